@@ -1,0 +1,1 @@
+"""pdbclient: high availability for open-source PuppetDB."""

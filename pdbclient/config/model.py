@@ -1,0 +1,103 @@
+"""What a configuration comes down to: frozen values, checked by whoever builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+__all__ = ["ClientConfig", "Endpoint", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
+
+_NO_ORIGINS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One PuppetDB: identity is scheme, host and port (the scheme is always https).
+
+    `host` is lower case, without the brackets of an IPv6 literal. `order` is the place in `server_urls`
+    (submit-only servers come after all others); it takes no part in comparisons.
+    """
+
+    host: str
+    port: int = 443
+    order: int = field(default=0, compare=False)
+    submit_only: bool = field(default=False, compare=False)
+
+    @property
+    def url(self) -> str:
+        """`https://host:port`, without a trailing slash."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the TLS material is. `cert` and `key` are None when no client certificate is presented."""
+
+    ca: Path
+    cert: Path | None
+    key: Path | None
+    crl: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits in seconds (`design/failover.md`). `attempt` is `server_url_timeout`; 0 there means no cap."""
+
+    attempt: float = 30.0
+    connect: float = 3.0
+    read: float = 10.0
+    operation: float = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """`puppetdb.conf`, checked. `origins` maps each setting's name to `file:line` or `default`."""
+
+    server_urls: tuple[Endpoint, ...]
+    tls: TlsFiles
+    submit_only_server_urls: tuple[Endpoint, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    min_successful_submissions: int = 1
+    command_broadcast: bool = False
+    sticky_read_failover: bool = False
+    soft_write_failure: bool = False
+    include_unchanged_resources: bool = False
+    include_catalog_edges: bool = True
+    verify_client_certificate: bool = True
+    gateway_url: Endpoint | None = None
+    gzip_min_bytes: int = 16384
+    origins: Mapping[str, str] = field(default=_NO_ORIGINS, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A peer to pull from, every `interval` seconds."""
+
+    endpoint: Endpoint
+    interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """The reconciler's configuration, checked. Ages and limits are in seconds unless said otherwise."""
+
+    local: Endpoint
+    remotes: tuple[Remote, ...]
+    tls: TlsFiles
+    state_dir: Path
+    timeouts: Timeouts = Timeouts()
+    entity_time_limit: float = 1800.0
+    report_ttl: float = 14 * 86400.0
+    node_purge_ttl: float = 14 * 86400.0
+    max_clock_skew: float = 60.0
+    max_queue_depth: int = 1000
+    batch_size: int = 20
+    concurrency: int = 4
+    logging_config: Path | None = None
+    origins: Mapping[str, str] = field(default=_NO_ORIGINS, compare=False)

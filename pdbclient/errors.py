@@ -1,0 +1,161 @@
+"""The one exception tree: every error carries the facts that a caller or an operator needs.
+
+A message says what failed, where, and what to do; the attributes carry the same facts for programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pdbclient.http.outcome import Attempt
+
+__all__ = [
+    "AllEndpointsFailed",
+    "Ambiguous",
+    "Busy",
+    "ConfigError",
+    "DeadlineExceeded",
+    "Forbidden",
+    "IncompleteResponse",
+    "InvalidCommand",
+    "LabError",
+    "NotFound",
+    "NotSent",
+    "PdbError",
+    "Problem",
+    "Rejected",
+    "SafetyBrake",
+    "ServerError",
+    "SyncError",
+    "TlsError",
+    "TransportError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration file; `str()` gives `file:line: setting: why`."""
+
+    file: str
+    line: int | None
+    setting: str | None
+    why: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.why}" if self.setting is None else f"{where}: {self.setting}: {self.why}"
+
+
+class PdbError(Exception):
+    """Base of everything that pdbclient raises on purpose."""
+
+
+class ConfigError(PdbError):
+    """A configuration that cannot be used; `problems` lists everything that is wrong with it, in file order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class InvalidCommand(PdbError):
+    """A command that PuppetDB would refuse, found before anything was sent.
+
+    `path` is where in the payload (`$.resources[3].tags`), `reason` what is wrong there.
+    """
+
+    def __init__(self, command: str, certname: str, path: str, reason: str) -> None:
+        self.command, self.certname, self.path, self.reason = command, certname, path, reason
+        super().__init__(f"{command} for {certname!r} cannot be sent: {path}: {reason}")
+
+
+class TransportError(PdbError):
+    """One attempt got no usable HTTP answer. `sent`: whether the request reached the server."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        self.endpoint, self.reason = endpoint, reason
+        super().__init__(f"{endpoint}: {reason}")
+
+
+class NotSent(TransportError):
+    """Nothing of the request left this machine: refused, DNS, no route, connect timeout."""
+
+
+class TlsError(NotSent):
+    """The TLS handshake failed for good: a certificate or key is wrong, here or there."""
+
+
+class Ambiguous(TransportError):
+    """The connection broke after something was sent: the server may or may not have acted."""
+
+
+class DeadlineExceeded(Ambiguous):
+    """A read timeout or our own deadline passed after the request was sent."""
+
+
+class IncompleteResponse(TransportError):
+    """An answer that broke off, or is not the JSON it should be: never to be taken for a short one.
+
+    `records_seen` complete records came before the break.
+    """
+
+    def __init__(self, endpoint: str, reason: str, records_seen: int = 0) -> None:
+        self.records_seen = records_seen
+        super().__init__(endpoint, reason)
+
+
+class ServerError(PdbError):
+    """A PuppetDB answered with an HTTP error status."""
+
+    def __init__(self, endpoint: str, status: int, reason: str) -> None:
+        self.endpoint, self.status, self.reason = endpoint, status, reason
+        super().__init__(f"{endpoint}: HTTP {status}: {reason}")
+
+
+class Busy(ServerError):
+    """429 or 503: maintenance mode or overload. `retry_after` in seconds, as the server asked (clamped)."""
+
+    def __init__(self, endpoint: str, status: int, reason: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(endpoint, status, reason)
+
+
+class Rejected(ServerError):
+    """400, 406, 409, 413, 415: the request itself is bad; no other server would take it either."""
+
+
+class Forbidden(ServerError):
+    """401 or 403: this certificate may not do that there."""
+
+
+class NotFound(ServerError):
+    """404 with a JSON body: the server is well and does not know the thing.
+
+    `attempts` lists the servers tried before it, so that "not there" and "not on the stale one" differ.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+
+
+class AllEndpointsFailed(PdbError):
+    """No configured server could do it; `attempts` tells what each one met, in the order tried."""
+
+    def __init__(self, what: str, attempts: Sequence[Attempt]) -> None:
+        self.attempts = tuple(attempts)
+        lines = "".join(f"\n  {attempt}" for attempt in self.attempts)
+        super().__init__(f"{what}: no PuppetDB could do it:{lines}")
+
+
+class SyncError(PdbError):
+    """A reconciler pass, or one entity of it, could not be done."""
+
+
+class SafetyBrake(SyncError):
+    """The plan looks like an accident (mass deactivation, an empty peer): nothing was done."""
+
+
+class LabError(PdbError):
+    """`pdbclient lab` could not do what was asked; the message carries the server's own last log lines."""
