@@ -1,1 +1,41 @@
-"""pdbclient: high availability for open-source PuppetDB."""
+"""pdbclient: high availability for open-source PuppetDB.
+
+The public API: `Client` submits commands and asks queries with ordered failover; everything else here is what it
+takes and gives. `pdbclient.sync` makes two or more PuppetDBs agree.
+"""
+
+from pdbclient.client import Client, QueryResult, Rows, ServerStatus, Submission
+from pdbclient.config import ClientConfig, load_config
+from pdbclient.errors import (
+    AllEndpointsFailed,
+    ConfigError,
+    IncompleteResponse,
+    InvalidCommand,
+    NotFound,
+    PdbError,
+    Rejected,
+    ServerError,
+    TransportError,
+)
+from pdbclient.wire import Command, parse_collector
+
+__all__ = [
+    "AllEndpointsFailed",
+    "Client",
+    "ClientConfig",
+    "Command",
+    "ConfigError",
+    "IncompleteResponse",
+    "InvalidCommand",
+    "NotFound",
+    "PdbError",
+    "QueryResult",
+    "Rejected",
+    "Rows",
+    "ServerError",
+    "ServerStatus",
+    "Submission",
+    "TransportError",
+    "load_config",
+    "parse_collector",
+]

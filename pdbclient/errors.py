@@ -22,6 +22,7 @@ __all__ = [
     "IncompleteResponse",
     "InvalidCommand",
     "LabError",
+    "Misrouted",
     "NotFound",
     "NotSent",
     "PdbError",
@@ -108,7 +109,12 @@ class IncompleteResponse(TransportError):
 
 
 class ServerError(PdbError):
-    """A PuppetDB answered with an HTTP error status."""
+    """A PuppetDB answered with an HTTP error status.
+
+    `attempts` lists what each server met, this one last, when the request went through a failover list.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
 
     def __init__(self, endpoint: str, status: int, reason: str) -> None:
         self.endpoint, self.status, self.reason = endpoint, status, reason
@@ -134,10 +140,12 @@ class Forbidden(ServerError):
 class NotFound(ServerError):
     """404 with a JSON body: the server is well and does not know the thing.
 
-    `attempts` lists the servers tried before it, so that "not there" and "not on the stale one" differ.
+    `attempts` tells whether better placed servers failed before it: "not there", or "not on the stale one".
     """
 
-    attempts: tuple[Attempt, ...] = ()
+
+class Misrouted(ServerError):
+    """404 without PuppetDB's JSON, or a redirect: still starting, or something else answers at that address."""
 
 
 class AllEndpointsFailed(PdbError):

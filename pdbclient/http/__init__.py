@@ -1,1 +1,4 @@
-"""TODO"""
+"""The shared HTTP layer: one truth table, one memory per server, one way to read an answer.
+
+`outcome`, `breaker`, `route`, `freshness` and `stream` are pure; `tls`, `session` and `failover` do the I/O.
+"""

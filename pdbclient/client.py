@@ -1,0 +1,340 @@
+"""The client: submit commands and ask queries, with ordered failover. The API that programs use."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+from pdbclient.config import ClientConfig, Endpoint, load_config
+from pdbclient.errors import AllEndpointsFailed, ServerError, TransportError
+from pdbclient.http.breaker import Health
+from pdbclient.http.failover import Answered, Failover
+from pdbclient.http.freshness import Freshness
+from pdbclient.http.outcome import Attempt, Kind, Operation
+from pdbclient.http.session import Selection, Session
+from pdbclient.wire.collector import Filter
+from pdbclient.wire.command import Command
+from pdbclient.wire.query import QueryText, checked, exported_resources
+
+__all__ = ["Client", "Found", "QueryResult", "Rows", "ServerStatus", "Submission"]
+
+log = logging.getLogger("pdbclient")
+
+STREAM_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of a command.
+
+    `uuids` has the uuid given by each server that took it (one, without broadcast), `attempts` what every server
+    tried met. Taken means: durable in that server's queue, soon visible to queries there. With
+    `soft_write_failure` and every server down, `uuids` is empty and `error` says why.
+    """
+
+    command: Command
+    uuids: Mapping[Endpoint, str]
+    attempts: tuple[Attempt, ...]
+    error: AllEndpointsFailed | None = None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The first server that took it."""
+        return next(iter(self.uuids), None)
+
+    @property
+    def uuid(self) -> str | None:
+        """The uuid that `endpoint` gave."""
+        return next(iter(self.uuids.values()), None)
+
+    @property
+    def failed_over(self) -> bool:
+        """Whether a server that should have taken it did not."""
+        return any(attempt.outcome.kind is not Kind.ACCEPTED for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class _FromServer:
+    """Where an answer came from: `attempts` has what each server tried met, the last one gave the answer."""
+
+    endpoint: Endpoint
+    attempts: tuple[Attempt, ...]
+    freshness: Freshness
+
+    @property
+    def failed_over(self) -> bool:
+        """Whether a server that comes before this one could not answer."""
+        return len(self.attempts) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult(_FromServer, Sequence[Any]):
+    """A whole answer: a sequence of rows, and where it came from.
+
+    `total` is the number of rows without paging, when the query asked for it with `include_total`.
+    """
+
+    rows: tuple[Any, ...]
+    total: int | None = None
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(_FromServer):
+    """One thing that was asked for by its address, and where the answer came from."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(_FromServer, Iterator[Any]):
+    """An answer that is read row by row, once. The rows are all there only if the iteration ends without an error.
+
+    Use it as a context manager, or read it to its end: it holds a connection.
+    """
+
+    elements: Iterator[Any]
+
+    def __next__(self) -> Any:
+        return next(self.elements)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading."""
+        close = getattr(self.elements, "close", None)
+        if close is not None:
+            close()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """One server, asked just now. `version` and `queue_depth` are None when it did not say."""
+
+    endpoint: Endpoint
+    state: str
+    version: str | None = None
+    queue_depth: int | None = None
+    error: str | None = None
+
+
+class Client:
+    """High availability for PuppetDB: commands to the primary first, queries to a server that is well.
+
+    Thread-safe: share one client. It keeps connections open and remembers which servers failed; close it, or use
+    it as a context manager. The only threads it makes are in the background, to see whether such a server is back.
+    """
+
+    def __init__(self, config: ClientConfig, *, failover: Failover | None = None) -> None:
+        self.config = config
+        self._failover = failover or Failover(config)
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None) -> Self:
+        """A client for the `puppetdb.conf` at `path` (None: where Puppet has it). Raises `ConfigError`."""
+        return cls(load_config(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and end background threads."""
+        self._failover.close()
+
+    # -- commands
+
+    def submit(self, command: Command) -> Submission:
+        """Submit a command; it is stamped and encoded already, so every server gets the same bytes.
+
+        Bodies from `gzip_min_bytes` on are compressed. Raises `Rejected` when a server calls the command bad, and
+        `AllEndpointsFailed` when too few servers took it; the latter is logged and returned instead with
+        `soft_write_failure`.
+        """
+        for warning in command.warnings:
+            log.warning("%s", warning)
+        ready = command.gzipped() if command.length >= self.config.gzip_min_bytes else command
+        try:
+            accepted = self._failover.submit(ready)
+        except AllEndpointsFailed as error:
+            if not self.config.soft_write_failure:
+                raise
+            log.error("%s; the command is lost, as soft_write_failure allows", error)
+            return Submission(command, MappingProxyType({}), error.attempts, error)
+        return Submission(command, accepted.uuids, accepted.attempts)
+
+    def submit_payload(self, name: str, payload: Mapping[str, object] | bytes, **stamp: Any) -> Submission:
+        """Check, stamp and encode a payload (a mapping, or JSON bytes), and submit it as the command `name`.
+
+        `name` is `replace facts`, `replace catalog`, `replace catalog inputs`, `store report`, `deactivate node`
+        or `configure expiration`; `stamp` may give `certname` and `producer_timestamp`. Raises `InvalidCommand`
+        with the path of what PuppetDB would refuse; nothing was sent then. Else as `submit`.
+        """
+        make = Command.from_bytes if isinstance(payload, bytes) else Command.create
+        return self.submit(make(name, payload, now=datetime.now(UTC), **stamp))  # type: ignore[arg-type]
+
+    # -- queries
+
+    def query(
+        self,
+        query: QueryText | None = None,
+        *,
+        path: str = "",
+        limit: int | None = None,
+        offset: int | None = None,
+        order_by: Sequence[Mapping[str, str]] | None = None,
+        include_total: bool = False,
+        timeout: float | None = None,
+        **params: Any,
+    ) -> QueryResult:
+        """Ask a query and hold the whole answer in memory; a broken answer goes to the next server.
+
+        `query` is PQL or AST; `path` an entity (`nodes`, `resources`, …) that an AST query is for. `limit`,
+        `offset`, `order_by` (`[{"field": "certname", "order": "desc"}]`) and `include_total` page through it;
+        each page may come from another server: use `stream` to read all. Further `params` go to PuppetDB as they
+        are. `timeout` in seconds replaces the configured limits (attempt, operation, and wait for the first byte).
+
+        Raises `InvalidQuery`, `Rejected` (the server does not understand it), `NotFound`, `AllEndpointsFailed`.
+        """
+        paging = {"limit": limit, "offset": offset, "order_by": order_by, "include_total": include_total or None}
+        body = params | {key: value for key, value in paging.items() if value is not None}
+
+        def whole(session: Session, within: float) -> tuple[tuple[Any, ...], int | None]:
+            answer = _select(session, query, path, body, within, timeout)
+            rows = tuple(value for value, _ in answer.elements)
+            total = answer.headers.get("X-Records")
+            return rows, int(total) if total is not None else None
+
+        answered = self._failover.read(_described(query, path), whole, timeout=timeout)
+        rows, total = answered.value
+        return QueryResult(answered.endpoint, answered.attempts, answered.freshness, rows, total)
+
+    def stream(
+        self, query: QueryText | None = None, *, path: str = "", timeout: float = STREAM_TIMEOUT, **params: Any
+    ) -> Rows:
+        """Ask a query and read its answer row by row, in bounded memory, however long it is.
+
+        A server that fails before its first row is passed over. Once rows were handed out that cannot be: a broken
+        answer then raises `IncompleteResponse` or `DeadlineExceeded` from the iteration. `timeout` in seconds
+        bounds the whole reading. Else as `query`.
+        """
+
+        def begin(session: Session, within: float) -> Iterator[Any]:
+            return _begun(_select(session, query, path, params, within, None))
+
+        began = time.monotonic()
+        answered = self._failover.read(_described(query, path), begin, timeout=timeout)
+        elements = self._watched(answered, began)
+        return Rows(answered.endpoint, answered.attempts, answered.freshness, elements)
+
+    def _watched(self, answered: Answered[Iterator[Any]], began: float) -> Iterator[Any]:
+        """The rows; an answer that breaks off counts against the server that gave it."""
+        try:
+            yield from answered.value
+        except (TransportError, ServerError) as error:
+            self._failover.broke(answered.endpoint, error, began)
+            raise
+
+    def get(self, path: str, *, timeout: float | None = None) -> Found:
+        """One thing that PuppetDB has an address for: `nodes/CERTNAME`, `factsets/CERTNAME`, `catalogs/CERTNAME`.
+
+        `path` is used as it is: percent-encode what stands in it (`urllib.parse.quote(certname, safe="")`). Raises
+        `NotFound` when the first server that answers does not have it; the error's `attempts` tell whether a
+        server that may have it failed before. Else as `query`.
+        """
+
+        def whole(session: Session, within: float) -> Any:
+            return session.document(f"/pdb/query/v4/{path.strip('/')}", within=within).value
+
+        answered = self._failover.read(f"GET {path}", whole, timeout=timeout)
+        return Found(answered.endpoint, answered.attempts, answered.freshness, answered.value)
+
+    def exported_resources(
+        self, type_name: str, filters: Filter | None = None, *, for_certname: str, timeout: float | None = None
+    ) -> QueryResult:
+        """What the collector `Type <<| filters |>>` in the catalog of `for_certname` takes.
+
+        The stock terminus's own query. `filters` as `pdbclient.wire.parse_collector` gives them. An answer with
+        `freshness.stale` may be older than what another server has accepted. Errors as for `query`.
+        """
+        return self.query(exported_resources(type_name, filters, for_certname), path="resources", timeout=timeout)
+
+    # -- the servers
+
+    def status(self) -> tuple[ServerStatus, ...]:
+        """Ask every server how it is, all at once, each within the connect and read limits."""
+
+        def ask(session: Session, within: float) -> tuple[Any, Any]:
+            status = session.document("/status/v1/services/puppetdb-status", within=within).value
+            return status, session.document("/pdb/meta/v1/version", within=within).value
+
+        answers = self._failover.ask_all(ask)
+        return tuple(_status(endpoint, answer) for endpoint, answer in answers.items())
+
+    def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
+        """The servers that a command or a query would be sent to now, in order, as far as this client knows."""
+        return self._failover.next_in_line(operation)
+
+    def health(self) -> Mapping[tuple[Endpoint, Operation], Health]:
+        """What this client remembers of each server."""
+        return self._failover.memory.health()
+
+
+def _select(
+    session: Session,
+    query: QueryText | None,
+    path: str,
+    params: Mapping[str, Any],
+    within: float,
+    patience: float | None,
+) -> Selection:
+    checked_query = query if query is None and path else checked(query or "")
+    path = f"/{path.strip('/')}" if path else ""
+    return session.select(path, query=checked_query, params=params, within=within, patience=patience)
+
+
+def _begun(selection: Selection) -> Iterator[Any]:
+    """The rows of an answer whose first row is there: until then, another server can still be asked."""
+    nothing = object()
+    values = (value for value, _ in selection.elements)
+    first = next(values, nothing)
+
+    def rows() -> Iterator[Any]:
+        if first is not nothing:
+            yield first
+        yield from values
+
+    return rows()
+
+
+def _status(endpoint: Endpoint, answer: tuple[Any, Any] | TransportError | ServerError) -> ServerStatus:
+    if isinstance(answer, Exception):
+        return ServerStatus(endpoint, "unreachable", error=str(answer))
+    status, version = answer
+    return ServerStatus(
+        endpoint, status.get("state", "unknown"), version.get("version"), status.get("status", {}).get("queue_depth")
+    )
+
+
+def _described(query: QueryText | None, path: str) -> str:
+    text = query if isinstance(query, str) else repr(query or "")
+    return f"query {path or 'v4'} {text[:200]}".rstrip()

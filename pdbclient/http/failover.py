@@ -1,0 +1,252 @@
+"""Ordered failover: ties the layer together. One attempt after the other, each noted in the memory.
+
+One `Failover` is shared by all threads of a process: what one of them learns about a server, all of them know.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, ServerError, TransportError
+from pdbclient.http.freshness import Freshness
+from pdbclient.http.memory import Memory
+from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
+from pdbclient.http.probe import Prober
+from pdbclient.http.session import Session
+from pdbclient.http.tls import client_context
+from pdbclient.wire.command import Command
+
+__all__ = ["Accepted", "Answered", "Failover"]
+
+T = TypeVar("T")
+Call = Callable[[Session, float], T]
+"""One attempt: a session, and the seconds it may take."""
+
+BROADCAST_THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command that was taken: the uuid by each server that took it, and the attempts, in configured order."""
+
+    uuids: Mapping[Endpoint, str]
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[T]):
+    """A query that was answered: by whom, after which attempts (the last one is it), how fresh it can be."""
+
+    value: T
+    endpoint: Endpoint
+    attempts: tuple[Attempt, ...]
+    freshness: Freshness
+
+
+class Failover:
+    """Ordered failover over one configuration's servers. Thread-safe, and safe to use after a fork.
+
+    For tests: `sessions` replaces the real ones, `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        *,
+        sessions: Mapping[Endpoint, Session] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        endpoints = (*config.server_urls, *config.submit_only_server_urls)
+        self._sessions = _sessions(config, endpoints) if sessions is None else sessions
+        self.memory = Memory(endpoints, clock, jitter, sticky_reads=config.sticky_read_failover)
+        self._start_threads()
+        _renew_after_fork(self)
+
+    def _start_threads(self) -> None:
+        # Both start their threads when they have something to do.
+        self._prober = Prober(self.memory, self._sessions)
+        self._pool = ThreadPoolExecutor(BROADCAST_THREADS, "pdbclient-broadcast")
+
+    def _after_fork(self) -> None:
+        self.memory.renew_lock()
+        self._start_threads()
+
+    def close(self) -> None:
+        """End the background threads and close the connections."""
+        self._prober.close()
+        self._pool.shutdown()
+        for session in self._sessions.values():
+            session.close()
+
+    def submit(self, command: Command) -> Accepted:
+        """Send `command` to the first server that takes it, or with `command_broadcast` to all of them at once.
+
+        Raises `Rejected` when a server calls the command itself bad, `AllEndpointsFailed` when fewer servers
+        took it than `min_successful_submissions`.
+        """
+
+        def call(session: Session, within: float) -> str:
+            return session.submit(command, within=within)
+
+        if self._config.command_broadcast:
+            return self._broadcast(command, call)
+        done = self._first(Operation.COMMAND, _described(command), call)
+        self._accepted(command, [done.endpoint])
+        return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
+
+    def read(self, what: str, call: Call[T], *, timeout: float | None = None) -> Answered[T]:
+        """Let `call` query the first server that answers. `what` names the query in errors.
+
+        `timeout` in seconds replaces the limits of an attempt and of the whole operation. Raises `Rejected` or
+        `NotFound` (with the attempts before it), or `AllEndpointsFailed`.
+        """
+        return self._first(Operation.QUERY, what, call, timeout)
+
+    def broke(self, endpoint: Endpoint, error: TransportError | ServerError, began: float) -> None:
+        """Note that an answer broke off after `read` had handed out its beginning; `began` in monotonic seconds."""
+        self._note(endpoint, Operation.QUERY, Outcome.of(error), began)
+
+    def ask_all(self, call: Call[T]) -> dict[Endpoint, T | TransportError | ServerError]:
+        """What `call` gives on every server, whatever its health, all at once. What it meets is remembered."""
+        results = self._all_at_once(self._sessions, Operation.QUERY, call)
+        return {e: result[0] if isinstance(result, tuple) else result.error for e, result in results.items()}
+
+    def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
+        """The servers that would be asked now, in order."""
+        order = self.memory.order(operation)
+        return tuple(e for e in order if self.memory.usable(e, operation)) or order
+
+    def _first(self, operation: Operation, what: str, call: Call[T], timeout: float | None = None) -> Answered[T]:
+        deadline = self._clock() + (timeout or self._config.timeouts.operation)
+        attempts: list[Attempt] = []
+        for endpoint in self._candidates(operation, attempts):
+            result = self._attempt(endpoint, operation, deadline, call, timeout)
+            if isinstance(result, tuple):
+                value, attempt = result
+                return Answered(value, endpoint, (*attempts, attempt), self.memory.freshness(endpoint))
+            attempts.append(result.attempt)
+            if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
+                result.error.attempts = tuple(attempts)
+                raise result.error
+        raise AllEndpointsFailed(what, attempts)
+
+    def _candidates(self, operation: Operation, skipped: list[Attempt]) -> Iterator[Endpoint]:
+        """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
+        left_out = []
+        for endpoint in self.memory.order(operation):
+            if self.memory.usable(endpoint, operation):
+                yield endpoint
+            else:
+                left_out.append(endpoint)
+        for endpoint in left_out:
+            if self.memory.may_force(endpoint):
+                yield endpoint
+            else:
+                skipped.append(self.memory.skipped(endpoint, operation))
+
+    def _broadcast(self, command: Command, call: Call[str]) -> Accepted:
+        order = self.memory.order(Operation.COMMAND)
+        needed = self._config.min_successful_submissions
+        usable = [endpoint for endpoint in order if self.memory.usable(endpoint, Operation.COMMAND)]
+        results = self._all_at_once(usable, Operation.COMMAND, call)
+        if sum(isinstance(result, tuple) for result in results.values()) < needed:
+            forced = [endpoint for endpoint in order if endpoint not in usable and self.memory.may_force(endpoint)]
+            results |= self._all_at_once(forced, Operation.COMMAND, call)
+        uuids: dict[Endpoint, str] = {}
+        attempts = []
+        rejection: _Failed | None = None
+        for endpoint in order:
+            result = results.get(endpoint)
+            if isinstance(result, tuple):
+                uuids[endpoint] = result[0]
+                attempts.append(result[1])
+            elif result is None:
+                attempts.append(self.memory.skipped(endpoint, Operation.COMMAND))
+            else:
+                attempts.append(result.attempt)
+                rejection = rejection or (result if result.attempt.outcome.kind is Kind.REJECTED else None)
+        self._accepted(command, list(uuids))
+        if len(uuids) >= needed:
+            return Accepted(MappingProxyType(uuids), tuple(attempts))
+        if rejection is not None and isinstance(rejection.error, ServerError):
+            rejection.error.attempts = tuple(attempts)
+            raise rejection.error
+        taken = f"{len(uuids)} of the {needed} servers it needs took it"
+        raise AllEndpointsFailed(f"{_described(command)} ({taken})", attempts)
+
+    def _all_at_once(
+        self, endpoints: Iterable[Endpoint], operation: Operation, call: Call[T]
+    ) -> dict[Endpoint, tuple[T, Attempt] | _Failed]:
+        deadline = self._clock() + self._config.timeouts.operation
+        futures = {
+            endpoint: self._pool.submit(self._attempt, endpoint, operation, deadline, call) for endpoint in endpoints
+        }
+        return {endpoint: future.result() for endpoint, future in futures.items()}
+
+    def _attempt(
+        self,
+        endpoint: Endpoint,
+        operation: Operation,
+        deadline: float,
+        call: Call[T],
+        timeout: float | None = None,
+    ) -> tuple[T, Attempt] | _Failed:
+        began = self._clock()
+        within = min(timeout or self._config.timeouts.attempt or float("inf"), deadline - began)
+        if within <= 0:
+            error = DeadlineExceeded(endpoint.url, "not asked: the whole operation had no time left")
+            return _Failed(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=error.reason)), error)
+        try:
+            value = call(self._sessions[endpoint], within)
+        except (TransportError, ServerError) as error:
+            outcome = Outcome.of(error)
+            self._note(endpoint, operation, outcome, began)
+            return _Failed(Attempt(endpoint, outcome, self._clock() - began), error)
+        self._note(endpoint, operation, ACCEPTED, began)
+        return value, Attempt(endpoint, ACCEPTED, self._clock() - began)
+
+    def _note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> None:
+        if self.memory.note(endpoint, operation, outcome, began):
+            self._prober.wake()
+
+    def _accepted(self, command: Command, by: list[Endpoint]) -> None:
+        if self.memory.accepted(command, by):
+            self._prober.wake()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    attempt: Attempt
+    error: TransportError | ServerError
+
+
+def _sessions(config: ClientConfig, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Session]:
+    context = client_context(config.tls)
+    return {endpoint: Session(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
+
+
+def _renew_after_fork(failover: Failover) -> None:
+    """Give a forked child its own locks and threads. The hook does not keep `failover` alive."""
+    reference = weakref.ref(failover)
+
+    def renew() -> None:
+        if (found := reference()) is not None:
+            found._after_fork()
+
+    os.register_at_fork(after_in_child=renew)
+
+
+def _described(command: Command) -> str:
+    return f"{command.name!r} for {command.certname!r}"

@@ -1,0 +1,173 @@
+"""What one process remembers about its servers: their health, and what each of them may lack. Thread-safe.
+
+The rules are in `breaker`, `route` and `freshness`; here are the lock and the clock around them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+
+from pdbclient.config.model import Endpoint
+from pdbclient.http import breaker
+from pdbclient.http.breaker import Health
+from pdbclient.http.freshness import Freshness, Ledger
+from pdbclient.http.outcome import Attempt, Kind, Operation, Outcome, Sent, effect
+from pdbclient.http.route import read_order, write_order
+from pdbclient.wire.command import Command
+
+__all__ = ["Memory"]
+
+log = logging.getLogger("pdbclient.http")
+
+FORCED_GAP = 1.0
+HOLD_BACK = 600.0
+
+
+class Memory:
+    """Health and freshness of `endpoints`. `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1]."""
+
+    def __init__(
+        self,
+        endpoints: Collection[Endpoint],
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+        *,
+        sticky_reads: bool = False,
+    ) -> None:
+        self._endpoints = tuple(endpoints)
+        self._clock = clock
+        self._jitter = jitter
+        self._sticky_reads = sticky_reads
+        self._last_reader: Endpoint | None = None
+        self._health = {(endpoint, operation): Health() for endpoint in endpoints for operation in Operation}
+        self._ledger = Ledger(endpoints)
+        self._forced: dict[Endpoint, float] = {}
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """A new lock, for a forked child: the parent's may have been held by a thread that is not there."""
+        self._lock = threading.Lock()
+
+    # -- who is asked
+
+    def order(self, operation: Operation) -> tuple[Endpoint, ...]:
+        """All servers for `operation`, in the order in which they are tried when all are well."""
+        if operation is Operation.COMMAND:
+            return write_order(self._endpoints)
+        with self._lock:
+            sticky = self._last_reader if self._sticky_reads else None
+            return read_order(self._endpoints, self._held_back(), sticky)
+
+    def usable(self, endpoint: Endpoint, operation: Operation) -> bool:
+        """Whether user traffic may go there now."""
+        with self._lock:
+            return self._health[endpoint, operation].usable
+
+    def may_force(self, endpoint: Endpoint) -> bool:
+        """Whether a server whose circuit is open may be tried all the same: once a second, when all else failed."""
+        with self._lock:
+            now = self._clock()
+            if now - self._forced.get(endpoint, float("-inf")) < FORCED_GAP:
+                return False
+            self._forced[endpoint] = now
+            return True
+
+    def skipped(self, endpoint: Endpoint, operation: Operation) -> Attempt:
+        """The record of a server that was left out."""
+        with self._lock:
+            wait = max(self._health[endpoint, operation].retry_at - self._clock(), 0.0)
+        detail = f"not asked: it failed lately, next probe in {wait:.0f} s"
+        return Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=detail))
+
+    def health(self) -> Mapping[tuple[Endpoint, Operation], Health]:
+        """What is remembered now, per server and operation."""
+        with self._lock:
+            return MappingProxyType(dict(self._health))
+
+    def freshness(self, endpoint: Endpoint) -> Freshness:
+        """How fresh an answer of `endpoint` can be."""
+        with self._lock:
+            return self._ledger.freshness(endpoint)
+
+    # -- what happened
+
+    def note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> bool:
+        """Note an attempt that began at `began`. True when it closed the server to user traffic."""
+        event = effect(outcome, operation)
+        # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
+        circuits = (operation,) if event.success or event.reads_only else tuple(Operation)
+        opened = False
+        with self._lock:
+            now, jitter = self._clock(), self._jitter()
+            for circuit in circuits:
+                before = self._health[endpoint, circuit]
+                self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
+                opened |= before.usable and not self._health[endpoint, circuit].usable
+            if event.success and operation is Operation.QUERY:
+                self._last_reader = endpoint
+        if opened:
+            log.warning("%s is not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
+        return opened
+
+    def accepted(self, command: Command, by: Collection[Endpoint]) -> bool:
+        """Note who took a command. True when a server now lacks what a later one took in its place."""
+        with self._lock:
+            self._ledger.accepted(command, by, self._clock())
+            return bool(self._ledger.behind())
+
+    # -- for the prober
+
+    def due(self) -> list[Endpoint]:
+        """The servers to be probed now, in configured order."""
+        with self._lock:
+            now = self._clock()
+            due = {endpoint for (endpoint, _), health in self._health.items() if breaker.probe_due(health, now)}
+        return [endpoint for endpoint in self._endpoints if endpoint in due]
+
+    def next_probe(self) -> float | None:
+        """Seconds until a probe is due; None when no circuit is open."""
+        with self._lock:
+            times = [health.retry_at for health in self._health.values() if not health.usable]
+            return max(min(times) - self._clock(), 0.0) if times else None
+
+    def probed(self, endpoint: Endpoint, ok: bool) -> None:
+        """Note a background probe's result."""
+        closed = False
+        with self._lock:
+            now, jitter = self._clock(), self._jitter()
+            for operation in Operation:
+                before = self._health[endpoint, operation]
+                if breaker.probe_due(before, now):
+                    self._health[endpoint, operation] = breaker.probed(before, ok, now, jitter)
+                    closed |= self._health[endpoint, operation].usable
+        if closed:
+            log.info("%s is well again", endpoint)
+
+    def to_confirm(self, limit: int) -> dict[Endpoint, list[tuple[str, str]]]:
+        """What to ask the servers that are back but held back: (command name, certname), at most `limit` each."""
+        with self._lock:
+            return {
+                endpoint: self._ledger.failed_over(endpoint, limit)
+                for endpoint in self._held_back()
+                if self._health[endpoint, Operation.QUERY].usable
+            }
+
+    def confirmed(self, endpoint: Endpoint, present: Mapping[tuple[str, str], str]) -> None:
+        """Note what such a server was seen to hold: (command name, certname) -> producer timestamp."""
+        with self._lock:
+            self._ledger.found(endpoint, present)
+            caught_up = endpoint not in self._ledger.behind()
+        if caught_up:
+            log.info("%s has caught up", endpoint)
+
+    def _held_back(self) -> set[Endpoint]:
+        """The servers that lack what was written past them, for at most ten minutes after they came back."""
+        now = self._clock()
+        return {
+            endpoint
+            for endpoint, since in self._ledger.behind().items()
+            if now < max(since, self._health[endpoint, Operation.QUERY].changed_at) + HOLD_BACK
+        }

@@ -1,0 +1,239 @@
+"""What one attempt met, and what follows from it: the one truth table of failover.
+
+Pure. Rules: the stock terminus's, minus its defects (a 404 that hides an outage, a 400 that counts as a
+success in broadcast), see the README, "How failover decides".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from pdbclient.config.model import Endpoint
+from pdbclient.errors import (
+    Ambiguous,
+    Busy,
+    DeadlineExceeded,
+    Forbidden,
+    IncompleteResponse,
+    Misrouted,
+    NotFound,
+    NotSent,
+    Rejected,
+    ServerError,
+    TlsError,
+    TransportError,
+)
+
+__all__ = [
+    "Attempt",
+    "Effect",
+    "Kind",
+    "Operation",
+    "Outcome",
+    "Sent",
+    "effect",
+    "error_for_status",
+    "is_final",
+]
+
+RETRY_AFTER_DEFAULT = 5.0
+RETRY_AFTER_RANGE = (1.0, 60.0)
+FORBIDDEN_OPEN = 60.0
+
+
+class Operation(StrEnum):
+    """What the caller wanted: it decides what a read timeout says about the server."""
+
+    COMMAND = "command"
+    QUERY = "query"
+
+
+class Kind(StrEnum):
+    """What one attempt met."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_FOUND = "not found"
+    BUSY = "busy"
+    FORBIDDEN = "forbidden"
+    MISROUTED = "misrouted"
+    SERVER_ERROR = "server error"
+    NOT_SENT = "not sent"
+    TLS = "tls"
+    AMBIGUOUS = "ambiguous"
+    TIMEOUT = "timeout"
+    INCOMPLETE = "incomplete"
+    SKIPPED = "skipped"
+
+
+class Sent(StrEnum):
+    """Whether the request reached the server."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt met: `status` is the HTTP status if there was one, `retry_after` is in seconds."""
+
+    kind: Kind
+    sent: Sent
+    status: int | None = None
+    retry_after: float | None = None
+    detail: str = ""
+
+    @classmethod
+    def of(cls, error: TransportError | ServerError) -> Outcome:
+        """The outcome that an error of one attempt stands for."""
+        kind, sent = next(row for types, row in _KINDS if isinstance(error, types))
+        status = error.status if isinstance(error, ServerError) else None
+        retry_after = error.retry_after if isinstance(error, Busy) else None
+        return cls(kind, sent, status, retry_after, error.reason)
+
+
+ACCEPTED = Outcome(Kind.ACCEPTED, Sent.YES, 200)
+
+# Subclasses before their bases.
+_KINDS: tuple[tuple[type[TransportError | ServerError], tuple[Kind, Sent]], ...] = (
+    (TlsError, (Kind.TLS, Sent.NO)),
+    (NotSent, (Kind.NOT_SENT, Sent.NO)),
+    (DeadlineExceeded, (Kind.TIMEOUT, Sent.UNKNOWN)),
+    (Ambiguous, (Kind.AMBIGUOUS, Sent.UNKNOWN)),
+    (IncompleteResponse, (Kind.INCOMPLETE, Sent.YES)),
+    (TransportError, (Kind.AMBIGUOUS, Sent.UNKNOWN)),
+    (Busy, (Kind.BUSY, Sent.YES)),
+    (Rejected, (Kind.REJECTED, Sent.YES)),
+    (Forbidden, (Kind.FORBIDDEN, Sent.YES)),
+    (NotFound, (Kind.NOT_FOUND, Sent.YES)),
+    (Misrouted, (Kind.MISROUTED, Sent.YES)),
+    (ServerError, (Kind.SERVER_ERROR, Sent.UNKNOWN)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One server's part in an operation. `elapsed` is in seconds; a skipped server was not asked at all."""
+
+    endpoint: Endpoint
+    outcome: Outcome
+    elapsed: float = 0.0
+
+    def __str__(self) -> str:
+        status = f" HTTP {self.outcome.status}" if self.outcome.status else ""
+        return f"{self.endpoint}: {self.outcome.kind}{status}: {self.outcome.detail} ({self.elapsed:.2f} s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an outcome does to a server's circuits.
+
+    `hard` opens at once, `soft` counts one failure, `open_for` opens for that many seconds, none of them is a
+    success. `reads_only` spares the circuit for commands.
+    """
+
+    hard: bool = False
+    soft: bool = False
+    open_for: float | None = None
+    reads_only: bool = False
+
+    @property
+    def success(self) -> bool:
+        """The server is well, whatever it thought of the request."""
+        return not (self.hard or self.soft or self.open_for is not None)
+
+
+_SUCCESS, _HARD, _SOFT = Effect(), Effect(hard=True), Effect(soft=True)
+
+
+def effect(outcome: Outcome, operation: Operation) -> Effect:
+    """What `outcome` says about the server's health.
+
+    A command that timed out opens the circuit at once, so that nobody pays for the same outage twice; a query
+    may time out because it is heavy, so it counts one failure, and for reads only.
+    """
+    match outcome.kind:
+        case Kind.NOT_SENT | Kind.MISROUTED:
+            return _HARD
+        case Kind.TLS | Kind.FORBIDDEN:
+            return Effect(open_for=FORBIDDEN_OPEN)
+        case Kind.BUSY:
+            return Effect(open_for=outcome.retry_after or RETRY_AFTER_DEFAULT)
+        case Kind.TIMEOUT:
+            return _HARD if operation is Operation.COMMAND else Effect(soft=True, reads_only=True)
+        case Kind.AMBIGUOUS | Kind.INCOMPLETE | Kind.SERVER_ERROR:
+            return _SOFT
+        case _:
+            return _SUCCESS
+
+
+def is_final(outcome: Outcome) -> bool:
+    """Whether no other server is to be asked: the answer stands, or the request itself is bad."""
+    return outcome.kind in (Kind.ACCEPTED, Kind.REJECTED, Kind.NOT_FOUND)
+
+
+def error_for_status(
+    endpoint: str, status: int, headers: Mapping[str, str], body: bytes, operation: Operation
+) -> ServerError | None:
+    """The error that an HTTP answer stands for; None for 200.
+
+    `body` is (the beginning of) the answer's body: it makes the reason, and tells PuppetDB's own 404 (JSON)
+    from one of something in front of it, or of a server that is still starting.
+    """
+    if status == 200:
+        return None
+    reason = _reason(body)
+    match status:
+        case 401 | 403:
+            return Forbidden(endpoint, status, reason or "this certificate is not allowed to do that")
+        case 404 if operation is Operation.QUERY and body.lstrip().startswith(b"{"):
+            return NotFound(endpoint, status, reason)
+        case 404 | 301 | 302 | 303 | 307 | 308:
+            return Misrouted(endpoint, status, reason or "not PuppetDB's API, or not yet: starting up or misrouted")
+        case 429 | 503:
+            return Busy(endpoint, status, reason or "busy or in maintenance", retry_after(headers))
+        case 408:
+            return ServerError(endpoint, status, reason or "the server gave up waiting for the request")
+        case _ if 400 <= status < 500:
+            return Rejected(endpoint, status, reason or "the request itself is bad")
+        case _:
+            return ServerError(endpoint, status, reason or "unexpected answer")
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds to wait as the `Retry-After` header asks, clamped to 1-60; 5 without a usable one.
+
+    An HTTP date is measured against the server's own `Date`, so that our clock takes no part.
+    """
+    text = headers.get("Retry-After", "").strip()
+    seconds = RETRY_AFTER_DEFAULT
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+    elif text:
+        try:
+            until = parsedate_to_datetime(text)
+            seconds = (until - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
+        except (TypeError, ValueError):
+            seconds = RETRY_AFTER_DEFAULT
+    low, high = RETRY_AFTER_RANGE
+    return min(max(seconds, low), high)
+
+
+def _reason(body: bytes) -> str:
+    """One line of at most 300 characters out of an error body: PuppetDB's JSON `error`, else the text itself."""
+    text = body[:4096].decode("utf-8", "replace")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("error"), str):
+        text = document["error"]
+    elif text.lstrip().startswith("<"):
+        # An HTML error page says less than the status does.
+        return ""
+    return " ".join(text.split())[:300]

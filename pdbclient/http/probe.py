@@ -1,0 +1,127 @@
+"""The background thread that asks servers whose circuit is open whether they are well again.
+
+It also asks a server that is back, but was written past, whether it has caught up. It lives only while there is
+something to ask. User traffic never serves as a probe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pdbclient.config.model import Endpoint
+from pdbclient.errors import ServerError, TransportError
+from pdbclient.http.memory import Memory
+from pdbclient.http.session import Session
+from pdbclient.wire import timestamp
+
+__all__ = ["Prober"]
+
+log = logging.getLogger("pdbclient.http")
+
+PROBE_PATH = "/status/v1/services/puppetdb-status"
+PROBE_LIMIT = 3.0
+CONFIRM_GAP = 5.0
+CONFIRM_BATCH = 500
+
+# Where the newest command of each kind shows: command name -> (path, field with its producer timestamp).
+_SHOWN_AT = {
+    "replace catalog": ("/catalogs", "producer_timestamp"),
+    "replace facts": ("/factsets", "producer_timestamp"),
+    "deactivate node": ("/nodes", "deactivated"),
+}
+
+
+class Prober:
+    """Starts its thread when woken, lets it end when nothing is left to ask."""
+
+    def __init__(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> None:
+        self._memory = memory
+        self._sessions = sessions
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._woken = self._closed = False
+
+    def wake(self) -> None:
+        """There is something to ask, or something to ask sooner."""
+        with self._condition:
+            self._woken = True
+            if self._closed:
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="pdbclient-probe", daemon=True)
+                self._thread.start()
+            self._condition.notify()
+
+    def close(self) -> None:
+        """End the thread; a probe under way is waited for (3 s at most)."""
+        with self._condition:
+            self._closed = True
+            thread = self._thread
+            self._condition.notify()
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            for endpoint in self._memory.due():
+                self._memory.probed(endpoint, self._well(endpoint))
+            behind = self._memory.to_confirm(CONFIRM_BATCH)
+            for endpoint, wanted in behind.items():
+                self._memory.confirmed(endpoint, self._held(endpoint, wanted))
+            with self._condition:
+                wait = self._pause()
+                if wait is None and not self._woken:
+                    self._thread = None
+                    return
+                if not self._woken and not self._closed:
+                    self._condition.wait(wait)
+                self._woken = False
+                if self._closed:
+                    self._thread = None
+                    return
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do; None when nothing is left."""
+        wait = self._memory.next_probe()
+        if self._memory.to_confirm(1):
+            wait = CONFIRM_GAP if wait is None else min(wait, CONFIRM_GAP)
+        return wait
+
+    def _well(self, endpoint: Endpoint) -> bool:
+        try:
+            status = self._sessions[endpoint].document(PROBE_PATH, within=PROBE_LIMIT).value
+        except (TransportError, ServerError) as error:
+            log.debug("probe: %s", error)
+            return False
+        return isinstance(status, dict) and status.get("state") == "running"
+
+    def _held(self, endpoint: Endpoint, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """What the server holds of `wanted`: (command name, certname) -> producer timestamp."""
+        certnames: dict[str, list[str]] = {}
+        for name, certname in wanted:
+            certnames.setdefault(name, []).append(certname)
+        held: dict[tuple[str, str], str] = {}
+        for name, names in certnames.items():
+            path, field = _SHOWN_AT[name]
+            try:
+                for row in self._sessions[endpoint].records(path, query=_newest(field, names), within=PROBE_LIMIT):
+                    held[name, row["certname"]] = timestamp.to_utc(row[field])
+            except (TransportError, ServerError) as error:
+                log.debug("has it caught up? %s", error)
+        return held
+
+
+def _newest(field: str, certnames: list[str]) -> list[Any]:
+    return [
+        "extract",
+        ["certname", field],
+        [
+            "and",
+            ["in", "certname", ["array", certnames]],
+            ["=", "node_state", "any"],
+            ["null?", field, False],
+        ],
+    ]

@@ -1,0 +1,291 @@
+"""One attempt to one PuppetDB: requests, mutual TLS and one real deadline. No failover, no retries.
+
+The one exception: an idle connection that the server had closed is replaced silently, once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from requests.structures import CaseInsensitiveDict
+
+from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
+from pdbclient.errors import (
+    Ambiguous,
+    DeadlineExceeded,
+    IncompleteResponse,
+    NotSent,
+    TlsError,
+    TransportError,
+)
+from pdbclient.http.connection import Trace, TracingAdapter, tracing
+from pdbclient.http.outcome import Operation, error_for_status
+from pdbclient.http.stream import ArrayReader, MalformedJson, decode_document
+from pdbclient.http.tls import client_context
+from pdbclient.wire.command import Command
+from pdbclient.wire.query import InvalidQuery, QueryText
+
+__all__ = ["Document", "Selection", "Session"]
+
+CHUNK = 64 * 1024
+ERROR_BODY_LIMIT = 64 * 1024
+DOCUMENT_LIMIT = 64 * 1024 * 1024
+
+_JSON = {"Accept": "application/json", "User-Agent": "pdbclient"}
+_POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole JSON answer and the headers it came with (names in any case)."""
+
+    value: Any
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A query's answer on its way: its headers, and each row as a pair of the decoded value and its exact text."""
+
+    headers: Mapping[str, str]
+    elements: Iterator[tuple[Any, str]]
+
+
+class Session:
+    """HTTP to one PuppetDB. Thread-safe, and safe to use after a fork.
+
+    Every method takes `within`, the seconds that the attempt may last in all (default: `timeouts.attempt`), and
+    raises the errors of one attempt: `TransportError` and its kinds when there was no usable answer,
+    `ServerError` and its kinds when PuppetDB answered with an error status.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, tls: TlsFiles, timeouts: Timeouts, *, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self._url = endpoint.url
+        self._tls = tls
+        self._timeouts = timeouts
+        self._context = context or client_context(tls)
+        self._open()
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._requests = requests.Session()
+        # Neither proxies nor CA bundles nor .netrc of the environment: they would override what is configured.
+        self._requests.trust_env = False
+        self._requests.mount("https://", TracingAdapter(self._context))
+
+    def close(self) -> None:
+        """Close the idle connections. The session opens new ones when it is used again."""
+        self._requests.close()
+
+    def submit(self, command: Command, *, within: float | None = None) -> str:
+        """Post a command; the uuid under which the server has queued it (durable there, not yet applied)."""
+        headers = {**_POST_JSON, "X-Uncompressed-Length": str(command.length)}
+        if command.encoding != "identity":
+            headers["Content-Encoding"] = command.encoding
+        response = self._send(
+            "POST",
+            "/pdb/cmd/v1",
+            Operation.COMMAND,
+            within,
+            params=command.params(),
+            data=command.body,
+            headers=headers,
+        )
+        answer = self._document(response)
+        uuid = answer.get("uuid") if isinstance(answer, dict) else None
+        if not isinstance(uuid, str):
+            raise IncompleteResponse(self._url, "answered 200 to a command, but without a uuid")
+        return uuid
+
+    def select(
+        self,
+        path: str,
+        *,
+        query: QueryText | None = None,
+        params: Mapping[str, Any] | None = None,
+        within: float | None = None,
+        patience: float | None = None,
+    ) -> Selection:
+        """Query `/pdb/query/v4{path}`: the answer's headers, its rows still to be read.
+
+        `params` are further parameters of the query (`limit`, `include_package_inventory`, …), `patience` the
+        seconds to wait for the first byte when that may take longer than the read limit. Raises `InvalidQuery`
+        for a query that cannot be written as JSON.
+        """
+        body = _query_body(query, params)
+        path = f"/pdb/query/v4{path}"
+        response = self._send("POST", path, Operation.QUERY, within, patience, data=body, headers=_POST_JSON)
+        return Selection(CaseInsensitiveDict(response.headers), self._elements(response))
+
+    def rows(self, path: str, **options: Any) -> Iterator[bytes]:
+        """As `select`, every row's exact JSON text, as it arrives.
+
+        The rows are all there only when the iterator ends without an error: a broken answer raises
+        `IncompleteResponse`.
+        """
+        for _, text in self.select(path, **options).elements:
+            yield text.encode()
+
+    def records(self, path: str, **options: Any) -> Iterator[Any]:
+        """As `rows`, with each row decoded."""
+        for value, _ in self.select(path, **options).elements:
+            yield value
+
+    def document(self, path: str, *, within: float | None = None) -> Document:
+        """GET a JSON document that fits in memory (status, version, metrics) from an absolute path."""
+        response = self._send("GET", path, Operation.QUERY, within, headers=_JSON)
+        return Document(self._document(response), CaseInsensitiveDict(response.headers))
+
+    def _elements(self, response: requests.Response) -> Iterator[tuple[Any, str]]:
+        reader = ArrayReader()
+        try:
+            for chunk in self._chunks(response):
+                yield from reader.feed(chunk)
+            yield from reader.close()
+        except MalformedJson as error:
+            raise IncompleteResponse(self._url, str(error), reader.rows) from error
+        finally:
+            response.close()
+
+    def _document(self, response: requests.Response) -> Any:
+        try:
+            body = b""
+            for chunk in self._chunks(response):
+                body += chunk
+                if len(body) > DOCUMENT_LIMIT:
+                    raise IncompleteResponse(self._url, f"an answer of more than {DOCUMENT_LIMIT} bytes")
+            return decode_document(body)
+        except MalformedJson as error:
+            raise IncompleteResponse(self._url, str(error)) from error
+        finally:
+            response.close()
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        try:
+            yield from response.raw.stream(CHUNK, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if _timed_out(error):
+                raise DeadlineExceeded(self._url, "the answer stopped, or took longer than allowed") from error
+            raise IncompleteResponse(self._url, f"the answer broke off: {_root(error)}") from error
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        operation: Operation,
+        within: float | None,
+        patience: float | None = None,
+        **request: Any,
+    ) -> requests.Response:
+        """The answer with status 200, its body still to be read; every other end is an error."""
+        if self._pid != os.getpid():
+            # The parent's connections are the parent's: two processes must not write into one TLS stream.
+            self._open()
+        if within is None:
+            within = self._timeouts.attempt or float("inf")
+        trace = Trace(time.monotonic() + within, patience or self._timeouts.read)
+        try:
+            response = self._attempt(method, path, trace, request)
+        except Ambiguous as error:
+            reused = trace.sending and not trace.connected
+            if not reused or isinstance(error, DeadlineExceeded):
+                raise
+            trace = Trace(trace.deadline, trace.inactivity, fresh=True)
+            response = self._attempt(method, path, trace, request)
+        if trace.socket is not None:
+            trace.socket.inactivity = self._timeouts.read
+        if response.status_code != 200:
+            with response:
+                raise _status_error(self._url, response, operation)
+        return response
+
+    def _attempt(self, method: str, path: str, trace: Trace, request: dict[str, Any]) -> requests.Response:
+        left = max(trace.deadline - time.monotonic(), 0.001)
+        tracing.trace = trace
+        try:
+            return self._requests.request(
+                method,
+                self._url + path,
+                timeout=(min(self._timeouts.connect, left), min(trace.inactivity, left)),
+                allow_redirects=False,
+                stream=True,
+                **request,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._transport_error(error, trace) from error
+        finally:
+            tracing.trace = None
+
+    def _transport_error(self, error: Exception, trace: Trace) -> TransportError:
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return TlsError(
+                    self._url,
+                    f"its certificate is not accepted: {cause.verify_message} (ssl_ca_cert {self._tls.ca})",
+                )
+            if isinstance(cause, ssl.SSLError) and "_ALERT_" in (cause.reason or ""):
+                ours = f"certificate {self._tls.cert}" if self._tls.cert else "connection without a certificate"
+                return TlsError(self._url, f"it refuses our {ours}: {cause.reason}")
+        timed_out = _timed_out(error)
+        if not trace.sending:
+            if timed_out:
+                return NotSent(self._url, "no connection (TCP and TLS) within the connect timeout")
+            return NotSent(self._url, f"no connection: {_root(error)}")
+        if timed_out:
+            return DeadlineExceeded(self._url, "no answer within the read timeout or the deadline")
+        return Ambiguous(self._url, f"the connection broke before an answer: {_root(error)}")
+
+
+def _query_body(query: QueryText | None, params: Mapping[str, Any] | None) -> bytes:
+    body = dict(params or {})
+    if query is not None:
+        body["query"] = query
+    try:
+        return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # UnicodeEncodeError (a lone surrogate) is a ValueError.
+        raise InvalidQuery(f"this query cannot be written as JSON: {error}") from error
+
+
+def _status_error(url: str, response: requests.Response, operation: Operation) -> Exception:
+    try:
+        body = response.raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
+    except (urllib3.exceptions.HTTPError, OSError):
+        # The status is the answer; its explanation got lost.
+        body = b""
+    error = error_for_status(url, response.status_code, response.headers, body, operation)
+    assert error is not None, response.status_code
+    return error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it wraps, outermost first: causes, contexts, and what urllib3 hides in arguments."""
+    seen: list[BaseException] = []
+    todo: list[Any] = [error]
+    while todo:
+        current = todo.pop(0)
+        if isinstance(current, BaseException) and current not in seen:
+            seen.append(current)
+            yield current
+            todo += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
+
+
+def _timed_out(error: BaseException) -> bool:
+    return any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in _causes(error))
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause in a few words: `Connection refused`, not three classes with an address each."""
+    *_, last = _causes(error)
+    return (getattr(last, "strerror", None) or str(last) or type(last).__name__)[:200]
