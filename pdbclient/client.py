@@ -61,16 +61,16 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class _FromServer:
-    """Where an answer came from: `attempts` has what each server tried met, the last one gave the answer."""
+    """Where an answer came from.
+
+    `attempts` has what each server met that comes before this one, and then this one. `failed_over`: it was not
+    the first of `server_urls`, because that one failed, or lacks what was written past it.
+    """
 
     endpoint: Endpoint
     attempts: tuple[Attempt, ...]
     freshness: Freshness
-
-    @property
-    def failed_over(self) -> bool:
-        """Whether a server that comes before this one could not answer."""
-        return len(self.attempts) > 1
+    failed_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,9 @@ class Client:
 
         answered = self._failover.read(_described(query, path), whole, timeout=timeout)
         rows, total = answered.value
-        return QueryResult(answered.endpoint, answered.attempts, answered.freshness, rows, total)
+        return QueryResult(
+            answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, rows, total
+        )
 
     def stream(
         self, query: QueryText | None = None, *, path: str = "", timeout: float = STREAM_TIMEOUT, **params: Any
@@ -244,7 +246,7 @@ class Client:
         began = time.monotonic()
         answered = self._failover.read(_described(query, path), begin, timeout=timeout)
         elements = self._watched(answered, began)
-        return Rows(answered.endpoint, answered.attempts, answered.freshness, elements)
+        return Rows(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, elements)
 
     def _watched(self, answered: Answered[Iterator[Any]], began: float) -> Iterator[Any]:
         """The rows; an answer that breaks off counts against the server that gave it."""
@@ -266,7 +268,7 @@ class Client:
             return session.document(f"/pdb/query/v4/{path.strip('/')}", within=within).value
 
         answered = self._failover.read(f"GET {path}", whole, timeout=timeout)
-        return Found(answered.endpoint, answered.attempts, answered.freshness, answered.value)
+        return Found(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, answered.value)
 
     def exported_resources(
         self, type_name: str, filters: Filter | None = None, *, for_certname: str, timeout: float | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
+
+from pdbclient.errors import Problem
 
 __all__ = ["ClientConfig", "Endpoint", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
-
-_NO_ORIGINS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds (`design/failover.md`). `attempt` is `server_url_timeout`; 0 there means no cap."""
+    """Limits in seconds. `attempt` is `server_url_timeout`; 0 there means no cap."""
 
     attempt: float = 30.0
     connect: float = 3.0
@@ -57,7 +56,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """`puppetdb.conf`, checked. `origins` maps each setting's name to `file:line` or `default`."""
+    """`puppetdb.conf`, checked.
+
+    `origins` maps each setting's name to `file:line` or `default`. `warnings` lists what is accepted but
+    probably not meant, or not readable by the stock terminus; whoever loads the file decides where to say it.
+    """
 
     server_urls: tuple[Endpoint, ...]
     tls: TlsFiles
@@ -72,7 +75,8 @@ class ClientConfig:
     verify_client_certificate: bool = True
     gateway_url: Endpoint | None = None
     gzip_min_bytes: int = 16384
-    origins: Mapping[str, str] = field(default=_NO_ORIGINS, compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,10 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class SyncConfig:
-    """The reconciler's configuration, checked. Ages and limits are in seconds unless said otherwise."""
+    """The reconciler's configuration, checked. Ages and limits are in seconds unless said otherwise.
+
+    `origins` and `warnings` are as in `ClientConfig`.
+    """
 
     local: Endpoint
     remotes: tuple[Remote, ...]
@@ -100,4 +107,5 @@ class SyncConfig:
     batch_size: int = 20
     concurrency: int = 4
     logging_config: Path | None = None
-    origins: Mapping[str, str] = field(default=_NO_ORIGINS, compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -44,12 +44,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Answered(Generic[T]):
-    """A query that was answered: by whom, after which attempts (the last one is it), how fresh it can be."""
+    """A query that was answered: by whom, after which attempts (the last one is it), how fresh it can be.
+
+    `failed_over`: it was not the first of `server_urls`.
+    """
 
     value: T
     endpoint: Endpoint
     attempts: tuple[Attempt, ...]
     freshness: Freshness
+    failed_over: bool
 
 
 class Failover:
@@ -135,14 +139,15 @@ class Failover:
             result = self._attempt(endpoint, operation, deadline, call, timeout)
             if isinstance(result, tuple):
                 value, attempt = result
-                return Answered(value, endpoint, (*attempts, attempt), self.memory.freshness(endpoint))
+                failed_over = endpoint != self._config.server_urls[0]
+                return Answered(value, endpoint, (*attempts, attempt), self.memory.freshness(endpoint), failed_over)
             attempts.append(result.attempt)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
                 raise result.error
         raise AllEndpointsFailed(what, attempts)
 
-    def _candidates(self, operation: Operation, skipped: list[Attempt]) -> Iterator[Endpoint]:
+    def _candidates(self, operation: Operation, attempts: list[Attempt]) -> Iterator[Endpoint]:
         """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
         left_out = []
         for endpoint in self.memory.order(operation):
@@ -150,11 +155,10 @@ class Failover:
                 yield endpoint
             else:
                 left_out.append(endpoint)
+                attempts.append(self.memory.skipped(endpoint, operation))
         for endpoint in left_out:
             if self.memory.may_force(endpoint):
                 yield endpoint
-            else:
-                skipped.append(self.memory.skipped(endpoint, operation))
 
     def _broadcast(self, command: Command, call: Call[str]) -> Accepted:
         order = self.memory.order(Operation.COMMAND)

@@ -282,7 +282,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _timed_out(error: BaseException) -> bool:
-    return any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in _causes(error))
+    # Not urllib3's own class: its "connection refused" is a kind of it.
+    return any(isinstance(cause, TimeoutError) for cause in _causes(error))
 
 
 def _root(error: BaseException) -> str:

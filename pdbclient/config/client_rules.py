@@ -1,0 +1,100 @@
+"""What settings of puppetdb.conf demand of each other. Pure.
+
+The first four are the stock terminus' own, in its order. A rule is silent when a setting it looks at is
+broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pdbclient.config.document import Document
+from pdbclient.config.model import Endpoint
+from pdbclient.config.verdict import Verdict
+from pdbclient.errors import Problem
+
+__all__ = ["apply_rules", "endpoints", "rule_warnings"]
+
+
+def apply_rules(verdict: Verdict, document: Document) -> None:
+    """Add a problem to `verdict` for every rule that its values break."""
+    for needs, rule in _RULES:
+        if verdict.broken.isdisjoint(needs):
+            rule(verdict, document)
+
+
+def endpoints(verdict: Verdict) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+    """The servers in order without the gateway itself, and the submit-only ones, which come after them."""
+    gateway = verdict.values["gateway_url"]
+    upstreams = [url for url in verdict.values["server_urls"] if url != gateway]
+    servers = tuple(replace(url, order=order) for order, url in enumerate(upstreams))
+    submit_only = tuple(
+        replace(url, order=len(servers) + order, submit_only=True)
+        for order, url in enumerate(verdict.values["submit_only_server_urls"])
+    )
+    return servers, submit_only
+
+
+def _soft_write_failure(verdict: Verdict, document: Document) -> None:
+    if verdict.values["soft_write_failure"] and verdict.values["min_successful_submissions"] > 1:
+        why = "cannot be enabled when min_successful_submissions is greater than 1"
+        verdict.refuse("soft_write_failure", why, document)
+
+
+def _one_list_only(verdict: Verdict, document: Document) -> None:
+    both = [url for url in verdict.values["submit_only_server_urls"] if url in verdict.values["server_urls"]]
+    for url in both:
+        why = f"{url} is in server_urls too: a server must be in one of the two lists, not both"
+        verdict.refuse("submit_only_server_urls", why, document)
+
+
+def _minimum_needs_broadcast(verdict: Verdict, document: Document) -> None:
+    if verdict.values["min_successful_submissions"] > 1 and not verdict.values["command_broadcast"]:
+        why = "needs command_broadcast = true when it is greater than 1"
+        verdict.refuse("min_successful_submissions", why, document)
+
+
+def _minimum_can_be_reached(verdict: Verdict, document: Document) -> None:
+    # Submit-only servers do not count here, although their successes do count: the stock verdict, kept.
+    minimum, servers = verdict.values["min_successful_submissions"], endpoints(verdict)[0]
+    if servers and minimum > len(servers):
+        which = "servers in server_urls" if verdict.values["gateway_url"] is None else "servers beside the gateway"
+        why = f"({minimum}) must be less than or equal to the number of {which} ({len(servers)})"
+        verdict.refuse("min_successful_submissions", why, document)
+
+
+def _gateway_has_upstreams(verdict: Verdict, document: Document) -> None:
+    gateway = verdict.values["gateway_url"]
+    if gateway is None:
+        return
+    if gateway in verdict.values["submit_only_server_urls"]:
+        why = f"{gateway} is a submit-only server: the gateway belongs into server_urls, in the first place"
+        verdict.refuse("gateway_url", why, document)
+    if not endpoints(verdict)[0]:
+        why = f"{gateway} is the only one of server_urls: no PuppetDB remains to hand requests on to"
+        verdict.refuse("gateway_url", why, document)
+
+
+def rule_warnings(verdict: Verdict) -> list[Problem]:
+    """What is allowed and probably not meant."""
+    warnings = []
+    gateway, entry = verdict.values["gateway_url"], verdict.entries.get("gateway_url")
+    if gateway is not None and entry is not None and gateway not in verdict.values["server_urls"]:
+        warnings.append(entry.problem(f"{gateway} is not in server_urls: Puppet will not use the gateway"))
+    ignored = verdict.entries.get("ignore_blacklisted_events")
+    if ignored is not None:
+        warnings.append(ignored.problem("has had no effect since PuppetDB 3: leave it out"))
+    return warnings
+
+
+_RULES: tuple[tuple[frozenset[str], Callable[[Verdict, Document], None]], ...] = (
+    (frozenset({"soft_write_failure", "min_successful_submissions"}), _soft_write_failure),
+    (frozenset({"server_urls", "submit_only_server_urls"}), _one_list_only),
+    (frozenset({"min_successful_submissions", "command_broadcast"}), _minimum_needs_broadcast),
+    (
+        frozenset({"min_successful_submissions", "server_urls", "submit_only_server_urls", "gateway_url"}),
+        _minimum_can_be_reached,
+    ),
+    (frozenset({"gateway_url", "server_urls", "submit_only_server_urls"}), _gateway_has_upstreams),
+)
