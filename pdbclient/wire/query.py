@@ -1,0 +1,177 @@
+"""Builders of PuppetDB queries in AST form.
+
+Each gives the AST for the endpoint of its entity (`/pdb/query/v4/<entity>`); `rooted` makes it one for the
+root endpoint. Every query says which nodes it means, and which types of report: the defaults differ from
+endpoint to endpoint, and hide inactive nodes in some and plan reports in others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from pdbclient.wire.collector import Filter, InvalidQuery, filter_ast
+from pdbclient.wire.summary import HOUR_FORMAT
+
+__all__ = [
+    "Ast",
+    "InvalidQuery",
+    "QueryText",
+    "by_certnames",
+    "by_hashes",
+    "catalog_inputs_summary",
+    "catalog_summary",
+    "checked",
+    "exported_resources",
+    "facts_expiration",
+    "factset_summary",
+    "nodes_summary",
+    "report_hashes",
+    "report_hour_buckets",
+    "resource_type",
+    "rooted",
+]
+
+Ast: TypeAlias = list[Any]
+QueryText: TypeAlias = str | Ast
+"""A query in PQL or AST form."""
+
+_TYPE = re.compile(r"(?:::)?[A-Za-z][A-Za-z0-9_]*(?:::[A-Za-z][A-Za-z0-9_]*)*", re.ASCII).fullmatch
+_STATES = ("active", "inactive", "any")
+_ANY_TYPE = ["=", "type", "any"]
+
+
+def checked(query: QueryText) -> QueryText:
+    """`query` itself when it can be one: PQL that is not blank, or a list that begins with an operator.
+
+    Raises `InvalidQuery`. PuppetDB takes an empty query for "everything", which nobody means.
+    """
+    if isinstance(query, str):
+        if not query.strip():
+            raise InvalidQuery("the query is empty")
+        return query
+    if not isinstance(query, list):
+        raise InvalidQuery(f"a query is a PQL string or an AST list, not {type(query).__name__}")
+    if not query or not isinstance(query[0], str):
+        raise InvalidQuery("an AST query is a list that begins with an operator, like ['=', 'certname', 'a']")
+    return query
+
+
+def rooted(entity: str, ast: Ast) -> Ast:
+    """`ast`, made for the endpoint of `entity`, as a query for the root endpoint. `entity` as in the URL."""
+    return ["from", entity.replace("-", "_"), ast]
+
+
+def resource_type(name: str) -> str:
+    """A type's name as PuppetDB stores it: `foo::bar` is `Foo::Bar`. Raises `InvalidQuery`."""
+    if not _TYPE(name):
+        raise InvalidQuery(f"{name!r} is not the name of a resource type")
+    return "::".join(part[:1].upper() + part[1:] for part in name.removeprefix("::").split("::"))
+
+
+def exported_resources(type_name: str, filters: Filter | None, for_certname: str) -> Ast:
+    """For `resources`: what the collector `Type <<| filters |>>` in the catalog of `for_certname` takes.
+
+    It is the query of the stock terminus: exported resources of the type, of all other active nodes, that
+    match `filters` (as `parse_collector` gives them, or nested lists of the same form; None: all). Raises
+    `InvalidQuery`.
+    """
+    ast: Ast = [
+        "and",
+        ["=", "type", resource_type(type_name)],
+        ["=", "exported", True],
+        ["not", ["=", "certname", for_certname]],
+    ]
+    if filters is not None:
+        ast.append(filter_ast(filters))
+    return ast
+
+
+def factset_summary(state: str = "active") -> Ast:
+    """For `factsets`: rows of `FactsetSummary`, of the nodes in `state` (active, inactive, any)."""
+    return _extract(["certname", "hash", "producer_timestamp"], _state(state))
+
+
+def catalog_summary(state: str = "active") -> Ast:
+    """For `catalogs`: rows of `CatalogSummary`, of the nodes in `state` (active, inactive, any)."""
+    return _extract(["certname", "hash", "producer_timestamp", "transaction_uuid"], _state(state))
+
+
+def catalog_inputs_summary(state: str = "active") -> Ast:
+    """For `catalog-inputs`: rows of `CatalogInputsSummary`, of the nodes in `state`."""
+    return _extract(["certname", "catalog_uuid", "producer_timestamp"], _state(state))
+
+
+def nodes_summary(state: str) -> Ast:
+    """For `nodes`: rows of `NodeSummary` of the nodes in `state` (active, inactive, any).
+
+    A node that is in `any` but neither active nor inactive waits to be purged.
+    """
+    return _extract(["certname", "deactivated", "expired"], _state(state))
+
+
+def facts_expiration() -> Ast:
+    """For `nodes`, with `include_facts_expiration=true`: nodes with a configured expiration."""
+    return ["and", _state("any"), ["null?", "expires_facts_updated", False]]
+
+
+def report_hour_buckets(start: str, end: str) -> Ast:
+    """For `reports`: rows of `HourBucket` produced from `start` up to, not including, `end`."""
+    label = ["function", "to_string", "producer_timestamp", HOUR_FORMAT]
+    columns: Ast = [
+        label,
+        ["function", "count"],
+        ["function", "min", "hash"],
+        ["function", "max", "hash"],
+        ["function", "max", "producer_timestamp"],
+    ]
+    return ["extract", columns, _during(start, end), ["group_by", label]]
+
+
+def report_hashes(start: str, end: str) -> Ast:
+    """For `reports`: rows of `ReportSummary` produced from `start` up to, not including, `end`."""
+    return _extract(["hash", "certname", "producer_timestamp"], _during(start, end))
+
+
+def by_certnames(entity: str, certnames: Iterable[str]) -> Ast:
+    """The full rows of these nodes, whatever their state, from `entity` (catalogs, factsets, nodes, …).
+
+    For `factsets` pass `include_package_inventory=true` beside it.
+    """
+    clause = ["and", _in("certname", certnames), _state("any")]
+    return [*clause, _ANY_TYPE] if entity == "reports" else clause
+
+
+def by_hashes(hashes: Iterable[str], start: str | None = None, end: str | None = None) -> Ast:
+    """For `reports`: the full rows of these hashes.
+
+    Give the bounds of the producer timestamp, when known, both: the server then looks into those days only.
+    """
+    if start is None or end is None:
+        return ["and", _in("hash", hashes), _ANY_TYPE, _state("any")]
+    return ["and", _in("hash", hashes), *_during(start, end)[1:]]
+
+
+def _extract(columns: Sequence[str], condition: Ast) -> Ast:
+    return ["extract", list(columns), condition]
+
+
+def _state(state: str) -> Ast:
+    if state not in _STATES:
+        raise InvalidQuery(f"a node's state is one of {', '.join(_STATES)}, not {state!r}")
+    return ["=", "node_state", state]
+
+
+def _during(start: str, end: str) -> Ast:
+    return [
+        "and",
+        _ANY_TYPE,
+        _state("any"),
+        [">=", "producer_timestamp", start],
+        ["<", "producer_timestamp", end],
+    ]
+
+
+def _in(column: str, values: Iterable[str]) -> Ast:
+    return ["in", column, ["array", list(values)]]

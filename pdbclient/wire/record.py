@@ -1,0 +1,216 @@
+"""A record of one PuppetDB, as its query API returns it, into the command that stores the same in another.
+
+What the server hashes (values, numbers, timestamps) passes as the text it came in. Nothing is checked beyond
+the shape: a PuppetDB has taken the record once already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from pdbclient.errors import InvalidCommand
+from pdbclient.wire import rows, timestamp
+from pdbclient.wire.check import VERSIONS
+from pdbclient.wire.command import Command
+
+__all__ = [
+    "catalog_command",
+    "catalog_inputs_command",
+    "deactivation_command",
+    "expiration_command",
+    "factset_command",
+    "report_command",
+]
+
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def catalog_command(row: bytes) -> Command:
+    """`replace catalog` from a row of `catalogs`. Raises `InvalidCommand` when the row has not its shape."""
+    return _command("replace catalog", row, rows.CatalogRow, _catalog)
+
+
+def factset_command(row: bytes) -> Command:
+    """`replace facts` from a row of `factsets`, packages included when the row has them.
+
+    Ask with `include_package_inventory=true`: a factset copied without its packages deletes them at the
+    destination. Raises `InvalidCommand` when the row has not its shape.
+    """
+    return _command("replace facts", row, rows.FactsetRow, _facts)
+
+
+def report_command(row: bytes) -> Command:
+    """`store report` from a row of `reports`. Raises `InvalidCommand` when the row has not its shape.
+
+    Resources without an event are lost: the open-source server does not keep them.
+    """
+    return _command("store report", row, rows.ReportRow, _report)
+
+
+def catalog_inputs_command(row: bytes) -> Command:
+    """`replace catalog inputs` from a row of `catalog-inputs`. Raises `InvalidCommand`."""
+    return _command("replace catalog inputs", row, rows.CatalogInputsRow, _inputs)
+
+
+def expiration_command(row: bytes) -> Command:
+    """`configure expiration` from a row of `nodes` that has it (`expires_facts_updated` is not null).
+
+    Ask with `include_facts_expiration=true`. Raises `InvalidCommand`.
+    """
+    return _command("configure expiration", row, rows.ExpirationRow, _expiration)
+
+
+def deactivation_command(certname: str, deactivated: str) -> Command:
+    """`deactivate node` as of `deactivated`, the other PuppetDB's word. Raises `InvalidCommand`."""
+    name = "deactivate node"
+    payload: dict[str, object] = {"certname": certname, "producer_timestamp": deactivated}
+    return _ready(name, certname, deactivated, payload)
+
+
+def _command(name: str, row: bytes, kind: type[T], build: Callable[[T], dict[str, object]]) -> Command:
+    try:
+        if not row.isascii():
+            row.decode("utf-8")  # the decoder passes over text that it does not keep, or keeps as it is
+        payload = build(msgspec.json.decode(row, type=kind))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason, _, path = str(error).partition(" - at ")
+        where = path.strip("`") or "$"
+        raise InvalidCommand(name, _certname(row), where, f"not a record of this kind: {reason}") from error
+    return _ready(name, payload["certname"], payload["producer_timestamp"], payload)
+
+
+def _ready(name: str, certname: Any, stamp: Any, payload: dict[str, object]) -> Command:
+    try:
+        utc = timestamp.to_utc(stamp)
+    except ValueError as error:
+        raise InvalidCommand(name, certname, "$.producer_timestamp", str(error)) from error
+    return Command.ready(name, VERSIONS[name], certname, utc, _encode(payload))
+
+
+def _certname(row: bytes) -> str:
+    """Whose broken record this is, if that can still be read."""
+    try:
+        members = msgspec.json.decode(row, type=dict[str, Raw])
+        return str(msgspec.json.decode(members["certname"]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return "?"
+
+
+def _catalog(row: rows.CatalogRow) -> dict[str, object]:
+    return {
+        "certname": row.certname,
+        "version": row.version,
+        "environment": row.environment,
+        "transaction_uuid": row.transaction_uuid,
+        "catalog_uuid": row.catalog_uuid,
+        "code_id": row.code_id,
+        "job_id": row.job_id,
+        "producer": row.producer,
+        "producer_timestamp": row.producer_timestamp,
+        "resources": row.resources.data or [],
+        "edges": [
+            {
+                "source": {"type": edge.source_type, "title": edge.source_title},
+                "target": {"type": edge.target_type, "title": edge.target_title},
+                "relationship": edge.relationship,
+            }
+            for edge in row.edges.data or ()
+        ],
+    }
+
+
+def _facts(row: rows.FactsetRow) -> dict[str, object]:
+    payload: dict[str, object] = {
+        "certname": row.certname,
+        "environment": row.environment,
+        "producer_timestamp": row.producer_timestamp,
+        "producer": row.producer,
+        "values": {fact.name: fact.value for fact in row.facts.data or ()},
+    }
+    if row.package_inventory:
+        payload["package_inventory"] = row.package_inventory
+    return payload
+
+
+def _report(row: rows.ReportRow) -> dict[str, object]:
+    payload: dict[str, object] = {
+        name: getattr(row, name)
+        for name in row.__struct_fields__
+        if name not in ("resource_events", "metrics", "logs", "type")
+    }
+    payload["metrics"] = row.metrics.data
+    payload["logs"] = row.logs.data
+    payload["resources"] = _resources(row.resource_events.data or ())
+    if row.type is not None:  # optional on the wire, but not nullable
+        payload["type"] = row.type
+    return payload
+
+
+def _resources(events: Iterable[rows.EventRow]) -> list[dict[str, object]]:
+    """The events gathered under their resources, in the order of first appearance."""
+    grouped: dict[tuple[object, ...], dict[str, Any]] = {}
+    for event in events:
+        path = None if event.containment_path is None else tuple(event.containment_path)
+        skipped = event.status == "skipped"
+        key = (
+            event.file,
+            event.line,
+            event.timestamp,
+            event.resource_type,
+            event.resource_title,
+            path,
+            skipped,
+        )
+        resource = grouped.get(key)
+        if resource is None:
+            resource = grouped[key] = {
+                "skipped": skipped,
+                "timestamp": event.timestamp,
+                "resource_type": event.resource_type,
+                "resource_title": event.resource_title,
+                "file": event.file,
+                "line": event.line,
+                "containment_path": path,
+                "corrective_change": None,
+                "events": [],
+            }
+        resource["events"].append(_event(event))
+    return list(grouped.values())
+
+
+def _event(row: rows.EventRow) -> dict[str, object]:
+    event: dict[str, object] = {
+        "status": row.status,
+        "timestamp": row.timestamp,
+        "property": row.property,
+        "old_value": row.old_value,
+        "new_value": row.new_value,
+        "message": row.message,
+        "corrective_change": row.corrective_change,
+    }
+    if row.name is not msgspec.UNSET:  # servers before 6.9 do not know it
+        event["name"] = row.name
+    return event
+
+
+def _inputs(row: rows.CatalogInputsRow) -> dict[str, object]:
+    return {
+        "certname": row.certname,
+        "catalog_uuid": row.catalog_uuid,
+        "producer_timestamp": row.producer_timestamp,
+        "inputs": row.inputs,
+    }
+
+
+def _expiration(row: rows.ExpirationRow) -> dict[str, object]:
+    return {
+        "certname": row.certname,
+        "expire": {"facts": row.expires_facts},
+        "producer_timestamp": row.expires_facts_updated,
+    }

@@ -1,0 +1,96 @@
+"""The rows of summary queries: what a PuppetDB holds, without the records themselves."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+from msgspec import Struct, field
+
+from pdbclient.wire.timestamp import from_millis, to_millis
+
+__all__ = [
+    "HOUR_FORMAT",
+    "CatalogInputsSummary",
+    "CatalogSummary",
+    "FactsetSummary",
+    "HourBucket",
+    "NodeSummary",
+    "ReportSummary",
+    "from_millis",
+    "to_millis",
+]
+
+HOUR_FORMAT = 'YYYY-MM-DD"T"HH24 OF'
+"""PostgreSQL's format of an hour's label: in the zone of the server's JVM, hence with the offset."""
+
+_LABEL = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d) ([+-])(\d\d)(?::(\d\d))?", re.ASCII).fullmatch
+
+
+class CatalogSummary(Struct, frozen=True, gc=False):
+    """`hash` leaves out the run's identifiers; a later run of the same catalog differs only in the others."""
+
+    certname: str
+    hash: str
+    producer_timestamp: str
+    transaction_uuid: str | None = None
+
+
+class FactsetSummary(Struct, frozen=True, gc=False):
+    """`hash` covers the values, the environment and the packages."""
+
+    certname: str
+    hash: str
+    producer_timestamp: str
+
+
+class ReportSummary(Struct, frozen=True, gc=False):
+    """A report is immutable: its hash is its identity."""
+
+    hash: str
+    certname: str
+    producer_timestamp: str
+
+
+class CatalogInputsSummary(Struct, frozen=True, gc=False):
+    """PuppetDB shows no hash of the inputs."""
+
+    certname: str
+    catalog_uuid: str
+    producer_timestamp: str
+
+
+class NodeSummary(Struct, frozen=True, gc=False):
+    """A node's status: active when both are None, else since when it is not."""
+
+    certname: str
+    deactivated: str | None = None
+    expired: str | None = None
+
+
+class HourBucket(Struct, frozen=True, gc=False):
+    """The reports of one hour: how many, and marks that change when a report is added.
+
+    Equal marks do not prove equal contents. `label` is the hour in the server's own zone (`HOUR_FORMAT`).
+    """
+
+    label: str = field(name="to_string")
+    count: int
+    min_hash: str = field(name="min")
+    max_hash: str = field(name="max")
+    max_producer_timestamp: str = field(name="max_2")
+
+    @property
+    def start(self) -> datetime:
+        """The hour's beginning in UTC. Raises ValueError for a label in another format.
+
+        In a zone that is not whole hours from UTC this is no full UTC hour: such buckets cannot be compared
+        with those of a server elsewhere.
+        """
+        found = _LABEL(self.label)
+        if found is None:
+            raise ValueError(f"{self.label!r} is not an hour in the format {HOUR_FORMAT}")
+        year, month, day, hour, sign, hours, minutes = found.groups()
+        offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+        zone = timezone(-offset if sign == "-" else offset)
+        return datetime(int(year), int(month), int(day), int(hour), tzinfo=zone).astimezone(UTC)

@@ -1,0 +1,66 @@
+"""PuppetDB's timestamps: ISO-8601 with a zone, compared by the millisecond.
+
+PuppetDB stores milliseconds (newer servers microseconds) and prints milliseconds, so
+two stamps are the same when their milliseconds are. The server refuses a stamp without a zone in reports and
+takes it for UTC in other commands; here it is refused everywhere, as the order of records must not be guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["from_millis", "is_wire_timestamp", "parse", "to_millis", "to_utc", "utc_text"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WIRE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-8]):[0-5]\d)", re.ASCII
+).fullmatch
+_PLAIN_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch
+
+
+def parse(text: str) -> datetime:
+    """Parse what every PuppetDB command accepts: date, `T`, time, up to nine decimals, `Z` or `+hh:mm`.
+
+    Digits below a microsecond are dropped. Raises ValueError for anything else, a missing zone included.
+    """
+    if _WIRE(text) is None:
+        raise ValueError(f"{text!r} is not an ISO-8601 timestamp with a zone, like 2026-01-31T12:00:00.000Z")
+    return datetime.fromisoformat(text)
+
+
+def is_wire_timestamp(text: str) -> bool:
+    """Whether `parse` takes it."""
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def to_millis(text: str) -> int:
+    """Milliseconds since 1970 UTC, rounded down as the server does. Raises ValueError as `parse` does."""
+    since = parse(text) - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def from_millis(millis: int) -> str:
+    """The inverse of `to_millis`: `2026-01-31T12:00:00.000Z`."""
+    return utc_text(_EPOCH + timedelta(milliseconds=millis))
+
+
+def utc_text(moment: datetime) -> str:
+    """An aware datetime as UTC ISO-8601 with milliseconds (cut, not rounded) and `Z`.
+
+    Raises ValueError for a datetime without a zone: it would mean another instant on another machine.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a timestamp needs a timezone")
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z".rjust(24, "0")
+
+
+def to_utc(text: str) -> str:
+    """Any stamp that `parse` takes, as `utc_text` writes it."""
+    moment = parse(text)
+    return text if _PLAIN_UTC(text) else utc_text(moment)
