@@ -1,0 +1,43 @@
+# Everything runs on a .venv that `make setup` makes. All targets may be run again; none leaves anything running.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint unit bench clean
+
+setup: .venv/ready
+
+.venv/ready: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("pdbclient needs Python 3.11 or later") if sys.version_info < (3, 11) else 0'
+	@# Debian keeps venv's pip apart, in a package of its own.
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+# The main job as a story, on a real pair of PuppetDBs; installs them first where they are missing (as root).
+demo: setup
+	@$(BIN)/pdbclient lab install
+	@$(BIN)/pdbclient demo
+
+# Everything: style, types, unit, scenario, fault and integration tests, the last on a real pair.
+test: lint
+	@$(BIN)/pdbclient lab install
+	@tests/install-packages
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# What needs neither root nor a server.
+unit: setup
+	$(BIN)/pytest tests/unit tests/scenarios tests/faults
+
+# Each benchmark ends with one JSON line and fails when it misses its figure. BENCH_FLAGS=--quick: a few minutes.
+bench: setup
+	@$(BIN)/pdbclient lab install
+	@set -e; for bench in tests/bench/*.py; do echo "$$bench"; $(BIN)/python $$bench $(BENCH_FLAGS); done
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
