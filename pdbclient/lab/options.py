@@ -1,0 +1,98 @@
+"""What a lab is built from: where the programs are, and how the servers are set up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pdbclient.errors import LabError
+
+__all__ = ["LabOptions", "Programs", "find_programs"]
+
+_DEBIAN_JAR = Path("/usr/share/puppetdb/puppetdb.jar")
+_DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
+
+
+@dataclass(frozen=True, slots=True)
+class LabOptions:
+    """How to build a lab; every path left at None is looked for where the distributions put it.
+
+    The retention defaults make a server keep everything: a lab that plays outages must not lose a record to
+    an expiry nobody asked for. Durations (`node_ttl`, `node_purge_ttl`, `report_ttl`) are PuppetDB's own
+    spelling (`14d`, `30m`). `node_ttl` `0s` means never; `node_purge_ttl` must not be `0s` where deactivated
+    nodes matter, because PuppetDB then lists none of them as inactive. `gc_interval` is in minutes, and 0
+    turns the collector off. `start_timeout` is how many seconds a PuppetDB may take until it is `running`.
+    """
+
+    puppetdb_jar: Path | None = None
+    postgres_bin: Path | None = None
+    java: Path | None = None
+    heap: str = "768m"
+    threads: int = 2
+    gc_interval: int = 60
+    node_ttl: str = "0s"
+    node_purge_ttl: str = "3650d"
+    report_ttl: str = "3650d"
+    start_timeout: float = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs a lab runs, as absolute paths; `postgres_bin` is the directory of initdb and postgres."""
+
+    java: Path
+    puppetdb_jar: Path
+    postgres_bin: Path
+
+
+def _newest_debian_postgres() -> Path | None:
+    versions = [p for p in _DEBIAN_POSTGRES.glob("*/bin") if p.parent.name.isdigit()]
+    return max(versions, key=lambda p: int(p.parent.name), default=None)
+
+
+def _postgres_on_path() -> Path | None:
+    found = shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
+
+
+def _java() -> Path | None:
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which(str(Path(home, "bin", "java")) if home else "java")
+    return Path(found) if found else None
+
+
+def _jar_problem(options: LabOptions, jar: Path) -> str | None:
+    if jar.is_file():
+        return None
+    if options.puppetdb_jar is None:
+        return f"PuppetDB is not installed: no {jar} (another place: --puppetdb-jar FILE)"
+    return f"--puppetdb-jar {jar}: no such file"
+
+
+def _postgres_problem(postgres: Path | None) -> str | None:
+    if postgres is None:
+        return "PostgreSQL's server is not installed: no initdb found (another place: --postgres-bin DIR)"
+    missing = [name for name in ("initdb", "postgres", "psql") if not os.access(postgres / name, os.X_OK)]
+    return f"--postgres-bin {postgres}: no executable {', '.join(missing)} in there" if missing else None
+
+
+def find_programs(options: LabOptions) -> Programs:
+    """Resolve every program.
+
+    Raises `LabError` naming all that are missing, and how to get them.
+    """
+    if not sys.platform.startswith("linux"):
+        raise LabError("a lab needs Linux: its processes are identified through /proc")
+    jar = (options.puppetdb_jar or _DEBIAN_JAR).absolute()
+    postgres = options.postgres_bin or _newest_debian_postgres() or _postgres_on_path()
+    java = options.java or _java()
+    problems = [problem for problem in (_jar_problem(options, jar), _postgres_problem(postgres)) if problem]
+    if java is None or not os.access(java, os.X_OK):
+        problems.append(f"no Java to run PuppetDB with: {java or 'java is not on PATH'} (another place: --java FILE)")
+    if problems or postgres is None or java is None:
+        hint = "`pdbclient lab install` brings PuppetDB, PostgreSQL and Java on Debian, or tells what to install"
+        raise LabError("\n".join([*problems, hint]))
+    return Programs(java.absolute(), jar, postgres.absolute())
