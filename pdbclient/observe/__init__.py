@@ -1,1 +1,1 @@
-"""TODO"""
+"""What operators see: log formatters and the logging configuration."""

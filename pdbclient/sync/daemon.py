@@ -1,0 +1,132 @@
+"""`sync run`: a pass against each remote at its interval, one at a time, until told to stop.
+
+Signals only set flags; the loop acts on them between the steps of a pass. A pass that fails, however it
+fails, is scheduled again: a reconciler that gave up would let the two servers drift apart unnoticed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+from typing import Protocol
+
+from pdbclient.config.model import Endpoint, Remote, SyncConfig
+from pdbclient.errors import ConfigError
+from pdbclient.sync.model import PassResult
+from pdbclient.sync.ports import Clock
+from pdbclient.sync.reconciler import Reconciler
+
+__all__ = ["Daemon", "Runner", "stop_on_signals"]
+
+_logger = logging.getLogger(__name__)
+
+JITTER = 0.1
+
+
+class Runner(Protocol):
+    """What the daemon needs of a `Reconciler`."""
+
+    def run_once(self, remote: Endpoint) -> PassResult: ...
+
+
+class Daemon:
+    """Runs passes until `clock.stop` is set. `uniform` gives the jitter's random numbers.
+
+    `load` reads the configuration; it is called at the start, where its errors are raised, and after each
+    `reload()`, where a bad configuration is logged and the old one stays.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], SyncConfig],
+        *,
+        clock: Clock | None = None,
+        runner: Callable[[SyncConfig, Clock], AbstractContextManager[Runner]] | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._load = load
+        self._clock = clock or Clock()
+        self._runner = runner or _reconciler
+        self._uniform = uniform
+        self._reload = threading.Event()
+
+    def reload(self) -> None:
+        """Read the configuration again before the next pass. May be called from a signal handler."""
+        self._reload.set()
+
+    def run(self) -> None:
+        """Run until asked to stop. Raises `ConfigError` at the start, and `SyncError` for a lock or state
+        file.
+        """
+        config = self._load()
+        while not self._clock.stop.is_set():
+            with self._runner(config, self._clock) as runner:
+                config = self._serve(config, runner)
+
+    def _serve(self, config: SyncConfig, runner: Runner) -> SyncConfig:
+        """Passes with one configuration; gives the next one, after a reload that brought one."""
+        due = {remote: self._clock.monotonic() for remote in config.remotes}
+        while not self._clock.stop.is_set():
+            if self._reload.is_set():
+                self._reload.clear()
+                if (changed := self._reloaded(config)) is not None:
+                    return changed
+            remote = min(due, key=lambda candidate: due[candidate])
+            wait = due[remote] - self._clock.monotonic()
+            if wait > 0:
+                # A signal wakes the main thread only for its handler: short waits notice the flag it set.
+                self._clock.wait(min(wait, 1.0))
+                continue
+            self._pass(runner, remote)
+            due[remote] = self._clock.monotonic() + remote.interval * (1 + self._uniform(-JITTER, JITTER))
+        return config
+
+    def _pass(self, runner: Runner, remote: Remote) -> None:
+        try:
+            runner.run_once(remote.endpoint)
+        except Exception:
+            # Not expected, so a defect of ours; the next pass may still work, and silence would be worse.
+            _logger.exception("pass against %s broke off", remote.endpoint)
+
+    def _reloaded(self, old: SyncConfig) -> SyncConfig | None:
+        try:
+            config = self._load()
+        except ConfigError as error:
+            _logger.error("the configuration was not read again, the old one stays: %s", error)
+            return None
+        if config == old:
+            _logger.info("configuration read again: nothing changed")
+            return None
+        _logger.info("configuration read again")
+        return config
+
+
+def _reconciler(config: SyncConfig, clock: Clock) -> AbstractContextManager[Runner]:
+    return Reconciler(config, clock=clock)
+
+
+@contextmanager
+def stop_on_signals(clock: Clock, reload: Callable[[], None] | None = None) -> Iterator[None]:
+    """Inside: SIGTERM and SIGINT set `clock.stop`, SIGHUP calls `reload`. Only on the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        clock.stop.set()
+
+    def again(number: int, frame: FrameType | None) -> None:
+        if reload is not None:
+            reload()
+
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if reload is not None:
+        handlers[signal.SIGHUP] = again
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,124 @@
+"""Whether a pass may start: both servers well, alike and in time. A refusal is a `SyncError` with its
+reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from pdbclient.config.model import SyncConfig
+from pdbclient.errors import SyncError
+from pdbclient.sync.ports import Answer, Clock, Server
+
+__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth"]
+
+STATUS_PATH = "/status/v1/services/puppetdb-status"
+VERSION_PATH = "/pdb/meta/v1/version"
+WITHIN = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the gate learned about one server. `ahead` is by how much its clock may be ahead of ours, in
+    seconds.
+    """
+
+    version: str
+    depth: int
+    ahead: tuple[float, float] | None
+
+
+def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -> None:
+    """Let a pass through, or raise `SyncError` (refused), `TransportError` or `ServerError` (not
+    reachable).
+    """
+    if local.endpoint == remote.endpoint:
+        raise SyncError(f"{remote.endpoint} is the local server itself: there is nothing to reconcile")
+    there, here = _check(remote, clock), _check(local, clock)
+    if hash_class(there.version) != hash_class(here.version):
+        raise SyncError(
+            f"{remote.endpoint} is version {there.version}, {local.endpoint} is {here.version}: they "
+            f"hash the same records differently, so everything would look changed. Upgrade the older one"
+        )
+    skew = clock_skew(there.ahead, here.ahead)
+    if skew > config.max_clock_skew:
+        raise SyncError(
+            f"the clocks of {remote.endpoint} and {local.endpoint} are at least {skew:.0f} s apart, "
+            f"more than {config.max_clock_skew:.0f} s: the wrong clock would choose which is newer. Check NTP"
+        )
+    if here.depth >= config.max_queue_depth:
+        raise SyncError(
+            f"{local.endpoint} has {here.depth} commands in its queue, the limit is "
+            f"{config.max_queue_depth}: it has enough to do"
+        )
+
+
+def queue_depth(server: Server) -> int:
+    """How many commands wait in the server's queue."""
+    return _depth(server, server.document(STATUS_PATH, within=WITHIN).value)
+
+
+def clock_skew(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float:
+    """The least difference (s) between two clocks, each known to be ahead of ours by an amount in a range.
+
+    The Date header has whole seconds, and a request takes time: only what both cannot explain counts.
+    """
+    if one is None or other is None:
+        return 0.0
+    return max(0.0, one[0] - other[1], other[0] - one[1])
+
+
+def hash_class(version: str) -> tuple[bool, bool]:
+    """Which of the two changes of record hashes a PuppetDB has: reports in 6.10.0, factsets in 6.17.0 and
+    7.4.0.
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None:
+        return True, True
+    number = (int(found[1]), int(found[2]))
+    return number >= (6, 10), number >= (7, 4) or (6, 17) <= number < (7, 0)
+
+
+def _check(server: Server, clock: Clock) -> Checked:
+    began = clock.wall()
+    answer = server.document(STATUS_PATH, within=WITHIN)
+    ended = clock.wall()
+    document = answer.value
+    state = document.get("state") if isinstance(document, dict) else None
+    status = _status(document)
+    maintenance = status.get("maintenance_mode?")
+    if state != "running" or maintenance is not False:
+        mode = ", in maintenance mode" if maintenance else ""
+        raise SyncError(f"{server.endpoint} is not running: state {state!r}{mode}")
+    meta = server.document(VERSION_PATH, within=WITHIN).value
+    version = meta.get("version") if isinstance(meta, dict) else None
+    if not isinstance(version, str):
+        raise SyncError(f"{server.endpoint} does not tell its version")
+    return Checked(version, _depth(server, document), _ahead(answer, began, ended))
+
+
+def _status(document: Any) -> dict[str, Any]:
+    status = document.get("status") if isinstance(document, dict) else None
+    return status if isinstance(status, dict) else {}
+
+
+def _depth(server: Server, document: Any) -> int:
+    depth = _status(document).get("queue_depth")
+    # PuppetDB reports null until its queue is loaded.
+    if depth is None:
+        return 0
+    if not isinstance(depth, int):
+        raise SyncError(f"{server.endpoint}: queue_depth is {depth!r}, not a number")
+    return depth
+
+
+def _ahead(answer: Answer, began: float, ended: float) -> tuple[float, float] | None:
+    """The range by which the server's clock is ahead of ours, from a Date header set between two moments."""
+    try:
+        date = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return None
+    return date - ended, date + 1 - began

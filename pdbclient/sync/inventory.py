@@ -1,0 +1,162 @@
+"""What each side holds, by summary queries: streamed, and kept as small tuples.
+
+Both sides are asked the same question through the same path, for the servers' defaults hide inactive nodes in
+one place and plan reports in another. Every listing is complete or an error: half of one would look like mass
+absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+
+from pdbclient.errors import IncompleteResponse
+from pdbclient.sync.kinds import FACTS, REPORTS, Kind, Summary
+from pdbclient.sync.model import Liveness, NodeStatus, Version
+from pdbclient.sync.plan import ReportRow
+from pdbclient.sync.ports import Server
+from pdbclient.sync.verify import CHUNK, batches
+from pdbclient.wire import query
+from pdbclient.wire.summary import HourBucket, NodeSummary, from_millis, to_millis
+
+__all__ = [
+    "HOUR",
+    "PATIENCE",
+    "both_sides",
+    "found_versions",
+    "list_hours",
+    "list_nodes",
+    "list_records",
+    "list_reports",
+    "newest_records",
+    "read_rows",
+]
+
+PATIENCE = 60.0
+HOUR = 3_600_000
+"""Milliseconds of an hour."""
+
+T = TypeVar("T")
+
+_node = msgspec.json.Decoder(NodeSummary).decode
+_bucket = msgspec.json.Decoder(HourBucket).decode
+
+
+class _Newest(msgspec.Struct):
+    certname: str
+    max: str
+
+
+_newest = msgspec.json.Decoder(_Newest).decode
+
+
+def both_sides(there: Server, here: Server, ask: Callable[[Server], T]) -> tuple[T, T]:
+    """`ask` of both servers at the same time: the remote's answer, then the local one's."""
+    with ThreadPoolExecutor(2, thread_name_prefix="sync-inventory") as pool:
+        remote, local = pool.submit(ask, there), pool.submit(ask, here)
+        return remote.result(), local.result()
+
+
+def read_rows(server: Server, rows: Iterable[bytes], read: Callable[[bytes], T]) -> Iterator[T]:
+    """The rows, decoded. Raises `IncompleteResponse` for one that is not what was asked for."""
+    for seen, row in enumerate(rows):
+        try:
+            yield read(row)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise IncompleteResponse(str(server.endpoint), f"an unusable row: {error}", seen) from error
+
+
+def list_nodes(server: Server, gone_before: int, within: float) -> dict[str, NodeStatus]:
+    """All nodes. One that died before `gone_before` (ms) and that the server does not count as inactive any
+    more waits there to be purged.
+
+    Both, because a server with node-purge-ttl 0, which never purges, counts no node as inactive at all.
+    """
+
+    def ask(state: str) -> Iterator[NodeSummary]:
+        rows = server.rows("/nodes", query=query.nodes_summary(state), within=within, patience=PATIENCE)
+        return read_rows(server, rows, _node)
+
+    known = [(node.certname, _millis(node.deactivated), _millis(node.expired)) for node in ask("any")]
+    inactive = {node.certname for node in ask("inactive")}
+    nodes = {}
+    for certname, deactivated, expired in known:
+        died = max(deactivated or 0, expired or 0)
+        if not died:
+            liveness = Liveness.ACTIVE
+        elif certname in inactive or died >= gone_before:
+            liveness = Liveness.INACTIVE
+        else:
+            liveness = Liveness.GONE
+        nodes[certname] = NodeStatus(liveness, deactivated, expired)
+    return nodes
+
+
+def list_records(server: Server, kind: Kind, within: float) -> dict[str, Version]:
+    """The version of each node's factset or catalog, whatever the node's state."""
+    ast = query.factset_summary("any") if kind is FACTS else query.catalog_summary("any")
+    versions: dict[str, Version] = {}
+    for found in _summaries(server, kind, ast, within):
+        # Servers before 8.8 can hold two catalogs of one node; the newer is the one.
+        old = versions.get(found.key)
+        versions[found.key] = found.version if old is None else max(old, found.version)
+    return versions
+
+
+def list_hours(server: Server, start: int, end: int, within: float) -> dict[int, HourBucket]:
+    """The hours with reports, by their start; all times in ms."""
+    ast = query.report_hour_buckets(from_millis(start), from_millis(end))
+    rows = server.rows("/reports", query=ast, within=within, patience=PATIENCE)
+    buckets = read_rows(server, rows, lambda row: (_start(bucket := _bucket(row)), bucket))
+    return dict(buckets)
+
+
+def list_reports(server: Server, start: int, end: int, within: float) -> list[ReportRow]:
+    """The reports with producer timestamps (ms) from `start` up to, not including, `end`."""
+    ast = query.report_hashes(from_millis(start), from_millis(end))
+    return [
+        ReportRow(found.key, found.certname, found.version.millis)
+        for found in _summaries(server, REPORTS, ast, within)
+    ]
+
+
+def found_versions(server: Server, kind: Kind, keys: Sequence[str], within: float) -> dict[str, Version]:
+    """What the server has of `keys`."""
+    return {found.key: found.version for found in _summaries(server, kind, kind.summaries(keys), within)}
+
+
+def newest_records(server: Server, certnames: Sequence[str], within: float) -> dict[str, int]:
+    """The newest producer timestamp (ms) of any record of these nodes."""
+    newest: dict[str, int] = {}
+    for chunk in batches(certnames, CHUNK):
+        for entity in ("factsets", "catalogs", "reports"):
+            ast: list[Any] = [
+                "extract",
+                ["certname", ["function", "max", "producer_timestamp"]],
+                query.by_certnames(entity, chunk),
+                ["group_by", "certname"],
+            ]
+            rows = server.rows(f"/{entity}", query=ast, within=within, patience=PATIENCE)
+            for certname, millis in read_rows(server, rows, _read_newest):
+                newest[certname] = max(millis, newest.get(certname, millis))
+    return newest
+
+
+def _summaries(server: Server, kind: Kind, ast: list[Any], within: float) -> Iterator[Summary]:
+    return read_rows(server, server.rows(kind.path, query=ast, within=within, patience=PATIENCE), kind.read)
+
+
+def _read_newest(row: bytes) -> tuple[str, int]:
+    found = _newest(row)
+    return found.certname, to_millis(found.max)
+
+
+def _millis(text: str | None) -> int | None:
+    return None if text is None else to_millis(text)
+
+
+def _start(bucket: HourBucket) -> int:
+    return int(bucket.start.timestamp()) * 1000

@@ -1,0 +1,251 @@
+"""One pass: gate, inventory, plan, pull, verify, for each entity in turn.
+
+Local is the PuppetDB that this process runs beside: the only one that is submitted to, and directly, never
+through a failover list. The remote is only read. Nothing is ever deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from pdbclient.config.model import Endpoint, Remote, SyncConfig
+from pdbclient.errors import (
+    Busy,
+    Forbidden,
+    Misrouted,
+    NotSent,
+    PdbError,
+    ServerError,
+    SyncError,
+    TransportError,
+)
+from pdbclient.http.session import Session
+from pdbclient.sync.budget import Stopped
+from pdbclient.sync.context import Context, Progress
+from pdbclient.sync.events import SyncLog
+from pdbclient.sync.gate import pass_gate
+from pdbclient.sync.kinds import CATALOGS, FACTS, Kind
+from pdbclient.sync.lock import InstanceLock
+from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Outcome, PassResult
+from pdbclient.sync.nodes import deactivate, list_both, plan_nodes
+from pdbclient.sync.plan import Nodes
+from pdbclient.sync.ports import Clock, Connect, Server
+from pdbclient.sync.records import plan_kind, reconcile_kind
+from pdbclient.sync.reports import plan_slices, reconcile_reports
+from pdbclient.sync.state import State, state_path
+
+__all__ = ["Reconciler", "plan", "reconcile"]
+
+# After these the next entity would meet the same: the remote or the local server is not to be had.
+_GONE = (NotSent, Busy, Forbidden, Misrouted)
+
+
+class _PassFailed(SyncError):
+    """Some entities of a pass could not be done; the others were."""
+
+
+class Reconciler:
+    """Pulls from the remotes of one configuration into its local PuppetDB.
+
+    Use it as a context manager: inside, it holds the lock of its state directory and the state file. For one
+    thread; passes do not overlap. Raises `SyncError` when another process holds the lock, or the state is
+    unusable.
+    """
+
+    def __init__(
+        self,
+        config: SyncConfig,
+        *,
+        connect: Connect | None = None,
+        clock: Clock | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._config = config
+        self._connect = connect or _sessions(config)
+        self._clock = clock or Clock()
+        self._progress = progress or _silent
+        self._held = ExitStack()
+        self._state: State | None = None
+
+    def __enter__(self) -> Reconciler:
+        path = state_path(self._config.state_dir, self._config.local)
+        _make_directory(path.parent)
+        with ExitStack() as held:
+            held.enter_context(InstanceLock(path.with_suffix(".lock")))
+            self._state = held.enter_context(closing(State(path)))
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._state = None
+        self._held.close()
+
+    def run_once(self, remote: Endpoint) -> PassResult:
+        """One pass against `remote`. What goes wrong is logged and told in the result, not raised."""
+        if self._state is None:
+            raise RuntimeError("run_once outside of the Reconciler's with block")
+        began = self._clock.monotonic()
+        log = SyncLog(remote.url, monotonic=self._clock.monotonic)
+        results: dict[Entity, EntityResult] = {}
+        errors: list[str] = []
+        outcome = Outcome.DONE
+        with closing(self._connect(remote)) as there, closing(self._connect(self._config.local)) as here:
+            context = Context(self._config, there, here, self._state, self._clock, log, self._progress)
+            try:
+                with log.sync():
+                    _Pass(context, results, errors).run()
+            except PdbError as error:
+                outcome = _outcome(error)
+                if outcome is not Outcome.DONE:
+                    errors.append(str(error))
+        elapsed = round((self._clock.monotonic() - began) * 1000)
+        if outcome is not Outcome.STOPPED:
+            self._state.remember_pass(remote.url, self._clock.wall(), "; ".join(errors) or None)
+        return PassResult(remote.url, outcome, results, errors, elapsed)
+
+
+class _Pass:
+    """The entities in their order; one that fails does not keep the next one from its turn."""
+
+    def __init__(self, context: Context, results: dict[Entity, EntityResult], errors: list[str]) -> None:
+        self._context = context
+        self._results = results
+        self._errors = errors
+
+    def run(self) -> None:
+        context = self._context
+        pass_gate(context.here, context.there, context.config, context.clock)
+        nodes = list_both(context, context.budget())
+        self._entity(Entity.NODES, lambda result: self._deactivate(nodes, result))
+        for kind in (FACTS, CATALOGS):
+            self._entity(kind.entity, partial(self._records, kind, nodes))
+        self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
+        self._deactivate_again()
+        context.state.remember_seen(context.remote, Entity.NODES, len(nodes.there))
+        if self._errors:
+            raise _PassFailed("; ".join(self._errors))
+
+    def _deactivate(self, nodes: Nodes, result: EntityResult) -> None:
+        budget = self._context.budget()
+        deactivate(self._context, plan_nodes(self._context, nodes, budget), result, budget)
+
+    def _records(self, kind: Kind, nodes: Nodes, result: EntityResult) -> None:
+        reconcile_kind(self._context, kind, nodes, result, self._context.budget())
+
+    def _deactivate_again(self) -> None:
+        """What was deactivated at the remote during the pass, while its data was on its way here."""
+        if any(error.startswith(f"{Entity.NODES}: ") for error in self._errors):
+            return
+        budget = self._context.budget()
+        nodes = list_both(self._context, budget)
+        late = plan_nodes(self._context, nodes, budget)
+        if late.pull:
+            self._entity(Entity.NODES, lambda result: deactivate(self._context, late, result, budget))
+
+    def _entity(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
+        total = self._results.setdefault(entity, EntityResult())
+        try:
+            with self._context.log.entity(entity) as result:
+                try:
+                    work(result)
+                finally:
+                    total.add(result)
+        except (Stopped, *_GONE):
+            raise
+        except (SyncError, TransportError, ServerError) as error:
+            self._errors.append(f"{entity}: {error}")
+
+
+def reconcile(
+    config: SyncConfig,
+    remotes: Iterable[Remote] | None = None,
+    *,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+) -> list[PassResult]:
+    """One pass against each of `remotes` (default: all configured), in order.
+
+    Raises `SyncError` when another process reconciles with this configuration, or its state file is unusable;
+    everything else is told in the results.
+    """
+    with Reconciler(config, connect=connect, clock=clock, progress=progress) as reconciler:
+        return [reconciler.run_once(remote.endpoint) for remote in remotes or config.remotes]
+
+
+def plan(
+    config: SyncConfig,
+    remote: Endpoint,
+    *,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+) -> list[EntityPlan]:
+    """What a pass against `remote` would do, entity by entity. Changes nothing, needs no lock, logs no
+    events.
+
+    Raises `SyncError` for what would refuse the pass or brake an entity, and the errors of an unreachable
+    server.
+    """
+    connect = connect or _sessions(config)
+    clock = clock or Clock()
+    path = state_path(config.state_dir, config.local)
+    with (
+        closing(State(path, read_only=True)) as state,
+        closing(connect(remote)) as there,
+        closing(connect(config.local)) as here,
+    ):
+        context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent)
+        pass_gate(here, there, config, clock)
+        nodes = list_both(context, context.budget())
+        plans = [plan_nodes(context, nodes, context.budget())]
+        plans += [plan_kind(context, kind, nodes, context.budget())[0] for kind in (FACTS, CATALOGS)]
+        plans.append(_joined(part.plan for part in plan_slices(context, nodes, context.budget())))
+        return plans
+
+
+def _joined(parts: Iterable[EntityPlan]) -> EntityPlan:
+    whole = EntityPlan(Entity.REPORTS, {}, [], {})
+    for part in parts:
+        whole = EntityPlan(
+            Entity.REPORTS,
+            {**whole.pull, **part.pull},
+            [*whole.skipped, *part.skipped],
+            {**whole.certnames, **part.certnames},
+        )
+    return whole
+
+
+def _outcome(error: PdbError) -> Outcome:
+    match error:
+        case _PassFailed():
+            return Outcome.DONE
+        case Stopped():
+            return Outcome.STOPPED
+        case SyncError():
+            return Outcome.REFUSED
+        case _:
+            return Outcome.UNREACHABLE
+
+
+def _sessions(config: SyncConfig) -> Connect:
+    def connect(endpoint: Endpoint) -> Server:
+        return Session(endpoint, config.tls, config.timeouts)
+
+    return connect
+
+
+def _silent(entity: Entity, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SyncError(f"{path}: cannot be made: {error.strerror}; set state_dir to a directory of ours") from error

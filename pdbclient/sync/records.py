@@ -1,0 +1,43 @@
+"""Factsets and catalogs: of each node one, the greater version everywhere."""
+
+from __future__ import annotations
+
+from pdbclient.sync.budget import Budget
+from pdbclient.sync.context import Context
+from pdbclient.sync.inventory import both_sides, found_versions, list_records
+from pdbclient.sync.kinds import Kind
+from pdbclient.sync.model import EntityPlan, EntityResult
+from pdbclient.sync.plan import Nodes, brake_empty, plan_records
+from pdbclient.sync.pull import pull
+from pdbclient.sync.settle import count_skipped, settle
+from pdbclient.sync.verify import judge_record
+
+__all__ = ["plan_kind", "reconcile_kind"]
+
+
+def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tuple[EntityPlan, int]:
+    """The plan for factsets or catalogs, and how many the remote has. Raises `SafetyBrake` when it lost them
+    all.
+    """
+    within = budget.left()
+    there, here = both_sides(context.there, context.here, lambda server: list_records(server, kind, within))
+    brake_empty(kind.entity, len(there), len(here), context.state.seen(context.remote, kind.entity))
+    plan = plan_records(kind.entity, there, here, nodes, context.latest(), context.memory(kind.entity))
+    return plan, len(there)
+
+
+def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
+    """Pull what differs and verify it."""
+    plan, records = plan_kind(context, kind, nodes, budget)
+    count_skipped(context, plan, result)
+    pulled = pull(context, kind, plan, result, budget)
+    settle(
+        context,
+        kind.entity,
+        pulled,
+        lambda keys: found_versions(context.here, kind, keys, budget.left()),
+        judge_record,
+        result,
+        budget,
+    )
+    context.state.remember_seen(context.remote, kind.entity, records)

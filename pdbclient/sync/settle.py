@@ -1,0 +1,73 @@
+"""After a pull: verify what was submitted, and remember what did not come out as it should."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from pdbclient.sync.budget import Budget
+from pdbclient.sync.context import Context
+from pdbclient.sync.gate import queue_depth
+from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Skip, Version
+from pdbclient.sync.pull import Pulled
+from pdbclient.sync.verify import Judge, verify
+
+__all__ = ["count_skipped", "settle"]
+
+_logger = logging.getLogger(__name__)
+
+NOT_VISIBLE = "queued, but never stored: see the local server's log and its discard directory"
+
+
+def settle(
+    context: Context,
+    entity: Entity,
+    pulled: Pulled,
+    look: Callable[[Sequence[str]], Mapping[str, Version]],
+    judge: Judge,
+    result: EntityResult,
+    budget: Budget,
+) -> None:
+    """Verify `pulled` and write the outcome into the state and `result`.
+
+    A record that was queued and then not stored counts as failed, not as transferred.
+    """
+    verified = verify(
+        pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic
+    )
+    refused = dict(pulled.failed)
+    for key, version in verified.missing.items():
+        _logger.warning("%s %s from %s: %s", entity, key, context.remote, NOT_VISIBLE)
+        refused[key] = (version, NOT_VISIBLE)
+    result.transferred -= len(verified.missing)
+    result.failed += len(verified.missing)
+    result.unequal += len(verified.unequal)
+    for key in verified.unequal:
+        _logger.warning(
+            "%s of %s from %s: stored, but with another hash: not pulled again", entity, key, context.remote
+        )
+    state = context.state
+    if verified.unequal:
+        state.remember_unequal(context.remote, entity, verified.unequal)
+    if refused:
+        state.remember_refused(context.remote, entity, refused, context.clock.wall())
+    if known := state.refused(context.remote, entity).keys() & (pulled.submitted.keys() - refused.keys()):
+        state.forget_refused(context.remote, entity, known)
+
+
+def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> None:
+    """Count what the plan leaves alone, and say so where it needs a person."""
+    result.held += plan.held
+    result.unequal += sum(1 for _, why in plan.skipped if why is Skip.EQUIVALENT)
+    for why in (Skip.FUTURE, Skip.QUARANTINED):
+        keys = [key for key, reason in plan.skipped if reason is why]
+        if keys:
+            _logger.warning(
+                "%d %s from %s not pulled, %s: %s%s",
+                len(keys),
+                plan.entity,
+                context.remote,
+                why,
+                ", ".join(keys[:5]),
+                ", …" if len(keys) > 5 else "",
+            )

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pdbclient.config.model import Endpoint, Remote, SyncConfig, TlsFiles
+from pdbclient.sync import PassResult, reconcile
+from pdbclient.sync.ports import Clock, Server
+
+from .fake import FakePuppetDB
+
+NOW = 1_790_000_000.0
+"""The fake wall clock's beginning, in seconds: far from any real time, and not on the hour."""
+
+
+class FakeTime(threading.Event):
+    """Time that passes only by waiting; `clock` reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed = 0.0
+        self.clock = Clock(wall=lambda: NOW + self.elapsed, monotonic=lambda: self.elapsed, stop=self)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None, "a wait without a limit"
+        if not self.is_set():
+            self.elapsed += timeout
+        return self.is_set()
+
+
+class Site:
+    """Two fake PuppetDBs, each with a reconciler that pulls from the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.time = FakeTime()
+        self.clock = self.time.clock
+        self.a = FakePuppetDB("a", self.clock.wall)
+        self.b = FakePuppetDB("b", self.clock.wall)
+        self.directory = directory
+        self.options: dict[str, float] = {}
+
+    def connect(self, endpoint: Endpoint) -> Server:
+        return self.a if endpoint == self.a.endpoint else self.b
+
+    def config(self, local: FakePuppetDB) -> SyncConfig:
+        remote = self.b if local is self.a else self.a
+        nowhere = self.directory / "nowhere"
+        return SyncConfig(
+            local=local.endpoint,
+            remotes=(Remote(remote.endpoint, 60.0),),
+            tls=TlsFiles(nowhere, nowhere, nowhere),
+            state_dir=self.directory / "state",
+            **self.options,  # type: ignore[arg-type]
+        )
+
+    def pull(self, local: FakePuppetDB) -> PassResult:
+        """One pass that brings the other side's records to `local`."""
+        return reconcile(self.config(local), connect=self.connect, clock=self.clock)[0]
+
+    def ago(self, seconds: float) -> int:
+        """A producer timestamp (ms) of so long ago."""
+        return int((self.clock.wall() - seconds) * 1000)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)

@@ -1,0 +1,165 @@
+"""The daemon's schedule, on a clock that only waiting moves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pdbclient.config.model import Endpoint, Remote, SyncConfig
+from pdbclient.errors import ConfigError, Problem
+from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
+from pdbclient.sync.ports import Clock
+
+from .conftest import FakeTime, Site
+
+A, B = Endpoint("a.example.com", 8081), Endpoint("b.example.com", 8081)
+
+
+class Recorder:
+    """Stands in for the reconciler: notes when each pass began, and does what `act` says during it."""
+
+    def __init__(self, time: FakeTime, passes: int, act: Callable[[int], float] = lambda number: 1.0) -> None:
+        self.time, self.passes, self.act = time, passes, act
+        self.began: list[tuple[float, str]] = []
+        self.configs: list[SyncConfig] = []
+        self.running = False
+
+    @contextmanager
+    def __call__(self, config: SyncConfig, clock: Clock) -> Iterator[Recorder]:
+        self.configs.append(config)
+        yield self
+
+    def run_once(self, remote: Endpoint) -> PassResult:
+        assert not self.running, "two passes at the same time"
+        self.running = True
+        self.began.append((round(self.time.elapsed, 3), remote.host))
+        if len(self.began) >= self.passes:
+            self.time.set()
+        try:
+            self.time.elapsed += self.act(len(self.began))
+        finally:
+            self.running = False
+        return PassResult(remote.url, Outcome.DONE, {}, (), 0)
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SyncConfig:
+    site = Site(tmp_path)
+    return replace(site.config(site.b), remotes=(Remote(A, 60.0),))
+
+
+def daemon(config: SyncConfig, recorder: Recorder, jitter: float = 0.0) -> Daemon:
+    return Daemon(lambda: config, clock=recorder.time.clock, runner=recorder, uniform=lambda low, high: high * jitter)
+
+
+def test_passes_begin_at_once_and_then_an_interval_after_the_last_one_ended(
+    time: FakeTime, config: SyncConfig
+) -> None:
+    recorder = Recorder(time, 3, lambda number: 5.0)
+    daemon(config, recorder).run()
+    assert recorder.began == [(0.0, A.host), (65.0, A.host), (130.0, A.host)]
+
+
+def test_the_interval_is_stretched_by_a_tenth_at_most(time: FakeTime, config: SyncConfig) -> None:
+    recorder = Recorder(time, 2, lambda number: 0.0)
+    daemon(config, recorder, jitter=1.0).run()
+    assert recorder.began[1][0] == pytest.approx(66.0)
+
+
+def test_each_remote_has_its_own_interval_and_passes_never_overlap(time: FakeTime, config: SyncConfig) -> None:
+    config = replace(config, remotes=(Remote(A, 60.0), Remote(B, 25.0)))
+    recorder = Recorder(time, 6, lambda number: 1.0)
+    daemon(config, recorder).run()
+    assert [host for _, host in recorder.began] == [A.host, B.host, B.host, B.host, A.host, B.host]
+
+
+def test_a_pass_that_takes_longer_than_its_interval_does_not_starve_the_other_remote(
+    time: FakeTime, config: SyncConfig
+) -> None:
+    config = replace(config, remotes=(Remote(A, 10.0), Remote(B, 10.0)))
+    recorder = Recorder(time, 6, lambda number: 100.0)
+    daemon(config, recorder).run()
+    assert [host for _, host in recorder.began] == [A.host, B.host] * 3
+
+
+def test_a_pass_that_breaks_off_unexpectedly_is_logged_and_scheduled_again(
+    time: FakeTime, config: SyncConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(number: int) -> float:
+        if number == 1:
+            raise RuntimeError("a defect")
+        return 1.0
+
+    recorder = Recorder(time, 2, act)
+    daemon(config, recorder).run()
+    assert [round(when) for when, _ in recorder.began] == [0, 60]
+    assert "broke off" in caplog.text
+
+
+def test_a_stop_while_waiting_ends_the_daemon_at_once(time: FakeTime, config: SyncConfig) -> None:
+    recorder = Recorder(time, 1)
+    daemon(config, recorder).run()
+    assert len(recorder.began) == 1
+    assert time.elapsed < 2
+
+
+def test_a_reload_takes_the_new_configuration_and_a_bad_one_leaves_the_old(
+    time: FakeTime, config: SyncConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bad = ConfigError([Problem("sync.conf", 3, "interval", "a unit is missing")])
+    loads: list[SyncConfig | ConfigError] = [config, bad, replace(config, batch_size=7)]
+
+    def load() -> SyncConfig:
+        loaded = loads.pop(0)
+        if isinstance(loaded, ConfigError):
+            raise loaded
+        return loaded
+
+    def act(number: int) -> float:
+        running.reload()
+        return 1.0
+
+    recorder = Recorder(time, 3, act)
+    running = Daemon(load, clock=time.clock, runner=recorder, uniform=lambda low, high: 0.0)
+    running.run()
+    assert [c.batch_size for c in recorder.configs] == [20, 7]
+    assert "sync.conf:3: interval: a unit is missing" in caplog.text
+
+
+def test_a_bad_configuration_at_the_start_is_an_error(time: FakeTime) -> None:
+    def load() -> SyncConfig:
+        raise ConfigError([Problem("sync.conf", None, None, "is not there")])
+
+    with pytest.raises(ConfigError):
+        Daemon(load, clock=time.clock).run()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_stop_sets_the_flag_and_the_old_handlers_come_back(number: signal.Signals) -> None:
+    clock = Clock()
+    before = signal.getsignal(number)
+    with stop_on_signals(clock):
+        os.kill(os.getpid(), number)
+        assert clock.wait(5.0)
+    assert signal.getsignal(number) is before
+
+
+def test_a_hangup_reloads(time: FakeTime) -> None:
+    calls: list[str] = []
+    with stop_on_signals(Clock(), lambda: calls.append("reload")):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not Clock().wait(0.05)
+    assert calls == ["reload"]

@@ -1,0 +1,104 @@
+"""The log `sync`: exactly the phases, events, attributes and levels of the guide."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from pdbclient.observe.logs import SYNC_ATTRIBUTES
+from pdbclient.sync.events import SyncLog
+from pdbclient.sync.model import Entity
+
+REMOTE = "https://a.example.com:8081"
+
+
+def shown(record: logging.LogRecord) -> dict[str, Any]:
+    """The attributes that the record carries beyond those of every log record."""
+    plain = logging.makeLogRecord({}).__dict__.keys() | {"message", "taskName"}
+    return {name: value for name, value in record.__dict__.items() if name not in plain}
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> SyncLog:
+    caplog.set_level(logging.DEBUG, logger="sync")
+    moments = iter(range(100))
+    return SyncLog(REMOTE, monotonic=lambda: next(moments) * 0.25)
+
+
+def test_a_pass_is_a_start_and_a_finished_event_with_its_remote(
+    log: SyncLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    with log.sync():
+        pass
+    assert [shown(record) for record in caplog.records] == [
+        {"phase": "sync", "event": "start", "remote": REMOTE},
+        {"phase": "sync", "event": "finished", "ok": True, "elapsed": 250, "remote": REMOTE},
+    ]
+    assert {(record.name, record.levelname) for record in caplog.records} == {("sync", "INFO")}
+
+
+def test_an_entity_tells_its_counts_when_finished(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:
+    with log.entity(Entity.FACTS) as result:
+        result.transferred, result.failed = 3, 1
+    common = {"phase": "entity", "entity": "facts", "remote": REMOTE}
+    assert [shown(record) for record in caplog.records] == [
+        {**common, "event": "start"},
+        {**common, "event": "finished", "ok": True, "elapsed": 250, "transferred": 3, "failed": 1},
+    ]
+
+
+def test_an_error_event_has_ok_false_the_elapsed_time_and_the_reason_and_passes_the_error_on(
+    log: SyncLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match="no reason"), log.entity(Entity.NODES):
+        raise ValueError("no reason")
+    error = caplog.records[-1]
+    assert shown(error) == {
+        "phase": "entity",
+        "event": "error",
+        "ok": False,
+        "elapsed": 250,
+        "entity": "nodes",
+        "remote": REMOTE,
+    }
+    assert error.levelname == "ERROR"
+    assert "no reason" in error.getMessage()
+
+
+@pytest.mark.parametrize(("entity", "extra"), [(Entity.CATALOGS, {}), (Entity.REPORTS, {"hash": "abc"})])
+def test_a_record_is_logged_at_debug_level_with_its_query_and_a_report_with_its_hash(
+    log: SyncLog, caplog: pytest.LogCaptureFixture, entity: Entity, extra: dict[str, str]
+) -> None:
+    with log.record(entity, '["q"]', "n1", extra.get("hash")):
+        pass
+    common = {"phase": "record", "entity": str(entity), "remote": REMOTE, "query": '["q"]', "certname": "n1"}
+    assert [shown(record) for record in caplog.records] == [
+        {**common, **extra, "event": "start"},
+        {**common, **extra, "event": "finished", "ok": True, "elapsed": 250},
+    ]
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
+
+
+def test_a_record_that_fails_is_logged_at_error_level(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match="bad"), log.record(Entity.FACTS, "q", "n1"):
+        raise ValueError("bad")
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR"]
+
+
+def test_a_deactivation_tells_its_certname_and_nothing_else(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:
+    with log.deactivate("n1"):
+        pass
+    assert [shown(record) for record in caplog.records] == [
+        {"phase": "deactivate", "event": "start", "certname": "n1"},
+        {"phase": "deactivate", "event": "finished", "ok": True, "elapsed": 250, "certname": "n1"},
+    ]
+
+
+def test_no_attribute_is_used_that_the_formatter_would_drop(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:
+    with log.sync(), log.entity(Entity.REPORTS), log.record(Entity.REPORTS, "q", "n", "h"):
+        pass
+    with log.deactivate("n"):
+        pass
+    assert {name for record in caplog.records for name in shown(record)} == set(SYNC_ATTRIBUTES)

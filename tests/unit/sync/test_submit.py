@@ -1,0 +1,113 @@
+"""Submitting: patience with a server that is up, and an end with one that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pdbclient.errors import Ambiguous, Busy, NotSent, PdbError, Rejected
+from pdbclient.sync.budget import Budget, Stopped
+from pdbclient.sync.submit import Submitter, submit_patiently
+from pdbclient.wire.record import deactivation_command
+
+from .conftest import FakeTime, Site
+from .fake import FakePuppetDB
+
+COMMAND = deactivation_command("n", "2026-01-31T12:00:00.000Z")
+BUSY = Busy("b", 503, "maintenance", retry_after=7.0)
+BROKEN = Ambiguous("b", "reset")
+
+
+class Moody(FakePuppetDB):
+    """Meets each submission with the next of `moods`, and takes it when there is none left."""
+
+    def __init__(self, time: FakeTime, *moods: Exception) -> None:
+        super().__init__("b", time.clock.wall)
+        self.moods = list(moods)
+        self.tries = 0
+
+    def submit(self, *arguments: object, **options: object) -> str:
+        self.tries += 1
+        if self.moods:
+            raise self.moods.pop(0)
+        return "uuid"
+
+
+@pytest.mark.parametrize(
+    ("moods", "tries", "waited"),
+    [
+        ((), 1, 0.0),
+        ((BUSY,), 2, 7.0),
+        ((BROKEN,), 2, 0.0),
+        ((BUSY, BUSY, BROKEN), 4, 14.0),
+    ],
+)
+def test_a_server_that_is_busy_or_drops_a_connection_is_asked_again(
+    moods: tuple[Exception, ...], tries: int, waited: float
+) -> None:
+    time = FakeTime()
+    server = Moody(time, *moods)
+    submit_patiently(server, COMMAND, Budget(time.clock, 100.0))
+    assert (server.tries, time.elapsed) == (tries, waited)
+
+
+@pytest.mark.parametrize(
+    ("moods", "tries"),
+    [
+        ((BUSY, BUSY, BUSY), 3),
+        ((BROKEN, BROKEN), 2),
+        ((BROKEN, BUSY, BROKEN), 3),
+        ((NotSent("b", "refused"),), 1),
+        ((Rejected("b", 413, "too big"),), 1),
+    ],
+)
+def test_patience_ends_with_what_the_last_try_met(moods: tuple[Exception, ...], tries: int) -> None:
+    time = FakeTime()
+    server = Moody(time, *moods)
+    with pytest.raises(type(moods[-1])):
+        submit_patiently(server, COMMAND, Budget(time.clock, 100.0))
+    assert server.tries == tries
+
+
+def test_a_batch_waits_until_the_local_queue_has_room(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.b.depth = 1001
+    budget = Budget(site.clock, 100.0)
+    with Submitter(site.b, 2, 1000, budget) as submitter:
+        waits: list[float] = []
+
+        def shorten(timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            site.b.depth -= 1
+            return False
+
+        site.time.wait = shorten  # type: ignore[method-assign]
+        submitter.room()
+    assert len(waits) == 1
+
+
+def test_a_stop_while_the_queue_is_full_ends_the_waiting(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.b.depth = 5000
+    site.time.set()
+    with pytest.raises(Stopped), Submitter(site.b, 2, 1000, Budget(site.clock, 100.0)) as submitter:
+        submitter.room()
+
+
+def test_what_reached_the_queue_before_the_server_went_away_is_counted(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    told: list[PdbError | None] = []
+
+    def gone() -> None:
+        raise NotSent("b", "refused")
+
+    def work() -> None:
+        with Submitter(site.b, 1, 1000, Budget(site.clock, 100.0)) as submitter:
+            for job in (lambda: None, lambda: Rejected("b", 400, "no"), gone):
+                submitter.put(job, told.append)
+            submitter.drain()
+
+    with pytest.raises(NotSent):
+        work()
+    assert [type(error) for error in told] == [type(None), Rejected]
