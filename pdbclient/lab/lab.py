@@ -202,9 +202,13 @@ class Lab:
     def empty(self, name: str, seconds: float = 60.0) -> None:
         """Make a running PuppetDB as empty as a new one, without a restart.
 
-        Its queue gets `seconds` to drain; then it, the data and the dead letter office go. Raises `LabError`.
+        Its queue gets `seconds` to drain; then it, the data and the dead letter office go. What the lab's
+        reconcilers remember goes too: they would take the empty server for an accident. Raises `LabError`.
         """
         reset.empty(self._servers(name), seconds)
+        for node in self.nodes:
+            for file in self._state.sync_state(node.name).iterdir():
+                file.unlink(missing_ok=True)
 
 
 def _prepare(directory: Path, nodes: int | None, options: LabOptions | None) -> LabState:

@@ -157,6 +157,10 @@ class LabState:
         """The reconciler's configuration for one node."""
         return self.directory / f"sync-{self.node(name).name}.conf"
 
+    def sync_state(self, name: str) -> Path:
+        """The state directory of that reconciler."""
+        return self.directory / "sync" / self.node(name).name
+
 
 def tls_files(ssl_dir: Path, certname: str) -> TlsFiles:
     """Where the material of `certname` is below `ssl_dir`: the places of Puppet's own `ssldir`."""

@@ -105,7 +105,7 @@ class Startup:
             for directory in (node.home, node.home / "conf.d", node.home / "log", node.vardir):
                 directory.mkdir(mode=0o750, exist_ok=True)
                 self._account.own(directory)
-            (root / "sync" / node.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.state.sync_state(node.name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _make_certificates(self) -> None:
         ca = certificate_authority(self.state.ssl_dir, "pdbclient lab CA")
@@ -201,7 +201,7 @@ class Startup:
             remotes = [other for other in state.nodes if other != node]
             _replace(
                 state.sync_conf(node.name),
-                sync_conf(node, remotes, tls, state.directory / "sync" / node.name),
+                sync_conf(node, remotes, tls, state.sync_state(node.name)),
             )
 
 
