@@ -1,0 +1,127 @@
+"""The command line's grammar: options anywhere, and what a value may be.
+
+argparse turns an `ArgumentTypeError` into a line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
+from typing import Any
+
+from pdbclient.errors import ConfigError, Problem
+from pdbclient.wire import timestamp
+
+__all__ = ["Parser", "entity_path", "not_negative", "positive", "producer_timestamp", "seconds", "standard_input"]
+
+ENTITIES = (
+    "aggregate-event-counts",
+    "catalog-input-contents",
+    "catalog-inputs",
+    "catalogs",
+    "edges",
+    "environments",
+    "event-counts",
+    "events",
+    "fact-contents",
+    "fact-names",
+    "fact-paths",
+    "facts",
+    "factsets",
+    "inventory",
+    "nodes",
+    "package-inventory",
+    "packages",
+    "producers",
+    "reports",
+    "resources",
+)
+"""The query endpoints. PuppetDB redirects any other address to its dashboard, as if something else were there."""
+
+# What may stand in an address without being percent-encoded; `..` would leave the query endpoints.
+_PATH = re.compile(r"(?!.*(?:^|/)\.\.?(?:/|$))[\w.%~:@!$&'()*+,;=/-]+", re.ASCII).fullmatch
+
+
+class Parser(ArgumentParser):
+    """A parser that lets options stand between arguments: `submit facts a.json --config F b.json`.
+
+    Plain argparse takes arguments from one place only, and calls the others unrecognized.
+    """
+
+    _intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse. With `--`, which intermixed parsing loses, the plain way."""
+        given: Sequence[str] = () if args is None else args
+        if self._intermixing or self._subparsers is not None or "--" in given:
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixing = False
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number from 0 on."""
+    return _whole(text, 0)
+
+
+def seconds(text: str) -> float:
+    """A positive, finite number of seconds."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from error
+    if not (math.isfinite(value) and value > 0):
+        raise ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def producer_timestamp(text: str) -> str:
+    """A timestamp that every command takes: `pdbclient.wire.timestamp.parse`."""
+    try:
+        timestamp.parse(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
+
+
+def entity_path(text: str) -> str:
+    """A query endpoint, or what is below one: `nodes`, `environments/production/resources`."""
+    path = text.strip("/")
+    entity = path.partition("/")[0]
+    if entity not in ENTITIES:
+        near = difflib.get_close_matches(entity, ENTITIES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"they are: {', '.join(ENTITIES)}"
+        raise ArgumentTypeError(f"PuppetDB has no entity {entity!r}; {hint}")
+    if not _PATH(path):
+        raise ArgumentTypeError(f"{text!r} cannot stand in an address: percent-encode what is odd in it")
+    return path
+
+
+def standard_input() -> bytes:
+    """All of standard input, where `-` stands for it. Raises `ConfigError` when there is none."""
+    # Python has None where the caller has closed the descriptor.
+    if sys.stdin is None:
+        raise ConfigError([Problem("standard input", None, None, "is closed, and - asks for it")])
+    return sys.stdin.buffer.read()
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from error
+    if value < least:
+        raise ArgumentTypeError(f"{value} is too small, the least is {least}")
+    return value

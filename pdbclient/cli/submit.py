@@ -1,0 +1,176 @@
+"""`pdbclient submit …`: commands from files, standard input or certnames, with failover."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pdbclient.cli import output
+from pdbclient.cli.arguments import producer_timestamp, standard_input
+from pdbclient.cli.servers import add_config_option
+from pdbclient.client import Client, Submission
+from pdbclient.errors import ConfigError, PdbError, Problem
+
+__all__ = ["register"]
+
+_DESCRIPTION = """\
+Submit commands to the first PuppetDB of server_urls that takes them (or to all, with command_broadcast).
+Payloads are checked against PuppetDB's wire format before they leave. What has no producer timestamp is
+stamped once. One bad file does not stop the others; the exit code is that of the worst.
+
+A uuid means: durable in the queue of the server named. It is applied, and visible to queries, soon after.
+
+With --json, one entry for each input, in order: with `error` null and what became of it, or with `error`
+and `exit_code` and no more. When soft_write_failure lets a command go that no server took, `error` says so,
+and `server` and `uuid` are null.
+"""
+_DEACTIVATE = """\
+Mark nodes as deactivated, as of the producer timestamp. A newer command of the node, such as the facts of
+its next run, makes it active again.
+"""
+_EXPIRATION = """\
+Say whether the facts of nodes may expire: with --keep-facts, a node does not expire however old they are.
+"""
+
+_FILES = {
+    "facts": ("replace facts", "a 'replace facts' payload, version 5"),
+    "catalog": ("replace catalog", "a 'replace catalog' payload, version 9"),
+    "inputs": ("replace catalog inputs", "a 'replace catalog inputs' payload, version 1"),
+    "report": ("store report", "a 'store report' payload, version 8"),
+}
+
+_Job = tuple[str, Callable[[Client], Submission]]
+_Entry = dict[str, Any]
+
+
+def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `submit` and a subcommand for each kind of command."""
+    group = groups.add_parser(
+        "submit",
+        help="submit facts, catalogs, catalog inputs, reports, deactivations, fact expiration",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = group.add_subparsers(title="what to submit", metavar="KIND", required=True)
+    for kind, (name, what) in _FILES.items():
+        description = f"Submit JSON files, each {what}. See `pdbclient submit --help` for what a uuid means."
+        parser = kinds.add_parser(kind, help=f"JSON files, each {what}", description=description)
+        parser.add_argument("files", nargs="+", metavar="FILE", help=f"{what}, as JSON; - is standard input")
+        parser.add_argument("--certname", metavar="CERTNAME", help="for payloads that name none")
+        parser.set_defaults(run=_run, jobs=_from_files, command=name)
+        _add_common(parser)
+    deactivate = kinds.add_parser("deactivate", help="mark nodes as deactivated", description=_DEACTIVATE)
+    deactivate.set_defaults(run=_run, jobs=_from_certnames, command="deactivate node", payload={})
+    expiration = kinds.add_parser(
+        "expiration", help="say whether the facts of nodes may expire", description=_EXPIRATION
+    )
+    facts = expiration.add_mutually_exclusive_group(required=True)
+    for option, expire, meaning in (("--expire-facts", True, "they may"), ("--keep-facts", False, "they may not")):
+        payload = {"expire": {"facts": expire}}
+        facts.add_argument(option, dest="payload", action="store_const", const=payload, help=meaning)
+    expiration.set_defaults(run=_run, jobs=_from_certnames, command="configure expiration")
+    for parser in (deactivate, expiration):
+        parser.add_argument("certnames", nargs="+", metavar="CERTNAME", help="a node")
+        _add_common(parser)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--producer-timestamp",
+        type=producer_timestamp,
+        metavar="TIME",
+        help="for payloads that have none: ISO-8601 with a zone (default: now)",
+    )
+    add_config_option(parser)
+    output.add_json_option(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    jobs: list[_Job] = args.jobs(args)
+    entries: list[_Entry] = []
+    codes = [0]
+    with Client.from_config(args.config) as client:
+        try:
+            with output.progress("submitting", len(jobs)) as advance:
+                for subject, job in jobs:
+                    entry, code = _submitted(client, subject, job)
+                    entries.append(entry)
+                    codes.append(code)
+                    advance()
+        finally:
+            # Also after Ctrl-C: those are with a server. Whoever stopped reading does not change how it ended.
+            with contextlib.suppress(BrokenPipeError):
+                _print(entries, as_json=args.json)
+    return max(codes)
+
+
+def _submitted(client: Client, subject: str, job: Callable[[Client], Submission]) -> tuple[_Entry, int]:
+    try:
+        submission = job(client)
+    except PdbError as error:
+        # A problem of configuration names its file itself.
+        output.note(f"pdbclient: {error}" if isinstance(error, ConfigError) else f"pdbclient: {subject}: {error}")
+        code = output.exit_code(error)
+        return {"input": subject, "error": str(error), "exit_code": code}, code
+    if submission.error is not None:
+        output.note(f"pdbclient: {subject}: no server took it, and soft_write_failure lets it go")
+    return {"input": subject, **_shown(submission)}, 0
+
+
+def _print(entries: list[_Entry], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(entries)
+        return
+    columns = ("certname", "command", "server", "uuid")
+    done = [entry for entry in entries if "exit_code" not in entry]
+    if done:
+        output.print_table(columns, [[entry[column] for column in columns] for entry in done])
+
+
+def _from_files(args: argparse.Namespace) -> list[_Job]:
+    def job(file: str) -> _Job:
+        stamp = _stamp(args, args.certname)
+        return _named(file), lambda client: client.submit_payload(args.command, _read(file), **stamp)
+
+    return [job(file) for file in args.files]
+
+
+def _from_certnames(args: argparse.Namespace) -> list[_Job]:
+    def job(certname: str) -> _Job:
+        payload, stamp = {"certname": certname, **args.payload}, _stamp(args, None)
+        return certname, lambda client: client.submit_payload(args.command, payload, **stamp)
+
+    return [job(certname) for certname in args.certnames]
+
+
+def _stamp(args: argparse.Namespace, certname: str | None) -> dict[str, str]:
+    given = {"certname": certname, "producer_timestamp": args.producer_timestamp}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _named(file: str) -> str:
+    return "standard input" if file == "-" else file
+
+
+def _read(file: str) -> bytes:
+    try:
+        return standard_input() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(_named(file), None, None, f"cannot be read: {error.strerror}")]) from error
+
+
+def _shown(submission: Submission) -> _Entry:
+    return {
+        "error": None if submission.error is None else str(submission.error),
+        "certname": submission.command.certname,
+        "command": submission.command.name,
+        "producer_timestamp": submission.command.producer_timestamp,
+        "server": submission.endpoint and submission.endpoint.url,
+        "uuid": submission.uuid,
+        "servers": {endpoint.url: uuid for endpoint, uuid in submission.uuids.items()},
+        "failed_over": submission.failed_over,
+        "warnings": list(submission.command.warnings),
+    }
