@@ -40,7 +40,11 @@ _Row = tuple[str, Any, str]
 
 def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `config` and its subcommand `check`."""
-    group = groups.add_parser("config", help="check the configuration and show what is in force")
+    group = groups.add_parser(
+        "config",
+        help="check the configuration and show what is in force",
+        description="Check puppetdb.conf and sync configurations, and show what is in force.",
+    )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = commands.add_parser(
         "check",

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from pdbclient.errors import AllEndpointsFailed, ConfigError, InvalidCommand, PdbError, TransportError
+from pdbclient.observe.terminal import visible
 from pdbclient.wire import InvalidQuery
 
 __all__ = [
@@ -54,7 +55,9 @@ def print_json(value: Any) -> None:
     What a terminal could take for a command, or cannot show, is escaped as JSON escapes it: the value is the same.
     """
     text = json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout.encoding), default=str)
-    sys.stdout.write(_escaped(text, lambda char: json.dumps(char)[1:-1]) + "\n")
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    sys.stdout.write(text + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -79,12 +82,8 @@ def note(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` with everything but line ends escaped that a terminal would act on or not show.
-
-    A certname or a fact's value comes from a machine that may not be trusted: ESC and its kind move the cursor,
-    change colours, hide text, on some terminals more; right-to-left marks reorder it.
-    """
-    return "\n".join(_escaped(line, _visibly) for line in text.split("\n"))
+    """`text` with everything but line ends escaped that a terminal would act on or not show."""
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 @contextmanager
@@ -110,17 +109,7 @@ def exit_code(error: PdbError) -> int:
 
 def _shown(cell: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
-    return _escaped(cell, _visibly).encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _escaped(text: str, escape: Callable[[str], str]) -> str:
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else escape(char) for char in text)
-
-
-def _visibly(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+    return visible(cell).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _is_utf8(encoding: str | None) -> bool:

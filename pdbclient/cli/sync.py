@@ -55,7 +55,11 @@ batch, exit code 0; SIGHUP reads the configuration again and keeps the old one w
 
 def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `sync` with its subcommands `once` and `run`."""
-    group = groups.add_parser("sync", help="pull what is missing here from the peers, once or for good")
+    group = groups.add_parser(
+        "sync",
+        help="pull what is missing here from the peers, once or for good",
+        description="Make the local PuppetDB hold what its peers hold, by pulling from them.",
+    )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     once = _command(commands, "once", "one pass against each remote", _ONCE)
     once.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
@@ -93,8 +97,12 @@ def _once(args: argparse.Namespace) -> int:
     remotes = _chosen(config, args)
     if args.dry_run:
         _configure_logging(args, config, logging.WARNING)
-        for remote in remotes:
-            _print_plan(remote, plan(config, remote.endpoint), args.json)
+        plans = [(remote, plan(config, remote.endpoint)) for remote in remotes]
+        if args.json:
+            output.print_json([_planned(remote, parts) for remote, parts in plans])
+        else:
+            for remote, parts in plans:
+                _print_plan(remote, parts)
         return 0
     terminal = sys.stderr.isatty()
     # A progress bar and a line for each event do not go together.
@@ -102,8 +110,11 @@ def _once(args: argparse.Namespace) -> int:
     clock = Clock()
     with stop_on_signals(clock), _progress(terminal) as progress:
         results = reconcile(config, remotes, clock=clock, progress=progress)
-    for result in results:
-        _print_result(result, args.json)
+    if args.json:
+        output.print_json([result.as_json() for result in results])
+    else:
+        for result in results:
+            _print_result(result)
     return max(_exit_code(result) for result in results)
 
 
@@ -139,11 +150,8 @@ def _exit_code(result: PassResult) -> int:
     return 0 if result.ok else 1
 
 
-def _print_result(result: PassResult, as_json: bool) -> None:
+def _print_result(result: PassResult) -> None:
     document = result.as_json()
-    if as_json:
-        output.print_json(document)
-        return
     rows = [(str(e), document["transferred"][e], document["failed"][e]) for e in Entity]
     output.print_table(("ENTITY", "TRANSFERRED", "FAILED"), rows)
     for what, meaning in (
@@ -157,10 +165,11 @@ def _print_result(result: PassResult, as_json: bool) -> None:
     output.note(f"{result.remote}: {result.outcome} in {result.elapsed_ms / 1000:.1f} s")
 
 
-def _print_plan(remote: Remote, plans: Sequence[EntityPlan], as_json: bool) -> None:
-    if as_json:
-        output.print_json({"remote": remote.endpoint.url, "entities": {p.entity: _document(p) for p in plans}})
-        return
+def _planned(remote: Remote, plans: Sequence[EntityPlan]) -> dict[str, Any]:
+    return {"remote": remote.endpoint.url, "entities": {part.entity: _document(part) for part in plans}}
+
+
+def _print_plan(remote: Remote, plans: Sequence[EntityPlan]) -> None:
     output.note(f"from {remote.endpoint}:")
     rows = []
     for part in plans:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from pdbclient.errors import ConfigError, Problem
+from pdbclient.observe.terminal import visible
 
 __all__ = ["SYNC_ATTRIBUTES", "JsonFormatter", "TextFormatter", "configure"]
 
@@ -57,15 +58,16 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line to read: time, level, logger, message. The message of a `sync` event says what its attributes
-    say.
-    """
+    """A line to read: time, level, logger, message. The message of a `sync` event says what its attributes say."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         return _timestamp(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return visible(super().formatMessage(record))
 
 
 def configure(path: Path | None, *, json: bool = False, level: int = logging.INFO) -> None:

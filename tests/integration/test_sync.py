@@ -239,7 +239,7 @@ def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_si
     assert moved(site.pull(PRIMARY)) == {}
     done = sync_once(site, REPLICA, "--json", "--log-format", "json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["transferred"] == {"nodes": 1, "facts": 1, "catalogs": 1, "reports": 1}
+    assert json.loads(done.stdout)[0]["transferred"] == {"nodes": 1, "facts": 1, "catalogs": 1, "reports": 1}
     phases = [json.loads(line).get("phase") for line in done.stderr.splitlines()]
     assert phases.index("deactivate") == phases.index("entity") + 1
     dead = {
@@ -334,7 +334,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(site: Site) -> None:
         ["pull", "reports", "a.example.com"],
     ]
     assert rows[1][4] == "stamped in the future"
-    document = json.loads(sync_once(site, REPLICA, "--dry-run", "--json").stdout)
+    document = json.loads(sync_once(site, REPLICA, "--dry-run", "--json").stdout)[0]
     assert [row["certname"] for row in document["entities"]["facts"]["pull"]] == ["a.example.com"]
     assert site.records(REPLICA) == before
     assert not site.config(REPLICA).state_dir.exists()
@@ -464,7 +464,7 @@ def test_an_unreachable_remote_is_exit_code_3_and_a_sync_error_in_the_log(site: 
     site.conf[REPLICA].write_text(text.replace(url, "https://localhost:1"))
     done = sync_once(site, REPLICA, "--json", "--log-format", "json")
     assert done.returncode == 3
-    assert json.loads(done.stdout)["ok"] is False
+    assert json.loads(done.stdout)[0]["ok"] is False
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert [(line["phase"], line["event"]) for line in events] == [("sync", "start"), ("sync", "error")]
     assert events[-1]["ok"] is False

@@ -144,3 +144,9 @@ def test_a_yaml_error_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         logs.configure(path)
     assert caught.value.problems[0].line == 4
+
+
+def test_text_from_other_machines_cannot_forge_a_line_or_move_the_cursor() -> None:
+    record = logging.LogRecord("sync", logging.INFO, "f", 1, "%s", ("a\nERROR forged\x1b[2J",), None)
+    line = logs.TextFormatter().format(record)
+    assert line.endswith(r"a\nERROR forged\x1b[2J")
