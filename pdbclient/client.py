@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +11,11 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from pdbclient.config import ClientConfig, Endpoint, load_config
-from pdbclient.errors import AllEndpointsFailed, ServerError, TransportError
+from pdbclient.errors import AllEndpointsFailed, IncompleteResponse, ServerError, TransportError
 from pdbclient.http.breaker import Health
 from pdbclient.http.failover import Answered, Failover
 from pdbclient.http.freshness import Freshness
-from pdbclient.http.outcome import Attempt, Kind, Operation
+from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.session import Selection, Session
 from pdbclient.wire.collector import Filter
 from pdbclient.wire.command import Command
@@ -55,8 +54,8 @@ class Submission:
 
     @property
     def failed_over(self) -> bool:
-        """Whether a server that should have taken it did not."""
-        return any(attempt.outcome.kind is not Kind.ACCEPTED for attempt in self.attempts)
+        """Whether the server that comes first did not take it."""
+        return bool(self.attempts) and self.attempts[0].endpoint not in self.uuids
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ class Client:
         `query` is PQL or AST; `path` an entity (`nodes`, `resources`, …) that an AST query is for. `limit`,
         `offset`, `order_by` (`[{"field": "certname", "order": "desc"}]`) and `include_total` page through it;
         each page may come from another server: use `stream` to read all. Further `params` go to PuppetDB as they
-        are. `timeout` in seconds replaces the configured limits (attempt, operation, and wait for the first byte).
+        are. `timeout` in seconds replaces the configured limits: what one server may take, its silence included.
 
         Raises `InvalidQuery`, `Rejected` (the server does not understand it), `NotFound`, `AllEndpointsFailed`.
         """
@@ -221,8 +220,7 @@ class Client:
         def whole(session: Session, within: float) -> tuple[tuple[Any, ...], int | None]:
             answer = _select(session, query, path, body, within, timeout)
             rows = tuple(value for value, _ in answer.elements)
-            total = answer.headers.get("X-Records")
-            return rows, int(total) if total is not None else None
+            return rows, _total(session, answer.headers.get("X-Records"))
 
         answered = self._failover.read(_described(query, path), whole, timeout=timeout)
         rows, total = answered.value
@@ -243,23 +241,24 @@ class Client:
         def begin(session: Session, within: float) -> Iterator[Any]:
             return _begun(_select(session, query, path, params, within, None))
 
-        began = time.monotonic()
-        answered = self._failover.read(_described(query, path), begin, timeout=timeout)
-        elements = self._watched(answered, began)
+        answered = self._failover.read(_described(query, path), begin, timeout=timeout, streamed=True)
+        elements = self._watched(answered)
         return Rows(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, elements)
 
-    def _watched(self, answered: Answered[Iterator[Any]], began: float) -> Iterator[Any]:
+    def _watched(self, answered: Answered[Iterator[Any]]) -> Iterator[Any]:
         """The rows; an answer that breaks off counts against the server that gave it."""
         try:
             yield from answered.value
         except (TransportError, ServerError) as error:
-            self._failover.broke(answered.endpoint, error, began)
+            self._failover.broke(answered, error)
             raise
+        self._failover.completed(answered)
 
     def get(self, path: str, *, timeout: float | None = None) -> Found:
         """One thing that PuppetDB has an address for: `nodes/CERTNAME`, `factsets/CERTNAME`, `catalogs/CERTNAME`.
 
-        `path` is used as it is: percent-encode what stands in it (`urllib.parse.quote(certname, safe="")`). Raises
+        `path` is used as it is: percent-encode what stands in it (`urllib.parse.quote(certname, safe="")`). An
+        address that PuppetDB does not have is `Rejected`; it has none below `factsets` for odd names. Raises
         `NotFound` when the first server that answers does not have it; the error's `attempts` tell whether a
         server that may have it failed before. Else as `query`.
         """
@@ -314,6 +313,12 @@ def _select(
     return session.select(path, query=checked_query, params=params, within=within, patience=patience)
 
 
+def _total(session: Session, text: str | None) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise IncompleteResponse(session.endpoint.url, f"a total number of rows that is none: {text[:50]!r}")
+    return None if text is None else int(text)
+
+
 def _begun(selection: Selection) -> Iterator[Any]:
     """The rows of an answer whose first row is there: until then, another server can still be asked."""
     nothing = object()
@@ -331,10 +336,11 @@ def _begun(selection: Selection) -> Iterator[Any]:
 def _status(endpoint: Endpoint, answer: tuple[Any, Any] | TransportError | ServerError) -> ServerStatus:
     if isinstance(answer, Exception):
         return ServerStatus(endpoint, "unreachable", error=str(answer))
-    status, version = answer
-    return ServerStatus(
-        endpoint, status.get("state", "unknown"), version.get("version"), status.get("status", {}).get("queue_depth")
-    )
+    # Anything may answer at that address, with any JSON.
+    status, version = (part if isinstance(part, dict) else {} for part in answer)
+    details = status.get("status")
+    depth = details.get("queue_depth") if isinstance(details, dict) else None
+    return ServerStatus(endpoint, status.get("state", "unknown"), version.get("version"), depth)
 
 
 def _described(query: QueryText | None, path: str) -> str:

@@ -82,7 +82,12 @@ class TransportError(PdbError):
 
 
 class NotSent(TransportError):
-    """Nothing of the request left this machine: refused, DNS, no route, connect timeout."""
+    """Nothing of the request left this machine: refused, DNS, no route, connect timeout.
+
+    But with `maybe_sent`, it had gone out before on a kept connection that broke, and may have arrived.
+    """
+
+    maybe_sent = False
 
 
 class TlsError(NotSent):

@@ -96,7 +96,9 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _add_common(parser: argparse.ArgumentParser, run: Any, form: argparse._ActionsContainer) -> None:
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds for the whole question, wait included")
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="S", help="seconds one server may take, its silence included"
+    )
     add_config_option(parser)
     output.add_json_option(form)
     parser.set_defaults(run=run)

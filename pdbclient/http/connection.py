@@ -7,12 +7,15 @@ ever. Here the socket itself knows the deadline. And requests' `ConnectionError`
 
 from __future__ import annotations
 
+import errno
+import socket
 import ssl
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPSConnection
@@ -59,7 +62,12 @@ class DeadlineSocket(ssl.SSLSocket):
 
     def send(self, data: Any, flags: int = 0) -> int:
         self._arm()
-        return super().send(data, flags)
+        try:
+            return super().send(data, flags)
+        except ssl.SSLEOFError as error:
+            # The server has closed, maybe after it said why: a 413, or that it refuses our certificate. On a broken
+            # pipe, urllib3 goes on to read that.
+            raise BrokenPipeError(errno.EPIPE, "closed by the server while the request was sent") from error
 
     def _arm(self) -> None:
         left = self.deadline - time.monotonic()
@@ -71,12 +79,35 @@ class DeadlineSocket(ssl.SSLSocket):
 
 class _Connection(HTTPSConnection):
     def _new_conn(self) -> Any:
-        began = time.monotonic()
-        sock = super()._new_conn()
+        """A TCP connection to the first address of the host that takes one, all within one connect timeout."""
+        if not isinstance(self.timeout, int | float):
+            return super()._new_conn()
+        whole, host, end = self.timeout, self._dns_host, time.monotonic() + self.timeout
+        addresses = self._addresses()
+        try:
+            for number, address in enumerate(addresses):
+                # Tried one after the other, each has an equal share of what is left.
+                self._dns_host = address
+                self.timeout = max((end - time.monotonic()) / (len(addresses) - number), 0.001)
+                try:
+                    sock = super()._new_conn()
+                except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+                    if number == len(addresses) - 1:
+                        raise
+                else:
+                    break
+        finally:
+            self._dns_host, self.timeout = host, whole
         # The connect timeout covers the TLS handshake too, which runs under the socket's own timeout.
-        if isinstance(self.timeout, int | float):
-            sock.settimeout(max(self.timeout - (time.monotonic() - began), 0.001))
+        sock.settimeout(max(end - time.monotonic(), 0.001))
         return sock
+
+    def _addresses(self) -> list[str]:
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise urllib3.exceptions.NewConnectionError(self, f"no address for {self._dns_host}: {error}") from error
+        return [str(entry[4][0]) for entry in found]
 
     def connect(self) -> None:
         if (trace := tracing.trace) is not None:
@@ -96,9 +127,11 @@ class _Pool(HTTPSConnectionPool):
     ConnectionCls = _Connection
 
     def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)
         if tracing.trace is not None and tracing.trace.fresh:
-            return self._new_conn()
-        return super()._get_conn(timeout)
+            # It connects anew when it is used. (A further one would be one too many for the pool.)
+            connection.close()
+        return connection
 
 
 class TracingAdapter(HTTPAdapter):
@@ -114,6 +147,14 @@ class TracingAdapter(HTTPAdapter):
             num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._context, **kwargs
         )
         self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
+
+    def close(self) -> None:
+        """Close the idle connections now; urllib3 leaves that to the collection of their pool."""
+        pools = self.poolmanager.pools
+        for key in pools.keys():  # noqa: SIM118 - not a dict: it cannot be iterated
+            if (pool := pools.get(key)) is not None:
+                pool.close()
+        super().close()
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         # The context decides. Requests' own way would add the public CAs of certifi to what it trusts.

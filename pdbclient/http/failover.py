@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, ServerError, TransportError
@@ -46,7 +46,8 @@ class Accepted:
 class Answered(Generic[T]):
     """A query that was answered: by whom, after which attempts (the last one is it), how fresh it can be.
 
-    `failed_over`: it was not the first of `server_urls`.
+    `failed_over`: it was not the first of `server_urls`. `began` is when the last attempt began, in seconds of the
+    failover's clock.
     """
 
     value: T
@@ -54,12 +55,14 @@ class Answered(Generic[T]):
     attempts: tuple[Attempt, ...]
     freshness: Freshness
     failed_over: bool
+    began: float
 
 
 class Failover:
     """Ordered failover over one configuration's servers. Thread-safe, and safe to use after a fork.
 
-    For tests: `sessions` replaces the real ones, `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1].
+    For tests: `sessions` replaces the real ones, `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1],
+    `prober` makes the background prober.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class Failover:
         sessions: Mapping[Endpoint, Session] | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
+        prober: Callable[[Memory, Mapping[Endpoint, Session]], Prober] = Prober,
     ) -> None:
         self._config = config
+        self._make_prober = prober
         self._clock = clock
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
         self._sessions = _sessions(config, endpoints) if sessions is None else sessions
@@ -80,12 +85,15 @@ class Failover:
 
     def _start_threads(self) -> None:
         # Both start their threads when they have something to do.
-        self._prober = Prober(self.memory, self._sessions)
+        self._prober = self._make_prober(self.memory, self._sessions)
         self._pool = ThreadPoolExecutor(BROADCAST_THREADS, "pdbclient-broadcast")
 
     def _after_fork(self) -> None:
         self.memory.renew_lock()
         self._start_threads()
+        if self.memory.next_probe() is not None:
+            # What is shut out was so before the fork: nothing that happens here would wake the child's prober.
+            self._prober.wake()
 
     def close(self) -> None:
         """End the background threads and close the connections."""
@@ -110,21 +118,30 @@ class Failover:
         self._accepted(command, [done.endpoint])
         return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
 
-    def read(self, what: str, call: Call[T], *, timeout: float | None = None) -> Answered[T]:
+    def read(self, what: str, call: Call[T], *, timeout: float | None = None, streamed: bool = False) -> Answered[T]:
         """Let `call` query the first server that answers. `what` names the query in errors.
 
-        `timeout` in seconds replaces the limits of an attempt and of the whole operation. Raises `Rejected` or
-        `NotFound` (with the attempts before it), or `AllEndpointsFailed`.
-        """
-        return self._first(Operation.QUERY, what, call, timeout)
+        `timeout` is what one server may take, in seconds, instead of the limits of an attempt and of the whole
+        operation. Raises `Rejected` or `NotFound` (with the attempts before it), or `AllEndpointsFailed`.
 
-    def broke(self, endpoint: Endpoint, error: TransportError | ServerError, began: float) -> None:
-        """Note that an answer broke off after `read` had handed out its beginning; `began` in monotonic seconds."""
-        self._note(endpoint, Operation.QUERY, Outcome.of(error), began)
+        `streamed` says that what `call` gives is only the beginning: how it ends is told by `completed` or `broke`.
+        """
+        answered = self._first(Operation.QUERY, what, call, timeout, streamed)
+        self.memory.answered(answered.endpoint)
+        return answered
+
+    def completed(self, answered: Answered[Any]) -> None:
+        """Note that a streamed answer came to its end."""
+        self._note(answered.endpoint, Operation.QUERY, ACCEPTED, answered.began)
+
+    def broke(self, answered: Answered[Any], error: TransportError | ServerError) -> None:
+        """Note that a streamed answer broke off."""
+        self._note(answered.endpoint, Operation.QUERY, Outcome.of(error), answered.began)
 
     def ask_all(self, call: Call[T]) -> dict[Endpoint, T | TransportError | ServerError]:
         """What `call` gives on every server, whatever its health, all at once. What it meets is remembered."""
-        results = self._all_at_once(self._sessions, Operation.QUERY, call)
+        deadline = self._clock() + self._config.timeouts.operation
+        results = self._all_at_once(self._sessions, Operation.QUERY, call, deadline)
         return {e: result[0] if isinstance(result, tuple) else result.error for e, result in results.items()}
 
     def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
@@ -132,15 +149,20 @@ class Failover:
         order = self.memory.order(operation)
         return tuple(e for e in order if self.memory.usable(e, operation)) or order
 
-    def _first(self, operation: Operation, what: str, call: Call[T], timeout: float | None = None) -> Answered[T]:
-        deadline = self._clock() + (timeout or self._config.timeouts.operation)
+    def _first(
+        self, operation: Operation, what: str, call: Call[T], timeout: float | None = None, streamed: bool = False
+    ) -> Answered[T]:
+        whole = timeout * len(self._sessions) if timeout else self._config.timeouts.operation
+        deadline = self._clock() + whole
         attempts: list[Attempt] = []
         for endpoint in self._candidates(operation, attempts):
-            result = self._attempt(endpoint, operation, deadline, call, timeout)
+            began = self._clock()
+            result = self._attempt(endpoint, operation, deadline, call, timeout, streamed)
             if isinstance(result, tuple):
                 value, attempt = result
                 failed_over = endpoint != self._config.server_urls[0]
-                return Answered(value, endpoint, (*attempts, attempt), self.memory.freshness(endpoint), failed_over)
+                freshness = self.memory.freshness(endpoint)
+                return Answered(value, endpoint, (*attempts, attempt), freshness, failed_over, began)
             attempts.append(result.attempt)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
@@ -164,10 +186,11 @@ class Failover:
         order = self.memory.order(Operation.COMMAND)
         needed = self._config.min_successful_submissions
         usable = [endpoint for endpoint in order if self.memory.usable(endpoint, Operation.COMMAND)]
-        results = self._all_at_once(usable, Operation.COMMAND, call)
+        deadline = self._clock() + self._config.timeouts.operation
+        results = self._all_at_once(usable, Operation.COMMAND, call, deadline)
         if sum(isinstance(result, tuple) for result in results.values()) < needed:
             forced = [endpoint for endpoint in order if endpoint not in usable and self.memory.may_force(endpoint)]
-            results |= self._all_at_once(forced, Operation.COMMAND, call)
+            results |= self._all_at_once(forced, Operation.COMMAND, call, deadline)
         uuids: dict[Endpoint, str] = {}
         attempts = []
         rejection: _Failed | None = None
@@ -191,9 +214,8 @@ class Failover:
         raise AllEndpointsFailed(f"{_described(command)} ({taken})", attempts)
 
     def _all_at_once(
-        self, endpoints: Iterable[Endpoint], operation: Operation, call: Call[T]
+        self, endpoints: Iterable[Endpoint], operation: Operation, call: Call[T], deadline: float
     ) -> dict[Endpoint, tuple[T, Attempt] | _Failed]:
-        deadline = self._clock() + self._config.timeouts.operation
         futures = {
             endpoint: self._pool.submit(self._attempt, endpoint, operation, deadline, call) for endpoint in endpoints
         }
@@ -206,6 +228,7 @@ class Failover:
         deadline: float,
         call: Call[T],
         timeout: float | None = None,
+        streamed: bool = False,
     ) -> tuple[T, Attempt] | _Failed:
         began = self._clock()
         within = min(timeout or self._config.timeouts.attempt or float("inf"), deadline - began)
@@ -218,7 +241,9 @@ class Failover:
             outcome = Outcome.of(error)
             self._note(endpoint, operation, outcome, began)
             return _Failed(Attempt(endpoint, outcome, self._clock() - began), error)
-        self._note(endpoint, operation, ACCEPTED, began)
+        if not streamed:
+            # A server whose answers always break off half-way would pass for well otherwise.
+            self._note(endpoint, operation, ACCEPTED, began)
         return value, Attempt(endpoint, ACCEPTED, self._clock() - began)
 
     def _note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> None:

@@ -75,8 +75,9 @@ class Ledger:
 
     def freshness(self, endpoint: Endpoint) -> Freshness:
         """How fresh an answer of `endpoint` can be."""
-        missing = self._shelves[endpoint].missing
-        return Freshness(len(missing), min(missing.values(), default=None))
+        # A submit-only server has no shelf: it answers no queries.
+        shelf = self._shelves.get(endpoint, _Shelf())
+        return Freshness(len(shelf.missing), min(shelf.missing.values(), default=None))
 
     def behind(self) -> dict[Endpoint, float]:
         """The servers that lack what a later one took in their place, and since when (monotonic seconds)."""

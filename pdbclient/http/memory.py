@@ -98,7 +98,7 @@ class Memory:
         """Note an attempt that began at `began`. True when it closed the server to user traffic."""
         event = effect(outcome, operation)
         # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
-        circuits = (operation,) if event.success or event.reads_only else tuple(Operation)
+        circuits = (operation,) if event.success or event.own_kind else tuple(Operation)
         opened = False
         with self._lock:
             now, jitter = self._clock(), self._jitter()
@@ -106,11 +106,14 @@ class Memory:
                 before = self._health[endpoint, circuit]
                 self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
                 opened |= before.usable and not self._health[endpoint, circuit].usable
-            if event.success and operation is Operation.QUERY:
-                self._last_reader = endpoint
         if opened:
             log.warning("%s is not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
         return opened
+
+    def answered(self, endpoint: Endpoint) -> None:
+        """Note who answered a query that any server could have answered: where sticky reads stay."""
+        with self._lock:
+            self._last_reader = endpoint
 
     def accepted(self, command: Command, by: Collection[Endpoint]) -> bool:
         """Note who took a command. True when a server now lacks what a later one took in its place."""

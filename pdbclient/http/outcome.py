@@ -43,6 +43,8 @@ __all__ = [
 RETRY_AFTER_DEFAULT = 5.0
 RETRY_AFTER_RANGE = (1.0, 60.0)
 FORBIDDEN_OPEN = 60.0
+# Where PuppetDB sends whatever it has no route for, `factsets/a%20b` included.
+DASHBOARD = "/dashboard/index.html"
 
 
 class Operation(StrEnum):
@@ -92,6 +94,8 @@ class Outcome:
     def of(cls, error: TransportError | ServerError) -> Outcome:
         """The outcome that an error of one attempt stands for."""
         kind, sent = next(row for types, row in _KINDS if isinstance(error, types))
+        if isinstance(error, NotSent) and error.maybe_sent:
+            sent = Sent.UNKNOWN
         status = error.status if isinstance(error, ServerError) else None
         retry_after = error.retry_after if isinstance(error, Busy) else None
         return cls(kind, sent, status, retry_after, error.reason)
@@ -134,13 +138,13 @@ class Effect:
     """What an outcome does to a server's circuits.
 
     `hard` opens at once, `soft` counts one failure, `open_for` opens for that many seconds, none of them is a
-    success. `reads_only` spares the circuit for commands.
+    success. `own_kind` spares the circuit of the other operation: a bad query must not drive the commands away.
     """
 
     hard: bool = False
     soft: bool = False
     open_for: float | None = None
-    reads_only: bool = False
+    own_kind: bool = False
 
     @property
     def success(self) -> bool:
@@ -149,13 +153,15 @@ class Effect:
 
 
 _SUCCESS, _HARD, _SOFT = Effect(), Effect(hard=True), Effect(soft=True)
+_SOFT_OWN = Effect(soft=True, own_kind=True)
 
 
 def effect(outcome: Outcome, operation: Operation) -> Effect:
     """What `outcome` says about the server's health.
 
     A command that timed out opens the circuit at once, so that nobody pays for the same outage twice; a query
-    may time out because it is heavy, so it counts one failure, and for reads only.
+    may time out because it is heavy, so it counts one failure. What the connection met counts for commands and
+    queries alike; what the server made of one request, a 500 or half an answer, for its own kind only.
     """
     match outcome.kind:
         case Kind.NOT_SENT | Kind.MISROUTED:
@@ -165,8 +171,10 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
         case Kind.BUSY:
             return Effect(open_for=outcome.retry_after or RETRY_AFTER_DEFAULT)
         case Kind.TIMEOUT:
-            return _HARD if operation is Operation.COMMAND else Effect(soft=True, reads_only=True)
-        case Kind.AMBIGUOUS | Kind.INCOMPLETE | Kind.SERVER_ERROR:
+            return _HARD if operation is Operation.COMMAND else _SOFT_OWN
+        case Kind.INCOMPLETE | Kind.SERVER_ERROR:
+            return _SOFT_OWN
+        case Kind.AMBIGUOUS:
             return _SOFT
         case _:
             return _SUCCESS
@@ -193,6 +201,8 @@ def error_for_status(
             return Forbidden(endpoint, status, reason or "this certificate is not allowed to do that")
         case 404 if operation is Operation.QUERY and body.lstrip().startswith(b"{"):
             return NotFound(endpoint, status, reason)
+        case 302 if headers.get("Location", "").endswith(DASHBOARD):
+            return Rejected(endpoint, status, "PuppetDB has no such address")
         case 404 | 301 | 302 | 303 | 307 | 308:
             return Misrouted(endpoint, status, reason or "not PuppetDB's API, or not yet: starting up or misrouted")
         case 429 | 503:
@@ -218,7 +228,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
         try:
             until = parsedate_to_datetime(text)
             seconds = (until - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = RETRY_AFTER_DEFAULT
     low, high = RETRY_AFTER_RANGE
     return min(max(seconds, low), high)

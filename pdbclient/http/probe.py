@@ -55,6 +55,13 @@ class Prober:
                 self._thread.start()
             self._condition.notify()
 
+    def ask(self) -> None:
+        """One round, in the caller's thread: probe who is due, ask who is held back whether it has caught up."""
+        for endpoint in self._memory.due():
+            self._memory.probed(endpoint, self._well(endpoint))
+        for endpoint, wanted in self._memory.to_confirm(CONFIRM_BATCH).items():
+            self._memory.confirmed(endpoint, self._held(endpoint, wanted))
+
     def close(self) -> None:
         """End the thread; a probe under way is waited for (3 s at most)."""
         with self._condition:
@@ -66,11 +73,7 @@ class Prober:
 
     def _run(self) -> None:
         while True:
-            for endpoint in self._memory.due():
-                self._memory.probed(endpoint, self._well(endpoint))
-            behind = self._memory.to_confirm(CONFIRM_BATCH)
-            for endpoint, wanted in behind.items():
-                self._memory.confirmed(endpoint, self._held(endpoint, wanted))
+            self.ask()
             with self._condition:
                 wait = self._pause()
                 if wait is None and not self._woken:
@@ -109,7 +112,8 @@ class Prober:
             try:
                 for row in self._sessions[endpoint].records(path, query=_newest(field, names), within=PROBE_LIMIT):
                     held[name, row["certname"]] = timestamp.to_utc(row[field])
-            except (TransportError, ServerError) as error:
+            except (TransportError, ServerError, KeyError, TypeError, ValueError) as error:
+                # Rows that are none of PuppetDB's confirm nothing; they must not end the thread either.
                 log.debug("has it caught up? %s", error)
         return held
 

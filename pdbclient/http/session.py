@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -38,6 +40,11 @@ __all__ = ["Document", "Selection", "Session"]
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
 DOCUMENT_LIMIT = 64 * 1024 * 1024
+# OpenSSL's verdicts that come from a revocation list: none for this CA, not yet valid, outdated, revoked.
+CRL_VERDICTS = (3, 11, 12, 23)
+
+# U+0000 in JSON text: not a backslash that is itself escaped.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
 
 _JSON = {"Accept": "application/json", "User-Agent": "pdbclient"}
 _POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
@@ -78,11 +85,15 @@ class Session:
         self._open()
 
     def _open(self) -> None:
-        self._pid = os.getpid()
-        self._requests = requests.Session()
+        session = requests.Session()
         # Neither proxies nor CA bundles nor .netrc of the environment: they would override what is configured.
-        self._requests.trust_env = False
-        self._requests.mount("https://", TracingAdapter(self._context))
+        session.trust_env = False
+        # PuppetDB has no cookies; those of something in front of it are not for many threads to share.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.mount("https://", TracingAdapter(self._context))
+        self._requests = session
+        # Last: in a forked child, a thread that sees its own pid here must not meet the parent's connections.
+        self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
@@ -160,12 +171,12 @@ class Session:
 
     def _document(self, response: requests.Response) -> Any:
         try:
-            body = b""
+            body = bytearray()
             for chunk in self._chunks(response):
                 body += chunk
                 if len(body) > DOCUMENT_LIMIT:
                     raise IncompleteResponse(self._url, f"an answer of more than {DOCUMENT_LIMIT} bytes")
-            return decode_document(body)
+            return decode_document(bytes(body))
         except MalformedJson as error:
             raise IncompleteResponse(self._url, str(error)) from error
         finally:
@@ -195,14 +206,20 @@ class Session:
         if within is None:
             within = self._timeouts.attempt or float("inf")
         trace = Trace(time.monotonic() + within, patience or self._timeouts.read)
+        response: requests.Response | None = None
         try:
             response = self._attempt(method, path, trace, request)
         except Ambiguous as error:
             reused = trace.sending and not trace.connected
             if not reused or isinstance(error, DeadlineExceeded):
                 raise
+        if response is None:
             trace = Trace(trace.deadline, trace.inactivity, fresh=True)
-            response = self._attempt(method, path, trace, request)
+            try:
+                response = self._attempt(method, path, trace, request)
+            except NotSent as error:
+                error.maybe_sent = True
+                raise
         if trace.socket is not None:
             trace.socket.inactivity = self._timeouts.read
         if response.status_code != 200:
@@ -230,10 +247,7 @@ class Session:
     def _transport_error(self, error: Exception, trace: Trace) -> TransportError:
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                return TlsError(
-                    self._url,
-                    f"its certificate is not accepted: {cause.verify_message} (ssl_ca_cert {self._tls.ca})",
-                )
+                return TlsError(self._url, f"its certificate is not accepted: {self._verdict(cause)}")
             if isinstance(cause, ssl.SSLError) and "_ALERT_" in (cause.reason or ""):
                 ours = f"certificate {self._tls.cert}" if self._tls.cert else "connection without a certificate"
                 return TlsError(self._url, f"it refuses our {ours}: {cause.reason}")
@@ -246,13 +260,23 @@ class Session:
             return DeadlineExceeded(self._url, "no answer within the read timeout or the deadline")
         return Ambiguous(self._url, f"the connection broke before an answer: {_root(error)}")
 
+    def _verdict(self, error: ssl.SSLCertVerificationError) -> str:
+        """OpenSSL's words, and the file that they follow from."""
+        judged_by = f"ssl_crl {self._tls.crl}" if error.verify_code in CRL_VERDICTS else f"ssl_ca_cert {self._tls.ca}"
+        return f"{error.verify_message} ({judged_by})"
+
 
 def _query_body(query: QueryText | None, params: Mapping[str, Any] | None) -> bytes:
     body = dict(params or {})
     if query is not None:
         body["query"] = query
     try:
-        return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(body, allow_nan=False, ensure_ascii=False)
+        if _NUL(text):
+            raise InvalidQuery("this query has U+0000 in it, which PuppetDB's database cannot hold, let alone find")
+        return text.encode()
+    except InvalidQuery:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
         # UnicodeEncodeError (a lone surrogate) is a ValueError.
         raise InvalidQuery(f"this query cannot be written as JSON: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -28,7 +29,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise MalformedJson(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+        raise MalformedJson(f"the key {Counter(names).most_common(1)[0][0]!r} stands twice in one object")
     return found
 
 
@@ -50,7 +51,8 @@ class ArrayReader:
     """Reads the elements of one JSON array from chunks of its text.
 
     Feed it chunks in order, then ask for `close()`. Both give pairs of an element and its exact text: whoever
-    forwards a record takes the text, and so changes no number in it. `row_limit` is in bytes (of UTF-8).
+    forwards a record takes the text, and so changes no number in it. `row_limit` bounds the memory, in characters:
+    a row up to it is read, one of more than twice as many is not.
     """
 
     def __init__(self, row_limit: int = DEFAULT_ROW_LIMIT) -> None:
@@ -100,7 +102,7 @@ class ArrayReader:
                 position = start + 1
         self._text = text[position:]
         if len(self._text) > self._limit:
-            raise MalformedJson(f"a row of more than {self._limit} bytes, or not JSON, at: {_shown(self._text)}")
+            raise MalformedJson(f"a row of more than {self._limit} characters, or not JSON, at: {_shown(self._text)}")
         # A row that has not ended is read again from its beginning: only once the text has doubled, so that a row
         # costs time in proportion to its size.
         self._waiting, self._wanted = 0, len(self._text)
@@ -142,6 +144,14 @@ def _element_end(text: str, start: int) -> tuple[Any, int] | None:
         raise MalformedJson("nested too deep") from error
     except json.JSONDecodeError:
         return None
+    except MalformedJson:
+        if text[-1] in "0123456789":
+            # A number that is out of range so far: its exponent may go on.
+            return None
+        raise
+    except ValueError as error:
+        # Python's own limit on the digits of an integer.
+        raise MalformedJson(f"a number that is too long: {error}") from error
     # At the end of the text, and in "1e" or "1.", the rest of a number may come with the next chunk.
     return (value, end) if text[end : end + 1] in _AFTER else None
 

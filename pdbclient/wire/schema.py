@@ -82,6 +82,8 @@ class Facts(Struct, forbid_unknown_fields=True):
 
 
 class Event(Struct, forbid_unknown_fields=True):
+    """One event of a resource in a report; its values may be any JSON."""
+
     status: str
     corrective_change: bool | None
     timestamp: str

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,9 +20,8 @@ from pdbclient.wire import VERSIONS, Command, configure_expiration, deactivate_n
 from pdbclient.wire import query as ast
 
 # The payloads on which the unit tests have this package's verdict are put to the server here.
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "wire"))
-import wire_payloads as small
-from wire_verdicts import IGNORED, REFUSED, STRICTER, STUCK, TAKEN
+from tests.unit.wire import wire_payloads as small
+from tests.unit.wire.wire_verdicts import IGNORED, REFUSED, STRICTER, STUCK, TAKEN
 
 pytestmark = pytest.mark.integration
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from wire_payloads import BY_COMMAND, NOW, facts
-from wire_verdicts import FACTS, IGNORED, REFUSED, STRICTER, STUCK, TAKEN
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import Command
+from tests.unit.wire.wire_payloads import BY_COMMAND, NOW, facts
+from tests.unit.wire.wire_verdicts import FACTS, IGNORED, REFUSED, STRICTER, STUCK, TAKEN
 
 
 @pytest.mark.parametrize(("name", "payload", "path", "reason"), REFUSED + STUCK + IGNORED + STRICTER)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from wire_payloads import BY_COMMAND, NOW, STAMP, deactivation, facts, without
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import VERSIONS, Command, configure_expiration, deactivate_node
+from tests.unit.wire.wire_payloads import BY_COMMAND, NOW, STAMP, deactivation, facts, without
 
 NOW_TEXT = "2026-01-31T12:00:00.123Z"
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_payloads import NOW, catalog, event, facts, report, report_resource, resource
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import Command
 from pdbclient.wire.plain import MAX_DEPTH, is_plain
+from tests.unit.wire.wire_payloads import NOW, catalog, event, facts, report, report_resource, resource
 
 
 class Text(str):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_payloads import NOW, STAMP, UUID, event, log
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import Command
@@ -21,6 +20,7 @@ from pdbclient.wire.record import (
     factset_command,
     report_command,
 )
+from tests.unit.wire.wire_payloads import NOW, STAMP, UUID, event, log
 
 # All of these change when they pass through a double or through another JSON library.
 NUMBERS = "[1e22,-0.0,1.0,100.50,1E-5,1180591620717411303424,0.1000000000000000055,20000000.0]"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wire_payloads import (
+from pdbclient.wire import VERSIONS
+from tests.unit.wire.wire_payloads import (
     BY_COMMAND,
     STAMP,
     UUID,
@@ -20,8 +21,6 @@ from wire_payloads import (
     resource,
     without,
 )
-
-from pdbclient.wire import VERSIONS
 
 CATALOG, INPUTS, FACTS, REPORT, DEACTIVATE, EXPIRE = VERSIONS
 

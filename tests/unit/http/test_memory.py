@@ -1,0 +1,159 @@
+"""What one process remembers: the lock and the clock around the pure rules, and what is logged."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from pdbclient.http.breaker import State
+from pdbclient.http.memory import Memory
+from pdbclient.http.outcome import ACCEPTED, Kind, Operation, Outcome, Sent
+
+from .fake import FakeClock, command, endpoints
+
+A, B, S = endpoints("ab", "s")
+COMMAND, QUERY = Operation.COMMAND, Operation.QUERY
+REFUSED = Outcome(Kind.NOT_SENT, Sent.NO, detail="Connection refused")
+FACTS = "replace facts"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(100.0)
+
+
+@pytest.fixture
+def memory(clock: FakeClock) -> Memory:
+    return Memory((A, B, S), clock, lambda: 0.0)
+
+
+def test_only_the_failure_that_opens_a_circuit_is_told(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+    soft = Outcome(Kind.SERVER_ERROR, Sent.UNKNOWN, 500, detail="oops")
+    assert not memory.note(A, QUERY, soft, 100)
+    assert not caplog.records
+    assert memory.note(A, COMMAND, REFUSED, 100)
+    assert not memory.note(A, COMMAND, REFUSED, 100), "it is open already"
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        ("WARNING", "https://a:8081 is not asked for now: not sent: Connection refused")
+    ]
+
+
+def test_the_return_of_a_server_is_told_once(
+    memory: Memory, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    memory.note(A, COMMAND, REFUSED, 100)
+    caplog.clear()
+    clock.now = 102
+    memory.probed(A, ok=True)
+    assert not caplog.records
+    clock.now = 107
+    memory.probed(A, ok=True)
+    memory.probed(A, ok=True)
+    assert [(r.levelname, r.message) for r in caplog.records] == [("INFO", "https://a:8081 is well again")]
+
+
+def test_a_probe_counts_only_for_the_circuits_that_wait_for_one(memory: Memory, clock: FakeClock) -> None:
+    timeout = Outcome(Kind.TIMEOUT, Sent.UNKNOWN)
+    for _ in range(3):
+        memory.note(A, QUERY, timeout, 100)
+    clock.now = 101
+    memory.note(A, COMMAND, Outcome(Kind.BUSY, Sent.YES, 503, 10.0), 101)
+    clock.now = 111
+    memory.probed(A, ok=True)
+    assert memory.health()[A, QUERY].state is State.HALF_OPEN
+    assert memory.health()[A, COMMAND].state is State.HALF_OPEN
+    memory.note(B, COMMAND, timeout, 111)
+    assert memory.due() == []
+    clock.now = 113
+    assert memory.due() == [B]
+    memory.probed(B, ok=False)
+    clock.now = 116
+    assert memory.due() == [A]
+
+
+def test_probes_are_due_in_configured_order_and_the_wait_is_known(memory: Memory, clock: FakeClock) -> None:
+    assert memory.next_probe() is None
+    memory.note(S, COMMAND, REFUSED, 100)
+    memory.note(A, COMMAND, REFUSED, 100)
+    assert (memory.due(), memory.next_probe()) == ([], 2)
+    clock.now = 101.5
+    assert memory.next_probe() == 0.5
+    clock.now = 110
+    assert (memory.due(), memory.next_probe()) == ([A, S], 0)
+
+
+def test_a_skipped_server_says_when_it_is_probed(memory: Memory, clock: FakeClock) -> None:
+    memory.note(A, COMMAND, REFUSED, 100)
+    attempt = memory.skipped(A, COMMAND)
+    assert (attempt.endpoint, attempt.outcome.kind, attempt.outcome.sent) == (A, Kind.SKIPPED, Sent.NO)
+    assert attempt.outcome.detail == "not asked: it failed lately, next probe in 2 s"
+    clock.now = 200
+    assert "in 0 s" in memory.skipped(A, COMMAND).outcome.detail
+
+
+def test_a_server_is_forced_at_most_once_a_second(memory: Memory, clock: FakeClock) -> None:
+    assert memory.may_force(A)
+    assert not memory.may_force(A)
+    assert memory.may_force(B), "each server has its own second"
+    clock.now = 100.99
+    assert not memory.may_force(A)
+    clock.now = 101
+    assert memory.may_force(A)
+
+
+def test_jitter_spreads_the_retry_time(clock: FakeClock) -> None:
+    memory = Memory((A,), clock, lambda: -1.0)
+    memory.note(A, COMMAND, REFUSED, 100)
+    assert memory.next_probe() == pytest.approx(1.6)
+
+
+def test_who_is_held_back_is_asked_only_when_it_is_up(memory: Memory, clock: FakeClock) -> None:
+    memory.note(A, COMMAND, REFUSED, 100)
+    assert memory.accepted(command(second=1), [B])
+    assert memory.to_confirm(10) == {}
+    for clock.now in (102, 107):
+        memory.probed(A, ok=True)
+    assert memory.to_confirm(10) == {A: [(FACTS, "node1")]}
+    assert memory.order(QUERY) == (B, A)
+
+
+def test_who_is_not_held_back_any_more_is_not_asked_any_more(memory: Memory, clock: FakeClock) -> None:
+    memory.accepted(command(second=1), [B])
+    clock.now += 599.9
+    assert A in memory.to_confirm(10)
+    clock.now += 0.1
+    assert memory.to_confirm(10) == {}
+    assert memory.freshness(A).stale
+
+
+def test_catching_up_is_told(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    memory.accepted(command("node1", second=1), [B])
+    memory.accepted(command("node2", second=1), [B])
+    memory.confirmed(A, {(FACTS, "node1"): "2026-01-01T00:00:01.000Z"})
+    assert not caplog.records
+    memory.confirmed(A, {(FACTS, "node2"): "2026-01-01T00:00:01.000Z"})
+    assert [r.message for r in caplog.records] == ["https://a:8081 has caught up"]
+    assert memory.order(QUERY) == (A, B)
+
+
+def test_a_command_taken_in_the_first_place_leaves_nothing_to_confirm(memory: Memory) -> None:
+    assert not memory.accepted(command(), [A])
+    assert memory.freshness(B).stale
+
+
+def test_sticky_reads_stay_with_the_last_reader(clock: FakeClock) -> None:
+    memory = Memory((A, B, S), clock, lambda: 0.0, sticky_reads=True)
+    memory.answered(B)
+    memory.note(A, QUERY, ACCEPTED, 100)
+    assert memory.order(QUERY) == (B, A)
+    assert memory.order(COMMAND) == (A, B, S)
+
+
+def test_a_look_at_the_health_is_a_copy(memory: Memory) -> None:
+    before = memory.health()
+    memory.note(A, COMMAND, REFUSED, 100)
+    assert before[A, COMMAND].usable
+    assert set(before) == {(e, o) for e in (A, B, S) for o in Operation}
