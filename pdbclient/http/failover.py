@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, ServerError, TransportError
+from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, Rejected, ServerError, TransportError
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
@@ -142,7 +142,7 @@ class Failover:
         """What `call` gives on every server, whatever its health, all at once. What it meets is remembered."""
         deadline = self._clock() + self._config.timeouts.operation
         results = self._all_at_once(self._sessions, Operation.QUERY, call, deadline)
-        return {e: result[0] if isinstance(result, tuple) else result.error for e, result in results.items()}
+        return {endpoint: result.error or result.got() for endpoint, result in results.items()}
 
     def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
         """The servers that would be asked now, in order."""
@@ -158,12 +158,11 @@ class Failover:
         for endpoint in self._candidates(operation, attempts):
             began = self._clock()
             result = self._attempt(endpoint, operation, deadline, call, timeout, streamed)
-            if isinstance(result, tuple):
-                value, attempt = result
+            attempts.append(result.attempt)
+            if result.error is None:
                 failed_over = endpoint != self._config.server_urls[0]
                 freshness = self.memory.freshness(endpoint)
-                return Answered(value, endpoint, (*attempts, attempt), freshness, failed_over, began)
-            attempts.append(result.attempt)
+                return Answered(result.got(), endpoint, tuple(attempts), freshness, failed_over, began)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
                 raise result.error
@@ -188,34 +187,26 @@ class Failover:
         usable = [endpoint for endpoint in order if self.memory.usable(endpoint, Operation.COMMAND)]
         deadline = self._clock() + self._config.timeouts.operation
         results = self._all_at_once(usable, Operation.COMMAND, call, deadline)
-        if sum(isinstance(result, tuple) for result in results.values()) < needed:
+        if sum(result.error is None for result in results.values()) < needed:
             forced = [endpoint for endpoint in order if endpoint not in usable and self.memory.may_force(endpoint)]
             results |= self._all_at_once(forced, Operation.COMMAND, call, deadline)
-        uuids: dict[Endpoint, str] = {}
-        attempts = []
-        rejection: _Failed | None = None
-        for endpoint in order:
-            result = results.get(endpoint)
-            if isinstance(result, tuple):
-                uuids[endpoint] = result[0]
-                attempts.append(result[1])
-            elif result is None:
-                attempts.append(self.memory.skipped(endpoint, Operation.COMMAND))
-            else:
-                attempts.append(result.attempt)
-                rejection = rejection or (result if result.attempt.outcome.kind is Kind.REJECTED else None)
+        uuids = {e: results[e].got() for e in order if e in results and results[e].error is None}
+        attempts = tuple(
+            results[e].attempt if e in results else self.memory.skipped(e, Operation.COMMAND) for e in order
+        )
         self._accepted(command, list(uuids))
         if len(uuids) >= needed:
-            return Accepted(MappingProxyType(uuids), tuple(attempts))
-        if rejection is not None and isinstance(rejection.error, ServerError):
-            rejection.error.attempts = tuple(attempts)
-            raise rejection.error
+            return Accepted(MappingProxyType(uuids), attempts)
+        for result in results.values():
+            if isinstance(result.error, Rejected):
+                result.error.attempts = attempts
+                raise result.error
         taken = f"{len(uuids)} of the {needed} servers it needs took it"
         raise AllEndpointsFailed(f"{_described(command)} ({taken})", attempts)
 
     def _all_at_once(
         self, endpoints: Iterable[Endpoint], operation: Operation, call: Call[T], deadline: float
-    ) -> dict[Endpoint, tuple[T, Attempt] | _Failed]:
+    ) -> dict[Endpoint, _Result[T]]:
         futures = {
             endpoint: self._pool.submit(self._attempt, endpoint, operation, deadline, call) for endpoint in endpoints
         }
@@ -229,22 +220,22 @@ class Failover:
         call: Call[T],
         timeout: float | None = None,
         streamed: bool = False,
-    ) -> tuple[T, Attempt] | _Failed:
+    ) -> _Result[T]:
         began = self._clock()
         within = min(timeout or self._config.timeouts.attempt or float("inf"), deadline - began)
         if within <= 0:
             error = DeadlineExceeded(endpoint.url, "not asked: the whole operation had no time left")
-            return _Failed(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=error.reason)), error)
+            return _Result(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=error.reason)), error=error)
         try:
             value = call(self._sessions[endpoint], within)
         except (TransportError, ServerError) as error:
             outcome = Outcome.of(error)
             self._note(endpoint, operation, outcome, began)
-            return _Failed(Attempt(endpoint, outcome, self._clock() - began), error)
+            return _Result(Attempt(endpoint, outcome, self._clock() - began), error=error)
         if not streamed:
             # A server whose answers always break off half-way would pass for well otherwise.
             self._note(endpoint, operation, ACCEPTED, began)
-        return value, Attempt(endpoint, ACCEPTED, self._clock() - began)
+        return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), value)
 
     def _note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> None:
         if self.memory.note(endpoint, operation, outcome, began):
@@ -256,9 +247,16 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class _Result(Generic[T]):
+    """One attempt: either what the call gave, or the error it met."""
+
     attempt: Attempt
-    error: TransportError | ServerError
+    value: T | None = None
+    error: TransportError | ServerError | None = None
+
+    def got(self) -> T:
+        """What the call gave, when there is no error."""
+        return cast(T, self.value)
 
 
 def _sessions(config: ClientConfig, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Session]:
