@@ -137,6 +137,8 @@ class Client:
 
     Thread-safe: share one client. It keeps connections open and remembers which servers failed; close it, or use
     it as a context manager. The only threads it makes are in the background, to see whether such a server is back.
+    A forked child may go on with it, on connections of its own; fork between requests, not while another thread is
+    in one: OpenSSL's locks do not survive that.
     """
 
     def __init__(self, config: ClientConfig, *, failover: Failover | None = None) -> None:

@@ -1,0 +1,213 @@
+"""A tiny HTTPS server that sends exactly the bytes it is told to: also those no HTTP library would send.
+
+Mutual TLS, HTTP/1.1 with kept connections, a thread per connection. What it takes for PuppetDB's own behaviour
+(`HEALTHY`) is checked against a real server in the integration tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from pdbclient.config.model import TlsFiles
+
+__all__ = ["Answer", "Fake", "Reply", "Request", "answer", "chunked", "healthy", "queued"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came. Header names are in lower case; `connection` counts from 1."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+    @property
+    def is_command(self) -> bool:
+        return self.target.startswith("/pdb/cmd/v1")
+
+    @property
+    def is_query(self) -> bool:
+        return self.target.startswith("/pdb/query/v4")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The pieces of an answer, sent one by one as they come; then the connection is kept, or closed."""
+
+    pieces: Iterable[bytes]
+    close: bool = False
+
+
+Reply = Answer | Callable[[Request], Answer]
+
+
+def answer(body: bytes | Any = b"", status: int = 200, **headers: str) -> Answer:
+    """An answer with Content-Length; a `body` that is not bytes is sent as JSON. `Retry_After="5"` is a header."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return Answer([f"HTTP/1.1 {status} Status\r\n{head}\r\n".encode() + data])
+
+
+def chunked(chunks: Iterable[bytes], *, end: bool = True, **headers: str) -> Answer:
+    """An answer in chunks, without the last, empty one (and then closed) unless `end`."""
+
+    def pieces() -> Iterable[bytes]:
+        more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        yield f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{more}\r\n".encode()
+        for chunk in chunks:
+            yield f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n"
+        if end:
+            yield b"0\r\n\r\n"
+
+    return Answer(pieces(), close=not end)
+
+
+def queued(_: Request | None = None) -> Answer:
+    """What PuppetDB says to a command that it has queued."""
+    return answer({"uuid": str(uuid.uuid4())})
+
+
+def healthy(request: Request) -> Answer:
+    """What a PuppetDB that is well and empty says."""
+    if request.is_command:
+        return queued()
+    if request.target == "/status/v1/services/puppetdb-status":
+        return answer({"state": "running", "status": {"queue_depth": 0}})
+    if request.target == "/pdb/meta/v1/version":
+        return answer({"version": "7.12.1"})
+    if request.is_query:
+        return answer([])
+    return answer(b"<html><body><h2>Error 404</h2></body></html>", 404, Content_Type="text/html")
+
+
+class Fake:
+    """The server. `reply` decides about commands and queries; whatever else comes meets a healthy PuppetDB.
+
+    `requests` has those that came in whole. `early` answers a command as soon as its headers are there, and closes.
+    Leaving the context ends every thread and connection.
+    """
+
+    def __init__(self, tls: TlsFiles, reply: Reply = healthy, *, client_cas: TlsFiles | None = None) -> None:
+        self.reply: Reply = reply
+        self.early: Answer | None = None
+        self.requests: list[Request] = []
+        self.connections = 0
+        assert tls.cert is not None
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(tls.cert, tls.key)
+        self._context.load_verify_locations((client_cas or tls).ca)
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
+
+    def require_certificate(self, required: bool) -> None:
+        """Whether clients must present a certificate; so it is at first."""
+        self._context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_NONE
+
+    @property
+    def commands(self) -> list[Request]:
+        """The commands that came."""
+        return [request for request in self.requests if request.is_command]
+
+    @property
+    def queries(self) -> list[Request]:
+        """The queries that came."""
+        return [request for request in self.requests if request.is_query]
+
+    def __enter__(self) -> Self:
+        self._acceptor = threading.Thread(target=self._accept, name=f"fake-{self.port}")
+        self._acceptor.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self._listener.close()
+        with self._lock:
+            living = dict(self._open)
+        for sock, thread in living.items():
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            # As Jetty does; without it, what was said last can get lost in a close.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connections += 1
+            thread = threading.Thread(
+                target=self._serve, args=(sock, self.connections), name=f"fake-{self.port}-link"
+            )
+            with self._lock:
+                self._open[sock] = thread
+            thread.start()
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        try:
+            # A duplicate, so that `__exit__` can shut down what TLS has taken over.
+            with (
+                contextlib.closing(sock.dup()) as own,
+                self._context.wrap_socket(own, server_side=True) as tls,
+                tls.makefile("rb") as lines,
+            ):
+                while self._one(tls, lines, number):
+                    pass
+        except OSError:
+            # The client has gone, or never got through the handshake: nothing left to serve.
+            pass
+        finally:
+            with self._lock:
+                self._open.pop(sock, None)
+            sock.close()
+
+    def _one(self, tls: ssl.SSLSocket, lines: Any, number: int) -> bool:
+        request = _head(lines, number)
+        if request is not None and request.is_command and self.early is not None:
+            for piece in self.early.pieces:
+                tls.sendall(piece)
+            return False
+        request = request and _whole(request, lines)
+        if request is None:
+            return False
+        self.requests.append(request)
+        scripted = request.is_command or request.is_query
+        reply = self.reply if scripted else healthy
+        told = reply(request) if callable(reply) else reply
+        for piece in told.pieces:
+            tls.sendall(piece)
+        return not told.close
+
+
+def _head(lines: Any, number: int) -> Request | None:
+    start = lines.readline().split()
+    if len(start) != 3:
+        return None
+    headers = {}
+    while (line := lines.readline().strip()) != b"":
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    return Request(start[0].decode(), start[1].decode(), headers, b"", number)
+
+
+def _whole(request: Request, lines: Any) -> Request | None:
+    length = int(request.headers.get("content-length", "0"))
+    body = lines.read(length)
+    return replace(request, body=body) if len(body) == length else None

@@ -1,0 +1,206 @@
+"""What an HTTP status does: whose fault it is, who is asked next, and when the server is asked again."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from pdbclient import AllEndpointsFailed, Client, NotFound, Rejected
+from pdbclient.http.breaker import Health
+from pdbclient.http.outcome import Kind, Operation
+
+from .conftest import Site, catalog, deactivation
+from .fake import Answer, answer, healthy
+
+HTML_404 = answer(b"<html><body><h2>Error 404 Not Found</h2></body></html>", 404, Content_Type="text/html")
+
+
+def primary_health(client: Client, operation: Operation = Operation.COMMAND) -> Health:
+    return client.health()[client.config.server_urls[0], operation]
+
+
+@pytest.mark.parametrize("status", [400, 406, 409, 411, 413, 415, 422, 431])
+def test_a_command_called_bad_is_reported_and_not_failed_over(site: Site, status: int) -> None:
+    site.primary.reply = answer({"error": "the payload has no certname"}, status)
+    client = site.client()
+    with pytest.raises(Rejected, match="the payload has no certname") as rejected:
+        client.submit(deactivation())
+    assert rejected.value.status == status
+    assert [attempt.outcome.kind for attempt in rejected.value.attempts] == [Kind.REJECTED]
+    assert site.replica.commands == []
+    assert all(health == Health() for health in client.health().values())
+    site.primary.reply = healthy
+    assert client.submit(deactivation(1)).endpoint == client.config.server_urls[0]
+
+
+def test_one_oversized_command_does_not_stop_the_others(site: Site) -> None:
+    site.primary.reply = lambda r: answer(b"too large", 413) if len(r.body) > 10_000 else healthy(r)
+    client = site.client()
+    for n in range(10):
+        with pytest.raises(Rejected):
+            client.submit(catalog(100_000))
+        assert client.submit(deactivation(n)).endpoint == client.config.server_urls[0]
+    assert site.replica.commands == []
+
+
+def test_a_413_that_comes_before_the_body_was_read_is_still_a_413(site: Site) -> None:
+    site.primary.early = answer(b"Command rejected due to size", 413)
+    client = site.client(site.primary.port, site.replica.port, gzip_min_bytes=10**9)
+    with pytest.raises(Rejected) as rejected:
+        client.submit(catalog(5_000_000))
+    assert rejected.value.status == 413
+    assert all(health == Health() for health in client.health().values())
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_does_not_allow_us_is_left_alone_for_a_minute(site: Site, status: int) -> None:
+    site.primary.reply = answer(b"permission denied", status)
+    client = site.client()
+    done = client.submit(deactivation())
+    assert [attempt.outcome.kind for attempt in done.attempts] == [Kind.FORBIDDEN, Kind.ACCEPTED]
+    assert primary_health(client).retry_at - time.monotonic() == pytest.approx(60, abs=2)
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 507, 501, 408])
+def test_a_server_error_goes_to_the_next_server_and_three_of_them_open_the_circuit(site: Site, status: int) -> None:
+    site.primary.reply = answer(b"boom", status)
+    client = site.client()
+    for n in range(3):
+        assert primary_health(client).usable
+        assert client.submit(deactivation(n)).endpoint == client.config.server_urls[1]
+    assert not primary_health(client).usable
+
+
+BASE = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [
+        (None, 5),
+        ("5", 5),
+        ("0", 1),
+        ("86400", 60),
+        ("9" * 400, 60),
+        ("-3", 5),
+        ("1.5", 5),
+        ("soon", 5),
+        ("٣", 5),
+        (format_datetime(BASE + timedelta(seconds=20), usegmt=True), 20),
+        (format_datetime(BASE + timedelta(days=2), usegmt=True), 60),
+        (format_datetime(BASE - timedelta(days=2), usegmt=True), 1),
+        ("Sat, 99 Feb 2026 00:00:00 GMT", 5),
+    ],
+)
+def test_retry_after_is_kept_within_a_second_and_a_minute(
+    site: Site, status: int, retry_after: str | None, seconds: float
+) -> None:
+    headers = {"Date": format_datetime(BASE, usegmt=True)}
+    if retry_after is not None:
+        headers["Retry-After"] = retry_after
+    site.primary.reply = answer(b"PuppetDB is currently down. Try again later.", status, **headers)
+    client = site.client()
+    done = client.submit(deactivation())
+    assert [attempt.outcome.kind for attempt in done.attempts] == [Kind.BUSY, Kind.ACCEPTED]
+    assert "currently down" in done.attempts[0].outcome.detail
+    assert primary_health(client).retry_at - time.monotonic() == pytest.approx(seconds, abs=0.8)
+
+
+def test_puppetdbs_own_redirect_of_an_unknown_address_shuts_no_server_out(site: Site) -> None:
+    site.primary.reply = answer(b"", 302, Location="https://localhost/pdb/query/v4/nodes/a%20b/dashboard/index.html")
+    client = site.client()
+    with pytest.raises(Rejected, match="no such address"):
+        client.get("nodes/a%20b")
+    assert site.replica.queries == []
+    assert all(health == Health() for health in client.health().values())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(site: Site, status: int) -> None:
+    elsewhere = site.server()
+    site.primary.reply = answer(b"", status, Location=f"https://localhost:{elsewhere.port}/pdb/cmd/v1")
+    client = site.client()
+    done = client.submit(deactivation())
+    assert [attempt.outcome.kind for attempt in done.attempts] == [Kind.MISROUTED, Kind.ACCEPTED]
+    client.query("nodes {}")
+    assert elsewhere.connections == 0
+
+
+def test_a_404_of_puppetdb_is_an_answer(site: Site) -> None:
+    site.primary.reply = answer({"error": "No information is known about node x"}, 404)
+    client = site.client()
+    with pytest.raises(NotFound, match="No information is known") as missing:
+        client.get("nodes/x")
+    assert [attempt.outcome.kind for attempt in missing.value.attempts] == [Kind.NOT_FOUND]
+    assert site.replica.queries == []
+    assert primary_health(client, Operation.QUERY).usable
+
+
+def test_a_404_of_the_second_server_tells_that_the_first_one_failed(site: Site) -> None:
+    site.proxy.refuse()
+    site.replica.reply = answer({"error": "No information is known about node x"}, 404)
+    client = site.client()
+    with pytest.raises(NotFound) as missing:
+        client.get("nodes/x")
+    assert [attempt.outcome.kind for attempt in missing.value.attempts] == [Kind.NOT_SENT, Kind.NOT_FOUND]
+    with pytest.raises(NotFound) as missing:
+        client.get("nodes/x")
+    assert [attempt.outcome.kind for attempt in missing.value.attempts] == [Kind.SKIPPED, Kind.NOT_FOUND]
+
+
+@pytest.mark.parametrize("reply", [HTML_404, answer(b"", 404), answer(b"Not Found", 404)])
+def test_a_404_of_something_else_goes_to_the_next_server(site: Site, reply: Answer) -> None:
+    site.primary.reply = reply
+    client = site.client()
+    assert list(client.query("nodes {}")) == []
+    assert len(site.replica.queries) == 1
+    assert not primary_health(client, Operation.QUERY).usable
+
+
+def test_a_404_to_a_command_is_never_final(site: Site) -> None:
+    site.primary.reply = answer({"error": "x"}, 404)
+    done = site.client().submit(deactivation())
+    assert [attempt.outcome.kind for attempt in done.attempts] == [Kind.MISROUTED, Kind.ACCEPTED]
+
+
+def test_a_rejected_command_of_a_broadcast_does_not_count_as_taken(site: Site) -> None:
+    site.replica.reply = answer({"error": "no"}, 400)
+    client = site.client(command_broadcast=True, min_successful_submissions=2)
+    with pytest.raises(Rejected) as rejected:
+        client.submit(deactivation())
+    assert [attempt.outcome.kind for attempt in rejected.value.attempts] == [Kind.ACCEPTED, Kind.REJECTED]
+
+
+def test_too_few_takers_of_a_broadcast_are_an_error_that_names_them(site: Site) -> None:
+    site.proxy.refuse()
+    client = site.client(command_broadcast=True, min_successful_submissions=2)
+    with pytest.raises(AllEndpointsFailed, match="1 of the 2 servers") as failed:
+        client.submit(deactivation())
+    assert [attempt.outcome.kind for attempt in failed.value.attempts] == [Kind.NOT_SENT, Kind.ACCEPTED]
+
+
+def test_soft_write_failure_swallows_an_outage_and_says_so(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.proxy.refuse()
+    client = site.client(site.proxy.port, soft_write_failure=True)
+    done = client.submit(deactivation())
+    assert (done.uuid, dict(done.uuids)) == (None, {})
+    assert isinstance(done.error, AllEndpointsFailed)
+    assert [record.levelname for record in caplog.records if record.name == "pdbclient"] == ["ERROR"]
+    with pytest.raises(AllEndpointsFailed):
+        client.query("nodes {}")
+
+
+def test_soft_write_failure_does_not_swallow_a_rejection(site: Site) -> None:
+    site.primary.reply = answer({"error": "no"}, 400)
+    with pytest.raises(Rejected):
+        site.client(soft_write_failure=True).submit(deactivation())
+
+
+def test_the_total_of_a_page_is_given(site: Site) -> None:
+    site.primary.reply = answer([1, 2], X_Records="40")
+    result = site.client().query("nodes {}", limit=2, include_total=True)
+    assert (result.total, len(result)) == (40, 2)
