@@ -47,13 +47,17 @@ class ProcessRecord:
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """State letter and start time (fields 3 and 22 of /proc/PID/stat), None when there is no such process."""
+    """State letter and start time (fields 3 and 22 of /proc/PID/stat), None when the process has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # Field 2, the name, may itself hold spaces and parentheses: count from the last closing one.
     fields = text.rpartition(")")[2].split()
+    # The main thread of a killed JVM is a zombie some time before the last of the others (their number is field 20)
+    # has ended; until then the ports are taken.
+    if fields[0] in "ZX" and int(fields[17]) <= 1:
+        return None
     return fields[0], int(fields[19])
 
 
@@ -81,7 +85,7 @@ class ServerProcess:
         if record is None or record.boot_id != _BOOT_ID.read_text().strip():
             return None
         found = _stat(record.pid)
-        if found is None or found[1] != record.start_time or found[0] in "ZX":
+        if found is None or found[1] != record.start_time:
             return None
         return record.pid, found[0]
 

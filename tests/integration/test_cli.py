@@ -252,8 +252,8 @@ def test_an_outage_from_its_beginning_to_its_end(site: Site) -> None:
     assert site.done("nodes") == []
     conf = site.lab.sync_conf(PRIMARY)
     first, second = (pdbclient("sync", "once", "--config", conf, "--json") for _ in range(2))
-    assert (first.code, first.json["transferred"]["facts"]) == (0, 1)
-    assert (second.code, second.json["transferred"]["facts"]) == (0, 0)
+    assert (first.code, first.json[0]["transferred"]["facts"]) == (0, 1)
+    assert (second.code, second.json[0]["transferred"]["facts"]) == (0, 0)
     assert [row["certname"] for row in site.done("nodes")] == [NODE]
 
 
