@@ -4,6 +4,8 @@ The public API: `Client` submits commands and asks queries with ordered failover
 takes and gives. `pdbclient.sync` makes two or more PuppetDBs agree.
 """
 
+import logging
+
 from pdbclient.client import Client, QueryResult, Rows, ServerStatus, Submission
 from pdbclient.config import ClientConfig, load_config
 from pdbclient.errors import (
@@ -39,3 +41,6 @@ __all__ = [
     "load_config",
     "parse_collector",
 ]
+
+# A program that does not configure logging is not written to on standard error.
+logging.getLogger("pdbclient").addHandler(logging.NullHandler())

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Protocol
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
-from pdbclient.errors import ConfigError
+from pdbclient.errors import ConfigError, SyncError
 from pdbclient.sync.model import PassResult
 from pdbclient.sync.ports import Clock
 from pdbclient.sync.reconciler import Reconciler
@@ -64,9 +64,18 @@ class Daemon:
         file.
         """
         config = self._load()
+        working: SyncConfig | None = None
         while not self._clock.stop.is_set():
-            with self._runner(config, self._clock) as runner:
-                config = self._serve(config, runner)
+            try:
+                with self._runner(config, self._clock) as runner:
+                    working = config
+                    config = self._serve(config, runner)
+            except SyncError as error:
+                # A pass raises none: this is a new configuration whose state directory cannot be used.
+                if working is None or working == config:
+                    raise
+                _logger.error("the new configuration cannot be used, the old one stays: %s", error)
+                config = working
 
     def _serve(self, config: SyncConfig, runner: Runner) -> SyncConfig:
         """Passes with one configuration; gives the next one, after a reload that brought one."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
-from pdbclient.errors import ConfigError, Problem
+from pdbclient.errors import ConfigError, Problem, SyncError
 from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
 from pdbclient.sync.ports import Clock
 
@@ -163,3 +163,40 @@ def test_a_hangup_reloads(time: FakeTime) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         assert not Clock().wait(0.05)
     assert calls == ["reload"]
+
+
+def test_a_new_configuration_whose_state_directory_cannot_be_used_leaves_the_old_one_in_force(
+    time: FakeTime, config: SyncConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    unusable = replace(config, state_dir=Path("/unusable"))
+    configs = [config, unusable]
+    entered: list[SyncConfig] = []
+
+    class Refusing(Recorder):
+        @contextmanager
+        def __call__(self, config: SyncConfig, clock: Clock) -> Iterator[Recorder]:
+            entered.append(config)
+            if config == unusable:
+                raise SyncError("/unusable: cannot be made")
+            yield self
+
+    def act(number: int) -> float:
+        if number == 1:
+            running.reload()
+        return 1.0
+
+    recorder = Refusing(time, 2, act)
+    running = Daemon(lambda: configs.pop(0), clock=time.clock, runner=recorder, uniform=lambda low, high: 0.0)
+    running.run()
+    assert entered == [config, unusable, config]
+    assert "/unusable: cannot be made" in caplog.text
+
+
+def test_a_configuration_that_cannot_be_used_at_the_start_ends_the_daemon(time: FakeTime, config: SyncConfig) -> None:
+    @contextmanager
+    def refuse(config: SyncConfig, clock: Clock) -> Iterator[Recorder]:
+        raise SyncError("no state directory")
+        yield
+
+    with pytest.raises(SyncError, match="no state directory"):
+        Daemon(lambda: config, clock=time.clock, runner=refuse).run()
