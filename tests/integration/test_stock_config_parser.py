@@ -40,9 +40,9 @@ def test_the_stock_parser_gives_each_file_the_verdict_that_the_table_says(tmp_pa
         content = bytes(case["bytes"]) if "bytes" in case else case["text"].encode()
         (tmp_path / f"{number}.conf").write_bytes(content)
     paths = "".join(f"{tmp_path}/{number}.conf\n" for number in range(len(cases)))
-    run = subprocess.run(
-        ["ruby", "-e", _RUN_THE_PARSER], input=paths, capture_output=True, text=True, timeout=60, check=False
-    )
+    # Puppet's own programs read files as UTF-8 whatever the locale is; bare ruby goes by the locale.
+    command = ["ruby", "-E", "UTF-8", "-e", _RUN_THE_PARSER]
+    run = subprocess.run(command, input=paths, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, f"puppet-terminus-puppetdb must be installed: {run.stderr}"
     verdicts = [json.loads(line) for line in run.stdout.split("\n") if line]
     assert len(verdicts) == len(cases)
