@@ -24,7 +24,7 @@ Puppet::Util::Log.level = :crit
 STDIN.each_line do |path|
   begin
     urls = Puppet::Util::Puppetdb::Config.load(path.chomp).server_urls
-    puts({ok: true, urls: urls.map { |u| "https://#{u.host.downcase}:#{u.port}" }}.to_json)
+    puts({ok: true, urls: urls.map { |u| "https://#{u.host.to_s.downcase}:#{u.port}" }}.to_json)
   rescue StandardError => e
     puts({ok: false, error: e.message.scrub}.to_json)
   end
