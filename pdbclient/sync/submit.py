@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
 from pdbclient.errors import Ambiguous, Busy, PdbError
 from pdbclient.sync.budget import Budget, OutOfTime, Stopped
 from pdbclient.sync.gate import queue_depth
@@ -15,8 +17,7 @@ from pdbclient.wire.command import Command
 
 __all__ = ["Job", "Settled", "Submitter", "submit_patiently"]
 
-BUSY_TRIES = 3
-BROKEN_TRIES = 2
+TRIES = 3
 DEPTH_POLL = 0.5
 
 Job = Callable[[], PdbError | None]
@@ -25,25 +26,24 @@ Settled = Callable[[PdbError | None], None]
 
 
 def submit_patiently(server: Server, command: Command, budget: Budget) -> None:
-    """Submit, with the patience that a server deserves which is up: it may be busy, or drop one connection.
+    """Submit, with the patience that a server deserves which is up: it may be busy, or drop a connection.
 
-    Commands carry their producer timestamp, so sending one twice changes nothing. Raises what the last try
-    met.
+    Commands carry their producer timestamp, so sending one twice changes nothing. Raises what the last try met.
     """
-    busy = broken = 0
-    while True:
-        try:
-            server.submit(command)
-            return
-        except Busy as error:
-            busy += 1
-            if busy == BUSY_TRIES:
-                raise
-            budget.wait(error.retry_after)
-        except Ambiguous:
-            broken += 1
-            if broken == BROKEN_TRIES:
-                raise
+    tries = Retrying(
+        retry=retry_if_exception_type((Busy, Ambiguous)),
+        stop=stop_after_attempt(TRIES),
+        wait=_as_asked,
+        sleep=budget.wait,
+        reraise=True,
+    )
+    tries(server.submit, command)
+
+
+def _as_asked(state: RetryCallState) -> float:
+    """As long as a busy server asked for (s); a dropped connection is made again at once."""
+    met = state.outcome.exception() if state.outcome else None
+    return met.retry_after if isinstance(met, Busy) else 0.0
 
 
 class Submitter:

@@ -40,7 +40,7 @@ class Moody(FakePuppetDB):
         ((), 1, 0.0),
         ((BUSY,), 2, 7.0),
         ((BROKEN,), 2, 0.0),
-        ((BUSY, BUSY, BROKEN), 4, 14.0),
+        ((BUSY, BROKEN), 3, 7.0),
     ],
 )
 def test_a_server_that_is_busy_or_drops_a_connection_is_asked_again(
@@ -56,7 +56,7 @@ def test_a_server_that_is_busy_or_drops_a_connection_is_asked_again(
     ("moods", "tries"),
     [
         ((BUSY, BUSY, BUSY), 3),
-        ((BROKEN, BROKEN), 2),
+        ((BROKEN, BROKEN, BROKEN), 3),
         ((BROKEN, BUSY, BROKEN), 3),
         ((NotSent("b", "refused"),), 1),
         ((Rejected("b", 413, "too big"),), 1),
