@@ -26,8 +26,9 @@ Install these, and say where they are where `pdbclient lab up` does not find the
   PostgreSQL 11 or later, server and psql  package postgresql, postgresql-server   --postgres-bin DIR
     with the extension pg_trgm             package postgresql-contrib, if separate
   Java 11 or 17                            package default-jre-headless            --java FILE
-On Debian 12 as root this does it: apt-get install --no-install-recommends puppetdb postgresql
-default-jre-headless No service needs to run: the lab starts its own servers."""
+On Debian 12, as root, this does it:
+  apt-get install --no-install-recommends puppetdb postgresql default-jre-headless
+No service needs to run: the lab starts its own servers."""
 
 
 def _all_there() -> bool:

@@ -43,22 +43,15 @@ Judge = Callable[[Version, Version | None], Verdict]
 class Verified:
     """The verdicts that matter later: `unequal` and `missing` by key with the version that was submitted."""
 
-    applied: int = 0
-    superseded: int = 0
     unequal: dict[str, Version] = field(default_factory=dict)
     missing: dict[str, Version] = field(default_factory=dict)
 
     def count(self, key: str, version: Version, verdict: Verdict) -> None:
-        """Note one verdict."""
-        match verdict:
-            case Verdict.APPLIED:
-                self.applied += 1
-            case Verdict.SUPERSEDED:
-                self.superseded += 1
-            case Verdict.UNEQUAL:
-                self.unequal[key] = version
-            case Verdict.MISSING:
-                self.missing[key] = version
+        """Note one verdict; what is applied or superseded needs no more of our care."""
+        if verdict is Verdict.UNEQUAL:
+            self.unequal[key] = version
+        elif verdict is Verdict.MISSING:
+            self.missing[key] = version
 
 
 def judge_record(submitted: Version, found: Version | None) -> Verdict:
