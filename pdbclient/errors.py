@@ -5,8 +5,9 @@ A message says what failed, where, and what to do; the attributes carry the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = [
     "ConfigError",
     "DeadlineExceeded",
     "Forbidden",
+    "GatewayError",
     "IncompleteResponse",
     "InvalidCommand",
     "LabError",
@@ -116,10 +118,13 @@ class IncompleteResponse(TransportError):
 class ServerError(PdbError):
     """A PuppetDB answered with an HTTP error status.
 
-    `attempts` lists what each server met, this one last, when the request went through a failover list.
+    `attempts` lists what each server met, this one last, when the request went through a failover list. `headers`
+    and `body` are the answer itself, for whoever hands it on (of a long body, the beginning).
     """
 
     attempts: tuple[Attempt, ...] = ()
+    headers: Mapping[str, str] = MappingProxyType({})
+    body = b""
 
     def __init__(self, endpoint: str, status: int, reason: str) -> None:
         self.endpoint, self.status, self.reason = endpoint, status, reason
@@ -160,6 +165,10 @@ class AllEndpointsFailed(PdbError):
         self.attempts = tuple(attempts)
         lines = "".join(f"\n  {attempt}" for attempt in self.attempts)
         super().__init__(f"{what}: no PuppetDB could do it:{lines}")
+
+
+class GatewayError(PdbError):
+    """The gateway cannot serve: its address cannot be had."""
 
 
 class SyncError(PdbError):

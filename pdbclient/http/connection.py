@@ -8,19 +8,23 @@ ever. Here the socket itself knows the deadline. And requests' `ConnectionError`
 from __future__ import annotations
 
 import errno
+import functools
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPSConnectionPool, PoolManager
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 
-__all__ = ["Trace", "TracingAdapter", "tracing"]
+__all__ = ["Prepared", "Trace", "TracingAdapter", "tracing"]
 
 POOL_SIZE = 64
 
@@ -78,6 +82,9 @@ class DeadlineSocket(ssl.SSLSocket):
 
 
 class _Connection(HTTPSConnection):
+    _head = b""
+    _holding = False
+
     def _new_conn(self) -> Any:
         """A TCP connection to the first address of the host that takes one, all within one connect timeout."""
         if not isinstance(self.timeout, int | float):
@@ -120,7 +127,18 @@ class _Connection(HTTPSConnection):
             sock.deadline, sock.inactivity = trace.deadline, trace.inactivity
             trace.socket = sock
             trace.sending = True
+        self._head, self._holding = b"", True
         super().request(*args, **kwargs)
+        if self._head:
+            super().send(self._head)
+
+    def send(self, data: Any) -> None:
+        """The head of a request leaves with its body: one TLS record less, and one wake-up of the server."""
+        if self._holding:
+            self._head, self._holding = data, False
+            return
+        head, self._head = self._head, b""
+        super().send(head + data)
 
 
 class _Pool(HTTPSConnectionPool):
@@ -135,27 +153,44 @@ class _Pool(HTTPSConnectionPool):
 
 
 class TracingAdapter(HTTPAdapter):
-    """Requests' transport on the connections above, with our TLS context and no retries of its own."""
+    """Requests' transport to one server: the connections above, our TLS context, no retries of its own.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    Used without a `requests.Session`, whose work for every request (cookies, redirects, proxies, `.netrc` and CA
+    bundles of the environment) is what a client of one known server must not have.
+    """
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
         context.sslsocket_class = DeadlineSocket
-        self._context = context
-        super().__init__(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0)
+        self._new_pool = functools.partial(_Pool, host, port, maxsize=POOL_SIZE, ssl_context=context)
+        self._pool = self._new_pool()
+        super().__init__(max_retries=0)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
-        self.poolmanager = PoolManager(
-            num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._context, **kwargs
-        )
-        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
+        """The one pool there is."""
+        return self._pool
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        """The target as it stands in the request, which may be another client's."""
+        assert isinstance(request, Prepared)
+        return request.target
 
     def close(self) -> None:
-        """Close the idle connections now; urllib3 leaves that to the collection of their pool."""
-        pools = self.poolmanager.pools
-        for key in pools.keys():  # noqa: SIM118 - not a dict: it cannot be iterated
-            if (pool := pools.get(key)) is not None:
-                pool.close()
+        """Close the idle connections now; new ones are opened when it is used again."""
+        pool, self._pool = self._pool, self._new_pool()
+        pool.close()
         super().close()
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         # The context decides. Requests' own way would add the public CAs of certifi to what it trusts.
         conn.cert_reqs = "CERT_REQUIRED"
+
+
+class Prepared(requests.PreparedRequest):
+    """A request as it goes out to `url`; `target` is its path with the query string, percent-encoded already."""
+
+    def __init__(self, method: str, url: str, target: str, headers: Mapping[str, str], body: bytes | None) -> None:
+        super().__init__()
+        self.method, self.url, self.target, self.body = method, url + target, target, body
+        self.headers = CaseInsensitiveDict(headers)
+        if body is not None:
+            self.headers["Content-Length"] = str(len(body))

@@ -20,7 +20,7 @@ from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, Rejected, Ser
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
-from pdbclient.http.probe import Prober
+from pdbclient.http.probe import Prober, Watch
 from pdbclient.http.session import Session
 from pdbclient.http.tls import client_context
 from pdbclient.wire.command import Command
@@ -62,7 +62,8 @@ class Failover:
     """Ordered failover over one configuration's servers. Thread-safe, and safe to use after a fork.
 
     For tests: `sessions` replaces the real ones, `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1],
-    `prober` makes the background prober.
+    `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers, now closed:
+    what it knew is not forgotten.
     """
 
     def __init__(
@@ -73,13 +74,18 @@ class Failover:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
         prober: Callable[[Memory, Mapping[Endpoint, Session]], Prober] = Prober,
+        memory: Memory | None = None,
     ) -> None:
         self._config = config
         self._make_prober = prober
         self._clock = clock
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
         self._sessions = _sessions(config, endpoints) if sessions is None else sessions
-        self.memory = Memory(endpoints, clock, jitter, sticky_reads=config.sticky_read_failover)
+        sticky = config.sticky_read_failover
+        if memory is None or not memory.covers(endpoints, sticky_reads=sticky):
+            memory = Memory(endpoints, clock, jitter, sticky_reads=sticky)
+        self.memory = memory
+        self._watch: Watch | None = None
         self._start_threads()
         _renew_after_fork(self)
 
@@ -95,8 +101,17 @@ class Failover:
             # What is shut out was so before the fork: nothing that happens here would wake the child's prober.
             self._prober.wake()
 
+    def watch(self, interval: float) -> None:
+        """From now on, ask every server in use how it is, every `interval` seconds. Does not survive a fork."""
+        self._watch = Watch(self.memory, self._sessions, interval, self._prober.wake)
+        if self.memory.next_probe() is not None:
+            # In a memory that was handed over, servers may be shut out already.
+            self._prober.wake()
+
     def close(self) -> None:
         """End the background threads and close the connections."""
+        if self._watch is not None:
+            self._watch.close()
         self._prober.close()
         self._pool.shutdown()
         for session in self._sessions.values():

@@ -14,7 +14,7 @@ from pdbclient.config.model import Endpoint
 from pdbclient.http import breaker
 from pdbclient.http.breaker import Health
 from pdbclient.http.freshness import Freshness, Ledger
-from pdbclient.http.outcome import Attempt, Kind, Operation, Outcome, Sent, effect
+from pdbclient.http.outcome import Attempt, Effect, Kind, Operation, Outcome, Sent, effect, effect_of_check
 from pdbclient.http.route import read_order, write_order
 from pdbclient.wire.command import Command
 
@@ -66,6 +66,11 @@ class Memory:
         with self._lock:
             return self._health[endpoint, operation].usable
 
+    def in_use(self, endpoint: Endpoint) -> bool:
+        """Whether user traffic of any kind may go there now."""
+        with self._lock:
+            return any(self._health[endpoint, operation].usable for operation in Operation)
+
     def may_force(self, endpoint: Endpoint) -> bool:
         """Whether a server whose circuit is open may be tried all the same: once a second, when all else failed."""
         with self._lock:
@@ -74,6 +79,14 @@ class Memory:
                 return False
             self._forced[endpoint] = now
             return True
+
+    def covers(self, endpoints: Collection[Endpoint], *, sticky_reads: bool) -> bool:
+        """Whether this is the memory of exactly these servers, in this order, with this rule."""
+
+        def shape(servers: Collection[Endpoint]) -> list[tuple[Endpoint, int, bool]]:
+            return [(server, server.order, server.submit_only) for server in servers]
+
+        return shape(self._endpoints) == shape(endpoints) and self._sticky_reads == sticky_reads
 
     def skipped(self, endpoint: Endpoint, operation: Operation) -> Attempt:
         """The record of a server that was left out."""
@@ -96,7 +109,13 @@ class Memory:
 
     def note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> bool:
         """Note an attempt that began at `began`. True when it closed the server to user traffic."""
-        event = effect(outcome, operation)
+        return self._apply(endpoint, operation, outcome, effect(outcome, operation), began)
+
+    def check_failed(self, endpoint: Endpoint, outcome: Outcome, began: float) -> bool:
+        """Note a failed health check of a server in use. True when it closed the server to user traffic."""
+        return self._apply(endpoint, Operation.QUERY, outcome, effect_of_check(outcome), began)
+
+    def _apply(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, event: Effect, began: float) -> bool:
         # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
         circuits = (operation,) if event.success or event.own_kind else tuple(Operation)
         opened = False

@@ -36,6 +36,7 @@ __all__ = [
     "Outcome",
     "Sent",
     "effect",
+    "effect_of_check",
     "error_for_status",
     "is_final",
 ]
@@ -178,6 +179,21 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
             return _SOFT
         case _:
             return _SUCCESS
+
+
+def effect_of_check(outcome: Outcome) -> Effect:
+    """What a health check, a question that any server answers at once, says about a server in use.
+
+    Silence there is no heavy query: it shuts the server out like a refused connection. An error status (its database
+    is down, say) speaks for queries only: such a server still takes commands.
+    """
+    match outcome.kind:
+        case Kind.TLS | Kind.FORBIDDEN:
+            return Effect(open_for=FORBIDDEN_OPEN)
+        case Kind.NOT_SENT | Kind.MISROUTED | Kind.TIMEOUT | Kind.AMBIGUOUS:
+            return _HARD
+        case _:
+            return Effect(hard=True, own_kind=True)
 
 
 def is_final(outcome: Outcome) -> bool:

@@ -1,23 +1,25 @@
-"""The background thread that asks servers whose circuit is open whether they are well again.
+"""The background threads that ask servers how they are, so that user traffic never serves as a probe.
 
-It also asks a server that is back, but was written past, whether it has caught up. It lives only while there is
-something to ask. User traffic never serves as a probe.
+`Prober` asks those whose circuit is open whether they are well again, and one that is back, but was written past,
+whether it has caught up. It lives only while there is something to ask. `Watch` asks those that are in use.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.memory import Memory
+from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
 from pdbclient.wire import timestamp
 
-__all__ = ["Prober"]
+__all__ = ["Prober", "Watch"]
 
 log = logging.getLogger("pdbclient.http")
 
@@ -95,11 +97,11 @@ class Prober:
 
     def _well(self, endpoint: Endpoint) -> bool:
         try:
-            status = self._sessions[endpoint].document(PROBE_PATH, within=PROBE_LIMIT).value
+            _require_running(self._sessions[endpoint])
         except (TransportError, ServerError) as error:
             log.debug("probe: %s", error)
             return False
-        return isinstance(status, dict) and status.get("state") == "running"
+        return True
 
     def _held(self, endpoint: Endpoint, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """What the server holds of `wanted`: (command name, certname) -> producer timestamp."""
@@ -116,6 +118,56 @@ class Prober:
                 # Rows that are none of PuppetDB's confirm nothing; they must not end the thread either.
                 log.debug("has it caught up? %s", error)
         return held
+
+
+class Watch:
+    """Asks every server in use how it is, every `interval` seconds: one that dies is known before anybody needs it.
+
+    For a process that serves others, a gateway; a thread for each server, so that a silent one delays no other.
+    `wake` is called when a server was shut out, which the prober then has to ask.
+    """
+
+    def __init__(
+        self, memory: Memory, sessions: Mapping[Endpoint, Session], interval: float, wake: Callable[[], None]
+    ) -> None:
+        self._memory = memory
+        self._interval = interval
+        self._wake = wake
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(endpoint, session), name="pdbclient-watch", daemon=True)
+            for endpoint, session in sessions.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End the threads; checks under way are waited for (3 s at most)."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, endpoint: Endpoint, session: Session) -> None:
+        while not self._closed.wait(self._interval):
+            if self._memory.in_use(endpoint):
+                self._check(endpoint, session)
+
+    def _check(self, endpoint: Endpoint, session: Session) -> None:
+        began = time.monotonic()
+        try:
+            _require_running(session)
+        except (TransportError, ServerError) as error:
+            log.debug("health check: %s", error)
+            if self._memory.check_failed(endpoint, Outcome.of(error), began):
+                self._wake()
+
+
+def _require_running(session: Session) -> None:
+    """Raise `TransportError` or `ServerError` unless PuppetDB says that it runs."""
+    status = session.document(PROBE_PATH, within=PROBE_LIMIT).value
+    state = status.get("state") if isinstance(status, dict) else None
+    if state != "running":
+        raise ServerError(session.endpoint.url, 200, f"its state is {str(state)[:50]!r}, not 'running'")
 
 
 def _newest(field: str, certnames: list[str]) -> list[Any]:

@@ -12,12 +12,13 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
+from requests.utils import requote_uri
 
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
 from pdbclient.errors import (
@@ -25,17 +26,19 @@ from pdbclient.errors import (
     DeadlineExceeded,
     IncompleteResponse,
     NotSent,
+    ServerError,
     TlsError,
     TransportError,
 )
-from pdbclient.http.connection import Trace, TracingAdapter, tracing
+from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
 from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.http.stream import ArrayReader, MalformedJson, decode_document
 from pdbclient.http.tls import client_context
+from pdbclient.http.whole import Whole
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import InvalidQuery, QueryText
 
-__all__ = ["Document", "Selection", "Session"]
+__all__ = ["Document", "Page", "Selection", "Session"]
 
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
@@ -46,7 +49,11 @@ CRL_VERDICTS = (3, 11, 12, 23)
 # U+0000 in JSON text: not a backslash that is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
 
-_JSON = {"Accept": "application/json", "User-Agent": "pdbclient"}
+_ENCODED = {"Accept-Encoding": "gzip", "User-Agent": "pdbclient"}
+# What PuppetDB says when a query fails after the 200 has gone out; no entity has a field of that name.
+_ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
+
+_JSON = {"Accept": "application/json", **_ENCODED}
 _POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
 
 
@@ -64,6 +71,14 @@ class Selection:
 
     headers: Mapping[str, str]
     elements: Iterator[tuple[Any, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer to be passed on: its headers, and its bytes as they come. Only the iteration's end makes it whole."""
+
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
 
 
 class Session:
@@ -85,34 +100,21 @@ class Session:
         self._open()
 
     def _open(self) -> None:
-        session = requests.Session()
-        # Neither proxies nor CA bundles nor .netrc of the environment: they would override what is configured.
-        session.trust_env = False
-        # PuppetDB has no cookies; those of something in front of it are not for many threads to share.
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.mount("https://", TracingAdapter(self._context))
-        self._requests = session
+        self._adapter = TracingAdapter(self.endpoint.host, self.endpoint.port, self._context)
         # Last: in a forked child, a thread that sees its own pid here must not meet the parent's connections.
         self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
-        self._requests.close()
+        self._adapter.close()
 
     def submit(self, command: Command, *, within: float | None = None) -> str:
         """Post a command; the uuid under which the server has queued it (durable there, not yet applied)."""
         headers = {**_POST_JSON, "X-Uncompressed-Length": str(command.length)}
         if command.encoding != "identity":
             headers["Content-Encoding"] = command.encoding
-        response = self._send(
-            "POST",
-            "/pdb/cmd/v1",
-            Operation.COMMAND,
-            within,
-            params=command.params(),
-            data=command.body,
-            headers=headers,
-        )
+        target = f"/pdb/cmd/v1?{urlencode(command.params())}"
+        response = self._send("POST", target, Operation.COMMAND, within, body=command.body, headers=headers)
         answer = self._document(response)
         uuid = answer.get("uuid") if isinstance(answer, dict) else None
         if not isinstance(uuid, str):
@@ -136,7 +138,7 @@ class Session:
         """
         body = _query_body(query, params)
         path = f"/pdb/query/v4{path}"
-        response = self._send("POST", path, Operation.QUERY, within, patience, data=body, headers=_POST_JSON)
+        response = self._send("POST", path, Operation.QUERY, within, patience, body=body, headers=_POST_JSON)
         return Selection(CaseInsensitiveDict(response.headers), self._elements(response))
 
     def rows(self, path: str, **options: Any) -> Iterator[bytes]:
@@ -155,8 +157,48 @@ class Session:
 
     def document(self, path: str, *, within: float | None = None) -> Document:
         """GET a JSON document that fits in memory (status, version, metrics) from an absolute path."""
-        response = self._send("GET", path, Operation.QUERY, within, headers=_JSON)
+        response = self._send("GET", requote_uri(path), Operation.QUERY, within, headers=_JSON)
         return Document(self._document(response), CaseInsensitiveDict(response.headers))
+
+    def relay(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str],
+        within: float | None = None,
+    ) -> Page:
+        """Pass a query on as it came: `target` is the path with its query string. The answer's bytes are not decoded.
+
+        An answer that is JSON, or should be, and breaks off or is an error in its place raises `IncompleteResponse`
+        from the iteration.
+        """
+        headers = {**headers, **_ENCODED}
+        response = self._send(method, target, Operation.QUERY, within, body=body, headers=headers)
+        # PuppetDB's own API answers JSON: whatever else says 200 there is none of it.
+        is_json = target.startswith("/pdb/") or "json" in response.headers.get("Content-Type", "")
+        chunks = self._passed(response, is_json and method != "HEAD", target.startswith("/pdb/query/"))
+        return Page(CaseInsensitiveDict(response.headers), chunks)
+
+    def _passed(self, response: requests.Response, is_json: bool, is_query: bool) -> Iterator[bytes]:
+        whole = Whole()
+        beginning = b""
+        try:
+            for chunk in self._chunks(response):
+                if is_json:
+                    whole.feed(chunk)
+                if is_query and len(beginning) < 100:
+                    beginning += chunk[:100]
+                    if _ERROR_OBJECT(beginning):
+                        raise MalformedJson(f"an error for an answer: {beginning.decode('utf-8', 'replace')!r}")
+                yield chunk
+            if is_json:
+                whole.close()
+        except MalformedJson as error:
+            raise IncompleteResponse(self._url, str(error)) from error
+        finally:
+            response.close()
 
     def _elements(self, response: requests.Response) -> Iterator[tuple[Any, str]]:
         reader = ArrayReader()
@@ -193,11 +235,13 @@ class Session:
     def _send(
         self,
         method: str,
-        path: str,
+        target: str,
         operation: Operation,
         within: float | None,
         patience: float | None = None,
-        **request: Any,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
     ) -> requests.Response:
         """The answer with status 200, its body still to be read; every other end is an error."""
         if self._pid != os.getpid():
@@ -205,10 +249,11 @@ class Session:
             self._open()
         if within is None:
             within = self._timeouts.attempt or float("inf")
+        request = Prepared(method, self._url, target, headers, body)
         trace = Trace(time.monotonic() + within, patience or self._timeouts.read)
         response: requests.Response | None = None
         try:
-            response = self._attempt(method, path, trace, request)
+            response = self._attempt(request, trace)
         except Ambiguous as error:
             reused = trace.sending and not trace.connected
             if not reused or isinstance(error, DeadlineExceeded):
@@ -216,7 +261,7 @@ class Session:
         if response is None:
             trace = Trace(trace.deadline, trace.inactivity, fresh=True)
             try:
-                response = self._attempt(method, path, trace, request)
+                response = self._attempt(request, trace)
             except NotSent as error:
                 error.maybe_sent = True
                 raise
@@ -227,18 +272,12 @@ class Session:
                 raise _status_error(self._url, response, operation)
         return response
 
-    def _attempt(self, method: str, path: str, trace: Trace, request: dict[str, Any]) -> requests.Response:
+    def _attempt(self, request: Prepared, trace: Trace) -> requests.Response:
         left = max(trace.deadline - time.monotonic(), 0.001)
         tracing.trace = trace
         try:
-            return self._requests.request(
-                method,
-                self._url + path,
-                timeout=(min(self._timeouts.connect, left), min(trace.inactivity, left)),
-                allow_redirects=False,
-                stream=True,
-                **request,
-            )
+            limits = (min(self._timeouts.connect, left), min(trace.inactivity, left))
+            return self._adapter.send(request, stream=True, timeout=limits)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._transport_error(error, trace) from error
         finally:
@@ -282,7 +321,7 @@ def _query_body(query: QueryText | None, params: Mapping[str, Any] | None) -> by
         raise InvalidQuery(f"this query cannot be written as JSON: {error}") from error
 
 
-def _status_error(url: str, response: requests.Response, operation: Operation) -> Exception:
+def _status_error(url: str, response: requests.Response, operation: Operation) -> ServerError:
     try:
         body = response.raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
     except (urllib3.exceptions.HTTPError, OSError):
@@ -290,6 +329,7 @@ def _status_error(url: str, response: requests.Response, operation: Operation) -
         body = b""
     error = error_for_status(url, response.status_code, response.headers, body, operation)
     assert error is not None, response.status_code
+    error.headers, error.body = CaseInsensitiveDict(response.headers), body
     return error
 
 

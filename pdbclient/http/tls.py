@@ -1,4 +1,4 @@
-"""The TLS context of a configuration: Puppet's CA and nothing else, and our own certificate."""
+"""The TLS contexts of a configuration: Puppet's CA and nothing else, and our own certificate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pdbclient.config.model import TlsFiles
 from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["client_context"]
+__all__ = ["client_context", "server_context"]
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
@@ -16,7 +16,20 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
     With a CRL, the server's own certificate is checked against it. Raises `ConfigError` naming the file.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """A context for a server that only clients with a certificate of `files.ca` can talk to.
+
+    With a CRL, a revoked certificate is refused. Raises `ConfigError` naming the file.
+    """
+    context = _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _loaded(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load_trust(context, files.ca, "ssl_ca_cert")
     if files.crl is not None:
