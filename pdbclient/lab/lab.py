@@ -12,7 +12,7 @@ from pdbclient.config.model import TlsFiles
 from pdbclient.errors import LabError
 from pdbclient.lab import reset
 from pdbclient.lab.account import server_account
-from pdbclient.lab.authority import certificate_authority
+from pdbclient.lab.certificates import CertificateAuthority
 from pdbclient.lab.faults import Action, inject
 from pdbclient.lab.layout import CLIENT, LabState, Node, read_state, tls_files, write_state
 from pdbclient.lab.options import LabOptions, find_programs
@@ -173,7 +173,7 @@ class Lab:
         (certname, localhost and 127.0.0.1 unless given). The `.ca` of the answer is the issuer's certificate.
         """
         ssl_dir = self._state.ssl_dir if ca == _OWN_CA else self.directory / "foreign" / ca / "ssl"
-        authority = certificate_authority(ssl_dir, f"pdbclient {ca} CA")
+        authority = CertificateAuthority(ssl_dir, f"pdbclient {ca} CA")
         authority.create()
         return authority.issue(certname, days=days, names=names)
 

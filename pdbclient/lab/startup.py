@@ -13,7 +13,7 @@ from typing import Literal
 
 from pdbclient.errors import LabError
 from pdbclient.lab.account import Account, require_reachable
-from pdbclient.lab.authority import certificate_authority
+from pdbclient.lab.certificates import CertificateAuthority
 from pdbclient.lab.client_files import puppetdb_conf, sync_conf
 from pdbclient.lab.compiled import compile_ahead
 from pdbclient.lab.layout import CLIENT, LabState, Node, node_names, write_state
@@ -108,7 +108,7 @@ class Startup:
             self.state.sync_state(node.name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _make_certificates(self) -> None:
-        ca = certificate_authority(self.state.ssl_dir, "pdbclient lab CA")
+        ca = CertificateAuthority(self.state.ssl_dir, "pdbclient lab CA")
         ca.create()
         for name in (*(node.certname for node in self.state.nodes), CLIENT):
             cert = self.state.tls(name).cert

@@ -9,14 +9,12 @@ import pytest
 from cryptography import x509
 
 from pdbclient.config.model import TlsFiles
-from pdbclient.errors import LabError
-from pdbclient.lab.authority import certificate_authority
 from pdbclient.lab.certificates import CertificateAuthority
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> CertificateAuthority:
-    authority = certificate_authority(tmp_path / "ssl", "test CA")
+    authority = CertificateAuthority(tmp_path / "ssl", "test CA")
     authority.create()
     return authority
 
@@ -66,7 +64,7 @@ def test_an_expired_certificate_is_refused(authority: CertificateAuthority) -> N
 
 
 def test_a_certificate_of_another_ca_is_refused(authority: CertificateAuthority, tmp_path: Path) -> None:
-    foreign = certificate_authority(tmp_path / "foreign", "another CA")
+    foreign = CertificateAuthority(tmp_path / "foreign", "another CA")
     foreign.create()
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(foreign.issue("primary"), authority.issue("client"), "localhost")
@@ -85,9 +83,3 @@ def test_the_revocation_list_is_empty_and_keys_are_private(authority: Certificat
     assert files.key is not None
     assert len(x509.load_pem_x509_crl(files.crl.read_bytes())) == 0
     assert files.key.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_missing_package_is_named_with_the_way_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pdbclient.lab.certificates", None)
-    with pytest.raises(LabError, match=r"pip install 'pdbclient\[lab\]'"):
-        certificate_authority(tmp_path, "CA")
