@@ -11,12 +11,22 @@ import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.wire import timestamp
 
-__all__ = ["Parser", "entity_path", "not_negative", "positive", "producer_timestamp", "seconds", "standard_input"]
+__all__ = [
+    "Parser",
+    "add_log_options",
+    "entity_path",
+    "not_negative",
+    "positive",
+    "producer_timestamp",
+    "seconds",
+    "standard_input",
+]
 
 ENTITIES = (
     "aggregate-event-counts",
@@ -64,6 +74,16 @@ class Parser(ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._intermixing = False
+
+
+def add_log_options(parser: ArgumentParser) -> None:
+    """Give a daemon its `--log-config YAML` and `--log-format`."""
+    parser.add_argument(
+        "--log-config", type=Path, metavar="YAML", help="logging configuration (see puppet_conf_examples)"
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="format on standard error without one"
+    )
 
 
 def positive(text: str) -> int:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pdbclient.cli import output
+from pdbclient.cli.arguments import add_log_options
 from pdbclient.config import Remote, SyncConfig, load_sync_config
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.observe import logs
@@ -83,12 +84,7 @@ def _command(
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="the sync configuration, HOCON or ini"
     )
-    parser.add_argument(
-        "--log-config", type=Path, metavar="YAML", help="logging configuration (see puppet_conf_examples)"
-    )
-    parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="format on standard error without one"
-    )
+    add_log_options(parser)
     return parser
 
 

@@ -58,6 +58,8 @@ class Timeouts:
 class ClientConfig:
     """`puppetdb.conf`, checked.
 
+    `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own.
+
     `origins` maps each setting's name to `file:line` or `default`. `warnings` lists what is accepted but
     probably not meant, or not readable by the stock terminus; whoever loads the file decides where to say it.
     """
@@ -74,6 +76,10 @@ class ClientConfig:
     include_catalog_edges: bool = True
     verify_client_certificate: bool = True
     gateway_url: Endpoint | None = None
+    gateway_allow: tuple[str, ...] = ()
+    gateway_health_interval: float = 2.0
+    gateway_concurrency: int = 64
+    gateway_max_body_bytes: int = 134217728
     gzip_min_bytes: int = 16384
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -60,6 +60,11 @@ _TIMEOUTS = (
 
 OWN = _table(
     Setting("gateway_url", None, values.one_url(443)),
+    Setting("gateway_allow", (), values.certnames),
+    Setting("gateway_health_interval", 2.0, values.timeout),
+    # More would wait for a connection: each server's pool has as many.
+    Setting("gateway_concurrency", 64, values.count(1, 64)),
+    Setting("gateway_max_body_bytes", 134217728, values.count(1)),
     *TLS.values(),
     *_TIMEOUTS,
     Setting("gzip_min_bytes", 16384, values.count(0)),

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_TIMEOUT",
     "SettingError",
     "boolean",
+    "certnames",
     "count",
     "durations",
     "ignored",
@@ -169,6 +170,19 @@ def _items(value: Value, expected: str) -> list[Value]:
 
 def _unquoted(item: str) -> str:
     return item[1:-1] if len(item) > 1 and item[0] == item[-1] and item[0] in "\"'" else item
+
+
+def certnames(value: Value) -> tuple[str, ...]:
+    """A list of certnames, `a.example.com, b.example.com`, in lower case as Puppet has them."""
+    names = []
+    for item in _items(value, "certnames"):
+        name = item.strip(BLANKS).lower() if isinstance(item, str) else ""
+        if not re.fullmatch(r"[a-z0-9._-]+", name):
+            raise SettingError(f"{item!r} is not a certname")
+        names.append(name)
+    if not names:
+        raise SettingError("names nobody")
+    return tuple(names)
 
 
 def server_urls(default_port: int) -> Callable[[Value], tuple[Endpoint, ...]]:

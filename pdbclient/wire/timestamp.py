@@ -61,6 +61,9 @@ def utc_text(moment: datetime) -> str:
 
 
 def to_utc(text: str) -> str:
-    """Any stamp that `parse` takes, as `utc_text` writes it."""
+    """Any stamp that `parse` takes, as `utc_text` writes it. Raises ValueError also outside of the years 1 to 9999."""
     moment = parse(text)
-    return text if _PLAIN_UTC(text) else utc_text(moment)
+    try:
+        return text if _PLAIN_UTC(text) else utc_text(moment)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies outside of the years 1 to 9999 in UTC") from error

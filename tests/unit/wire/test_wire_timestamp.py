@@ -78,3 +78,9 @@ def test_milliseconds_survive_being_written(millis: int) -> None:
 def test_what_is_written_is_the_instant_cut_to_milliseconds(moment: datetime) -> None:
     written = parse(utc_text(moment))
     assert timedelta(0) <= moment - written < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+18:00", "9999-12-31T23:00:00-18:00"])
+def test_a_stamp_outside_of_the_years_in_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="outside of the years"):
+        to_utc(text)

@@ -1,0 +1,60 @@
+"""Who may come in: TLS with Puppet's CA and revocation list, then a list of certnames."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from pdbclient.config.model import ClientConfig, TlsFiles
+from pdbclient.errors import ConfigError, Problem
+
+__all__ = ["TlsState", "allowed_certnames", "certname_of_peer", "tls_state"]
+
+TlsState = tuple[tuple[str, int, int, int], ...]
+"""What tells that a TLS file was replaced: path, modification time, size, inode of each."""
+
+
+def tls_state(files: TlsFiles) -> TlsState:
+    """The state of the files now; one that is not there has zeros."""
+    state = []
+    for path in (files.ca, files.cert, files.key, files.crl):
+        if path is None:
+            continue
+        try:
+            found = path.stat()
+            state.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
+        except OSError:
+            state.append((str(path), 0, 0, 0))
+    return tuple(state)
+
+
+def allowed_certnames(config: ClientConfig) -> Collection[str]:
+    """`gateway_allow`, else the name in the gateway's own certificate. Raises `ConfigError` when that has none."""
+    if config.gateway_allow:
+        return frozenset(config.gateway_allow)
+    assert config.tls.cert is not None
+    return frozenset({_certname_in(config.tls.cert)})
+
+
+def certname_of_peer(certificate: Mapping[str, Any] | None) -> str | None:
+    """The common name in a client's certificate, as Python's ssl gives it; Puppet's certname is that."""
+    for name in (certificate or {}).get("subject", ()):
+        for key, value in name:
+            if key == "commonName":
+                return str(value)
+    return None
+
+
+def _certname_in(path: Path) -> str:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    except (OSError, ValueError) as error:
+        raise ConfigError([Problem(str(path), None, "ssl_cert", f"is no certificate: {error}")]) from error
+    if not names:
+        why = "has no common name, so nobody would be let in: set gateway_allow"
+        raise ConfigError([Problem(str(path), None, "ssl_cert", why)])
+    return str(names[0].value).lower()

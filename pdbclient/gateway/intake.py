@@ -1,0 +1,142 @@
+"""`POST /pdb/cmd/v1` -> a command, or the refusal that a real PuppetDB would give. Pure.
+
+What is checked is what the server checks before it queues: the parameters, not the payload. Measured on PuppetDB
+7.12.1; where that answers 500 to a malformed request (a parameter twice, a list for an object), this is a 400: a 500
+would send the terminus on to the next server with the same request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from pdbclient.wire import Command, timestamp
+
+__all__ = ["Refused", "command_from"]
+
+OLDEST_VERSIONS: Mapping[str, int] = {
+    "replace catalog": 6,
+    "replace catalog inputs": 1,
+    "replace facts": 4,
+    "store report": 5,
+    "deactivate node": 3,
+    "configure expiration": 1,
+}
+"""The commands of PuppetDB's API, each with the oldest version that is not retired."""
+
+PARAMETERS = frozenset(
+    {"command", "version", "certname", "producer-timestamp", "checksum", "secondsToWaitForCompletion"}
+)
+_INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII).fullmatch
+_ACCEPTABLE = frozenset({"application/json", "application/*", "*/*"})
+
+
+class Refused(Exception):
+    """A request that cannot become a command: the HTTP status, and why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status, self.reason = status, reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request asks for, in either form, not yet checked."""
+
+    name: object
+    version: object
+    certname: object
+    stamp: object
+    body: bytes
+
+
+def command_from(query: str, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Command:
+    """The command that a request with this raw query string, headers (names in any case) and body submits.
+
+    The body goes on exactly as it came, gzip or not; only in the old form, where the whole command is the body, the
+    payload is taken out of it, as its own text. `now` is the producer timestamp of a request that gives none.
+    Raises `Refused`.
+    """
+    encoding = _checked_encoding(headers)
+    pairs = parse_qsl(query, keep_blank_values=True)
+    given = dict(pairs)
+    if "command" not in given:
+        return _command(_old_form(body), "identity", -1, now)
+    if len(given) != len(pairs):
+        raise Refused(400, "a parameter is given twice")
+    if unknown := sorted(given.keys() - PARAMETERS):
+        raise Refused(400, f"invalid parameters: {', '.join(unknown)}")
+    if given.get("secondsToWaitForCompletion", "0").strip() != "0":
+        raise Refused(400, "secondsToWaitForCompletion: the gateway does not wait for completion, leave it out")
+    name = given["command"].replace("_", " ")
+    asked = _Asked(name, given.get("version"), given.get("certname"), given.get("producer-timestamp"), body)
+    return _command(asked, encoding, _length(headers, body), now)
+
+
+def _checked_encoding(headers: Mapping[str, str]) -> str:
+    kind = (headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refused(415, f"content type {kind} not supported")
+    accepted = {part.partition(";")[0].strip().lower() for part in headers.get("Accept", "*/*").split(",")}
+    if not accepted & _ACCEPTABLE:
+        raise Refused(406, "must accept application/json")
+    encoding = (headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise Refused(415, f"content encoding {encoding} not supported")
+    return encoding
+
+
+def _length(headers: Mapping[str, str], body: bytes) -> int:
+    """The uncompressed length as the client says it; PuppetDB too takes its word."""
+    said = headers.get("X-Uncompressed-Length", "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 15 else len(body)
+
+
+def _old_form(body: bytes) -> _Asked:
+    try:
+        document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        payload = msgspec.json.decode(document["payload"], type=dict[str, msgspec.Raw])
+        name, version = (msgspec.json.decode(document[key]) for key in ("command", "version"))
+        certname, stamp = (_member(payload, key) for key in ("certname", "producer_timestamp"))
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError, RecursionError) as error:
+        why = "without the parameter command, the body must be an object with command, version and payload, an object"
+        raise Refused(400, why) from error
+    if unknown := sorted(document.keys() - {"command", "version", "payload"}):
+        raise Refused(400, f"invalid parameters: {', '.join(unknown)}")
+    return _Asked(name, version if isinstance(version, int) else None, certname, stamp, bytes(document["payload"]))
+
+
+def _member(payload: Mapping[str, msgspec.Raw], key: str) -> Any:
+    return msgspec.json.decode(payload[key]) if key in payload else None
+
+
+def _command(asked: _Asked, encoding: str, length: int, now: datetime) -> Command:
+    missing: Sequence[str] = [key for key in ("certname", "version") if getattr(asked, key) is None]
+    if asked.certname is None:
+        raise Refused(400, f"missing parameters: {', '.join(missing)}")
+    if not isinstance(asked.certname, str) or not asked.certname.strip():
+        raise Refused(400, "certname must be a non-empty string")
+    if not isinstance(asked.name, str) or asked.name not in OLDEST_VERSIONS:
+        raise Refused(400, f"command must be one of: {', '.join(sorted(OLDEST_VERSIONS))}")
+    if isinstance(asked.version, bool) or not _INTEGER(str(asked.version)):
+        raise Refused(400, "version must be an integer")
+    version, oldest = int(str(asked.version)), OLDEST_VERSIONS[asked.name]
+    if version < oldest:
+        raise Refused(400, f"version {version} of {asked.name!r} is retired, the oldest is {oldest}")
+    stamp = _stamp(asked.stamp, now)
+    return Command.ready(asked.name, version, asked.certname, stamp, asked.body, encoding, length)
+
+
+def _stamp(text: object, now: datetime) -> str:
+    """PuppetDB takes a request with an unreadable producer timestamp as one without."""
+    if isinstance(text, str):
+        with contextlib.suppress(ValueError):
+            return timestamp.to_utc(text)
+    return timestamp.utc_text(now)

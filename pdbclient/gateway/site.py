@@ -1,0 +1,138 @@
+"""All that serves one configuration: its sockets, its TLS, its application, its servers behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Collection
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.errors import ConfigError, Problem
+from pdbclient.gateway.app import App, Rules
+from pdbclient.gateway.door import allowed_certnames, tls_state
+from pdbclient.gateway.listen import BACKLOG, described, duplicates, is_loopback, listening_sockets
+from pdbclient.gateway.upstream import Upstream
+from pdbclient.http.tls import server_context
+
+__all__ = ["Site"]
+
+log = logging.getLogger("pdbclient.gateway")
+
+HANDSHAKE_LIMIT = 10.0
+IDLE_LIMIT = 30.0
+"""Seconds that a connection may be without a whole request head: kept and idle, or sending it slowly."""
+HEADER_LIMIT = 16384
+"""Bytes of the request line, and of each header: twice what PuppetDB takes by default."""
+DRAIN_LIMIT = 25.0
+
+
+class Site:
+    """One configuration in force. Made by `open`; serves from `start` to `stop`."""
+
+    def __init__(
+        self, config: ClientConfig, context: ssl.SSLContext, sockets: list[socket.socket], upstream: Upstream
+    ) -> None:
+        allowed = allowed_certnames(config)
+        self.config = config
+        self.files = tls_state(config.tls)
+        self._context = context
+        self._sockets = sockets
+        self._upstream = upstream
+        self._listeners: list[asyncio.Server] = []
+        self._http = web.Server(
+            App(upstream, Rules.of(config, allowed)).handle,
+            auto_decompress=False,  # a compressed command goes on as it is
+            keepalive_timeout=IDLE_LIMIT,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+            lingering_time=2.0,
+            access_log=None,
+            logger=_http_log(),
+        )
+        self.summary = f"for {_names(allowed)}, in front of {', '.join(map(str, config.server_urls))}"
+
+    @classmethod
+    def open(cls, config: ClientConfig, before: Site | None = None) -> Site:
+        """A site for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
+
+        Raises `ConfigError` and `GatewayError`; the one before is not touched then.
+        """
+        url = _require_url(config)
+        context = server_context(config.tls)
+        allowed_certnames(config)
+        if before is not None and before.config.gateway_url == url:
+            sockets = duplicates(before._sockets)
+        else:
+            sockets = listening_sockets(url)
+        try:
+            upstream = Upstream(config, before._upstream.memory if before is not None else None)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        return cls(config, context, sockets, upstream)
+
+    async def start(self) -> None:
+        """Accept connections."""
+        loop = asyncio.get_running_loop()
+        for sock in duplicates(self._sockets):
+            self._listeners.append(
+                await loop.create_server(
+                    self._http,
+                    sock=sock,
+                    ssl=self._context,
+                    backlog=BACKLOG,
+                    ssl_handshake_timeout=HANDSHAKE_LIMIT,
+                    ssl_shutdown_timeout=HANDSHAKE_LIMIT,
+                )
+            )
+        log.info("listening at %s %s", described(self._sockets), self.summary)
+        if not all(map(is_loopback, self._sockets)):
+            log.warning("%s: other machines can reach this address", described(self._sockets))
+
+    async def stop(self) -> None:
+        """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything."""
+        for listener in self._listeners:
+            listener.close()
+        for sock in self._sockets:
+            sock.close()
+        await self._http.shutdown(DRAIN_LIMIT)
+        await asyncio.get_running_loop().run_in_executor(None, self._upstream.close)
+
+
+def _require_url(config: ClientConfig) -> Endpoint:
+    file = next((origin.rpartition(":")[0] for origin in config.origins.values() if ":" in origin), "puppetdb.conf")
+    if config.gateway_url is None:
+        why = "is missing from [pdbclient]: the gateway's own address, which is also the first of server_urls"
+        raise ConfigError([Problem(file, None, "gateway_url", why)])
+    if config.tls.cert is None:
+        why = "is false, but the gateway is a server and needs its certificate"
+        raise ConfigError([Problem(file, None, "verify_client_certificate", why)])
+    return config.gateway_url
+
+
+def _names(allowed: Collection[str]) -> str:
+    names = sorted(allowed)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _http_log() -> logging.Logger:
+    """What aiohttp logs to: a client that speaks no HTTP is one line, and no traceback."""
+    logger = logging.getLogger("pdbclient.gateway.http")
+    if not logger.filters:
+        logger.addFilter(_one_line)
+    return logger
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = f"{record.getMessage()}: {error.message}", ()
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+    return True
