@@ -42,6 +42,7 @@ CODES: dict[PdbError, int] = {
     errors.Misrouted(URL, 404, "bad"): 1,
     errors.SyncError("bad"): 1,
     errors.SafetyBrake("bad"): 1,
+    errors.GatewayError("bad"): 1,
     errors.LabError("bad"): 1,
 }
 
@@ -169,17 +170,6 @@ def test_a_closed_standard_input_is_said_to_be_closed(site: Site) -> None:
         ended = subprocess.run(command, capture_output=True, timeout=LONG, check=False)
         assert ended.returncode == 2
         assert b"standard input: is closed" in ended.stderr
-
-
-def test_the_lab_extra_is_needed_by_the_lab_alone(site: Site) -> None:
-    """Without `cryptography`, every other command works."""
-    script = (
-        "import sys; sys.modules['cryptography'] = None\n"
-        "from pdbclient.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", script, "status", "--config", str(site.conf)]
-    ended = subprocess.run(command, capture_output=True, timeout=LONG, check=False)
-    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_an_exit_code_of_success_is_not_among_the_errors() -> None:

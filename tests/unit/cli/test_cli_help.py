@@ -18,6 +18,7 @@ COMMANDS = {
     "config check",
     "demo",
     "exported",
+    "gateway",
     "lab down",
     "lab fault",
     "lab install",
@@ -34,6 +35,7 @@ COMMANDS = {
     "submit report",
     "sync once",
     "sync run",
+    "terminus setup",
 }
 
 

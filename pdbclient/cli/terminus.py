@@ -1,0 +1,178 @@
+"""`pdbclient terminus`: Puppet's own configuration, so that its stock terminus goes through pdbclient."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pdbclient.cli import output
+from pdbclient.config import Endpoint
+from pdbclient.config.puppet_conf import find_confdir
+from pdbclient.config.settings import STOCK
+from pdbclient.config.urls import parse_server_url
+from pdbclient.errors import ConfigError
+from pdbclient.puppet_setup import GATEWAY_PORT, Plan, Wanted, plan_setup, undo, write
+
+__all__ = ["register"]
+
+_DESCRIPTION = """\
+Show, as a unified diff, what puppet.conf, routes.yaml and puppetdb.conf lack to make Puppet use PuppetDB
+through pdbclient's gateway, and with --write change them. Nothing else in these files is touched: comments,
+order, line ends, owners and modes stay. Each changed file is copied to FILE.pdbclient-backup-STAMP before.
+
+puppet.conf gets storeconfigs, storeconfigs_backend and puppetdb among its reports: for a server in [server]
+or [master], for `puppet apply` in [main]. puppetdb.conf gets the gateway as the first of server_urls, with
+the PuppetDBs after it: when the gateway is down, Puppet goes on to them.
+"""
+_EPILOG = """\
+exit codes, as of diff: 0 when everything is set up (with --write: now), 1 when changes are pending, 2 when a
+file has problems, which are printed one a line, as file:line: setting: why; nothing is changed then.
+
+example:
+  pdbclient terminus setup --server-urls https://primary:8081,https://replica:8081
+  pdbclient terminus setup --server-urls https://primary:8081,https://replica:8081 --write
+  pdbclient terminus setup --undo
+"""
+
+
+def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `terminus` and its subcommand `setup`."""
+    group = groups.add_parser(
+        "terminus",
+        help="set Puppet up to use PuppetDB through pdbclient",
+        description="Puppet's own side: its configuration, so that the stock terminus goes through pdbclient.",
+    )
+    commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    setup = commands.add_parser(
+        "setup",
+        help="show or make the changes to Puppet's configuration, or undo them",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    setup.add_argument("--confdir", type=Path, metavar="DIR", help="where puppet.conf is (default: as Puppet has it)")
+    acts = setup.add_mutually_exclusive_group()
+    acts.add_argument("--write", action="store_true", help="make the changes, after a backup of each file")
+    acts.add_argument(
+        "--undo",
+        action="store_true",
+        help="restore the files as they were before the latest --write; refused when one was changed since",
+    )
+    setup.add_argument(
+        "--for",
+        dest="target",
+        choices=("server", "apply"),
+        default="server",
+        help="a Puppet server, or `puppet apply` (default: server)",
+    )
+    setup.add_argument(
+        "--server-urls",
+        type=_server_urls,
+        metavar="URL,URL",
+        help="the PuppetDBs in the order in which they are asked (default: those of puppetdb.conf)",
+    )
+    gateway = setup.add_mutually_exclusive_group()
+    gateway.add_argument(
+        "--gateway-url",
+        type=_url,
+        metavar="URL",
+        help=f"where the gateway is (default: that of puppetdb.conf, else https://CERTNAME:{GATEWAY_PORT})",
+    )
+    gateway.add_argument("--no-gateway", action="store_true", help="let Puppet talk to the PuppetDBs themselves")
+    output.add_json_option(setup)
+    setup.set_defaults(run=_setup)
+
+
+def _url(text: str) -> Endpoint:
+    try:
+        return parse_server_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _server_urls(text: str) -> tuple[Endpoint, ...]:
+    try:
+        urls: tuple[Endpoint, ...] = STOCK["server_urls"].read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return urls
+
+
+def _setup(args: argparse.Namespace) -> int:
+    confdir = args.confdir or find_confdir()
+    if args.undo:
+        return _undo(confdir, as_json=args.json)
+    wanted = Wanted(args.target, not args.no_gateway, args.gateway_url, args.server_urls)
+    try:
+        plan = plan_setup(confdir, wanted)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        output.print_json({"ok": False, "problems": [asdict(problem) for problem in error.problems]})
+        return 2
+    backups: list[Path | None] = [None] * len(plan.changes)
+    if args.write:
+        backups = write(plan, datetime.now(UTC))
+    if args.json:
+        output.print_json(_document(plan, backups, written=args.write))
+    elif args.write:
+        rows = [(change.file, backup) for change, backup in zip(plan.changes, backups, strict=True)]
+        output.print_table(("changed", "backup"), rows)
+    else:
+        _print_diffs(plan)
+    for warning in plan.warnings:
+        output.note(f"warning: {warning}")
+    return _conclude(plan, args)
+
+
+def _conclude(plan: Plan, args: argparse.Namespace) -> int:
+    if not plan.changes:
+        output.note(f"{plan.confdir}: already set up")
+        return 0
+    if args.write:
+        restart = "restart Puppet Server; " if args.target == "server" else ""
+        output.note(f"set up; {restart}--undo restores the files")
+        return 0
+    output.note("nothing was changed; --write makes these changes")
+    return 1
+
+
+def _undo(confdir: Path, *, as_json: bool) -> int:
+    files = undo(confdir)
+    if as_json:
+        document = [{"file": file, "action": "restored" if exists else "removed"} for file, exists in files]
+        output.print_json({"ok": True, "undone": document})
+        return 0
+    output.print_table(("file", "now"), [(file, "restored" if exists else "removed") for file, exists in files])
+    output.note("undone; restart Puppet Server, if one runs here")
+    return 0
+
+
+def _print_diffs(plan: Plan) -> None:
+    text = "".join(change.diff() for change in plan.changes)
+    if sys.stdout.isatty():
+        text = output.printable(text)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _document(plan: Plan, backups: list[Path | None], *, written: bool) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "written": written and bool(plan.changes),
+        "changes": [
+            {
+                "file": change.file,
+                "exists": change.before is not None,
+                "settings": [asdict(setting) for setting in change.settings],
+                "diff": change.diff(),
+                "backup": backup,
+            }
+            for change, backup in zip(plan.changes, backups, strict=True)
+        ],
+        "warnings": [asdict(warning) for warning in plan.warnings],
+    }

@@ -1,0 +1,9 @@
+"""Puppet's own configuration, changed so that the stock terminus goes through pdbclient: plan, write, undo."""
+
+from pdbclient.puppet_setup.change import Change, Plan, SettingChange
+from pdbclient.puppet_setup.plan import GATEWAY_PORT, Wanted, plan_setup
+from pdbclient.puppet_setup.record import SetupError
+from pdbclient.puppet_setup.undo import undo
+from pdbclient.puppet_setup.write import write
+
+__all__ = ["GATEWAY_PORT", "Change", "Plan", "SettingChange", "SetupError", "Wanted", "plan_setup", "undo", "write"]
