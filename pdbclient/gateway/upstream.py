@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import Misrouted, NotFound, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
@@ -17,7 +17,7 @@ from pdbclient.http.memory import Memory
 from pdbclient.http.session import Page, Session
 from pdbclient.wire import Command
 
-__all__ = ["Answer", "Upstream"]
+__all__ = ["Answer", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
@@ -53,11 +53,24 @@ class _Beginning:
     chunks: Iterator[bytes] | None
 
 
+def timeouts_below(limits: Timeouts) -> Timeouts:
+    """The limits behind a gateway, for which Puppet waits `limits.attempt` seconds (`server_url_timeout`).
+
+    It answers before that, and no server's silence takes the time that the next one needs; else Puppet would give up
+    on the gateway, and pay for the outage itself. 0 means that Puppet waits for ever.
+    """
+    if not limits.attempt:
+        return limits
+    operation = min(limits.operation, limits.attempt * 5 / 6)
+    share = operation * 2 / 5
+    return Timeouts(limits.attempt, min(limits.connect, share), min(limits.read, share), operation)
+
+
 class Upstream:
     """Ordered failover over the servers of `config`, for coroutines. `memory` is what an earlier one knew of them."""
 
     def __init__(self, config: ClientConfig, memory: Memory | None = None) -> None:
-        self._failover = Failover(config, memory=memory)
+        self._failover = Failover(replace(config, timeouts=timeouts_below(config.timeouts)), memory=memory)
         self._threads = ThreadPoolExecutor(config.gateway_concurrency, "pdbclient-gateway")
         self._failover.watch(config.gateway_health_interval)
 
