@@ -1,4 +1,4 @@
-"""`pdbclient submit …`: commands from files, standard input or certnames, with failover."""
+"""`pdbclient submit …`: commands from files (payloads or Puppet's own), standard input or certnames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pdbclient.cli import output
+from pdbclient.cli import output, puppet_input
 from pdbclient.cli.arguments import producer_timestamp, standard_input
 from pdbclient.cli.servers import add_config_option
 from pdbclient.client import Client, Submission
@@ -18,6 +18,7 @@ __all__ = ["register"]
 
 _DESCRIPTION = """\
 Submit commands to the first PuppetDB of server_urls that takes them (or to all, with command_broadcast).
+A file may be a ready payload or what Puppet itself writes, YAML or JSON; which one, it is seen by its content.
 Payloads are checked against PuppetDB's wire format before they leave. What has no producer timestamp is
 stamped once. One bad file does not stop the others; the exit code is that of the worst.
 
@@ -36,10 +37,24 @@ Say whether the facts of nodes may expire: with --keep-facts, a node does not ex
 """
 
 _FILES = {
-    "facts": ("replace facts", "a 'replace facts' payload, version 5"),
-    "catalog": ("replace catalog", "a 'replace catalog' payload, version 9"),
-    "inputs": ("replace catalog inputs", "a 'replace catalog inputs' payload, version 1"),
-    "report": ("store report", "a 'store report' payload, version 8"),
+    "facts": (
+        "replace facts",
+        "a 'replace facts' payload, version 5",
+        "Puppet's facts: `puppet facts find` or `show`, or the server's cache of facts. Their trusted data becomes "
+        "that of a local node, and a fact of the name `trusted` is not believed",
+    ),
+    "catalog": (
+        "replace catalog",
+        "a 'replace catalog' payload, version 9",
+        "Puppet's catalog: `puppet catalog compile`, or the answer of /puppet/v4/catalog",
+    ),
+    "inputs": ("replace catalog inputs", "a 'replace catalog inputs' payload, version 1", None),
+    "report": (
+        "store report",
+        "a 'store report' payload, version 8",
+        "Puppet's report, as its `store` processor writes it. Unchanged resources are left out unless "
+        "include_unchanged_resources is set in puppetdb.conf",
+    ),
 }
 
 _Job = tuple[str, Callable[[Client], Submission]]
@@ -55,12 +70,15 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = group.add_subparsers(title="what to submit", metavar="KIND", required=True)
-    for kind, (name, what) in _FILES.items():
-        description = f"Submit JSON files, each {what}. See `pdbclient submit --help` for what a uuid means."
-        parser = kinds.add_parser(kind, help=f"JSON files, each {what}", description=description)
-        parser.add_argument("files", nargs="+", metavar="FILE", help=f"{what}, as JSON; - is standard input")
-        parser.add_argument("--certname", metavar="CERTNAME", help="for payloads that name none")
+    for kind, (name, what, own) in _FILES.items():
+        either = what if own is None else f"{what}, or Puppet's own {kind}"
+        described = f"Submit files, each {what}, as JSON" + (f", or {own}" if own else "")
+        description = f"{described}. See `pdbclient submit --help` for what a uuid means."
+        parser = kinds.add_parser(kind, help=f"files, each {either}", description=description)
+        parser.add_argument("files", nargs="+", metavar="FILE", help=f"{either}; - is standard input")
+        parser.add_argument("--certname", metavar="CERTNAME", help="for files that name none")
         parser.set_defaults(run=_run, jobs=_from_files, command=name)
+        puppet_input.add_options(parser, name)
         _add_common(parser)
     deactivate = kinds.add_parser("deactivate", help="mark nodes as deactivated", description=_DEACTIVATE)
     deactivate.set_defaults(run=_run, jobs=_from_certnames, command="deactivate node", payload={})
@@ -132,23 +150,20 @@ def _print(entries: list[_Entry], *, as_json: bool) -> None:
 
 def _from_files(args: argparse.Namespace) -> list[_Job]:
     def job(file: str) -> _Job:
-        stamp = _stamp(args, args.certname)
-        return _named(file), lambda client: client.submit_payload(args.command, _read(file), **stamp)
+        def submit(client: Client) -> Submission:
+            return client.submit(puppet_input.command_of(_read(file), args, client.config))
+
+        return _named(file), submit
 
     return [job(file) for file in args.files]
 
 
 def _from_certnames(args: argparse.Namespace) -> list[_Job]:
     def job(certname: str) -> _Job:
-        payload, stamp = {"certname": certname, **args.payload}, _stamp(args, None)
+        payload, stamp = {"certname": certname, **args.payload}, {"producer_timestamp": args.producer_timestamp}
         return certname, lambda client: client.submit_payload(args.command, payload, **stamp)
 
     return [job(certname) for certname in args.certnames]
-
-
-def _stamp(args: argparse.Namespace, certname: str | None) -> dict[str, str]:
-    given = {"certname": certname, "producer_timestamp": args.producer_timestamp}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _named(file: str) -> str:

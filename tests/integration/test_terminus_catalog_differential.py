@@ -1,0 +1,332 @@
+"""Our catalogs against those of the stock terminus: real Puppet, real Ruby, and every difference has a name.
+
+Needs Debian's puppet and puppet-terminus-puppetdb, no PuppetDB. A catalog is given to us in each form that Puppet has
+for it, and compared with what the stock terminus makes of the same catalog inside the compiler.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdbclient.errors import InvalidCommand
+from pdbclient.terminus.catalog import catalog_inputs_payload, catalog_payload
+from pdbclient.terminus.names import TYPES
+from pdbclient.wire import Command
+from tests.integration.catalog_documents import random_documents
+from tests.integration.catalog_manifests import CASES, Case
+
+pytestmark = pytest.mark.integration
+
+DRIVER = Path(__file__).with_name("stock_catalog.rb")
+TRANSACTION = "11111111-2222-4333-8444-555555555555"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+REDACTED = "#<Sensitive [value redacted]>"
+
+Payload = dict[str, Any]
+
+FILTERED = ("plain", "rich", "cached")
+"""Without what is exported only: `puppet catalog compile`, with and without rich data, and the agent's cache."""
+WHOLE = ("marked", "unfiltered", "v4")
+"""With it: where the driver tells what was not collected, as Puppet prints it, as `/puppet/v4/catalog` wraps it."""
+FORMS = (*FILTERED, *WHOLE)
+PLAIN = ("plain", "v4")
+"""Where Puppet has made text of rich data already."""
+RICH = tuple(form for form in FORMS if form not in PLAIN)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One thing that we do otherwise: how the stock payload changes by it, and in which forms of the document."""
+
+    why: str
+    change: Callable[[Payload, str], Payload]
+    forms: tuple[str, ...] = FORMS
+
+
+def stable(payload: Payload, _: str) -> Payload:
+    """The placeholder without Ruby's object id; keys of one hash are told apart by their order."""
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            changed: dict[str, Any] = {}
+            for key, item in value.items():
+                name = walk(key)
+                changed[name if name not in changed else f"{name[:-1]}:{len(changed) + 1}>"] = walk(item)
+            return changed
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if value == "Sensitive [value redacted]":
+            return REDACTED
+        if isinstance(value, str):
+            return re.sub(r"#<Sensitive \[value redacted\]:\d+>|Instance of Sensitive\[\w+\]", REDACTED, value)
+        return value
+
+    return {**payload, "resources": walk(payload["resources"])}
+
+
+def without_secret_alias(payload: Payload, _: str) -> Payload:
+    for resource in payload["resources"]:
+        if "hunter2" in json.dumps(resource["parameters"].get("alias")):
+            del resource["parameters"]["alias"]
+    return payload
+
+
+def with_edges(*edges: str) -> Callable[[Payload, str], Payload]:
+    """Edges of relationships, as `source relationship target`, after those of containment."""
+
+    def change(payload: Payload, _: str) -> Payload:
+        payload["edges"] += [wire_edge(*edge.split(" ")) for edge in edges]
+        return payload
+
+    return change
+
+
+def wire_edge(source: str, relationship: str, target: str) -> Payload:
+    return {**ends(source, target), "relationship": relationship}
+
+
+def ends(source: str, target: str) -> Payload:
+    """Both ends of an edge, in which `_` stands for a space."""
+    found = {}
+    for name, reference in (("source", source), ("target", target)):
+        kind, _, title = reference.removesuffix("]").partition("[")
+        found[name] = {"type": kind, "title": title.replace("_", " ")}
+    return found
+
+
+def replaced(*pairs: tuple[Any, Any]) -> Callable[[Payload, str], Payload]:
+    def change(payload: Payload, _: str) -> Payload:
+        text = json.dumps(payload)
+        for stock, ours in pairs:
+            text = text.replace(json.dumps(stock), json.dumps(ours))
+        changed: Payload = json.loads(text)
+        return changed
+
+    return change
+
+
+OBJECT_TYPE = (
+    "Object[{name => 'Car', attributes => {'registration' => String, 'wheels' => {type => Integer, value => 4}}}]"
+)
+DEFERRED_TYPE = (
+    r"Object[{name => 'Deferred', attributes => {'name' => Pattern[/\A[$]?[a-z][a-z0-9_]*(?:::[a-z][a-z0-9_]*)*\z/], "
+    "'arguments' => {type => Optional[Array], value => undef}}}]"
+)
+
+CORRECTIONS: Mapping[str, Correction] = {
+    # Defects of the stock terminus that are mended here
+    "a Sensitive namevar": Correction("it went out in clear, as an alias", without_secret_alias),
+    "a Sensitive alias": Correction(
+        "with it went the alias that the namevar gives",
+        lambda payload, _: replaced(({"name": "n", "tag": "x"}, {"name": "n", "tag": "x", "alias": ["n"]}))(
+            payload, ""
+        ),
+    ),
+    "a Sensitive value in an object": Correction("the placeholder told the type of the secret", stable, RICH),
+    "a stable placeholder": Correction("the catalog's hash changed at every compile", stable),
+    "the root directory": Correction("a valid catalog was refused", with_edges()),
+    "composite namevars by name": Correction("a valid catalog was refused", with_edges()),
+    "a File's own title": Correction("a valid catalog was refused", with_edges()),
+    "nested aliases of a composite type": Correction("a valid catalog was refused", with_edges()),
+    # What a document does not tell
+    "exported resources in an unfiltered document": Correction(
+        "nothing says that they were not collected: they have edges where all that they refer to is there",
+        with_edges(
+            "Notify[here] required-by Notify[elsewhere]",
+            "Notify[also_elsewhere] before Notify[elsewhere]",
+            "Notify[here] subscription-of Notify[also_elsewhere]",
+        ),
+        ("unfiltered", "v4"),
+    ),
+    "what a type loses in the document": Correction(
+        "Puppet prints these types without their parameter",
+        replaced(("Boolean[true]", "Boolean"), ("Sensitive[String]", "Sensitive")),
+        RICH,
+    ),
+    "a Sensitive key in plain JSON": Correction(
+        "Puppet has made one text of both keys already",
+        lambda payload, _: replaced(({REDACTED: 1, f"{REDACTED[:-1]}:2>": 2}, {"Sensitive [value redacted]": 2}))(
+            payload, ""
+        ),
+        PLAIN,
+    ),
+    "a reserved key in plain JSON": Correction(
+        "without rich data, a hash that has a key __ptype looks like an object",
+        replaced(({"reserved key: __ptype": "x", "b": 1}, "x({'b' => 1})")),
+        PLAIN,
+    ),
+    "an object type in plain JSON": Correction(
+        "Puppet has made text of it already, by another rule",
+        replaced(("Car", OBJECT_TYPE), ("Deferred", DEFERRED_TYPE)),
+        PLAIN,
+    ),
+}
+
+# What the stock terminus refuses and we take: the edges that it has then.
+MENDED = {
+    "root_directory": "File[/] required-by File[/x]",
+    "root_directory_by_path": "File[root] subscription-of Notify[x]",
+    "composite_by_name": "Package[foo] required-by Notify[x]",
+    "directory_with_another_path": "File[/p/] required-by Notify[x]",
+    "nested_aliases_of_a_composite_type": "Package[p] required-by Notify[x]",
+}
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[Payload]:
+    return random_documents(400)
+
+
+@pytest.fixture(scope="module")
+def answers(documents: list[Payload]) -> Payload:
+    """What the driver says of all cases and documents: one Ruby process."""
+    request = {"cases": [case.request() for case in CASES], "documents": documents}
+    with tempfile.TemporaryDirectory(prefix="pdbclient-stock-") as work:
+        asked, answered = Path(work, "request.json"), Path(work, "answer.json")
+        asked.write_text(json.dumps(request))
+        command = ["ruby", str(DRIVER), work, str(asked), str(answered)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        answer: Payload = json.loads(answered.read_text())
+        return answer
+
+
+def ours(document: Payload, case: Case | None = None, **options: Any) -> Payload:
+    job_id = str(case.job_id) if case and case.job_id is not None else None
+    return catalog_payload(
+        document, producer="primary.example", transaction_uuid=TRANSACTION, job_id=job_id, **options
+    )
+
+
+def stock(answer: Payload, form: str) -> Payload:
+    """What the stock terminus made of the catalog that the document in `form` is of."""
+    chosen: Payload = copy.deepcopy(answer["filtered"] if form in FILTERED else answer)
+    for key in ("stock", "unlinked"):
+        chosen.get(key, {}).pop("producer_timestamp", None)
+    return chosen
+
+
+def corrected(case: Case, form: str, payload: Payload) -> Payload:
+    for name in case.corrections:
+        correction = CORRECTIONS[name]
+        if form in correction.forms:
+            payload = correction.change(payload, form)
+    return payload
+
+
+PAIRS = [pytest.param(case, form, id=f"{case.name}-{form}") for case in CASES for form in FORMS]
+
+
+@pytest.mark.parametrize(("case", "form"), PAIRS)
+def test_our_payload_is_the_stock_one_with_the_named_corrections(answers: Payload, case: Case, form: str) -> None:
+    answer = answers["cases"][case.name]
+    assert "documents" in answer, answer
+    document, expected = answer["documents"][form], stock(answer, form)
+    if case.name in MENDED:
+        assert expected["error"].endswith("doesn't seem to be in the catalog")
+        assert ours(document, case) == with_edges(MENDED[case.name])(expected["unlinked"], form)
+    elif "error" in expected and form not in ("unfiltered", "v4"):
+        with pytest.raises(InvalidCommand) as refused:
+            ours(document, case)
+        assert refused.value.reason == expected["error"]
+    elif "error" in expected:
+        assert "exported resources in an unfiltered document" in case.corrections
+        assert wire_edge("Notify[x]", "required-by", "Notify[y]") in ours(document, case)["edges"]
+    else:
+        assert ours(document, case) == corrected(case, form, expected["stock"])
+
+
+@pytest.mark.parametrize("name", CORRECTIONS)
+def test_every_correction_is_needed(answers: Payload, name: str) -> None:
+    """In each form that it names there is a case that would differ without it."""
+    for form in CORRECTIONS[name].forms:
+        cases = [case for case in CASES if name in case.corrections]
+        assert any(differs(answers["cases"][case.name], case, form) for case in cases), (name, form)
+
+
+def differs(answer: Payload, case: Case, form: str) -> bool:
+    expected = stock(answer, form)
+    return "stock" not in expected or ours(answer["documents"][form], case) != expected["stock"]
+
+
+def test_only_cases_with_a_named_correction_differ(answers: Payload) -> None:
+    differing = {c.name for c in CASES for form in FORMS if differs(answers["cases"][c.name], c, form)}
+    assert differing == {case.name for case in CASES if case.corrections}
+
+
+@pytest.mark.parametrize(("case", "form"), PAIRS)
+def test_without_edges_nothing_else_changes(answers: Payload, case: Case, form: str) -> None:
+    """And no relationship is refused, as the terminus from 8.3.0 on has it."""
+    answer = answers["cases"][case.name]
+    expected = corrected(case, form, stock(answer, form)["unlinked"])
+    assert ours(answer["documents"][form], case, include_edges=False) == {**expected, "edges": []}
+
+
+@pytest.mark.parametrize(("case", "form"), PAIRS)
+def test_puppetdb_would_take_it(answers: Payload, case: Case, form: str) -> None:
+    """By our own check of the wire format, which the wire tests hold against the real server."""
+    if case.name == "refused_uncollected" and form not in ("unfiltered", "v4"):
+        return
+    payload = ours(answers["cases"][case.name]["documents"][form], case)
+    command = Command.create("replace catalog", payload, now=NOW)
+    assert (command.certname, command.version) == ("node1.example", 9)
+    assert "hunter" not in command.body.decode()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_inputs_are_the_stock_ones(answers: Payload, case: Case) -> None:
+    inputs = answers["cases"][case.name].get("inputs")
+    if inputs is None:
+        return
+    del inputs["producer_timestamp"]
+    keys = [key for _, key in inputs["inputs"]]
+    made = catalog_inputs_payload("node1.example", inputs["catalog_uuid"], dict.fromkeys(keys, 2))
+    assert made is not None
+    assert made == inputs
+    Command.create("replace catalog inputs", made, now=NOW)
+
+
+def test_lookups_were_compared_at_all(answers: Payload) -> None:
+    keys = answers["cases"]["lookups"]["inputs"]["inputs"]
+    assert ["hiera", "looked::a"] in keys
+    assert len({key for _, key in keys}) == len(keys) >= 4
+
+
+def test_random_documents_come_out_as_the_stock_terminus_has_them(answers: Payload, documents: list[Payload]) -> None:
+    """Relationships that are wrong, too: the same words. Puppet itself reads the documents for its terminus."""
+    outcomes = {"same": 0, "refused alike": 0, "unreadable": 0}
+    for asked in documents:
+        answer = answers["documents"][asked["name"]]
+        if "unreadable" in answer:
+            outcomes["unreadable"] += 1
+        elif "error" in answer:
+            with pytest.raises(InvalidCommand) as refused:
+                ours(asked["document"])
+            assert refused.value.reason == answer["error"], asked
+            outcomes["refused alike"] += 1
+        else:
+            assert ours(asked["document"]) == stable(stock(answer, "marked")["stock"], ""), asked
+            outcomes["same"] += 1
+    assert outcomes["same"] >= 100, outcomes
+    assert outcomes["refused alike"] >= 50, outcomes
+
+
+def test_the_table_of_types_is_puppets_own(answers: Payload) -> None:
+    for name, known in answers["types"].items():
+        names = TYPES[name.capitalize()]
+        keys = list(names.key_attributes)
+        assert (sorted(keys), names.isomorphic) == (sorted(known["key_attributes"]), known["isomorphic"]), name
+        assert len(known["patterns"]) == 1, name
+        assert bool(names.patterns) == (known["patterns"] != ["(.*)"]), name
+    assert {"file", "exec", "package", "notify"} <= set(answers["types"])

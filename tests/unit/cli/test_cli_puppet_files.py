@@ -1,0 +1,142 @@
+"""`pdbclient submit` on Puppet's own files: known by their content, converted, sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Run, Site
+
+FACTS = "--- !ruby/object:Puppet::Node::Facts\nname: a.example\nvalues:\n  n: 1\n  trusted: forged\n"
+REPORT: dict[str, Any] = {
+    **{"host": "a.example", "time": "2026-01-31T12:00:00.5+00:00", "configuration_version": 1, "job_id": 7},
+    **{"report_format": 12, "puppet_version": "7.23.0", "status": "unchanged", "environment": "production"},
+    **{"noop": False, "noop_pending": False, "corrective_change": False, "logs": [], "metrics": {}},
+    "resource_statuses": {
+        f"Notify[{title}]": {
+            **{"title": title, "resource_type": "Notify", "time": "2026-01-31T12:00:00+00:00", "events": []},
+            **{"file": "/site.pp", "line": 1, "skipped": skipped, "containment_path": [], "corrective_change": None},
+        }
+        for title, skipped in (("kept", True), ("unchanged", False))
+    },
+}
+CATALOG = {
+    **{"name": "a.example", "version": 1, "code_id": None, "catalog_uuid": None, "environment": "production"},
+    "resources": [
+        {"type": "Stage", "title": "main", "tags": ["stage"], "exported": False},
+        {"type": "Class", "title": "Main", "tags": ["class"], "exported": False},
+    ],
+    "edges": [{"source": "Stage[main]", "target": "Class[Main]"}],
+}
+
+
+def _sent(site: Site) -> Any:
+    (command,) = site.primary.commands
+    return json.loads(command.body)
+
+
+def _submit(run: Run, site: Site, tmp_path: Path, kind: str, content: str, *argv: object, main: str = "") -> Any:
+    file = tmp_path / "file"
+    file.write_text(content)
+    conf = site.configured("own.conf", [site.primary.port], main)
+    ended = run("submit", kind, file, *argv, "--json", "--config", conf)
+    assert ended.code == 0, ended.err
+    (entry,) = json.loads(ended.out)
+    return entry
+
+
+def test_facts_in_yaml_are_converted(run: Run, site: Site, tmp_path: Path) -> None:
+    """The producer is the certname that the certificate's file is named after; there is no environment."""
+    entry = _submit(run, site, tmp_path, "facts", FACTS)
+    sent = _sent(site)
+    assert entry["certname"] == sent["certname"] == "a.example"
+    assert sent["values"]["n"] == 1
+    assert sent["values"]["trusted"]["authenticated"] == "local"
+    assert (sent["producer"], sent["environment"]) == ("client", None)
+    assert sent["producer_timestamp"] == entry["producer_timestamp"]
+
+
+def test_options_give_what_the_file_lacks(run: Run, site: Site, tmp_path: Path) -> None:
+    """Bare facts, as `puppet facts show` prints them, need a name too."""
+    options = ["--producer", "p.example", "--environment", "production", "--certname", "b.example"]
+    _submit(run, site, tmp_path, "facts", json.dumps({"facterversion": "4.3.0", "n": 1}), *options)
+    sent = _sent(site)
+    assert (sent["certname"], sent["producer"], sent["environment"]) == ("b.example", "p.example", "production")
+    assert sent["values"]["trusted"]["certname"] == "b.example"
+
+
+@pytest.mark.parametrize(
+    ("main", "titles"), [("", ["kept"]), ("include_unchanged_resources = true", ["kept", "unchanged"])]
+)
+def test_a_report_is_converted_as_puppetdb_conf_says(
+    main: str, titles: list[str], run: Run, site: Site, tmp_path: Path
+) -> None:
+    """With or without unchanged resources."""
+    _submit(run, site, tmp_path, "report", json.dumps(REPORT), main=main)
+    sent = _sent(site)
+    assert [resource["resource_title"] for resource in sent["resources"]] == titles
+    assert (sent["job_id"], sent["certname"]) == ("7", "a.example")
+
+
+@pytest.mark.parametrize(("main", "edges"), [("", 1), ("include_catalog_edges = false", 0)])
+def test_a_catalog_is_converted_as_puppetdb_conf_says(
+    main: str, edges: int, run: Run, site: Site, tmp_path: Path
+) -> None:
+    """With or without edges; also from the answer of the server."""
+    _submit(run, site, tmp_path, "catalog", json.dumps({"catalog": CATALOG}), main=main)
+    sent = _sent(site)
+    assert (len(sent["edges"]), len(sent["resources"]), sent["environment"]) == (edges, 2, "production")
+
+
+def test_what_puppetdb_will_not_store_is_listed_with_the_command(run: Run, site: Site, tmp_path: Path) -> None:
+    """The report goes all the same."""
+    statuses = {"x": REPORT["resource_statuses"]["Notify[kept]"] | {"title": "x" * 3000}}
+    entry = _submit(run, site, tmp_path, "report", json.dumps(REPORT | {"resource_statuses": statuses}))
+    (warning,) = entry["warnings"]
+    assert "/site.pp:1" in warning
+    assert entry["error"] is None
+
+
+def test_a_payload_goes_byte_for_byte(run: Run, site: Site, tmp_path: Path) -> None:
+    """Its numbers keep their text; the options for Puppet's files do not touch it."""
+    text = '{"certname": "a", "values": {"f": 1.10}, "environment": null, "producer": "p", '
+    text += '"producer_timestamp": "2026-01-31T12:00:00Z"}'
+    _submit(run, site, tmp_path, "facts", text, "--producer", "other")
+    (command,) = site.primary.commands
+    assert command.body == text.encode()
+
+
+def test_a_payload_may_be_yaml(run: Run, site: Site, tmp_path: Path) -> None:
+    """It is the same to us."""
+    _submit(run, site, tmp_path, "facts", "certname: a\nvalues: {n: 1}\nenvironment: ~\nproducer: p\n")
+    assert (_sent(site)["values"], _sent(site)["producer"]) == ({"n": 1}, "p")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "reason"),
+    [
+        ("catalog", FACTS, "the file holds Puppet's facts: for that there is `pdbclient submit facts`"),
+        ("facts", json.dumps(REPORT), "the file holds Puppet's report: for that there is `pdbclient submit report`"),
+        ("report", json.dumps(REPORT | {"environment": None}), "$.environment"),
+        ("report", "a: [", "line 2: is not YAML"),
+        ("report", "--- !ruby/object:Puppet::Node\nname: a\n", "contains unknown field"),
+        ("facts", '{"facterversion": "4.3.0"}', "do not say of which node"),
+        ("facts", "values: {a: 1}\nname: 12\n", "$.name"),
+        ("facts", "", "is empty"),
+        ("inputs", FACTS, "is no JSON"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_one_line(
+    kind: str, content: str, reason: str, run: Run, site: Site, tmp_path: Path
+) -> None:
+    """Exit 2, what is wrong, nothing sent."""
+    file = tmp_path / "file"
+    file.write_text(content)
+    ended = run("submit", kind, file, "--config", site.conf)
+    assert (ended.code, ended.out) == (2, "")
+    assert reason in ended.err
+    assert ended.err.count("\n") == 1
+    assert site.primary.requests == []
