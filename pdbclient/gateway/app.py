@@ -75,9 +75,39 @@ class App:
         self._upstream, self._rules = upstream, rules
         self._places = asyncio.Semaphore(rules.concurrency)
         self._waiting = 0
+        self._busy: set[web.RequestHandler] = set()
+        self._idle = asyncio.Event()
+        self._last: Collection[web.RequestHandler] | None = None
+
+    async def end(self, connections: Collection[web.RequestHandler]) -> None:
+        """Serve nobody but these any more; close those that are idle, and return when the others' answers are out."""
+        # aiohttp's own shutdown waits for idle ones too, and does not hear what they ask meanwhile.
+        self._last = frozenset(connections)
+        for connection in self._last - self._busy:
+            connection.force_close()
+        if self._busy:
+            await self._idle.wait()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request."""
+        connection = request.protocol
+        if self._last is not None and connection not in self._last:
+            # It was in its TLS handshake when the end began: what let it in does not hold any more.
+            connection.force_close()
+            return _text(503, "ending\n")
+        self._busy.add(connection)
+        self._idle.clear()
+        try:
+            response = await self._answer(request)
+        finally:
+            self._busy.discard(connection)
+            if not self._busy:
+                self._idle.set()
+        if self._last is not None:
+            response.force_close()
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
         certname = certname_of_peer(transport.get_extra_info("peercert")) if transport is not None else None
         if certname is None or certname.lower() not in self._rules.allowed:
@@ -201,6 +231,9 @@ class _Exchange:
         limit = self.rules.max_body_bytes
         if (self.request.content_length or 0) > limit:
             raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+        if self.request.headers.get("Expect", "").lower() == "100-continue":
+            await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.request.writer.output_size = 0
         pieces: list[bytes] = []
         size = 0
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, GatewayError
-from pdbclient.gateway.door import tls_state
+from pdbclient.gateway.door import TlsState, tls_state
 from pdbclient.gateway.notify import notify_ready, notify_reloading, notify_stopping
 from pdbclient.gateway.site import DRAIN_LIMIT, Site
 
@@ -28,6 +28,7 @@ class Gateway:
     def __init__(self, load: Callable[[], ClientConfig]) -> None:
         self._load = load
         self._stopping = self._reloading = False
+        self._seen: TlsState = ()
         self._ending: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
@@ -37,22 +38,23 @@ class Gateway:
     async def _run(self) -> None:
         self._woken = asyncio.Event()
         loop = asyncio.get_running_loop()
-        site = Site.open(self._load())
+        config = self._load()
+        self._seen = tls_state(config.tls)
+        site = Site.open(config)
         try:
             await site.start()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop)
             loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
             notify_ready(site.summary)
-            seen = site.files
             while not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), FILES_INTERVAL)
                 self._woken.clear()
-                now = tls_state(site.config.tls)
-                if not self._stopping and (self._reloading or now != seen):
-                    site = await self._reloaded(site, asked=self._reloading)
-                    self._reloading, seen = False, now
+                if not self._stopping and (self._reloading or tls_state(site.config.tls) != self._seen):
+                    # Before: a signal that comes while it is read is for what comes after.
+                    asked, self._reloading = self._reloading, False
+                    site = await self._reloaded(site, asked=asked)
             notify_stopping()
             log.info("ending; requests under way have %.0f s", DRAIN_LIMIT)
         finally:
@@ -71,12 +73,18 @@ class Gateway:
         """The site of the configuration as it is now; the old one when that cannot be used."""
         notify_reloading()
         why = "asked to" if asked else "a certificate or the revocation list was replaced"
+        # Taken before the files are read: what is replaced meanwhile is read again.
+        seen = tls_state(site.config.tls)
         try:
-            new = Site.open(self._load(), site)
+            config = self._load()
+            seen_new = tls_state(config.tls)
+            new = Site.open(config, site)
         except (ConfigError, GatewayError) as error:
             log.error("the configuration was not read again, the old one stays: %s", error)
-            new = site
+            # What cannot be used is not tried again until it changes.
+            new, self._seen = site, seen
         else:
+            self._seen = seen_new
             await new.start()
             log.info("configuration and certificates read again: %s", why)
             # The old one ends in its own time: its requests under way are answered.

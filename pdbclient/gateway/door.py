@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,29 @@ from cryptography import x509
 from pdbclient.config.model import ClientConfig, TlsFiles
 from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["TlsState", "allowed_certnames", "certname_of_peer", "tls_state"]
+__all__ = ["Handshake", "TlsState", "allowed_certnames", "certname_of_peer", "tls_state"]
+
+log = logging.getLogger("pdbclient.gateway")
 
 TlsState = tuple[tuple[str, int, int, int], ...]
 """What tells that a TLS file was replaced: path, modification time, size, inode of each."""
+
+
+class Handshake(ssl.SSLObject):
+    """A server's TLS that says whom it keeps out, and why; asyncio does not, and tells the client little."""
+
+    def do_handshake(self) -> None:
+        """As in `ssl`; a failure leaves a line in the log."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLCertVerificationError as error:
+            log.warning("a client is kept out: its certificate is not accepted: %s", error.verify_message)
+            raise
+        except ssl.SSLError as error:
+            log.warning("a client is kept out: no TLS with it: %s", error.reason or error)
+            raise
 
 
 def tls_state(files: TlsFiles) -> TlsState:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 
 __all__ = ["notify_ready", "notify_reloading", "notify_stopping"]
+
+log = logging.getLogger("pdbclient.gateway")
 
 
 def notify_ready(status: str) -> None:
@@ -30,5 +33,9 @@ def _notify(text: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(text.encode(), address)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(text.encode(), address)
+    except OSError as error:
+        # A service goes on without its supervisor; an inherited variable may well name another one's socket.
+        log.warning("NOTIFY_SOCKET %r: %s", os.environ["NOTIFY_SOCKET"], error)

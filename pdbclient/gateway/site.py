@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -14,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App, Rules
-from pdbclient.gateway.door import allowed_certnames, tls_state
+from pdbclient.gateway.door import Handshake, allowed_certnames
 from pdbclient.gateway.listen import BACKLOG, described, duplicates, is_loopback, listening_sockets
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.tls import server_context
@@ -29,6 +30,7 @@ IDLE_LIMIT = 30.0
 HEADER_LIMIT = 16384
 """Bytes of the request line, and of each header: twice what PuppetDB takes by default."""
 DRAIN_LIMIT = 25.0
+CLOSE_LIMIT = 1.0
 
 
 class Site:
@@ -39,13 +41,13 @@ class Site:
     ) -> None:
         allowed = allowed_certnames(config)
         self.config = config
-        self.files = tls_state(config.tls)
         self._context = context
         self._sockets = sockets
         self._upstream = upstream
         self._listeners: list[asyncio.Server] = []
+        self._app = App(upstream, Rules.of(config, allowed))
         self._http = web.Server(
-            App(upstream, Rules.of(config, allowed)).handle,
+            self._app.handle,
             auto_decompress=False,  # a compressed command goes on as it is
             keepalive_timeout=IDLE_LIMIT,
             max_line_size=HEADER_LIMIT,
@@ -64,6 +66,7 @@ class Site:
         """
         url = _require_url(config)
         context = server_context(config.tls)
+        context.sslobject_class = Handshake
         allowed_certnames(config)
         if before is not None and before.config.gateway_url == url:
             sockets = duplicates(before._sockets)
@@ -101,7 +104,12 @@ class Site:
             listener.close()
         for sock in self._sockets:
             sock.close()
-        await self._http.shutdown(DRAIN_LIMIT)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_LIMIT):
+                await self._app.end(self._http.connections)
+        for connection in self._http.connections:
+            connection.force_close()
+        await self._http.shutdown(CLOSE_LIMIT)
         await asyncio.get_running_loop().run_in_executor(None, self._upstream.close)
 
 
@@ -132,7 +140,7 @@ def _http_log() -> logging.Logger:
 def _one_line(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
-        record.msg, record.args = f"{record.getMessage()}: {error.message}", ()
+        record.msg, record.args = f"{record.getMessage()}: {' '.join(error.message.split())}", ()
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         record.exc_info = record.exc_text = None
     return True

@@ -113,9 +113,18 @@ class Memory:
 
     def check_failed(self, endpoint: Endpoint, outcome: Outcome, began: float) -> bool:
         """Note a failed health check of a server in use. True when it closed the server to user traffic."""
-        return self._apply(endpoint, Operation.QUERY, outcome, effect_of_check(outcome), began)
+        return self._apply(endpoint, Operation.QUERY, outcome, effect_of_check(outcome), began, only_in_use=True)
 
-    def _apply(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, event: Effect, began: float) -> bool:
+    def _apply(
+        self,
+        endpoint: Endpoint,
+        operation: Operation,
+        outcome: Outcome,
+        event: Effect,
+        began: float,
+        *,
+        only_in_use: bool = False,
+    ) -> bool:
         # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
         circuits = (operation,) if event.success or event.own_kind else tuple(Operation)
         opened = False
@@ -123,6 +132,9 @@ class Memory:
             now, jitter = self._clock(), self._jitter()
             for circuit in circuits:
                 before = self._health[endpoint, circuit]
+                if only_in_use and not before.usable:
+                    # The prober asks about that one: a check every two seconds would put off its return each time.
+                    continue
                 self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
                 opened |= before.usable and not self._health[endpoint, circuit].usable
         if opened:

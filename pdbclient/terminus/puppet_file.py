@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,8 @@ from pdbclient.terminus.ruby_yaml import PuppetFileError, read_yaml
 __all__ = ["Kind", "PuppetFile", "PuppetFileError", "is_json", "read"]
 
 _decode = msgspec.json.Decoder().decode
+# `puppet catalog compile` tells on standard output, and in colour, what it does before it prints the catalog.
+_NOTICES = re.compile(rb"\A(?:(?:\x1b\[[\d;]*m)?(?:Notice|Info|Warning): [^\n]*\n)+")
 
 
 class Kind(Enum):
@@ -50,7 +53,7 @@ def read(data: bytes) -> PuppetFile:
 
     Raises `PuppetFileError`: neither YAML nor JSON, or no object at all.
     """
-    text = data.removeprefix(codecs.BOM_UTF8)
+    text = _NOTICES.sub(b"", data.removeprefix(codecs.BOM_UTF8), count=1)
     document = _read_json(text) if is_json(text) else read_yaml(text)
     if not isinstance(document, dict):
         raise PuppetFileError("must be a JSON object, or a hash in YAML")

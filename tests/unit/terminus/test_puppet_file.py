@@ -248,3 +248,9 @@ def test_two_megabytes_are_read_in_seconds() -> None:
     document: Any = puppet_file.read(data).document
     assert time.monotonic() - began < 10
     assert len(document["resource_statuses"]) == 11_000
+
+
+def test_what_puppet_catalog_compile_tells_before_the_catalog_is_passed_over() -> None:
+    notices = b"\x1b[0;32mNotice: Compiled catalog for a.example in environment production in 0.02 seconds\x1b[0m\n"
+    file = puppet_file.read(notices + b'{"name": "a.example", "resources": []}')
+    assert (file.kind, file.document["name"]) == (Kind.CATALOG, "a.example")
