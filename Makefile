@@ -1,6 +1,7 @@
 # Everything runs on a .venv that `make setup` makes. All targets may be run again; none leaves anything running.
 PYTHON ?= python3
 BIN := .venv/bin
+BENCHES := submit munge gateway puppet_run
 
 .PHONY: setup demo test lint unit bench clean
 
@@ -37,7 +38,8 @@ unit: setup
 # Each benchmark ends with one JSON line and fails when it misses its figure. BENCH_FLAGS=--quick: a few minutes.
 bench: setup
 	@$(BIN)/pdbclient lab install
-	@set -e; for bench in tests/bench/*.py; do echo "$$bench"; $(BIN)/python $$bench $(BENCH_FLAGS); done
+	@tests/install-packages nginx-light
+	@set -e; for bench in $(BENCHES); do echo "$$bench"; $(BIN)/python -m tests.bench.$$bench $(BENCH_FLAGS); done
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

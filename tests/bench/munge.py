@@ -5,7 +5,7 @@ alias and with a trailing slash, so that every kind of look-up takes part. A rou
 the small one ten times, in turns, so that a noisy machine disturbs both alike; figures are medians, and what is
 judged is their ratio.
 
-    python tests/bench/munge.py [--quick]
+    python -m tests.bench.munge [--quick]
 
 Ends with one JSON line. Exit 1 when the ratio is over its limit of 1.5.
 """

@@ -3,7 +3,7 @@
 Like against like: both plain, or both gzip (each compresses the body itself). The two sides take turns within one
 run, so that a noisy machine disturbs both alike; figures are medians, and what is judged are their ratios.
 
-    python tests/bench/submit.py [--quick] [--lab DIR]
+    python -m tests.bench.submit [--quick] [--lab DIR]
 
 Ends with one JSON line. Exit 1 when a ratio is over its limit: 1.25 with a ready body, 2 from a dict.
 """
@@ -15,10 +15,8 @@ import gzip
 import json
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +27,7 @@ import requests
 from pdbclient import Client, Command, load_config
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
+from tests.bench.load.place import running_lab
 
 LIMITS = {"ready": 1.25, "dict": 2.0}
 SIZE = 185_000
@@ -60,21 +59,6 @@ def main() -> int:
         print(case, figures, file=sys.stderr)
     print(json.dumps({"bench": "submit", "rounds": rounds, **results, "missed": missed, "ok": not missed}))
     return 1 if missed else 0
-
-
-@contextmanager
-def running_lab(directory: Path | None) -> Iterator[Lab]:
-    """The lab in `directory`, or one made for this run, with one node."""
-    if directory is not None:
-        yield Lab.load(directory)
-        return
-    with tempfile.TemporaryDirectory(prefix="pdbclient-bench-", dir="/var/tmp", ignore_cleanup_errors=True) as parent:
-        Path(parent).chmod(0o755)
-        lab = Lab.up(Path(parent) / "lab", 1)
-        try:
-            yield lab
-        finally:
-            lab.down(purge=True)
 
 
 def compare(lab: Lab, rounds: int, source: str, zipped: bool) -> dict[str, Any]:
