@@ -61,7 +61,7 @@ def utc_text(moment: datetime) -> str:
 
 
 def to_utc(text: str) -> str:
-    """Any stamp that `parse` takes, as `utc_text` writes it. Raises ValueError also outside of the years 1 to 9999."""
+    """Any stamp that `parse` takes, as `utc_text` writes it. Raises ValueError also outside the years 1 to 9999."""
     moment = parse(text)
     try:
         return text if _PLAIN_UTC(text) else utc_text(moment)

@@ -157,3 +157,54 @@ def test_a_look_at_the_health_is_a_copy(memory: Memory) -> None:
     memory.note(A, COMMAND, REFUSED, 100)
     assert before[A, COMMAND].usable
     assert set(before) == {(e, o) for e in (A, B, S) for o in Operation}
+
+
+# -- what a process that checks its servers in the background notes, and hands over
+
+
+def test_a_failed_check_of_the_connection_closes_both_ways(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+    assert memory.check_failed(A, REFUSED, 100)
+    assert not memory.usable(A, COMMAND)
+    assert not memory.usable(A, QUERY)
+    assert not memory.in_use(A)
+    assert [r.message for r in caplog.records] == [
+        "https://a:8081 is not asked for now: not sent: Connection refused"
+    ]
+
+
+def test_a_server_that_only_says_that_it_is_not_well_still_takes_commands(memory: Memory) -> None:
+    assert memory.check_failed(A, Outcome(Kind.BUSY, Sent.YES, 503, 5.0), 100)
+    assert not memory.usable(A, QUERY)
+    assert memory.usable(A, COMMAND)
+    assert memory.in_use(A)
+
+
+def test_further_checks_do_not_put_off_the_return_of_what_is_out(memory: Memory, clock: FakeClock) -> None:
+    busy = Outcome(Kind.BUSY, Sent.YES, 503, 5.0)
+    assert memory.check_failed(A, busy, 100)
+    before = memory.health()[A, QUERY]
+    clock.now = 101
+    assert not memory.check_failed(A, busy, 101)
+    assert memory.health()[A, QUERY] == before
+    assert memory.check_failed(A, REFUSED, 101), "now commands are shut out too"
+    assert memory.health()[A, QUERY] == before
+    assert not memory.usable(A, COMMAND)
+
+
+def test_a_check_that_began_before_the_server_came_back_says_nothing(memory: Memory, clock: FakeClock) -> None:
+    memory.note(A, COMMAND, REFUSED, 100)
+    for clock.now in (102, 107):
+        memory.probed(A, ok=True)
+    assert not memory.check_failed(A, REFUSED, 106.9)
+    assert memory.usable(A, COMMAND)
+    assert memory.check_failed(A, REFUSED, 107.1)
+
+
+def test_a_memory_covers_the_same_servers_in_the_same_places_with_the_same_rule(memory: Memory) -> None:
+    assert memory.covers((A, B, S), sticky_reads=False)
+    assert memory.covers(endpoints("ab", "s"), sticky_reads=False), "equal ones will do"
+    assert not memory.covers((A, B, S), sticky_reads=True)
+    assert not memory.covers((B, A, S), sticky_reads=False)
+    assert not memory.covers((A, B), sticky_reads=False)
+    assert not memory.covers(endpoints("abs"), sticky_reads=False), "submit-only is another place"
+    assert not memory.covers(endpoints("ba", "s"), sticky_reads=False)

@@ -32,6 +32,7 @@ from pdbclient.http.outcome import (
     Outcome,
     Sent,
     effect,
+    effect_of_check,
     error_for_status,
     is_final,
     retry_after,
@@ -249,3 +250,30 @@ def test_an_attempt_reads_as_one_line() -> None:
     assert str(busy) == "https://a:8081: busy HTTP 503: in maintenance (1.23 s)"
     refused = Attempt(a, Outcome(Kind.NOT_SENT, Sent.NO, detail="Connection refused"))
     assert str(refused) == "https://a:8081: not sent: Connection refused (0.00 s)"
+
+
+# -- health checks
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (NotSent(URL, "refused"), HARD),
+        (Ambiguous(URL, "reset"), HARD),
+        (DeadlineExceeded(URL, "frozen"), HARD),
+        (Misrouted(URL, 404, "html"), HARD),
+        (TlsError(URL, "expired"), MINUTE),
+        (Forbidden(URL, 403, "no"), MINUTE),
+        (Busy(URL, 503, "its database is down", 20.0), Effect(hard=True, own_kind=True)),
+        (ServerError(URL, 500, "oops"), Effect(hard=True, own_kind=True)),
+        (ServerError(URL, 200, "its state is 'starting'"), Effect(hard=True, own_kind=True)),
+        (IncompleteResponse(URL, "half"), Effect(hard=True, own_kind=True)),
+        (Rejected(URL, 400, "what?"), Effect(hard=True, own_kind=True)),
+        (NotFound(URL, 404, "none"), Effect(hard=True, own_kind=True)),
+    ],
+)
+def test_a_failed_check_shuts_a_server_out_at_once_for_commands_only_when_it_cannot_be_reached(
+    error: TransportError | ServerError, expected: Effect
+) -> None:
+    assert effect_of_check(Outcome.of(error)) == expected
+    assert not expected.success

@@ -15,7 +15,7 @@ from pdbclient.http import probe
 from pdbclient.http.breaker import State
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import Kind, Operation, Outcome, Sent
-from pdbclient.http.probe import Prober
+from pdbclient.http.probe import Prober, Watch
 from pdbclient.http.session import Document, Session
 
 from .fake import FakeSession, Rig, command, endpoints
@@ -195,3 +195,91 @@ def test_a_server_that_is_held_back_is_asked_every_few_seconds(live: Live, monke
     live.fakes[live.a].held["replace facts", "node1"] = "2026-01-01T00:00:01.000Z"
     assert eventually(lambda: probe_threads() == [])
     assert live.memory.to_confirm(1) == {}
+
+
+# -- the watch over servers in use
+
+
+def watch_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "pdbclient-watch"]
+
+
+class Watched(Live):
+    """A watch over fake sessions, in real time; `woken` counts how often the prober was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken = 0
+        self.watch = Watch(self.memory, cast(Mapping[Endpoint, Session], self.fakes), 0.02, self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def usable(self, operation: Operation) -> bool:
+        return self.memory.usable(self.a, operation)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    watched = Watched()
+    yield watched
+    watched.watch.close()
+    watched.prober.close()
+    assert watch_threads() == []
+
+
+def test_every_server_in_use_is_asked_again_and_again(watched: Watched) -> None:
+    assert len(watch_threads()) == 2
+    assert eventually(lambda: all(len(fake.probed) >= 3 for fake in watched.fakes.values()))
+    assert set(watched.fakes[watched.a].probed) == {"/status/v1/services/puppetdb-status"}
+    assert watched.woken == 0
+    assert all(watched.usable(operation) for operation in Operation)
+
+
+@pytest.mark.parametrize("status", ["refused", "timeout", "tls", "404 html"])
+def test_a_server_that_cannot_be_reached_is_shut_out_once_and_left_to_the_prober(
+    watched: Watched, status: str
+) -> None:
+    watched.fakes[watched.a].status = status
+    assert eventually(lambda: watched.woken == 1)
+    assert not any(watched.usable(operation) for operation in Operation)
+    asked = len(watched.fakes[watched.a].probed)
+    time.sleep(0.1)
+    assert len(watched.fakes[watched.a].probed) <= asked + 1
+    assert watched.woken == 1
+    assert watched.memory.usable(watched.b, Operation.COMMAND)
+
+
+@pytest.mark.parametrize("status", ["503", "starting", "truncated"])
+def test_a_server_that_is_not_well_is_shut_out_for_queries_and_still_watched(watched: Watched, status: str) -> None:
+    watched.fakes[watched.a].status = status
+    assert eventually(lambda: watched.woken == 1)
+    assert not watched.usable(Operation.QUERY)
+    assert watched.usable(Operation.COMMAND)
+    watched.fakes[watched.a].status = "refused"
+    assert eventually(lambda: not watched.usable(Operation.COMMAND))
+
+
+def test_a_silent_server_delays_the_check_of_no_other(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def silent(path: str, within: float) -> Document:
+        over.wait(5)
+        return Document({"state": "running"}, {})
+
+    monkeypatch.setattr(watched.fakes[watched.a], "document", silent)
+    try:
+        asked = len(watched.fakes[watched.b].probed)
+        assert eventually(lambda: len(watched.fakes[watched.b].probed) > asked + 2)
+    finally:
+        over.set()
+
+
+def test_a_watch_ends_without_waiting_for_its_interval() -> None:
+    live = Live()
+    watch = Watch(live.memory, cast(Mapping[Endpoint, Session], live.fakes), 600, lambda: None)
+    began = time.monotonic()
+    watch.close()
+    watch.close()
+    assert time.monotonic() - began < 1
+    assert live.fakes[live.a].probed == []

@@ -1,0 +1,392 @@
+"""The gateway as a service: its notices, its signals, its exit codes, and what it leaves behind."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdbclient.config import ClientConfig, Endpoint
+from pdbclient.config.model import TlsFiles
+from pdbclient.gateway import Gateway
+
+from .conftest import Site
+from .fake import Answer, Request, healthy
+from .gateway import (
+    ROOT,
+    GatewayProcess,
+    ask,
+    client_context,
+    connected,
+    eventually,
+    gateway_config,
+    notices,
+    submit,
+    write_config,
+)
+from .proxy import BlackHole
+from .test_gateway_security import kept_out
+from .test_tls import revoking, some
+
+NODES = "/pdb/query/v4/nodes"
+FAST = {"pdbclient.gateway.daemon.FILES_INTERVAL": 0.1}
+
+
+class Service:
+    """A gateway process, its configuration file, and copies of its TLS files that a test may replace."""
+
+    def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
+        self._site, self._directory, self._stack = site, directory, stack
+        server, pki = site.pki.server, {}
+        for name in ("ca", "cert", "key", "crl"):
+            pki[name] = directory / f"{name}.pem"
+            pki[name].write_bytes(some(getattr(server, name)).read_bytes())
+        self.tls = TlsFiles(**pki)
+        self.config: ClientConfig = gateway_config(site.config(), self.tls)
+        self.path = directory / "puppetdb.conf"
+
+    def write(self, **changes: Any) -> ClientConfig:
+        self.config = replace(self.config, **changes)
+        write_config(self.path, self.config)
+        return self.config
+
+    def run(self, environment: Mapping[str, str] | None = None, **patches: float) -> GatewayProcess:
+        """Start it, whether it can serve or not."""
+        if not self.path.exists():
+            self.write()
+        assert self.config.gateway_url is not None
+        constants = FAST | {f"pdbclient.gateway.{place.replace('__', '.')}": v for place, v in patches.items()}
+        log = self._directory / "log"
+        process = GatewayProcess(
+            self.path, self.config.gateway_url.port, log, environment=environment, patches=constants
+        )
+        return self._stack.enter_context(process)
+
+
+@pytest.fixture
+def service(site: Site, tmp_path: Path) -> Iterator[Service]:
+    with ExitStack() as stack:
+        yield Service(site, tmp_path, stack)
+
+
+class Slow:
+    """Answers that wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.arrived, self.over = threading.Event(), threading.Event()
+
+    def __call__(self, request: Request) -> Answer:
+        self.arrived.set()
+        self.over.wait(10)
+        return healthy(request)
+
+
+@pytest.fixture
+def slow(site: Site) -> Iterator[Slow]:
+    site.primary.reply = reply = Slow()
+    yield reply
+    reply.over.set()
+
+
+def test_sigterm_lets_the_request_under_way_end_and_takes_no_other(site: Site, service: Service, slow: Slow) -> None:
+    service.write(timeouts=replace(service.config.timeouts, read=8.0))
+    process = service.run().up()
+    busy = http.client.HTTPSConnection("localhost", process.port, context=client_context(site.pki.client))
+    try:
+        busy.request("GET", NODES)
+        assert slow.arrived.wait(5)
+        process.signal(signal.SIGTERM)
+        process.said("ending")
+
+        def refused() -> bool:
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", process.port)):
+                return False
+            return True
+
+        assert eventually(refused)
+        slow.over.set()
+        response = busy.getresponse()
+        assert (response.status, response.read()) == (200, b"[]")
+        assert process.ended() == 0
+    finally:
+        busy.close()
+    assert "Traceback" not in process.text
+    assert "ResourceWarning" not in process.text
+    assert process.text.splitlines()[-1].endswith("pdbclient.gateway: ended")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_connection_does_not_hold_up_the_end(
+    site: Site, service: Service, number: signal.Signals, took: Callable[[], float]
+) -> None:
+    process = service.run().up()
+    with connected(process.port, site.pki.client) as sock:
+        sock.sendall(f"GET {NODES} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert sock.recv(1000)
+        took()
+        process.signal(number)
+        assert process.ended() == 0
+    assert took() < 2
+
+
+def test_a_request_that_does_not_end_in_time_is_cut_off(site: Site, service: Service, slow: Slow) -> None:
+    service.write(timeouts=replace(service.config.timeouts, read=1.5))
+    process = service.run(site__DRAIN_LIMIT=0.3).up()
+    with connected(process.port, site.pki.client) as sock:
+        sock.sendall(f"GET {NODES} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert slow.arrived.wait(5)
+        process.signal(signal.SIGTERM)
+        with suppress(ConnectionError, ssl.SSLError):
+            assert b" 200 " not in sock.recv(1000)
+    assert process.ended() == 0
+    assert "Traceback" not in process.text
+
+
+@pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
+def test_systemd_is_told_of_the_start_a_reload_and_the_end(service: Service, tmp_path: Path, abstract: bool) -> None:
+    with notices(tmp_path, abstract=abstract) as (address, read):
+        process = service.run({"NOTIFY_SOCKET": address})
+        ready = read()
+        assert ready["READY"] == "1"
+        assert ready["STATUS"].startswith("for client, in front of https://localhost:")
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        process.signal(signal.SIGHUP)
+        reloading = read()
+        assert reloading["RELOADING"] == "1"
+        assert before <= int(reloading["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        assert read()["READY"] == "1"
+        process.signal(signal.SIGTERM)
+        assert read() == {"STOPPING": "1"}
+        assert process.ended() == 0
+
+
+def test_a_notice_that_nobody_hears_ends_nothing(site: Site, service: Service, tmp_path: Path) -> None:
+    process = service.run({"NOTIFY_SOCKET": str(tmp_path / "gone")}).up()
+    assert ask(process.port, site.pki.client).status == 200
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+
+
+def test_a_replaced_certificate_is_taken_up_without_a_signal(site: Site, service: Service) -> None:
+    process = service.run().up()
+
+    def serial() -> object:
+        with connected(process.port, site.pki.client) as sock:
+            return (sock.getpeercert() or {})["serialNumber"]
+
+    before = serial()
+    renewed = site.pki.authority.issue("renewed")
+    # As Puppet does it: one file after the other; what does not go together is not taken.
+    some(service.tls.key).write_bytes(some(renewed.key).read_bytes())
+    process.said("the old one stays")
+    assert serial() == before
+    some(service.tls.cert).write_bytes(some(renewed.cert).read_bytes())
+    process.said("configuration and certificates read again: a certificate")
+    assert serial() != before
+    assert submit(process.port, site.pki.client).status == 200
+    time.sleep(0.5)
+    assert process.text.count("read again: ") == 1, "once for each change"
+
+
+def test_a_new_revocation_list_keeps_a_client_out_without_a_signal(
+    site: Site, service: Service, tmp_path: Path
+) -> None:
+    service.write(gateway_allow=("client", "soon-revoked"))
+    process = service.run().up()
+    client = site.pki.authority.issue("soon-revoked")
+    assert not kept_out(process.port, client)
+    (tmp_path / "new").mkdir()
+    revoking(site.pki, tmp_path / "new", client).replace(some(service.tls.crl))
+    process.said("read again: ")
+    assert kept_out(process.port, client)
+    assert not kept_out(process.port, site.pki.client)
+
+
+def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(site: Site, service: Service) -> None:
+    process = service.run().up()
+    assert submit(process.port, site.pki.client).server == site.proxy.port
+    good = service.path.read_text()
+    service.path.write_text(good.replace("= client", "= not a name").replace("read_timeout = ", "read_timeout = x"))
+    process.signal(signal.SIGHUP)
+    process.said("the old one stays")
+    for reason in ("gateway_allow: 'not a name' is not a certname", "read_timeout"):
+        assert reason in process.text
+    assert str(service.path) in process.text
+    assert submit(process.port, site.pki.client).server == site.proxy.port
+    third = site.server()
+    service.write(server_urls=(Endpoint("localhost", third.port),), gateway_allow=("server",))
+    process.signal(signal.SIGHUP)
+    process.said("read again: asked to")
+    assert ask(process.port, site.pki.client).status == 403
+    assert submit(process.port, site.pki.server).server == third.port
+    service.path.unlink()
+    process.signal(signal.SIGHUP)
+    process.said("the old one stays", 2)
+    assert submit(process.port, site.pki.server).server == third.port
+    assert "Traceback" not in process.text
+
+
+def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Service) -> None:
+    site.proxy.fault = BlackHole()
+    process = service.run().up()
+    assert submit(process.port, site.pki.client).server == site.replica.port
+    process.signal(signal.SIGHUP)
+    process.said("read again: ")
+    met = site.proxy.connections
+    began = time.monotonic()
+    for number in range(10):
+        assert submit(process.port, site.pki.client, f"node{number}.example").server == site.replica.port
+    assert time.monotonic() - began < 0.6 * 3, "nobody waited for the dead one again"
+    assert site.proxy.connections - met <= 1
+
+
+def test_signals_that_come_fast_are_all_heard(service: Service) -> None:
+    process = service.run().up()
+    for _ in range(30):
+        process.signal(signal.SIGHUP)
+        time.sleep(0.003)
+    service.write(gateway_allow=("last",))
+    process.signal(signal.SIGHUP)
+    process.said("for last, in front of")
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+
+
+def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: Service) -> None:
+    loads: list[int] = []
+    service.write()
+
+    def load() -> ClientConfig:
+        loads.append(len(loads))
+        if len(loads) < 4:
+            os.kill(os.getpid(), signal.SIGHUP) if len(loads) > 1 else starter.start()
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return service.config
+
+    # One signal from outside begins it; another ends it should the ones from within have been lost.
+    starter = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP))
+    last = threading.Timer(6, os.kill, (os.getpid(), signal.SIGTERM))
+    last.start()
+    try:
+        Gateway(load).run()
+    finally:
+        last.cancel()
+        last.join()
+        starter.join()
+    assert len(loads) == 4
+
+
+def failed(service: Service, code: int) -> str:
+    """The one line that it says when it cannot start."""
+    process = service.run()
+    assert process.ended() == code, process.text
+    (line,) = process.text.splitlines()
+    assert line.startswith("pdbclient: ")
+    return line
+
+
+def test_a_taken_port_is_one_line_and_exit_code_1(site: Site, service: Service) -> None:
+    service.write(gateway_url=Endpoint("localhost", site.replica.port), server_urls=service.config.server_urls[:1])
+    assert f"gateway_url https://localhost:{site.replica.port}: another process listens" in failed(service, 1)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_a_host_that_is_not_this_machine_is_one_line_and_exit_code_1(service: Service, host: str) -> None:
+    service.write(gateway_url=Endpoint(host, 8085))
+    line = failed(service, 1)
+    assert f"gateway_url https://{host}:8085" in line
+    assert "this machine" in line
+
+
+def test_no_gateway_url_is_one_line_and_exit_code_2(service: Service) -> None:
+    service.write()
+    text = service.path.read_text()
+    service.path.write_text(re.sub(r"gateway_url = .*\n", "", text))
+    line = failed(service, 2)
+    assert "gateway_url" in line
+    assert str(service.path) in line
+
+
+def test_a_certificate_that_is_not_there_is_one_line_and_exit_code_2(service: Service) -> None:
+    some(service.tls.key).unlink()
+    line = failed(service, 2)
+    assert str(service.tls.key) in line
+    assert "ssl_key" in line
+
+
+def test_an_address_that_others_can_reach_is_said(site: Site, service: Service, tmp_path: Path) -> None:
+    process = service.run().up()
+    assert "other machines can reach" not in process.text, "localhost is this machine's own"
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+    (tmp_path / "log").unlink()
+    port = service.config.gateway_url.port if service.config.gateway_url else 0
+    service.write(gateway_url=Endpoint("0.0.0.0", port))
+    process = service.run()
+    process.said("WARNING pdbclient.gateway: 0.0.0.0 port")
+    assert "other machines can reach this address" in process.text
+
+
+def test_it_gives_back_what_it_took(site: Site, service: Service) -> None:
+    process = service.run().up()
+    for _ in range(3):
+        ask(process.port, site.pki.client)
+    before = process.descriptors()
+    for number in range(60):
+        assert submit(process.port, site.pki.client, f"node{number}.example").status == 200
+        assert ask(process.port, site.pki.client).status == 200
+        with connected(process.port, site.pki.client):
+            pass
+    for times in range(5):
+        process.signal(signal.SIGHUP)
+        process.said("read again: ", times + 1)
+    ask(process.port, site.pki.client)
+    assert eventually(lambda: len(process.descriptors()) <= len(before) + 2), process.descriptors()
+    children = subprocess.run(
+        ["ps", "--ppid", str(process.process.pid), "-o", "pid="], capture_output=True, text=True, check=False
+    )
+    assert children.stdout == ""
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+    assert "Traceback" not in process.text
+
+
+def test_it_ends_while_every_server_is_silent(site: Site, service: Service, took: Callable[[], float]) -> None:
+    site.proxy.fault = BlackHole()
+    site.replica.reply = Slow()
+    service.write(gateway_health_interval=0.1)
+    process = service.run().up()
+    time.sleep(0.5)
+    took()
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+    assert took() < 4.5
+    site.replica.reply.over.set()
+
+
+def test_help_says_what_the_signals_do() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "pdbclient", "gateway", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "100"},
+        check=True,
+    )
+    for word in ("SIGTERM", "SIGHUP", "gateway_url", "gateway_allow", "exit codes"):
+        assert word in told.stdout

@@ -1,0 +1,104 @@
+"""The settings of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pdbclient.config import ClientConfig, Endpoint, load_config
+
+Write = Callable[..., Path]
+Refused = Callable[[Callable[[], object]], list[str]]
+
+BASE = "[main]\nserver_urls = https://gw:8085,https://a,https://b\n[pdbclient]\ngateway_url = https://gw:8085\n"
+
+
+def _load(write: Write, text: str = "") -> ClientConfig:
+    return load_config(write("puppetdb.conf", BASE + text), check_files=False)
+
+
+def test_the_defaults(write: Write) -> None:
+    """Its own certname only, a check every two seconds, 64 requests at once, 128 MB a body."""
+    config = _load(write)
+    assert config.gateway_url == Endpoint("gw", 8085)
+    assert config.gateway_allow == ()
+    assert config.gateway_health_interval == 2.0
+    assert config.gateway_concurrency == 64
+    assert config.gateway_max_body_bytes == 128 * 1024 * 1024
+    for name in ("allow", "health_interval", "concurrency", "max_body_bytes"):
+        assert config.origins[f"gateway_{name}"] == "default"
+
+
+def test_every_setting_arrives_in_its_field(write: Write) -> None:
+    """With its line as its origin."""
+    config = _load(
+        write,
+        "gateway_allow = Puppet.example.com, agent_1.example.com\ngateway_health_interval = 500ms\n"
+        "gateway_concurrency = 8\ngateway_max_body_bytes = 1000000\n",
+    )
+    assert config.gateway_allow == ("puppet.example.com", "agent_1.example.com")
+    assert config.gateway_health_interval == 0.5
+    assert config.gateway_concurrency == 8
+    assert config.gateway_max_body_bytes == 1_000_000
+    assert config.origins["gateway_allow"].endswith("puppetdb.conf:5")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a", ("a",)),
+        ("a,b", ("a", "b")),
+        ("  a  ,  B.Example  ", ("a", "b.example")),
+        ("*.example.com", None),
+        ("a b", None),
+        ("a,,b", None),
+        ("a/b", None),
+        ("ümläut", None),
+        ("", None),
+        (",", None),
+    ],
+)
+def test_gateway_allow_is_a_list_of_certnames(
+    write: Write, refused: Refused, text: str, names: tuple[str, ...] | None
+) -> None:
+    """Each of them a whole certname: there are no patterns, and nobody is allowed by mistake."""
+    if names is not None:
+        assert _load(write, f"gateway_allow = {text}\n").gateway_allow == names
+        return
+    (problem,) = refused(lambda: _load(write, f"gateway_allow = {text}\n"))
+    assert problem.startswith("5: gateway_allow: ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("gateway_concurrency", "0"),
+        ("gateway_concurrency", "65"),
+        ("gateway_concurrency", "many"),
+        ("gateway_max_body_bytes", "0"),
+        ("gateway_max_body_bytes", "-1"),
+        ("gateway_max_body_bytes", "1 MB"),
+        ("gateway_health_interval", "0"),
+        ("gateway_health_interval", "-1"),
+        ("gateway_health_interval", "often"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(write: Write, refused: Refused, setting: str, value: str) -> None:
+    """With its line."""
+    (problem,) = refused(lambda: _load(write, f"{setting} = {value}\n"))
+    assert problem.startswith(f"5: {setting}: ")
+
+
+def test_all_that_is_wrong_is_told_at_once(write: Write, refused: Refused) -> None:
+    """As everywhere."""
+    text = "gateway_allow = a b\ngateway_concurrency = 0\ngateway_max_body_bytes = x\n"
+    assert [problem.split(":")[0] for problem in refused(lambda: _load(write, text))] == ["5", "6", "7"]
+
+
+@pytest.mark.parametrize("setting", ["gateway_allow", "gateway_concurrency"])
+def test_they_are_none_of_the_stock_terminus_settings(write: Write, refused: Refused, setting: str) -> None:
+    """In [main] it would stop at them."""
+    path = write("puppetdb.conf", f"[main]\n{setting} = 1\n")
+    assert any(setting in problem for problem in refused(lambda: load_config(path, check_files=False)))
