@@ -1,0 +1,51 @@
+"""A host that runs `puppet apply` with the stock terminus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pdbclient.lab import Lab
+
+from .installation import Installation
+from .run import Run, puppet
+
+__all__ = ["ApplySite"]
+
+_EXAMPLE = "apply-gateway"
+
+
+class ApplySite:
+    """One masterless host: its own confdir, vardir, ssldir and certificate."""
+
+    def __init__(self, root: Path, lab: Lab, certname: str) -> None:
+        self._lab = lab
+        self.installation = Installation(root, certname)
+        self.installation.make(lab)
+
+    @property
+    def certname(self) -> str:
+        """The name of the host."""
+        return self.installation.certname
+
+    @property
+    def puppetdb_conf(self) -> Path:
+        """The file that Puppet and the gateway share."""
+        return self.installation.puppetdb_conf
+
+    def configure(self, gateway_port: int | None, **settings: str) -> None:
+        """The example's configuration with those settings; without a port, with no gateway in it."""
+        self.installation.configure(_EXAMPLE, self._lab, gateway_port, settings)
+
+    def apply(self, manifest: str) -> Run:
+        """Apply the manifest. The exit code: 0 nothing to do, 2 changed something, 1 no catalog, 4 and 6 failures."""
+        file = self.installation.manifests / "site.pp"
+        file.write_text(manifest)
+        return self._puppet("apply", "--detailed-exitcodes", file)
+
+    def node(self, action: str, certname: str) -> Run:
+        """`puppet node deactivate` or `puppet node status`."""
+        return self._puppet("node", action, certname)
+
+    def _puppet(self, command: str, *arguments: str | Path) -> Run:
+        confdir = self.installation.confdir
+        return puppet([command, *arguments, "--confdir", confdir, "--color", "false"], self.installation.root)

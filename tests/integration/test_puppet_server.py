@@ -1,0 +1,176 @@
+"""A real Puppet Server with agents: through the gateway, past it, and with PuppetDBs that fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pdbclient.lab import Lab
+from pdbclient.lab.ports import free_port
+
+from .puppet.evidence import COLLECTING, assert_stored, assert_untouched, exporting, seed, stored
+from .puppet.gateway import Gateway
+from .puppet.outage import LIMITS, OUTAGES, PRIMARY, REPLICA, Outage, blackout
+from .puppet.run import Run
+from .puppet.server_site import Agent, PuppetServer
+
+pytestmark = pytest.mark.integration
+
+SERVER, NODE1, NODE2 = "puppet.mycorp.net", "node1.mycorp.net", "node2.mycorp.net"
+STOCK_LIMITS = {"server_url_timeout": LIMITS["server_url_timeout"]}
+
+
+class Site:
+    """The Puppet Server, the gateway beside it, and two agents."""
+
+    def __init__(self, root: Path, lab: Lab) -> None:
+        self.server = PuppetServer(root / "server", lab, SERVER)
+        self.port = free_port()
+        self.gateway = Gateway(self.server.installation.puppetdb_conf, root / "gateway.log")
+        self.node1 = Agent(root / "node1", lab, self.server, NODE1)
+        self.node2 = Agent(root / "node2", lab, self.server, NODE2)
+
+    def with_gateway(self, **settings: str) -> None:
+        self.server.configure("server-gateway", self.port, **(LIMITS | settings))
+
+    def without_gateway(self) -> None:
+        self.server.configure("server-direct", None, **STOCK_LIMITS)
+
+
+@pytest.fixture(scope="session")
+def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
+    """Puppet Server takes half a minute to start: one for all tests."""
+    site = Site(lab_directory / "server", lab)
+    site.with_gateway()
+    try:
+        site.server.start()
+        yield site
+    finally:
+        site.server.stop()
+
+
+@pytest.fixture
+def direct(servers: Site, pair: Lab) -> Site:
+    """Puppet Server asks the PuppetDBs itself."""
+    servers.without_gateway()
+    return servers
+
+
+@pytest.fixture
+def site(servers: Site, pair: Lab) -> Iterator[Site]:
+    """Puppet Server has a gateway, which knows of no outage yet; the pair is well and empty."""
+    servers.with_gateway()
+    with servers.gateway:
+        yield servers
+
+
+def nodes(node1: str, node2: str) -> str:
+    return f"node '{NODE1}' {{\n{node1}\n}}\nnode '{NODE2}' {{\n{node2}\n}}\n"
+
+
+@pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
+def test_agents_run_store_export_and_collect_with_an_outage(
+    outage: Outage, site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    file = tmp_path / "exported"
+    site.server.manifest(nodes(exporting(file, "from node1"), COLLECTING))
+    with outage(pair, [site.gateway]):
+        run1, met1 = site.node1.run()
+        run1.require(0)
+        pair.settle(outage.lands)
+        run2, met2 = site.node2.run()
+        run2.require(2)
+        assert file.read_text() == "from node1"
+        assert_stored(pair, outage.lands, [NODE1, NODE2])
+    if outage.lands == PRIMARY:
+        assert_untouched(pair, REPLICA)
+    # What the gateway hides, the stock terminus does not even meet.
+    met = {site.port, pair.node(PRIMARY).https_port} if outage.primary else {site.port}
+    assert [set(met1), set(met2)] == [met if outage.gateway_killed else set()] * 2
+
+
+def test_an_agent_runs_with_postgresql_stopped_under_the_primary(site: Site, pair: Lab, tmp_path: Path) -> None:
+    """The primary still takes commands onto its disk, so that they may be on either server in the end."""
+    file = tmp_path / "exported"
+    site.server.manifest(nodes("", COLLECTING + exporting(tmp_path / "other", "other")))
+    seed(pair, file, "from the seed")
+    with Outage(REPLICA, "stop-postgres")(pair, []):
+        run, met = site.node2.run()
+        run.require(2)
+        assert file.read_text() == "from the seed"
+    assert met == []
+    both = [stored(pair, name) for name in (PRIMARY, REPLICA)]
+    for kind in ("facts", "catalogs", "reports"):
+        assert NODE2 in both[0][kind] + both[1][kind], kind
+    assert pair.discarded(PRIMARY) == pair.discarded(REPLICA) == ()
+
+
+def test_queries_in_a_manifest_deactivating_a_node_and_its_status_go_through_the_gateway(
+    site: Site, pair: Lab
+) -> None:
+    query = (
+        "notice(puppetdb_query('nodes[certname] { }'), puppetdb_query(['from', 'nodes', ['extract', 'certname']]))"
+    )
+    site.server.manifest(nodes(query, "notify { 'here': }"))
+    _, met2 = site.node2.run()
+    pair.settle(PRIMARY)
+    run, met1 = site.node1.run()
+    run.require(0)
+    assert met1 == met2 == []
+    assert site.server.log.read_text(errors="replace").count(f"{{certname => {NODE2}}}") == 2
+    faces = [site.server.node("status", NODE2), site.server.node("deactivate", NODE2)]
+    pair.settle(PRIMARY)
+    faces.append(site.server.node("status", NODE2))
+    for face, said in zip(faces, ("Currently active", "Submitted 'deactivate node'", "Deactivated at"), strict=True):
+        assert said in face.require(0).output
+        assert face.failovers == []
+    assert pair.sql(PRIMARY, "select certname from certnames where deactivated is not null") == [(NODE2,)]
+    assert_untouched(pair, REPLICA)
+
+
+@pytest.mark.parametrize("outage", [OUTAGES["nothing"], OUTAGES["primary killed"]], ids=["nothing", "primary killed"])
+def test_the_example_without_the_gateway_runs_agents_too(
+    outage: Outage, direct: Site, pair: Lab, tmp_path: Path
+) -> None:
+    file = tmp_path / "exported"
+    direct.server.manifest(nodes(exporting(file, "from node1"), COLLECTING))
+    with outage(pair, []):
+        run1, met1 = direct.node1.run()
+        run1.require(0)
+        pair.settle(outage.lands)
+        run2, met2 = direct.node2.run()
+        run2.require(2)
+        assert file.read_text() == "from node1"
+        assert_stored(pair, outage.lands, [NODE1, NODE2])
+    assert set(met1 + met2) == ({pair.node(PRIMARY).https_port} if outage.primary else set())
+
+
+def test_with_no_puppetdb_left_an_agent_ends_as_it_does_without_the_gateway_or_softly(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    """With soft_write_failure it gets a catalog, unless that needs what only PuppetDB knows."""
+    local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}"
+    site.server.manifest(nodes(local + exporting(tmp_path / "never", "never"), COLLECTING))
+    with blackout(pair):
+        gateway, _ = site.node1.run()
+        site.without_gateway()
+        stock, _ = site.node1.run()
+        site.with_gateway(soft_write_failure="true")
+        soft, _ = site.node1.run()
+        collecting, _ = site.node2.run()
+    assert (gateway.status, refusal(gateway)) == (stock.status, refusal(stock))
+    assert "Failed to execute '/pdb/cmd/v1' on at least 1 of the following 'server_urls'" in refusal(stock)
+    assert (gateway.status, soft.status, collecting.status) == (1, 2, 1)
+    assert (tmp_path / "local").read_text() == "local"
+    assert "Could not retrieve resources from the PuppetDB" in refusal(collecting)
+
+
+def refusal(run: Run) -> str:
+    """Why the agent got no catalog, without what is different in every run: query strings and the list of servers."""
+    errors = [line for line in run.output.splitlines() if "Could not retrieve catalog from remote server" in line]
+    assert errors, run.output
+    text = re.sub(r"\?[^']*'", "'", errors[-1])
+    return re.sub(r"https://localhost:\d+(, )?", "", text)
