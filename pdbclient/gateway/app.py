@@ -243,6 +243,9 @@ class _Exchange:
                     size += len(chunk)
                     if size > limit:
                         raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+        except (ConnectionError, web.RequestPayloadError) as error:
+            # Whoever sent it has gone, as a rule: nobody will read this.
+            raise Refused(400, f"the body broke off: {error}") from error
         except TimeoutError as error:
             self.request.protocol.force_close()
             raise Refused(408, f"the body took longer than {BODY_PATIENCE:.0f} s") from error

@@ -136,6 +136,7 @@ class NameTable:
             self._unknown.setdefault(type_name, []).append((title, parameters))
 
     def names_of(self, type_name: str) -> TypeNames:
+        """What identifies a resource of a type; an unknown one has the namevar `name`."""
         return self.types.get(type_name, _BY_NAME)
 
     def find(self, type_name: str, title: str) -> str | None:
