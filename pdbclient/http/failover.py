@@ -170,11 +170,16 @@ class Failover:
         whole = timeout * len(self._sessions) if timeout else self._config.timeouts.operation
         deadline = self._clock() + whole
         attempts: list[Attempt] = []
+        doubts: list[tuple[Attempt, float]] = []
         for endpoint in self._candidates(operation, attempts):
             began = self._clock()
             result = self._attempt(endpoint, operation, deadline, call, timeout, streamed)
             attempts.append(result.attempt)
+            if _is_in_doubt(operation, result.attempt.outcome):
+                doubts.append((result.attempt, began))
             if result.error is None:
+                for doubt, when in doubts:
+                    self._note(doubt.endpoint, operation, doubt.outcome, when)
                 failed_over = endpoint != self._config.server_urls[0]
                 freshness = self.memory.freshness(endpoint)
                 return Answered(result.got(), endpoint, tuple(attempts), freshness, failed_over, began)
@@ -245,7 +250,8 @@ class Failover:
             value = call(self._sessions[endpoint], within)
         except (TransportError, ServerError) as error:
             outcome = Outcome.of(error)
-            self._note(endpoint, operation, outcome, began)
+            if not _is_in_doubt(operation, outcome):
+                self._note(endpoint, operation, outcome, began)
             return _Result(Attempt(endpoint, outcome, self._clock() - began), error=error)
         if not streamed:
             # A server whose answers always break off half-way would pass for well otherwise.
@@ -288,6 +294,14 @@ def _renew_after_fork(failover: Failover) -> None:
             found._after_fork()
 
     os.register_at_fork(after_in_child=renew)
+
+
+def _is_in_doubt(operation: Operation, outcome: Outcome) -> bool:
+    """Whether the query may be at fault, not the server: a 500 counts once another server answers that query.
+
+    Else one query that no PuppetDB can answer, asked thrice, would shut all of them out for everybody.
+    """
+    return operation is Operation.QUERY and outcome.kind is Kind.SERVER_ERROR
 
 
 def _described(command: Command) -> str:
