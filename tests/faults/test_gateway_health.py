@@ -160,7 +160,7 @@ def test_a_server_is_back_soon_after_a_short_trouble_that_only_checks_saw(
 def test_checks_go_on_for_a_server_that_is_well_and_count_for_nothing(
     site: Site, start: Start, told_status: Status
 ) -> None:
-    gateway = start(site.primary.port, gateway_health_interval=0.05)
+    gateway = start(site.primary.port, site.replica.port, gateway_health_interval=0.05)
     assert eventually(lambda: told_status.asked >= 5)
     assert usable(gateway, Operation.QUERY)
     site.primary.reply = answer(b"oops", 500)
