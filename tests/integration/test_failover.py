@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from pdbclient import AllEndpointsFailed, Client
-from pdbclient.client import Submission
 from pdbclient.config import Timeouts, load_config
 from pdbclient.http.outcome import Kind, Operation
 from pdbclient.lab import Lab

@@ -1,0 +1,39 @@
+"""One transaction on either database: SQL with `:name` parameters, written once for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Database", "Transaction"]
+
+T = TypeVar("T")
+
+
+class Transaction(Protocol):
+    """Runs SQL inside one transaction."""
+
+    skip_locked: str
+    """What a `SELECT` of work to do ends with, so that two processes never get the same."""
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement; the rows that it gives, if any."""
+
+    def among(self, name: str) -> str:
+        """The condition that a column's value is one of the list in the parameter `name`; see `several`."""
+
+    def several(self, values: Sequence[Any]) -> Any:
+        """A list as a parameter for `among`."""
+
+
+class Database(Protocol):
+    """An open journal's database. For one thread."""
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction, durable when this returns; all of it is undone when anything is raised.
+
+        Raises `JournalError` and its kinds for what the database meets.
+        """
+
+    def close(self) -> None:
+        """Let go of it."""

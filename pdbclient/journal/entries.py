@@ -1,0 +1,194 @@
+"""Entries: put in, read, listed, tried again, dropped. Every function is part of one transaction of `Journal`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pdbclient.journal.database import Transaction
+from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, Counts, Entry, EntryState, Listed, lane
+from pdbclient.journal.packing import Damaged, Packed, unpack
+from pdbclient.wire.command import Command
+
+__all__ = ["append", "counts", "drop", "fetch", "listing", "refresh_newest", "retry", "show"]
+
+_LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size"
+
+
+def append(tx: Transaction, packed: Packed, targets: Sequence[str], now: float, due: float, writer: str) -> Entry:
+    """Put a command in, owed to `targets` from `due` on (seconds since 1970): until then, who appends it sends it."""
+    command, own = packed.command, str(uuid.uuid4())
+    entry = tx.rows(
+        "INSERT INTO entries (uuid, received, state, name, version, certname, producer_timestamp, encoding, length,"
+        " packing, size, checksum, body) VALUES (:uuid, :now, 'pending', :name, :version, :certname, :stamp,"
+        " :encoding, :length, :packing, :size, :checksum, :body) RETURNING id",
+        uuid=own,
+        now=now,
+        name=command.name,
+        version=command.version,
+        certname=command.certname,
+        stamp=command.producer_timestamp,
+        encoding=command.encoding,
+        length=command.length,
+        packing=packed.packing,
+        size=len(packed.body),
+        checksum=packed.checksum,
+        body=packed.body,
+    )[0][0]
+    for target in targets:
+        _owe(tx, entry, command.name, target, due)
+    if command.name != "store report":
+        tx.rows(
+            "INSERT INTO newest (certname, name, producer_timestamp, entry) VALUES (:certname, :name, :stamp, :entry)"
+            " ON CONFLICT (certname, name) DO UPDATE SET producer_timestamp = excluded.producer_timestamp,"
+            " entry = excluded.entry WHERE excluded.producer_timestamp >= newest.producer_timestamp",
+            certname=command.certname,
+            name=command.name,
+            stamp=command.producer_timestamp,
+            entry=entry,
+        )
+    _resize(tx, writer, len(packed.body))
+    return Entry(entry, own, now, EntryState.PENDING, command)
+
+
+def fetch(tx: Transaction, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
+    """The entries with these ids that are still there; `Damaged` in the place of one that is not what was written."""
+    found: dict[int, Entry | Damaged] = {}
+    sql = f"SELECT {_LISTED}, packing, checksum, body FROM entries WHERE id {tx.among('ids')}"
+    for *listed, packing, checksum, body in tx.rows(sql, ids=tx.several(ids)):
+        row = _listed(listed)
+        bare = Command.ready(
+            row.name, row.version, row.certname, row.producer_timestamp, b"", row.encoding, row.length
+        )
+        try:
+            command = unpack(bare, packing, bytes(body), bytes(checksum))
+        except Damaged as error:
+            found[row.id] = error
+        else:
+            found[row.id] = Entry(row.id, row.uuid, row.received, row.state, command)
+    return found
+
+
+def listing(
+    tx: Transaction,
+    *,
+    state: EntryState | None = None,
+    certname: str | None = None,
+    since: float | None = None,
+    after: int = 0,
+    limit: int = 100,
+) -> list[Listed]:
+    """At most `limit` entries after the id `after`, oldest first; `since` in seconds since 1970."""
+    conditions = ["id > :after"]
+    conditions += ["state = :state"] if state is not None else []
+    conditions += ["certname = :certname"] if certname is not None else []
+    conditions += ["received >= :since"] if since is not None else []
+    sql = f"SELECT {_LISTED} FROM entries WHERE {' AND '.join(conditions)} ORDER BY id LIMIT :limit"
+    rows = tx.rows(sql, after=after, state=state and state.value, certname=certname, since=since, limit=limit)
+    return _with_copies(tx, [_listed(row) for row in rows])
+
+
+def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
+    """One entry, by its id, its own uuid, or a uuid that a server gave."""
+    if id_or_uuid.isascii() and id_or_uuid.isdigit() and len(id_or_uuid) < 19:
+        rows = tx.rows(f"SELECT {_LISTED} FROM entries WHERE id = :id", id=int(id_or_uuid))
+    else:
+        sql = (
+            f"SELECT {_LISTED} FROM entries WHERE uuid = :uuid"
+            " OR id IN (SELECT entry FROM copies WHERE uuid = :uuid) LIMIT 1"
+        )
+        rows = tx.rows(sql, uuid=id_or_uuid)
+    found = _with_copies(tx, [_listed(row) for row in rows])
+    return found[0] if found else None
+
+
+def retry(tx: Transaction, entry: int) -> bool:
+    """Owe an entry again that servers called bad, to them or to any; False when there is no such entry."""
+    rows = tx.rows("SELECT name, certname FROM entries WHERE id = :entry AND state = 'parked'", entry=entry)
+    rejected = tx.rows("SELECT server FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
+    if not rows and not rejected:
+        return False
+    name, certname = (rows or tx.rows("SELECT name, certname FROM entries WHERE id = :entry", entry=entry))[0]
+    for target in [ANY] if rows else [server for (server,) in rejected]:
+        _owe(tx, entry, name, target, 0.0)
+    tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
+    tx.rows("UPDATE entries SET state = 'pending' WHERE id = :entry", entry=entry)
+    refresh_newest(tx, certname, name)
+    return True
+
+
+def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
+    """Take entries out for good; the number of them that were there."""
+    several = tx.several(ids)
+    among = tx.among("ids")
+    gone = tx.rows(f"SELECT certname, name, size FROM entries WHERE id {among}", ids=several)
+    latest = tx.rows(f"SELECT certname, name FROM newest WHERE entry {among}", ids=several)
+    for table, column in (("owed", "entry"), ("copies", "entry"), ("entries", "id")):
+        tx.rows(f"DELETE FROM {table} WHERE {column} {among}", ids=several)
+    for certname, name in latest:
+        refresh_newest(tx, certname, name)
+    _resize(tx, writer, -sum(size for _, _, size in gone))
+    return len(gone)
+
+
+def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
+    """Find anew which entry of this command counts for a node: one that no server called bad."""
+    if name == "store report":
+        return
+    values = {"certname": certname, "name": name}
+    tx.rows("DELETE FROM newest WHERE certname = :certname AND name = :name", **values)
+    tx.rows(
+        "INSERT INTO newest (certname, name, producer_timestamp, entry)"
+        " SELECT certname, name, producer_timestamp, id FROM entries"
+        " WHERE certname = :certname AND name = :name AND state <> 'parked'"
+        " ORDER BY producer_timestamp DESC, id DESC LIMIT 1",
+        **values,
+    )
+
+
+def counts(tx: Transaction) -> Counts:
+    """How much there is."""
+    states = {EntryState(state): n for state, n in tx.rows("SELECT state, count(*) FROM entries GROUP BY state")}
+    owed = {target: n for target, n in tx.rows("SELECT target, count(*) FROM owed GROUP BY target")}
+    size = tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0]
+    oldest = tx.rows("SELECT received FROM entries WHERE state = 'pending' ORDER BY id LIMIT 1")
+    return Counts(states, owed, int(size), oldest[0][0] if oldest else None)
+
+
+def _owe(tx: Transaction, entry: int, name: str, target: str, due: float) -> None:
+    tx.rows(
+        "INSERT INTO owed (target, lane, rank, entry, due, tries) VALUES (:target, :lane, :rank, :entry, :due, 0)",
+        target=target,
+        lane=lane(name),
+        rank=-entry if name in REPLACED else entry,
+        entry=entry,
+        due=due,
+    )
+
+
+def _resize(tx: Transaction, writer: str, size: int) -> None:
+    # A row for each writer: several of them would wait for each other's transactions at a common one.
+    tx.rows(
+        "INSERT INTO sizes (writer, bytes) VALUES (:writer, :size)"
+        " ON CONFLICT (writer) DO UPDATE SET bytes = sizes.bytes + excluded.bytes",
+        writer=writer,
+        size=size,
+    )
+
+
+def _listed(row: Iterable[Any]) -> Listed:
+    number, own, received, state, *rest = row
+    return Listed(number, own, received, EntryState(state), *rest)
+
+
+def _with_copies(tx: Transaction, listed: Sequence[Listed]) -> list[Listed]:
+    copies: dict[int, list[Copy]] = {}
+    sql = (
+        "SELECT entry, server, state, uuid, at, reason FROM copies"
+        f" WHERE entry {tx.among('ids')} ORDER BY entry, server"
+    )
+    for entry, server, state, given, at, reason in tx.rows(sql, ids=tx.several([row.id for row in listed])):
+        copies.setdefault(entry, []).append(Copy(server, CopyState(state), given, at, reason))
+    return [replace(row, copies=tuple(copies.get(row.id, ()))) for row in listed]

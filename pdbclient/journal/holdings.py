@@ -1,0 +1,79 @@
+"""What each server has of the journal. Every function is part of one transaction of `Journal`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pdbclient.journal.database import Transaction
+from pdbclient.journal.entries import listing
+from pdbclient.journal.model import CopyState, Listed
+
+__all__ = ["by_ids", "confirm", "confirmed", "lacking", "newest_id", "unconfirmed"]
+
+
+def newest_id(tx: Transaction) -> int:
+    """The id of the last entry that was put in; 0 for an empty journal."""
+    return int(tx.rows("SELECT coalesce(max(id), 0) FROM entries")[0][0])
+
+
+def lacking(tx: Transaction, server: str, names: Sequence[str], after: int, limit: int, now: float) -> list[int]:
+    """The newest entry of each node for the commands `names` that `server` was not seen to take: ids, newest first.
+
+    Only ids above `after`, and at most `limit` of them. Left out are those that nobody was told of yet (their first
+    attempt is under way), and those that a server called bad.
+    """
+    rows = tx.rows(
+        "SELECT newest.entry FROM newest JOIN entries ON entries.id = newest.entry"
+        f" WHERE newest.entry > :after AND newest.name {tx.among('names')} AND entries.state <> 'parked'"
+        " AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = newest.entry AND copies.server = :server)"
+        " AND NOT EXISTS (SELECT 1 FROM owed WHERE owed.entry = newest.entry AND owed.tries = 0 AND owed.due > :now)"
+        " ORDER BY newest.entry DESC LIMIT :limit",
+        after=after,
+        names=tx.several(names),
+        server=server,
+        now=now,
+        limit=limit,
+    )
+    return [entry for (entry,) in rows]
+
+
+def unconfirmed(tx: Transaction, server: str, before: float, limit: int) -> list[Listed]:
+    """Entries that `server` accepted before `before` (seconds since 1970) and was not seen to hold: oldest first."""
+    return _held(tx, server, "accepted", "AND at < :before ORDER BY entry", limit, before=before)
+
+
+def confirmed(tx: Transaction, server: str, limit: int) -> list[Listed]:
+    """The newest entries that `server` was seen to hold."""
+    return _held(tx, server, "confirmed", "ORDER BY entry DESC", limit)
+
+
+def confirm(tx: Transaction, server: str, ids: Sequence[int], at: float) -> None:
+    """Note that `server` was seen to hold these entries, or something newer in their place."""
+    for entry in ids:
+        tx.rows(
+            "INSERT INTO copies (entry, server, state, uuid, at, reason)"
+            " VALUES (:entry, :server, 'confirmed', NULL, :at, '') ON CONFLICT (entry, server)"
+            " DO UPDATE SET state = 'confirmed', at = excluded.at",
+            entry=entry,
+            server=server,
+            at=at,
+        )
+
+
+def by_ids(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
+    """These entries, without their bodies, in the order of their ids."""
+    found: list[Listed] = []
+    for number in sorted(ids):
+        found += [row for row in listing(tx, after=number - 1, limit=1) if row.id == number]
+    return found
+
+
+def _held(tx: Transaction, server: str, state: str, rest: str, limit: int, before: float = 0.0) -> list[Listed]:
+    rows = tx.rows(
+        # The state stands in the text: only then is the partial index used.
+        f"SELECT entry FROM copies WHERE server = :server AND state = '{CopyState(state).value}' {rest} LIMIT :limit",
+        server=server,
+        before=before,
+        limit=limit,
+    )
+    return by_ids(tx, [entry for (entry,) in rows])

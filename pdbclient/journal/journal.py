@@ -1,0 +1,129 @@
+"""An open journal: whatever is to be read or written goes through one thread, which commits for all who wait."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from pdbclient.errors import JournalError
+from pdbclient.journal import entries, owing
+from pdbclient.journal.database import Database, Transaction
+from pdbclient.journal.model import Entry
+from pdbclient.journal.packing import pack
+from pdbclient.journal.sqlite import SqliteDatabase
+from pdbclient.wire.command import Command
+
+__all__ = ["Journal"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BATCH = 128
+"""Transactions of callers at most that share one commit."""
+
+
+class Journal:
+    """A journal on `database`. Thread-safe; not to be used in a forked child.
+
+    `clock` gives seconds since 1970. `lease` is how long, in seconds, whoever appends or claims an entry has for it
+    before another process may deliver it.
+    """
+
+    def __init__(self, database: Database, *, lease: float = 120.0, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.lease = lease
+        self.writer = socket.gethostname()
+        self._database = database
+        self._pid = os.getpid()
+        self._condition = threading.Condition()
+        self._waiting: deque[tuple[Callable[[Transaction], Any], Future[Any]]] = deque()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="pdbclient-journal", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, location: str, *, beside: bool = False, lease: float = 120.0) -> Self:
+        """The journal at `location`: a file's path, or a `postgresql://` URL. It is made when it is missing.
+
+        A file belongs to one process at a time; `beside` it, another may look and mend, in short transactions.
+        Raises `JournalError` and its kinds.
+        """
+        if "://" in location:
+            # Imported here: a site whose journal is a file needs no driver for PostgreSQL.
+            from pdbclient.journal.postgresql import PostgresqlDatabase
+
+            return cls(PostgresqlDatabase(location), lease=lease)
+        journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease)
+        if not beside:
+            journal.run(owing.forget_claims)
+        return journal
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, command: Command, targets: Sequence[str]) -> Future[Entry]:
+        """Put `command` in, owed to `targets`; done when it is on disk. Whoever calls this then sends it first."""
+        packed, now = pack(command), self.clock()
+        return self.start(entries.append, packed, tuple(targets), now, now + self.lease, self.writer)
+
+    def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""
+        return self.start(work, *args, **kwargs).result()
+
+    def start(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As `run`, without waiting."""
+        future: Future[T] = Future()
+        with self._condition:
+            if self._closed or self._pid != os.getpid():
+                raise JournalError("this journal is closed, or was opened before the process forked")
+            self._waiting.append((partial(_called, work, args, kwargs), future))
+            self._condition.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish what waits, and let go of the journal."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        if self._pid == os.getpid():
+            self._thread.join()
+
+    def _work(self) -> None:
+        while batch := self._next():
+            self._commit(batch)
+        self._database.close()
+
+    def _next(self) -> list[tuple[Callable[[Transaction], Any], Future[Any]]]:
+        with self._condition:
+            while not self._waiting and not self._closed:
+                self._condition.wait()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+
+    def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+        """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault."""
+        try:
+            results = self._database.transact(lambda tx: [work(tx) for work, _ in batch])
+        except Exception as error:  # noqa: BLE001  # handed to whoever waits for it
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+            else:
+                for each in batch:
+                    self._commit([each])
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            future.set_result(result)
+
+
+def _called(work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], transaction: Transaction) -> T:
+    return work(transaction, *args, **kwargs)

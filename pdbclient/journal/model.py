@@ -1,0 +1,147 @@
+"""What the journal holds, as values, and the rules about it. Pure.
+
+An *entry* is one command that somebody was told was accepted. It is *owed* to a target, one server or any of them,
+until one takes it; a *copy* is what is known of it on one server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from pdbclient.wire.command import Command
+
+__all__ = [
+    "ANY",
+    "REPLACED",
+    "Claim",
+    "Copy",
+    "CopyState",
+    "Counts",
+    "Entry",
+    "EntryState",
+    "Listed",
+    "backoff",
+    "lane",
+    "state_after",
+]
+
+ANY = ""
+"""The target of an entry that any server may take (ordered failover). With broadcast, each server's URL is one."""
+
+REPLACED = ("replace catalog", "replace facts", "replace catalog inputs")
+"""Commands of which only the newest of a node counts: it is delivered first, and an older one not at all after it."""
+
+# Small commands that decide what a node is, then what other nodes' catalogs need, then the bulk.
+_LANES: Mapping[str, int] = MappingProxyType(
+    {
+        "deactivate node": 0,
+        "configure expiration": 0,
+        "replace catalog": 1,
+        "replace facts": 2,
+        "replace catalog inputs": 3,
+        "store report": 4,
+    }
+)
+
+BACKOFF_FIRST = 5.0
+BACKOFF_LIMIT = 600.0
+
+
+class EntryState(StrEnum):
+    """What became of an entry. `PARKED`: a server called it bad, and none took it."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    PARKED = "parked"
+
+
+class CopyState(StrEnum):
+    """What is known of an entry on one server; no copy there means: not sent."""
+
+    ACCEPTED = "accepted"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An entry on the server at the URL `server`. `at` is in seconds since 1970, `reason` why it was rejected."""
+
+    server: str
+    state: CopyState
+    uuid: str | None = None
+    at: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry with its command, whose body is the exact bytes that are sent. `received` is in seconds since 1970."""
+
+    id: int
+    uuid: str
+    received: float
+    state: EntryState
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry without its body: `size` is the bytes that it takes in the journal."""
+
+    id: int
+    uuid: str
+    received: float
+    state: EntryState
+    name: str
+    version: int
+    certname: str
+    producer_timestamp: str
+    encoding: str
+    length: int
+    size: int
+    copies: tuple[Copy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An entry that this process alone delivers now: to `target`, after `tries` attempts before."""
+
+    entry: int
+    target: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a journal holds: entries by state, deliveries still owed by target, bytes of bodies."""
+
+    entries: Mapping[EntryState, int] = field(default_factory=dict)
+    owed: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    oldest_owed: float | None = None
+
+
+def lane(name: str) -> int:
+    """The lane of a command: all of a lower one are delivered first. Unknown commands go last."""
+    return _LANES.get(name, len(_LANES))
+
+
+def backoff(tries: int) -> float:
+    """Seconds until an entry is tried again that a server, otherwise well, failed to take `tries` times."""
+    return float(min(BACKOFF_FIRST * 2.0 ** max(tries - 1, 0), BACKOFF_LIMIT))
+
+
+def state_after(owed: bool, copies: Iterable[CopyState]) -> EntryState:
+    """The state of an entry with these copies, that is still `owed` to some target or not."""
+    if owed:
+        return EntryState.PENDING
+    states: Sequence[CopyState] = tuple(copies)
+    if CopyState.ACCEPTED in states or CopyState.CONFIRMED in states:
+        return EntryState.DELIVERED
+    return EntryState.PARKED if CopyState.REJECTED in states else EntryState.SUPERSEDED
