@@ -23,6 +23,10 @@ __all__ = [
     "GatewayError",
     "IncompleteResponse",
     "InvalidCommand",
+    "JournalBusy",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalFull",
     "LabError",
     "Misrouted",
     "NotFound",
@@ -32,6 +36,7 @@ __all__ = [
     "Rejected",
     "SafetyBrake",
     "ServerError",
+    "StaleAnswer",
     "SyncError",
     "TlsError",
     "TransportError",
@@ -165,6 +170,38 @@ class AllEndpointsFailed(PdbError):
         self.attempts = tuple(attempts)
         lines = "".join(f"\n  {attempt}" for attempt in self.attempts)
         super().__init__(f"{what}: no PuppetDB could do it:{lines}")
+
+
+class StaleAnswer(PdbError):
+    """Exported resources could not be brought up to date in time, and `stale_exported` is `fail`.
+
+    `missing` commands that another server took are not visible at `endpoint`, the oldest of them taken at `since`.
+    """
+
+    def __init__(self, endpoint: str, missing: int, since: str | None, reason: str) -> None:
+        self.endpoint, self.missing, self.since, self.reason = endpoint, missing, since, reason
+        age = "" if since is None else f" since {since}"
+        super().__init__(f"{endpoint}: {missing} command{'s' if missing != 1 else ''} missing{age}: {reason}")
+
+
+class JournalError(PdbError):
+    """The journal cannot be used; the message says what, where and what to do."""
+
+
+class JournalFull(JournalError):
+    """There is no room: the disk is full, or the journal is at its bound and holds nothing that may go."""
+
+
+class JournalCorrupt(JournalError):
+    """What is on disk is not what was written."""
+
+
+class JournalBusy(JournalError):
+    """Another process holds the journal; `pid` is its id, where that is known."""
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        self.pid = pid
+        super().__init__(message)
 
 
 class GatewayError(PdbError):

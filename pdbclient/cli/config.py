@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from pdbclient.cli import output
-from pdbclient.config import ClientConfig, Endpoint, Remote, SyncConfig, load_config, load_sync_config
+from pdbclient.config import (
+    ClientConfig,
+    Endpoint,
+    Remote,
+    SyncConfig,
+    load_config,
+    load_sync_config,
+    without_password,
+)
 from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["register"]
@@ -18,7 +26,7 @@ _DESCRIPTION = """\
 Read puppetdb.conf (and a sync configuration), check everything that can be checked without a network,
 and print what is in force and where each value comes from: file:line, or default. With problems, print
 all of them, one a line, as file:line: setting: why, and exit 2. What is accepted but probably not meant
-is printed as a warning. Files of keys are named, never printed.
+is printed as a warning. Files of keys are named, never printed; a password in journal is shown as ***.
 """
 
 # Attributes of the configurations whose setting has another name.
@@ -129,6 +137,8 @@ def _rows(config: _Config) -> list[_Row]:
 
 def _row(attribute: str, value: Any, origins: Mapping[str, str]) -> _Row:
     setting = _NAMES.get(attribute, attribute)
+    if setting == "journal" and value is not None:
+        value = without_password(value)
     return setting, value, origins.get(setting, "default")
 
 

@@ -25,6 +25,7 @@ exit codes:
   0  ended by a signal
   1  the address of gateway_url cannot be had: in use, or none of this machine's
   2  the configuration or the command line is wrong
+  4  the journal cannot be used
 """
 
 

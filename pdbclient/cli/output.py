@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from pdbclient.errors import AllEndpointsFailed, ConfigError, InvalidCommand, PdbError, TransportError
+from pdbclient.errors import (
+    AllEndpointsFailed,
+    ConfigError,
+    InvalidCommand,
+    JournalError,
+    PdbError,
+    StaleAnswer,
+    TransportError,
+)
 from pdbclient.observe.terminal import visible
 from pdbclient.wire import InvalidQuery
 
@@ -39,7 +47,8 @@ exit codes:
   0    done
   1    a server or a check said no: rejected, not found, not converged; or the system did: disk full
   2    your input: command line, configuration, a query or a command that cannot be sent
-  3    no PuppetDB could be reached, or none of them could do it, or its answer broke off
+  3    no PuppetDB could be reached, or none of them could do it, or its answer broke off or was stale
+  4    the journal cannot be used: full, damaged, in use by another process
   130  interrupted (Ctrl-C)
 """
 
@@ -102,8 +111,10 @@ def exit_code(error: PdbError) -> int:
     """The exit code that an error stands for (see `EXIT_CODES`)."""
     if isinstance(error, ConfigError | InvalidCommand | InvalidQuery):
         return 2
-    if isinstance(error, AllEndpointsFailed | TransportError):
+    if isinstance(error, AllEndpointsFailed | TransportError | StaleAnswer):
         return 3
+    if isinstance(error, JournalError):
+        return 4
     return 1
 
 

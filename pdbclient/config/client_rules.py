@@ -85,7 +85,27 @@ def rule_warnings(verdict: Verdict) -> list[Problem]:
     ignored = verdict.entries.get("ignore_blacklisted_events")
     if ignored is not None:
         warnings.append(ignored.problem("has had no effect since PuppetDB 3: leave it out"))
-    return warnings
+    return [*warnings, *_journal_warnings(verdict)]
+
+
+_NEED_JOURNAL = (
+    *("journal_max_age", "journal_max_bytes", "journal_rate", "journal_heal"),
+    *("stale_exported", "stale_exported_budget"),
+)
+
+
+def _journal_warnings(verdict: Verdict) -> list[Problem]:
+    if verdict.values["journal"] is None:
+        idle = (verdict.entries[name] for name in _NEED_JOURNAL if name in verdict.entries)
+        return [entry.problem("has no effect without journal: set journal, or leave this out") for entry in idle]
+    soft = verdict.entries.get("soft_write_failure")
+    if soft is None or not verdict.values["soft_write_failure"]:
+        return []
+    why = (
+        "is not needed with journal, which keeps what no server takes; with it, the stock terminus still loses "
+        "commands without an error when the gateway does not answer either"
+    )
+    return [soft.problem(why)]
 
 
 _RULES: tuple[tuple[frozenset[str], Callable[[Verdict, Document], None]], ...] = (

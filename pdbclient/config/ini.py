@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from pdbclient.config.document import BLANKS, Document, Entry
+from pdbclient.config.journal_place import without_password
 from pdbclient.config.settings import RETIRED
 from pdbclient.errors import Problem
 
@@ -136,4 +137,5 @@ def _advice(line: str) -> str:
 
 
 def _excerpt(line: str, limit: int = 60) -> str:
+    line = without_password(line)  # before it is cut: `journal: postgresql://...` is such a line
     return repr(line if len(line) <= limit else line[:limit] + "…")

@@ -60,6 +60,10 @@ class ClientConfig:
 
     `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own.
 
+    `journal` is an absolute path or a URL of PostgreSQL, which may hold a password: show it only through
+    `without_password`. `journal_max_age` and `stale_exported_budget` are in seconds, `journal_rate` in commands
+    per second and server; `journal_heal` is `heal` or `report`, `stale_exported` is `serve` or `fail`.
+
     `origins` maps each setting's name to `file:line` or `default`. `warnings` lists what is accepted but
     probably not meant, or not readable by the stock terminus; whoever loads the file decides where to say it.
     """
@@ -80,6 +84,13 @@ class ClientConfig:
     gateway_health_interval: float = 2.0
     gateway_concurrency: int = 64
     gateway_max_body_bytes: int = 134217728
+    journal: str | None = field(default=None, repr=False)
+    journal_max_age: float = 14 * 86400.0
+    journal_max_bytes: int = 10 * 2**30
+    journal_rate: int = 50
+    journal_heal: str = "report"
+    stale_exported: str = "serve"
+    stale_exported_budget: float = 5.0
     gzip_min_bytes: int = 16384
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pdbclient.config.document import BLANKS, Value
+from pdbclient.config.journal_place import check_journal_place
 from pdbclient.config.model import Endpoint
 from pdbclient.config.urls import parse_server_url
 
@@ -19,9 +20,11 @@ __all__ = [
     "SettingError",
     "boolean",
     "certnames",
+    "choice",
     "count",
     "durations",
     "ignored",
+    "journal_place",
     "one_url",
     "path_text",
     "resolve_path",
@@ -114,6 +117,19 @@ def count(minimum: int, maximum: int = 10**9) -> Callable[[Value], int]:
         if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or not minimum <= int(text) <= maximum:
             raise SettingError(f"must be a whole number from {minimum} to {maximum}, found {text!r}")
         return int(text)
+
+    return read
+
+
+def choice(*words: str) -> Callable[[Value], str]:
+    """One of `words`, exactly as written there."""
+    expected = " or ".join(words)
+
+    def read(value: Value) -> str:
+        text = _text(value, expected)
+        if text not in words:
+            raise SettingError(f"must be {expected}, found {text!r}")
+        return text
 
     return read
 
@@ -237,6 +253,15 @@ def path_text(value: Value) -> str:
     if "\0" in text:
         raise SettingError("a path cannot contain a NUL character")
     return text
+
+
+def journal_place(value: Value) -> str:
+    """An absolute path or a URL of PostgreSQL, as written; a reason never repeats it (see `without_password`)."""
+    text = _text(value, "a path or a URL")
+    try:
+        return check_journal_place(text)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
 
 
 def resolve_path(text: str, directory: Path) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdbclient.config.journal_place import without_password
 from pdbclient.errors import Problem
 
 __all__ = ["Change", "Edited", "Plan", "SettingChange"]
@@ -41,9 +42,10 @@ class Change:
     settings: tuple[SettingChange, ...]
 
     def diff(self) -> str:
-        """A unified diff that `patch` takes, empty when nothing differs."""
+        """A unified diff that `patch` takes, empty when nothing differs; passwords around it are masked."""
         old = "/dev/null" if self.before is None else str(self.file)
-        lines = difflib.unified_diff(_lines(self.before or ""), _lines(self.after), old, str(self.file))
+        before, after = (_lines(without_password(text)) for text in (self.before or "", self.after))
+        lines = difflib.unified_diff(before, after, old, str(self.file))
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 

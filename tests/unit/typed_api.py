@@ -11,11 +11,13 @@ from pdbclient import (
     Client,
     ClientConfig,
     Command,
+    JournalBusy,
     NotFound,
     QueryResult,
     Rows,
     ServerError,
     ServerStatus,
+    StaleAnswer,
     Submission,
     load_config,
     parse_collector,
@@ -26,7 +28,7 @@ from pdbclient.http.breaker import Health
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Attempt, Operation, Outcome
 
-__all__ = ["commands", "configuration", "errors", "queries", "servers"]
+__all__ = ["commands", "configuration", "errors", "errors_of_the_journal", "queries", "servers"]
 
 
 def configuration() -> None:
@@ -34,6 +36,7 @@ def configuration() -> None:
     assert_type(config, ClientConfig)
     assert_type(config.server_urls, tuple[Endpoint, ...])
     assert_type(config.server_urls[0].url, str)
+    assert_type(config.journal, str | None)
     assert_type(Client(config), Client)
     assert_type(Client.from_config(), Client)
 
@@ -83,3 +86,10 @@ def errors(error: AllEndpointsFailed | NotFound, other: ServerError) -> None:
     assert_type(error.attempts, tuple[Attempt, ...])
     assert_type(other.status, int)
     assert_type(other.attempts, tuple[Attempt, ...])
+
+
+def errors_of_the_journal(busy: JournalBusy, stale: StaleAnswer) -> None:
+    assert_type(busy.pid, int | None)
+    assert_type(stale.endpoint, str)
+    assert_type(stale.missing, int)
+    assert_type(stale.since, str | None)

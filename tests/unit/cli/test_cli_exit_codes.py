@@ -42,6 +42,11 @@ CODES: dict[PdbError, int] = {
     errors.Misrouted(URL, 404, "bad"): 1,
     errors.SyncError("bad"): 1,
     errors.SafetyBrake("bad"): 1,
+    errors.StaleAnswer(URL, 2, "2026-01-01T00:00:00.000Z", "bad"): 3,
+    errors.JournalError("bad"): 4,
+    errors.JournalFull("bad"): 4,
+    errors.JournalCorrupt("bad"): 4,
+    errors.JournalBusy("bad", 4711): 4,
     errors.GatewayError("bad"): 1,
     errors.LabError("bad"): 1,
 }

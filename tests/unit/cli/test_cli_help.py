@@ -117,7 +117,7 @@ def test_no_line_of_help_is_wider_than_a_terminal(
 def test_the_exit_codes_are_documented_where_one_looks(run: Run) -> None:
     """`pdbclient --help` has all of them."""
     assert EXIT_CODES in run("--help").out
-    for code in ("0", "1", "2", "3", "130"):
+    for code in ("0", "1", "2", "3", "4", "130"):
         assert any(line.split()[:1] == [code] for line in EXIT_CODES.splitlines())
 
 

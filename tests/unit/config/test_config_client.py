@@ -126,8 +126,8 @@ def test_a_minimum_counts_the_servers_beside_the_gateway(write: Write, refused: 
         ("gzip_min_bytes = -1", "must be a whole number from 0 to 1000000000, found '-1'"),
         ("gateway_url = https://a,https://b", "must be one URL, found 'https://a,https://b'"),
         ("conect_timeout = 3", "unknown setting: did you mean connect_timeout?"),
-        ("journal = /var/lib/x", "unknown setting"),
-        ("stale_exported = warn", "unknown setting"),
+        ("jornal = /var/lib/x", "unknown setting: did you mean journal?"),
+        ("stale_exported = warn", "must be serve or fail, found 'warn'"),
     ],
 )
 def test_each_bad_line_of_our_section_is_named_with_its_reason(

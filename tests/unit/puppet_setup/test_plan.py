@@ -91,6 +91,16 @@ def test_the_diff_is_one_that_patch_takes(confdir: Confdir, tmp_path: Path) -> N
         assert change.file.read_bytes() == change.after.encode()
 
 
+def test_the_diff_shows_no_password_of_the_journal(confdir: Confdir) -> None:
+    """It is in what surrounds a change; what is written keeps it."""
+    conf = "[main]\nserver_urls = https://a\n[pdbclient]\njournal = postgresql://pdb:geheim@db/journal\n"
+    plan = plan_setup(confdir({"puppet.conf": "[main]\n", "puppetdb.conf": conf}), Wanted())
+    change = next(change for change in plan.changes if change.file.name == "puppetdb.conf")
+    assert "journal = postgresql://pdb:***@db/journal" in change.diff()
+    assert "geheim" not in change.diff()
+    assert "postgresql://pdb:geheim@db/journal" in change.after
+
+
 @pytest.mark.parametrize(
     ("files", "wanted", "expected"),
     [
