@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := submit munge gateway puppet_run
 
-.PHONY: setup demo test lint unit bench clean
+.PHONY: setup demo test lint unit soak bench clean
 
 setup: .venv/ready
 
@@ -34,6 +34,11 @@ lint: setup
 # What needs neither root nor a server.
 unit: setup
 	$(BIN)/pytest tests/unit tests/scenarios tests/faults
+
+# The long form of the tests that have one, with what they count: well over an hour.
+soak: setup
+	@$(BIN)/pdbclient lab install
+	PDBCLIENT_SOAK=1 $(BIN)/pytest -m soak -s
 
 # Each benchmark ends with one JSON line and fails when it misses its figure. BENCH_FLAGS=--quick: a few minutes.
 bench: setup

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any, Self
 from pdbclient.config import ClientConfig, Endpoint, load_config
 from pdbclient.errors import AllEndpointsFailed, IncompleteResponse, ServerError, TransportError
 from pdbclient.http.breaker import Health
-from pdbclient.http.failover import Answered, Failover
+from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.session import Selection, Session
+from pdbclient.journal.service import Service
 from pdbclient.wire.collector import Filter
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import QueryText, checked, exported_resources
@@ -27,20 +29,24 @@ log = logging.getLogger("pdbclient")
 
 STREAM_TIMEOUT = 600.0
 
+_Whole = tuple[tuple[Any, ...], int | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What became of a command.
 
     `uuids` has the uuid given by each server that took it (one, without broadcast), `attempts` what every server
-    tried met. Taken means: durable in that server's queue, soon visible to queries there. With
-    `soft_write_failure` and every server down, `uuids` is empty and `error` says why.
+    tried met. Taken means: durable in that server's queue, soon visible to queries there. With every server down,
+    `uuids` is empty: then the command is in the journal under the uuid `journalled`, to be delivered; or it is lost,
+    with `soft_write_failure`, and `error` says why.
     """
 
     command: Command
     uuids: Mapping[Endpoint, str]
     attempts: tuple[Attempt, ...]
     error: AllEndpointsFailed | None = None
+    journalled: str | None = None
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -49,8 +55,8 @@ class Submission:
 
     @property
     def uuid(self) -> str | None:
-        """The uuid that `endpoint` gave."""
-        return next(iter(self.uuids.values()), None)
+        """The uuid that `endpoint` gave, or the journal."""
+        return next(iter(self.uuids.values()), self.journalled)
 
     @property
     def failed_over(self) -> bool:
@@ -138,12 +144,20 @@ class Client:
     Thread-safe: share one client. It keeps connections open and remembers which servers failed; close it, or use
     it as a context manager. The only threads it makes are in the background, to see whether such a server is back.
     A forked child may go on with it, on connections of its own; fork between requests, not while another thread is
-    in one: OpenSSL's locks do not survive that.
+    in one: OpenSSL's locks do not survive that. Not with a journal, which belongs to one process.
+
+    With a journal configured, commands are on disk before anything else, and what no server took is delivered in the
+    background, by this client or the next one. Raises `JournalError` when the journal cannot be opened.
     """
 
     def __init__(self, config: ClientConfig, *, failover: Failover | None = None) -> None:
         self.config = config
         self._failover = failover or Failover(config)
+        try:
+            self._journal = Service.start(self._failover, config)
+        except BaseException:
+            self._failover.close()
+            raise
 
     @classmethod
     def from_config(cls, path: str | Path | None = None) -> Self:
@@ -160,6 +174,8 @@ class Client:
 
     def close(self) -> None:
         """Close connections and end background threads."""
+        if self._journal is not None:
+            self._journal.close()
         self._failover.close()
 
     # -- commands
@@ -169,19 +185,25 @@ class Client:
 
         Bodies from `gzip_min_bytes` on are compressed. Raises `Rejected` when a server calls the command bad, and
         `AllEndpointsFailed` when too few servers took it; the latter is logged and returned instead with
-        `soft_write_failure`.
+        `soft_write_failure`. With a journal, the command is accepted even then; `JournalError` is raised, and nothing
+        sent, when it could not be put on disk.
         """
         for warning in command.warnings:
             log.warning("%s", warning)
         ready = command.gzipped() if command.length >= self.config.gzip_min_bytes else command
         try:
-            accepted = self._failover.submit(ready)
+            accepted = self._sent(ready)
         except AllEndpointsFailed as error:
             if not self.config.soft_write_failure:
                 raise
             log.error("%s; the command is lost, as soft_write_failure allows", error)
             return Submission(command, MappingProxyType({}), error.attempts, error)
-        return Submission(command, accepted.uuids, accepted.attempts)
+        return Submission(command, accepted.uuids, accepted.attempts, journalled=accepted.journalled)
+
+    def _sent(self, command: Command) -> Accepted:
+        if self._journal is None:
+            return self._failover.submit(command)
+        return self._journal.submit(command, self._failover.submit)
 
     def submit_payload(self, name: str, payload: Mapping[str, object] | bytes, **stamp: Any) -> Submission:
         """Check, stamp and encode a payload (a mapping, or JSON bytes), and submit it as the command `name`.
@@ -218,17 +240,8 @@ class Client:
         """
         paging = {"limit": limit, "offset": offset, "order_by": order_by, "include_total": include_total or None}
         body = params | {key: value for key, value in paging.items() if value is not None}
-
-        def whole(session: Session, within: float) -> tuple[tuple[Any, ...], int | None]:
-            answer = _select(session, query, path, body, within, timeout)
-            rows = tuple(value for value, _ in answer.elements)
-            return rows, _total(session, answer.headers.get("X-Records"))
-
-        answered = self._failover.read(_described(query, path), whole, timeout=timeout)
-        rows, total = answered.value
-        return QueryResult(
-            answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, rows, total
-        )
+        answered = self._failover.read(_described(query, path), _whole(query, path, body, timeout), timeout=timeout)
+        return _result(answered, answered.value, answered.freshness)
 
     def stream(
         self, query: QueryText | None = None, *, path: str = "", timeout: float = STREAM_TIMEOUT, **params: Any
@@ -277,9 +290,24 @@ class Client:
         """What the collector `Type <<| filters |>>` in the catalog of `for_certname` takes.
 
         The stock terminus's own query. `filters` as `pdbclient.wire.parse_collector` gives them. An answer with
-        `freshness.stale` may be older than what another server has accepted. Errors as for `query`.
+        `freshness.stale` may be older than what another server has accepted. With a journal, whoever answers has got
+        from it first what it lacked; when that takes longer than `stale_exported_budget`, the answer is stale, or
+        with `stale_exported = fail`, `StaleAnswer` is raised. Errors else as for `query`.
         """
-        return self.query(exported_resources(type_name, filters, for_certname), path="resources", timeout=timeout)
+        query = exported_resources(type_name, filters, for_certname)
+        journal = self._journal
+        if journal is None:
+            return self.query(query, path="resources", timeout=timeout)
+        ask = _whole(query, "resources", {}, timeout)
+
+        def up_to_date(session: Session, within: float) -> tuple[_Whole, Freshness]:
+            began = time.monotonic()
+            freshness = journal.bring_up(session, within)
+            return ask(session, max(within - (time.monotonic() - began), 0.001)), freshness
+
+        answered = self._failover.read(_described(query, "resources"), up_to_date, timeout=timeout)
+        rows, freshness = answered.value
+        return _result(answered, rows, freshness)
 
     # -- the servers
 
@@ -300,6 +328,24 @@ class Client:
     def health(self) -> Mapping[tuple[Endpoint, Operation], Health]:
         """What this client remembers of each server."""
         return self._failover.memory.health()
+
+
+def _whole(
+    query: QueryText | None, path: str, params: Mapping[str, Any], timeout: float | None
+) -> Callable[[Session, float], _Whole]:
+    """The attempt that reads the whole answer: its rows, and the total without paging."""
+
+    def whole(session: Session, within: float) -> _Whole:
+        answer = _select(session, query, path, params, within, timeout)
+        rows = tuple(value for value, _ in answer.elements)
+        return rows, _total(session, answer.headers.get("X-Records"))
+
+    return whole
+
+
+def _result(answered: Answered[Any], whole: _Whole, freshness: Freshness) -> QueryResult:
+    rows, total = whole
+    return QueryResult(answered.endpoint, answered.attempts, freshness, answered.failed_over, rows, total)
 
 
 def _select(

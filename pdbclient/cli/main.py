@@ -9,7 +9,20 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from pdbclient.cli import config, demo, gateway, lab, output, query, servers, submit, sync, terminus
+from pdbclient.cli import (
+    config,
+    demo,
+    gateway,
+    journal,
+    lab,
+    output,
+    query,
+    recover,
+    servers,
+    submit,
+    sync,
+    terminus,
+)
 from pdbclient.cli.arguments import Parser
 from pdbclient.errors import PdbError
 
@@ -28,7 +41,7 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"pdbclient {version('pdbclient')}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say on standard error what happens")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (submit, query, servers, config, gateway, terminus, sync, lab, demo):
+    for group in (submit, query, servers, config, gateway, journal, recover, terminus, sync, lab, demo):
         group.register(groups)
     return parser
 

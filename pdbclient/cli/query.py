@@ -10,8 +10,9 @@ from typing import Any
 
 from pdbclient.cli import output
 from pdbclient.cli.arguments import entity_path, not_negative, positive, seconds, standard_input
+from pdbclient.cli.clients import asking_client
 from pdbclient.cli.servers import add_config_option
-from pdbclient.client import Client, QueryResult, Rows
+from pdbclient.client import QueryResult, Rows
 from pdbclient.wire import Ast, InvalidQuery, QueryText, parse_collector
 
 __all__ = ["register"]
@@ -113,7 +114,7 @@ def _query(args: argparse.Namespace) -> int:
         "order_by": [_order(field) for field in args.order_by] if args.order_by else None,
     }
     paging = {key: value for key, value in paging.items() if value is not None}
-    with Client.from_config(args.config) as client:
+    with asking_client(args.config) as client:
         if args.lines:
             timeout = {} if args.timeout is None else {"timeout": args.timeout}
             with client.stream(query, path=path, **timeout, **paging) as rows:
@@ -127,13 +128,13 @@ def _query(args: argparse.Namespace) -> int:
 
 def _exported(args: argparse.Namespace) -> int:
     condition = None if args.filter is None else parse_collector(args.filter)
-    with Client.from_config(args.config) as client:
+    with asking_client(args.config) as client:
         result = client.exported_resources(args.type, condition, for_certname=args.certname, timeout=args.timeout)
     return _print(result, args, ("certname", "type", "title", "tags", "parameters"))
 
 
 def _nodes(args: argparse.Namespace) -> int:
-    with Client.from_config(args.config) as client:
+    with asking_client(args.config) as client:
         result = client.query(
             ["=", "node_state", args.state], path="nodes", order_by=[{"field": "certname"}], timeout=args.timeout
         )

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from pdbclient.cli import output
-from pdbclient.client import Client, ServerStatus
+from pdbclient.cli.clients import asking_client
+from pdbclient.client import ServerStatus
 from pdbclient.http.outcome import Operation
 
 __all__ = ["add_config_option", "register"]
@@ -38,7 +39,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _status(args: argparse.Namespace) -> int:
-    with Client.from_config(args.config) as client:
+    with asking_client(args.config) as client:
         servers = client.status()
         next_for = {operation: str(client.next_in_line(operation)[0]) for operation in Operation}
     running = sum(server.state == "running" for server in servers)

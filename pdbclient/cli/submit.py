@@ -10,6 +10,7 @@ from typing import Any
 
 from pdbclient.cli import output, puppet_input
 from pdbclient.cli.arguments import producer_timestamp, standard_input
+from pdbclient.cli.clients import submitting_client
 from pdbclient.cli.servers import add_config_option
 from pdbclient.client import Client, Submission
 from pdbclient.errors import ConfigError, PdbError, Problem
@@ -110,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
     jobs: list[_Job] = args.jobs(args)
     entries: list[_Entry] = []
     codes = [0]
-    with Client.from_config(args.config) as client:
+    with submitting_client(args.config) as client:
         try:
             with output.progress("submitting", len(jobs)) as advance:
                 for subject, job in jobs:
@@ -135,6 +136,8 @@ def _submitted(client: Client, subject: str, job: Callable[[Client], Submission]
         return {"input": subject, "error": str(error), "exit_code": code}, code
     if submission.error is not None:
         output.note(f"pdbclient: {subject}: no server took it, and soft_write_failure lets it go")
+    if submission.journalled is not None:
+        output.note(f"pdbclient: {subject}: no server took it; it is in the journal, to be delivered")
     return {"input": subject, **_shown(submission)}, 0
 
 
@@ -185,6 +188,7 @@ def _shown(submission: Submission) -> _Entry:
         "producer_timestamp": submission.command.producer_timestamp,
         "server": submission.endpoint and submission.endpoint.url,
         "uuid": submission.uuid,
+        "journalled": submission.journalled,
         "servers": {endpoint.url: uuid for endpoint, uuid in submission.uuids.items()},
         "failed_over": submission.failed_over,
         "warnings": list(submission.command.warnings),

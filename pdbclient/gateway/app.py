@@ -14,7 +14,14 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import AllEndpointsFailed, InvalidCommand, ServerError, TransportError
+from pdbclient.errors import (
+    AllEndpointsFailed,
+    InvalidCommand,
+    JournalError,
+    ServerError,
+    StaleAnswer,
+    TransportError,
+)
 from pdbclient.gateway.door import certname_of_peer
 from pdbclient.gateway.intake import Refused, command_from
 from pdbclient.gateway.report import report_command
@@ -22,13 +29,14 @@ from pdbclient.gateway.upstream import Answer, Upstream
 from pdbclient.http.freshness import Freshness
 from pdbclient.wire import Command
 
-__all__ = ["REPORT_PATH", "App", "Rules"]
+__all__ = ["METRICS_PATH", "REPORT_PATH", "App", "Rules"]
 
 log = logging.getLogger("pdbclient.gateway")
 
 COMMAND_PATH = "/pdb/cmd/v1"
 QUERY_PATH = "/pdb/query/v4"
 REPORT_PATH = "/pdbclient/v1/report"
+METRICS_PATH = "/pdbclient/v1/metrics"
 PASSED_ON = {
     "/pdb/meta/v1/": ("GET", "HEAD", "POST"),
     "/status/v1/services": ("GET",),
@@ -145,6 +153,13 @@ class _Exchange:
             return _json(400, {"error": str(error)})
         except ServerError as error:
             return self._handed_on(error)
+        except StaleAnswer as error:
+            log.error("%s", error)
+            # Not a 5xx: Puppet would go on to the next of its server_urls, and take there what is refused here.
+            return _json(409, {"error": str(error)})
+        except JournalError as error:
+            log.error("%s", error)
+            return _json(503, {"error": str(error)})
         except AllEndpointsFailed as error:
             log.warning("%s", error)
             return _json(503, {"error": str(error)})
@@ -155,6 +170,9 @@ class _Exchange:
             return await self._command(query)
         if path == REPORT_PATH:
             return await self._report()
+        if path == METRICS_PATH:
+            metrics = await self.upstream.metrics()
+            return web.Response(body=metrics, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
         if _is_at_or_below(path, QUERY_PATH) and _is_plain(path):
             if method not in ("GET", "POST"):
                 return _text(400, "PuppetDB queries must be made via GET/POST")
@@ -185,6 +203,8 @@ class _Exchange:
 
     async def _submitted(self, command: Command) -> web.StreamResponse:
         accepted = await self.upstream.submit(command)
+        if accepted.journalled is not None:
+            return _json(200, {"uuid": accepted.journalled}, {"X-Pdbclient-Journalled": "true"})
         endpoint, uuid = next(iter(accepted.uuids.items()))
         failed_over = accepted.attempts[0].endpoint not in accepted.uuids
         return _json(200, {"uuid": uuid}, _origin(endpoint, failed_over))
@@ -195,6 +215,8 @@ class _Exchange:
         headers = {name: request.headers[name] for name in _PASSED_TO_SERVER if name in request.headers}
         answer = await self.upstream.ask(request.method, request.raw_path, body, headers)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
+        if answer.about_exported:
+            headers["X-Pdbclient-Stale"] = str(answer.freshness.stale).lower()
         if answer.rest is None:
             return web.Response(body=answer.start, headers=headers)
         if request.version < (1, 1):

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 
 from pdbclient.config.model import ClientConfig
-from pdbclient.errors import ConfigError, GatewayError
+from pdbclient.errors import ConfigError, GatewayError, JournalError
 from pdbclient.gateway.door import TlsState, tls_state
 from pdbclient.gateway.notify import notify_ready, notify_reloading, notify_stopping
 from pdbclient.gateway.site import DRAIN_LIMIT, Site
@@ -32,7 +32,10 @@ class Gateway:
         self._ending: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises `ConfigError`, and `GatewayError` when the address cannot be had."""
+        """Serve until SIGTERM or SIGINT.
+
+        Raises `ConfigError`, `GatewayError` when the address cannot be had, and `JournalError`.
+        """
         asyncio.run(self._run())
 
     async def _run(self) -> None:
@@ -79,7 +82,7 @@ class Gateway:
             config = self._load()
             seen_new = tls_state(config.tls)
             new = Site.open(config, site)
-        except (ConfigError, GatewayError) as error:
+        except (ConfigError, GatewayError, JournalError) as error:
             log.error("the configuration was not read again, the old one stays: %s", error)
             # What cannot be used is not tried again until it changes.
             new, self._seen = site, seen

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from pdbclient.wire import Command, timestamp
 
-__all__ = ["Refused", "command_from"]
+__all__ = ["Refused", "command_from", "is_about_exported"]
 
 OLDEST_VERSIONS: Mapping[str, int] = {
     "replace catalog": 6,
@@ -78,6 +78,14 @@ def command_from(query: str, headers: Mapping[str, str], body: bytes, *, now: da
     name = given["command"].replace("_", " ")
     asked = _Asked(name, given.get("version"), given.get("certname"), given.get("producer-timestamp"), body)
     return _command(asked, encoding, _length(headers, body), now)
+
+
+def is_about_exported(target: str, body: bytes | None) -> bool:
+    """Whether a query with this target (path and query string) and body may be about exported resources.
+
+    Wherever the word stands, in the stock terminus's query or in anybody's PQL: better once too often.
+    """
+    return "exported" in unquote(target) or b"exported" in (body or b"")
 
 
 def _checked_encoding(headers: Mapping[str, str]) -> str:

@@ -62,7 +62,7 @@ class Site:
     def open(cls, config: ClientConfig, before: Site | None = None) -> Site:
         """A site for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
 
-        Raises `ConfigError` and `GatewayError`; the one before is not touched then.
+        Raises `ConfigError`, `GatewayError` and `JournalError`; the one before is not touched then.
         """
         url = _require_url(config)
         context = server_context(config.tls)
@@ -73,7 +73,7 @@ class Site:
         else:
             sockets = listening_sockets(url)
         try:
-            upstream = Upstream(config, before._upstream.memory if before is not None else None)
+            upstream = Upstream(config, None if before is None else before._upstream)
         except BaseException:
             for sock in sockets:
                 sock.close()

@@ -1,20 +1,30 @@
-"""The PuppetDBs behind the gateway: the shared HTTP layer, which blocks, for handlers that must not."""
+"""The PuppetDBs behind the gateway: the shared HTTP layer, for handlers that must not block.
+
+Commands go out from the event loop itself: they are many, and handing one to a thread costs as much as sending it.
+Queries, whose answers may be long, and broadcasts have a thread each.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import Misrouted, NotFound, ServerError, TransportError
+from pdbclient.gateway.intake import is_about_exported
+from pdbclient.gateway.metrics import exposition
+from pdbclient.http.exchange import AsyncSession
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.session import Page, Session
+from pdbclient.http.tls import client_context
+from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
 __all__ = ["Answer", "Upstream", "timeouts_below"]
@@ -30,7 +40,10 @@ STREAM_LIMIT = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to be passed on: the whole of it in `start`, or its beginning, and the rest by `Upstream.more`."""
+    """An answer to be passed on: the whole of it in `start`, or its beginning, and the rest by `Upstream.more`.
+
+    `about_exported`: its server was brought up to date before, as far as `freshness` says.
+    """
 
     endpoint: Endpoint
     failed_over: bool
@@ -38,6 +51,7 @@ class Answer:
     headers: Mapping[str, str]
     start: bytes
     rest: _Rest | None
+    about_exported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class _Beginning:
     headers: Mapping[str, str]
     start: bytes
     chunks: Iterator[bytes] | None
+    freshness: Freshness | None = None
 
 
 def timeouts_below(limits: Timeouts) -> Timeouts:
@@ -67,11 +82,24 @@ def timeouts_below(limits: Timeouts) -> Timeouts:
 
 
 class Upstream:
-    """Ordered failover over the servers of `config`, for coroutines. `memory` is what an earlier one knew of them."""
+    """Ordered failover over the servers of `config`, for coroutines, with the journal where there is one.
 
-    def __init__(self, config: ClientConfig, memory: Memory | None = None) -> None:
-        self._failover = Failover(replace(config, timeouts=timeouts_below(config.timeouts)), memory=memory)
+    What the one `before` knew of the servers is not forgotten; it shares its journal. Raises `JournalError`.
+    """
+
+    def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
+        memory = None if before is None else before.memory
+        config = _below(config)
+        self._sessions = _sessions(config)
+        self._failover = Failover(config, sessions=self._sessions, memory=memory)
+        self._broadcast = config.command_broadcast
         self._threads = ThreadPoolExecutor(config.gateway_concurrency, "pdbclient-gateway")
+        try:
+            journal = None if before is None else before._journal
+            self._journal: Service | None = Service.start(self._failover, config, journal)
+        except BaseException:
+            self._failover.close()
+            raise
         self._failover.watch(config.gateway_health_interval)
 
     @property
@@ -84,15 +112,35 @@ class Upstream:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def submit(self, command: Command) -> Accepted:
-        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`."""
-        return await self.run(lambda: self._failover.submit(command))
+        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead."""
+        if self._journal is None:
+            return await self._send(command)
+        return await self._journal.submit_async(command, self._send)
+
+    async def metrics(self) -> bytes:
+        """What is counted, for Prometheus. Raises `JournalError`."""
+        return await self.run(lambda: exposition(self.memory, self._journal))
+
+    async def _send(self, command: Command) -> Accepted:
+        if self._broadcast:
+            return await self.run(lambda: self._failover.submit(command))
+
+        def attempt(endpoint: Endpoint, within: float) -> Awaitable[str]:
+            return self._sessions[endpoint].post(command, within)
+
+        return await self._failover.submit_async(command, attempt)
 
     async def ask(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Pass a query on. Raises `Rejected`, `NotFound` or `AllEndpointsFailed`."""
+        """Pass a query on. Raises `Rejected`, `NotFound`, `AllEndpointsFailed`, or `StaleAnswer`."""
+        journal = self._journal if is_about_exported(target, body) else None
 
         def begin(session: Session, within: float) -> _Beginning:
+            began = time.monotonic()
+            freshness = None if journal is None else journal.bring_up(session, within)
+            within = max(within - (time.monotonic() - began), 0.001)
             try:
-                return _begun(session.relay(method, target, body=body, headers=headers, within=within))
+                page = session.relay(method, target, body=body, headers=headers, within=within)
+                return replace(_begun(page), freshness=freshness)
             except Misrouted as error:
                 if error.status != 404 or target.startswith("/pdb/"):
                     raise
@@ -108,7 +156,13 @@ class Upstream:
         else:
             rest = _Rest(beginning.chunks, answered)
         return Answer(
-            answered.endpoint, answered.failed_over, answered.freshness, beginning.headers, beginning.start, rest
+            answered.endpoint,
+            answered.failed_over,
+            beginning.freshness or answered.freshness,
+            beginning.headers,
+            beginning.start,
+            rest,
+            about_exported=journal is not None,
         )
 
     async def more(self, rest: _Rest) -> bytes:
@@ -133,8 +187,23 @@ class Upstream:
 
     def close(self) -> None:
         """End its threads and close its connections."""
+        if self._journal is not None:
+            self._journal.close()
         self._failover.close()
         self._threads.shutdown()
+
+
+def _sessions(config: ClientConfig) -> dict[Endpoint, AsyncSession]:
+    context = client_context(config.tls)
+    endpoints = (*config.server_urls, *config.submit_only_server_urls)
+    return {endpoint: AsyncSession(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
+
+
+def _below(config: ClientConfig) -> ClientConfig:
+    """`config` with the limits of a gateway: whoever asks it does not wait longer than Puppet does."""
+    timeouts = timeouts_below(config.timeouts)
+    budget = min(config.stale_exported_budget, timeouts.operation / 2)
+    return replace(config, timeouts=timeouts, stale_exported_budget=budget)
 
 
 def _begun(page: Page) -> _Beginning:

@@ -1,6 +1,8 @@
 """Ordered failover: ties the layer together. One attempt after the other, each noted in the memory.
 
-One `Failover` is shared by all threads of a process: what one of them learns about a server, all of them know.
+One `Failover` is shared by all threads of a process: what one of them learns about a server, all of them know. The
+rules are written as generators that ask for attempts, so that they are the same for a thread, which blocks in an
+attempt, and for a coroutine, which awaits it.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, Rejected, ServerError, TransportError
@@ -28,18 +30,28 @@ from pdbclient.wire.command import Command
 __all__ = ["Accepted", "Answered", "Failover"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 Call = Callable[[Session, float], T]
 """One attempt: a session, and the seconds it may take."""
+Turn = tuple[Endpoint, float]
+"""An attempt that is to be made: of which server, and the seconds it may take."""
+Reply: TypeAlias = T | TransportError | ServerError
+Course: TypeAlias = Generator[Turn, Reply[T], R]
+"""Asks for attempts, is sent what each of them met, and returns what came of it all."""
 
 BROADCAST_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command that was taken: the uuid by each server that took it, and the attempts, in configured order."""
+    """A command that was taken: the uuid by each server that took it, and the attempts, in configured order.
+
+    Without any uuid it is in the journal, under the uuid `journalled`.
+    """
 
     uuids: Mapping[Endpoint, str]
     attempts: tuple[Attempt, ...]
+    journalled: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +73,9 @@ class Answered(Generic[T]):
 class Failover:
     """Ordered failover over one configuration's servers. Thread-safe, and safe to use after a fork.
 
-    For tests: `sessions` replaces the real ones, `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1],
-    `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers, now closed:
-    what it knew is not forgotten.
+    `sessions` replaces those that it makes itself. For tests: `clock` is monotonic seconds, `jitter` gives numbers in
+    [-1, 1], `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers,
+    now closed: what it knew is not forgotten.
     """
 
     def __init__(
@@ -129,9 +141,43 @@ class Failover:
 
         if self._config.command_broadcast:
             return self._broadcast(command, call)
-        done = self._first(Operation.COMMAND, _described(command), call)
-        self._accepted(command, [done.endpoint])
-        return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
+        return self._blocking(self._submission(command), call)
+
+    async def submit_async(self, command: Command, call: Callable[[Endpoint, float], Awaitable[str]]) -> Accepted:
+        """As `submit`, for a coroutine, to the first server that takes it (a broadcast needs threads).
+
+        `call` makes one attempt, at this server and within so many seconds, and gives the uuid.
+        """
+        course = self._submission(command)
+        turn = next(course)
+        while True:
+            reply: Reply[str]
+            try:
+                reply = await call(*turn)
+            except (TransportError, ServerError) as error:
+                reply = error
+            try:
+                turn = course.send(reply)
+            except StopIteration as end:
+                return cast(Accepted, end.value)
+
+    def submit_to(self, endpoint: Endpoint, command: Command) -> str:
+        """Send `command` to this server and no other; its uuid there. Raises `TransportError` or `ServerError`."""
+
+        def call(session: Session, within: float) -> str:
+            return session.submit(command, within=within)
+
+        deadline = self._clock() + self._config.timeouts.operation
+        course: Course[str, _Result[str]] = self._attempt(endpoint, Operation.COMMAND, deadline)
+        result = self._blocking(course, call)
+        if result.error is not None:
+            raise result.error
+        self._accepted(command, [endpoint])
+        return result.got()
+
+    def session(self, endpoint: Endpoint) -> Session:
+        """HTTP to this server and no other, past what is remembered of it."""
+        return self._sessions[endpoint]
 
     def read(self, what: str, call: Call[T], *, timeout: float | None = None, streamed: bool = False) -> Answered[T]:
         """Let `call` query the first server that answers. `what` names the query in errors.
@@ -141,7 +187,8 @@ class Failover:
 
         `streamed` says that what `call` gives is only the beginning: how it ends is told by `completed` or `broke`.
         """
-        answered = self._first(Operation.QUERY, what, call, timeout, streamed)
+        course: Course[T, Answered[T]] = self._first(Operation.QUERY, what, timeout, streamed)
+        answered = self._blocking(course, call)
         self.memory.answered(answered.endpoint)
         return answered
 
@@ -164,16 +211,34 @@ class Failover:
         order = self.memory.order(operation)
         return tuple(e for e in order if self.memory.usable(e, operation)) or order
 
+    def _blocking(self, course: Course[T, R], call: Call[T]) -> R:
+        """Make the attempts of `course`, each with `call`, in this thread."""
+        reply: Any = None
+        while True:
+            try:
+                endpoint, within = course.send(reply)
+            except StopIteration as end:
+                return cast(R, end.value)
+            try:
+                reply = call(self._sessions[endpoint], within)
+            except (TransportError, ServerError) as error:
+                reply = error
+
+    def _submission(self, command: Command) -> Course[str, Accepted]:
+        done: Answered[str] = yield from self._first(Operation.COMMAND, _described(command))
+        self._accepted(command, [done.endpoint])
+        return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
+
     def _first(
-        self, operation: Operation, what: str, call: Call[T], timeout: float | None = None, streamed: bool = False
-    ) -> Answered[T]:
+        self, operation: Operation, what: str, timeout: float | None = None, streamed: bool = False
+    ) -> Course[T, Answered[T]]:
         whole = timeout * len(self._sessions) if timeout else self._config.timeouts.operation
         deadline = self._clock() + whole
         attempts: list[Attempt] = []
         doubts: list[tuple[Attempt, float]] = []
         for endpoint in self._candidates(operation, attempts):
             began = self._clock()
-            result = self._attempt(endpoint, operation, deadline, call, timeout, streamed)
+            result: _Result[T] = yield from self._attempt(endpoint, operation, deadline, timeout, streamed)
             attempts.append(result.attempt)
             if _is_in_doubt(operation, result.attempt.outcome):
                 doubts.append((result.attempt, began))
@@ -227,9 +292,11 @@ class Failover:
     def _all_at_once(
         self, endpoints: Iterable[Endpoint], operation: Operation, call: Call[T], deadline: float
     ) -> dict[Endpoint, _Result[T]]:
-        futures = {
-            endpoint: self._pool.submit(self._attempt, endpoint, operation, deadline, call) for endpoint in endpoints
-        }
+        def attempt(endpoint: Endpoint) -> _Result[T]:
+            course: Course[T, _Result[T]] = self._attempt(endpoint, operation, deadline)
+            return self._blocking(course, call)
+
+        futures = {endpoint: self._pool.submit(attempt, endpoint) for endpoint in endpoints}
         return {endpoint: future.result() for endpoint, future in futures.items()}
 
     def _attempt(
@@ -237,26 +304,24 @@ class Failover:
         endpoint: Endpoint,
         operation: Operation,
         deadline: float,
-        call: Call[T],
         timeout: float | None = None,
         streamed: bool = False,
-    ) -> _Result[T]:
+    ) -> Course[T, _Result[T]]:
         began = self._clock()
         within = min(timeout or self._config.timeouts.attempt or float("inf"), deadline - began)
         if within <= 0:
             error = DeadlineExceeded(endpoint.url, "not asked: the whole operation had no time left")
             return _Result(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=error.reason)), error=error)
-        try:
-            value = call(self._sessions[endpoint], within)
-        except (TransportError, ServerError) as error:
-            outcome = Outcome.of(error)
+        reply = yield endpoint, within
+        if isinstance(reply, TransportError | ServerError):
+            outcome = Outcome.of(reply)
             if not _is_in_doubt(operation, outcome):
                 self._note(endpoint, operation, outcome, began)
-            return _Result(Attempt(endpoint, outcome, self._clock() - began), error=error)
+            return _Result(Attempt(endpoint, outcome, self._clock() - began), error=reply)
         if not streamed:
             # A server whose answers always break off half-way would pass for well otherwise.
             self._note(endpoint, operation, ACCEPTED, began)
-        return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), value)
+        return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), reply)
 
     def _note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> None:
         if self.memory.note(endpoint, operation, outcome, began):

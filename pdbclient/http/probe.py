@@ -10,14 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
-from pdbclient.wire import timestamp
+from pdbclient.http.shown import newest
 
 __all__ = ["Prober", "Watch"]
 
@@ -27,13 +26,6 @@ PROBE_PATH = "/status/v1/services/puppetdb-status"
 PROBE_LIMIT = 3.0
 CONFIRM_GAP = 5.0
 CONFIRM_BATCH = 500
-
-# Where the newest command of each kind shows: command name -> (path, field with its producer timestamp).
-_SHOWN_AT = {
-    "replace catalog": ("/catalogs", "producer_timestamp"),
-    "replace facts": ("/factsets", "producer_timestamp"),
-    "deactivate node": ("/nodes", "deactivated"),
-}
 
 
 class Prober:
@@ -110,12 +102,11 @@ class Prober:
             certnames.setdefault(name, []).append(certname)
         held: dict[tuple[str, str], str] = {}
         for name, names in certnames.items():
-            path, field = _SHOWN_AT[name]
             try:
-                for row in self._sessions[endpoint].records(path, query=_newest(field, names), within=PROBE_LIMIT):
-                    held[name, row["certname"]] = timestamp.to_utc(row[field])
-            except (TransportError, ServerError, KeyError, TypeError, ValueError) as error:
-                # Rows that are none of PuppetDB's confirm nothing; they must not end the thread either.
+                for found, stamp in newest(self._sessions[endpoint], name, names, within=PROBE_LIMIT):
+                    held[name, found] = stamp
+            except (TransportError, ServerError) as error:
+                # What came in before is seen all the same.
                 log.debug("has it caught up? %s", error)
         return held
 
@@ -168,16 +159,3 @@ def _require_running(session: Session) -> None:
     state = status.get("state") if isinstance(status, dict) else None
     if state != "running":
         raise ServerError(session.endpoint.url, 200, f"its state is {str(state)[:50]!r}, not 'running'")
-
-
-def _newest(field: str, certnames: list[str]) -> list[Any]:
-    return [
-        "extract",
-        ["certname", field],
-        [
-            "and",
-            ["in", "certname", ["array", certnames]],
-            ["=", "node_state", "any"],
-            ["null?", field, False],
-        ],
-    ]

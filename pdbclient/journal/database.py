@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Database", "Transaction"]
+from pdbclient.errors import JournalError
+
+__all__ = ["Database", "Transaction", "Unreachable"]
 
 T = TypeVar("T")
+
+
+class Unreachable(JournalError):
+    """There is no database to be had now: whoever else wants something of it would wait in vain, too."""
 
 
 class Transaction(Protocol):
@@ -15,6 +21,8 @@ class Transaction(Protocol):
 
     skip_locked: str
     """What a `SELECT` of work to do ends with, so that two processes never get the same."""
+    locked: str
+    """What a `SELECT` of rows ends with that another process must not change before this transaction is over."""
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Run a statement; the rows that it gives, if any."""
@@ -24,6 +32,9 @@ class Transaction(Protocol):
 
     def several(self, values: Sequence[Any]) -> Any:
         """A list as a parameter for `among`."""
+
+    def damage(self) -> list[str]:
+        """What the database itself finds wrong with its own structure; it reads all of it."""
 
 
 class Database(Protocol):

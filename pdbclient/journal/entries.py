@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,14 +13,14 @@ from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, Counts, Entr
 from pdbclient.journal.packing import Damaged, Packed, unpack
 from pdbclient.wire.command import Command
 
-__all__ = ["append", "counts", "drop", "fetch", "listing", "refresh_newest", "retry", "show"]
+__all__ = ["append", "counts", "drop", "fetch", "listed", "listing", "refresh_newest", "retry", "show"]
 
 _LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size"
 
 
 def append(tx: Transaction, packed: Packed, targets: Sequence[str], now: float, due: float, writer: str) -> Entry:
     """Put a command in, owed to `targets` from `due` on (seconds since 1970): until then, who appends it sends it."""
-    command, own = packed.command, str(uuid.uuid4())
+    command, own = packed.command, _new_uuid(now)
     entry = tx.rows(
         "INSERT INTO entries (uuid, received, state, name, version, certname, producer_timestamp, encoding, length,"
         " packing, size, checksum, body) VALUES (:uuid, :now, 'pending', :name, :version, :certname, :stamp,"
@@ -58,14 +59,12 @@ def fetch(tx: Transaction, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
     found: dict[int, Entry | Damaged] = {}
     sql = f"SELECT {_LISTED}, packing, checksum, body FROM entries WHERE id {tx.among('ids')}"
     for *listed, packing, checksum, body in tx.rows(sql, ids=tx.several(ids)):
-        row = _listed(listed)
-        bare = Command.ready(
-            row.name, row.version, row.certname, row.producer_timestamp, b"", row.encoding, row.length
-        )
         try:
-            command = unpack(bare, packing, bytes(body), bytes(checksum))
+            row = _listed(listed)
+            fields = (row.name, row.version, row.certname, row.producer_timestamp, b"", row.encoding, row.length)
+            command = unpack(Command.ready(*fields), packing, body, checksum)
         except Damaged as error:
-            found[row.id] = error
+            found[listed[0]] = error
         else:
             found[row.id] = Entry(row.id, row.uuid, row.received, row.state, command)
     return found
@@ -90,28 +89,33 @@ def listing(
     return _with_copies(tx, [_listed(row) for row in rows])
 
 
+def listed(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
+    """These entries without their bodies, as far as they are still there, in the order of their ids."""
+    sql = f"SELECT {_LISTED} FROM entries WHERE id {tx.among('ids')} ORDER BY id"
+    return _with_copies(tx, [_listed(row) for row in tx.rows(sql, ids=tx.several(ids))])
+
+
 def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
     """One entry, by its id, its own uuid, or a uuid that a server gave."""
     if id_or_uuid.isascii() and id_or_uuid.isdigit() and len(id_or_uuid) < 19:
         rows = tx.rows(f"SELECT {_LISTED} FROM entries WHERE id = :id", id=int(id_or_uuid))
     else:
-        sql = (
-            f"SELECT {_LISTED} FROM entries WHERE uuid = :uuid"
-            " OR id IN (SELECT entry FROM copies WHERE uuid = :uuid) LIMIT 1"
+        rows = tx.rows(f"SELECT {_LISTED} FROM entries WHERE uuid = :uuid", uuid=id_or_uuid) or tx.rows(
+            f"SELECT {_LISTED} FROM entries WHERE id IN (SELECT entry FROM copies WHERE uuid = :uuid) LIMIT 1",
+            uuid=id_or_uuid,
         )
-        rows = tx.rows(sql, uuid=id_or_uuid)
     found = _with_copies(tx, [_listed(row) for row in rows])
     return found[0] if found else None
 
 
 def retry(tx: Transaction, entry: int) -> bool:
     """Owe an entry again that servers called bad, to them or to any; False when there is no such entry."""
-    rows = tx.rows("SELECT name, certname FROM entries WHERE id = :entry AND state = 'parked'", entry=entry)
+    rows = tx.rows(f"SELECT name, certname, state FROM entries WHERE id = :entry{tx.locked}", entry=entry)
     rejected = tx.rows("SELECT server FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
-    if not rows and not rejected:
+    if not rows or not rejected:
         return False
-    name, certname = (rows or tx.rows("SELECT name, certname FROM entries WHERE id = :entry", entry=entry))[0]
-    for target in [ANY] if rows else [server for (server,) in rejected]:
+    name, certname, state = rows[0]
+    for target in [ANY] if state == "parked" else [server for (server,) in rejected]:
         _owe(tx, entry, name, target, 0.0)
     tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     tx.rows("UPDATE entries SET state = 'pending' WHERE id = :entry", entry=entry)
@@ -123,7 +127,7 @@ def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
     """Take entries out for good; the number of them that were there."""
     several = tx.several(ids)
     among = tx.among("ids")
-    gone = tx.rows(f"SELECT certname, name, size FROM entries WHERE id {among}", ids=several)
+    gone = tx.rows(f"SELECT certname, name, size FROM entries WHERE id {among} ORDER BY id{tx.locked}", ids=several)
     latest = tx.rows(f"SELECT certname, name FROM newest WHERE entry {among}", ids=several)
     for table, column in (("owed", "entry"), ("copies", "entry"), ("entries", "id")):
         tx.rows(f"DELETE FROM {table} WHERE {column} {among}", ids=several)
@@ -143,7 +147,10 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
         "INSERT INTO newest (certname, name, producer_timestamp, entry)"
         " SELECT certname, name, producer_timestamp, id FROM entries"
         " WHERE certname = :certname AND name = :name AND state <> 'parked'"
-        " ORDER BY producer_timestamp DESC, id DESC LIMIT 1",
+        " ORDER BY producer_timestamp DESC, id DESC LIMIT 1"
+        # Another process may just have put in the first one of this node.
+        " ON CONFLICT (certname, name) DO UPDATE SET producer_timestamp = excluded.producer_timestamp,"
+        " entry = excluded.entry WHERE excluded.producer_timestamp > newest.producer_timestamp",
         **values,
     )
 
@@ -180,7 +187,17 @@ def _resize(tx: Transaction, writer: str, size: int) -> None:
 
 def _listed(row: Iterable[Any]) -> Listed:
     number, own, received, state, *rest = row
-    return Listed(number, own, received, EntryState(state), *rest)
+    try:
+        return Listed(number, own, received, EntryState(state), *rest)
+    except ValueError as error:
+        raise Damaged(f"entry {number}: {error}") from error
+
+
+def _new_uuid(now: float) -> str:
+    """A UUID that grows with the time (RFC 9562, version 7): an index of them grows at its end only."""
+    milliseconds = int(now * 1000) & (1 << 48) - 1
+    value = milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
 
 
 def _with_copies(tx: Transaction, listed: Sequence[Listed]) -> list[Listed]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.entries import listing
+from pdbclient.journal.entries import listed
 from pdbclient.journal.model import CopyState, Listed
 
-__all__ = ["by_ids", "confirm", "confirmed", "lacking", "newest_id", "unconfirmed"]
+__all__ = ["confirm", "confirmed", "lacking", "newest_id", "unconfirmed"]
 
 
 def newest_id(tx: Transaction) -> int:
@@ -16,15 +16,18 @@ def newest_id(tx: Transaction) -> int:
     return int(tx.rows("SELECT coalesce(max(id), 0) FROM entries")[0][0])
 
 
-def lacking(tx: Transaction, server: str, names: Sequence[str], after: int, limit: int, now: float) -> list[int]:
+def lacking(
+    tx: Transaction, server: str, names: Sequence[str], after: int, limit: int, now: float, since: float = 0.0
+) -> list[int]:
     """The newest entry of each node for the commands `names` that `server` was not seen to take: ids, newest first.
 
-    Only ids above `after`, and at most `limit` of them. Left out are those that nobody was told of yet (their first
-    attempt is under way), and those that a server called bad.
+    Only ids above `after`, received after `since`, and at most `limit` of them. Left out are those that nobody was
+    told of yet (their first attempt is under way), and those that a server called bad.
     """
     rows = tx.rows(
         "SELECT newest.entry FROM newest JOIN entries ON entries.id = newest.entry"
         f" WHERE newest.entry > :after AND newest.name {tx.among('names')} AND entries.state <> 'parked'"
+        " AND entries.received >= :since"
         " AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = newest.entry AND copies.server = :server)"
         " AND NOT EXISTS (SELECT 1 FROM owed WHERE owed.entry = newest.entry AND owed.tries = 0 AND owed.due > :now)"
         " ORDER BY newest.entry DESC LIMIT :limit",
@@ -32,6 +35,7 @@ def lacking(tx: Transaction, server: str, names: Sequence[str], after: int, limi
         names=tx.several(names),
         server=server,
         now=now,
+        since=since,
         limit=limit,
     )
     return [entry for (entry,) in rows]
@@ -49,7 +53,9 @@ def confirmed(tx: Transaction, server: str, limit: int) -> list[Listed]:
 
 def confirm(tx: Transaction, server: str, ids: Sequence[int], at: float) -> None:
     """Note that `server` was seen to hold these entries, or something newer in their place."""
-    for entry in ids:
+    # One that was pruned meanwhile must not leave a copy behind.
+    there = f"SELECT id FROM entries WHERE id {tx.among('ids')} ORDER BY id{tx.locked}"
+    for (entry,) in tx.rows(there, ids=tx.several(ids)):
         tx.rows(
             "INSERT INTO copies (entry, server, state, uuid, at, reason)"
             " VALUES (:entry, :server, 'confirmed', NULL, :at, '') ON CONFLICT (entry, server)"
@@ -60,14 +66,6 @@ def confirm(tx: Transaction, server: str, ids: Sequence[int], at: float) -> None
         )
 
 
-def by_ids(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
-    """These entries, without their bodies, in the order of their ids."""
-    found: list[Listed] = []
-    for number in sorted(ids):
-        found += [row for row in listing(tx, after=number - 1, limit=1) if row.id == number]
-    return found
-
-
 def _held(tx: Transaction, server: str, state: str, rest: str, limit: int, before: float = 0.0) -> list[Listed]:
     rows = tx.rows(
         # The state stands in the text: only then is the partial index used.
@@ -76,4 +74,4 @@ def _held(tx: Transaction, server: str, state: str, rest: str, limit: int, befor
         before=before,
         limit=limit,
     )
-    return by_ids(tx, [entry for (entry,) in rows])
+    return listed(tx, [entry for (entry,) in rows])

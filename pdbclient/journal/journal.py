@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from pdbclient.errors import JournalError
+from pdbclient.config.journal_place import without_password
+from pdbclient.errors import JournalBusy, JournalError
 from pdbclient.journal import entries, owing
-from pdbclient.journal.database import Database, Transaction
+from pdbclient.journal.database import Database, Transaction, Unreachable
 from pdbclient.journal.model import Entry
 from pdbclient.journal.packing import pack
 from pdbclient.journal.sqlite import SqliteDatabase
@@ -46,6 +47,7 @@ class Journal:
         self._condition = threading.Condition()
         self._waiting: deque[tuple[Callable[[Transaction], Any], Future[Any]]] = deque()
         self._closed = False
+        self._holders = 1
         self._thread = threading.Thread(target=self._work, name="pdbclient-journal", daemon=True)
         self._thread.start()
 
@@ -58,12 +60,21 @@ class Journal:
         """
         if "://" in location:
             # Imported here: a site whose journal is a file needs no driver for PostgreSQL.
-            from pdbclient.journal.postgresql import PostgresqlDatabase
+            try:
+                from pdbclient.journal.postgresql import PostgresqlDatabase
+            except ImportError as error:
+                why = f"needs psycopg, which cannot be loaded ({error}): pip install 'pdbclient[postgresql]'"
+                raise JournalError(f"{without_password(location)}: {why}") from error
 
-            return cls(PostgresqlDatabase(location), lease=lease)
+            shared = PostgresqlDatabase(location)
+            return cls(shared, lease=lease, clock=shared.clock)
         journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease)
         if not beside:
-            journal.run(owing.forget_claims)
+            try:
+                journal.run(owing.forget_claims)
+            except BaseException:
+                journal.close()
+                raise
         return journal
 
     def __enter__(self) -> Self:
@@ -71,6 +82,12 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def share(self) -> Self:
+        """The same journal for one more holder; each of them closes it."""
+        with self._condition:
+            self._holders += 1
+        return self
 
     def append(self, command: Command, targets: Sequence[str]) -> Future[Entry]:
         """Put `command` in, owed to `targets`; done when it is on disk. Whoever calls this then sends it first."""
@@ -92,16 +109,22 @@ class Journal:
         return future
 
     def close(self) -> None:
-        """Finish what waits, and let go of the journal."""
+        """Finish what waits, and let go of the journal, when nobody else holds it."""
         with self._condition:
+            self._holders -= 1
+            if self._holders > 0:
+                return
             self._closed = True
             self._condition.notify()
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _work(self) -> None:
         while batch := self._next():
-            self._commit(batch)
+            # Whoever waits for one of these can give up until here, not any more afterwards.
+            wanted = [each for each in batch if each[1].set_running_or_notify_cancel()]
+            if wanted:
+                self._commit(wanted)
         self._database.close()
 
     def _next(self) -> list[tuple[Callable[[Transaction], Any], Future[Any]]]:
@@ -111,12 +134,16 @@ class Journal:
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
 
     def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
-        """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault."""
+        """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault.
+
+        But not when the database is away: they would wait for it one after the other.
+        """
         try:
             results = self._database.transact(lambda tx: [work(tx) for work, _ in batch])
-        except Exception as error:  # noqa: BLE001  # handed to whoever waits for it
-            if len(batch) == 1:
-                batch[0][1].set_exception(error)
+        except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
+            if len(batch) == 1 or isinstance(error, Unreachable | JournalBusy):
+                for _, future in batch:
+                    future.set_exception(error)
             else:
                 for each in batch:
                     self._commit([each])

@@ -52,18 +52,21 @@ def forget_claims(tx: Transaction) -> None:
     tx.rows("UPDATE owed SET due = 0 WHERE due > 0")
 
 
-def put_off(tx: Transaction, entry: int, now: float, *, counted: bool = True) -> None:
-    """An attempt to deliver it failed: it is owed again, after a pause that grows with the attempts.
+def put_off(tx: Transaction, entry: int, now: float, *, target: str | None = None, counted: bool = True) -> bool:
+    """An attempt to deliver it, to `target` or to all it is owed to, failed: owed again, later with every attempt.
 
-    Not `counted`: at once; it was no fault of the entry's.
+    Not `counted`: owed at once, it was no fault of the entry's. True when it is owed to anybody.
     """
-    for target, tries in tx.rows("SELECT target, tries FROM owed WHERE entry = :entry", entry=entry):
-        tx.rows(
-            "UPDATE owed SET due = :due WHERE entry = :entry AND target = :target",
-            due=now + backoff(tries) if counted else now,
-            entry=entry,
-            target=target,
-        )
+    owed = tx.rows("SELECT target, tries FROM owed WHERE entry = :entry", entry=entry)
+    for each, tries in owed:
+        if target in (None, each):
+            tx.rows(
+                "UPDATE owed SET due = :due WHERE entry = :entry AND target = :target",
+                due=now + backoff(tries) if counted else now,
+                entry=entry,
+                target=each,
+            )
+    return bool(owed)
 
 
 def settle(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | None:
@@ -71,7 +74,9 @@ def settle(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | 
 
     The entry's state then; None when it is not there any more.
     """
-    about = tx.rows("SELECT name, certname, producer_timestamp FROM entries WHERE id = :entry", entry=entry)
+    # Locked: of two processes that settle it for two servers, the second must see what the first one noted.
+    sql = f"SELECT name, certname, producer_timestamp FROM entries WHERE id = :entry{tx.locked}"
+    about = tx.rows(sql, entry=entry)
     if not about:
         return None
     name, certname, stamp = about[0]
@@ -96,22 +101,29 @@ def _note(tx: Transaction, entry: int, copy: Copy) -> None:
         entry=entry,
         server=copy.server,
         state=copy.state.value,
-        uuid=copy.uuid,
+        uuid=copy.uuid and _storable(copy.uuid),
         at=copy.at,
-        reason=copy.reason,
+        reason=_storable(copy.reason),
     )
 
 
-def _no_longer_owed(tx: Transaction, entry: int, server: str) -> None:
-    tx.rows(
-        "DELETE FROM owed WHERE entry = :entry AND target IN (:any, :server)", entry=entry, any=ANY, server=server
-    )
+def _storable(text: str) -> str:
+    """What a server said, as both databases can hold it."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _no_longer_owed(tx: Transaction, entry: int, server: str) -> bool:
+    """Whether it was."""
+    sql = "DELETE FROM owed WHERE entry = :entry AND target IN (:any, :server) RETURNING entry"
+    return bool(tx.rows(sql, entry=entry, any=ANY, server=server))
 
 
 def _supersede(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:
     older = tx.rows(
-        "SELECT DISTINCT id FROM entries JOIN owed ON owed.entry = entries.id"
-        " WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp AND target IN (:any, :server)",
+        "SELECT id FROM entries WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp"
+        " AND state = 'pending' AND EXISTS"
+        " (SELECT 1 FROM owed WHERE owed.entry = entries.id AND target IN (:any, :server))"
+        f" ORDER BY id DESC{tx.locked}",
         certname=certname,
         name=name,
         stamp=stamp,
@@ -119,9 +131,9 @@ def _supersede(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) 
         server=by.server,
     )
     for (entry,) in older:
-        _note(tx, entry, Copy(by.server, CopyState.SUPERSEDED, at=by.at))
-        _no_longer_owed(tx, entry, by.server)
-        _renew_state(tx, entry)
+        if _no_longer_owed(tx, entry, by.server):
+            _note(tx, entry, Copy(by.server, CopyState.SUPERSEDED, at=by.at))
+            _renew_state(tx, entry)
 
 
 def _renew_state(tx: Transaction, entry: int) -> EntryState:

@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 
+from pdbclient.errors import InvalidCommand, JournalCorrupt
 from pdbclient.wire.command import Command
 
 __all__ = ["Damaged", "Packed", "pack", "unpack"]
@@ -14,7 +15,7 @@ SMALL = 512
 """Bytes below which compression is not worth its time."""
 
 
-class Damaged(Exception):
+class Damaged(JournalCorrupt):
     """What was read is not what was written."""
 
 
@@ -29,7 +30,8 @@ class Packed:
 
 
 def pack(command: Command) -> Packed:
-    """Prepare `command` for the journal."""
+    """Prepare `command` for the journal. Raises `InvalidCommand` for what cannot be stored as it is."""
+    _require_storable(command)
     packing, body = "none", command.body
     if command.encoding == "identity" and len(body) >= SMALL:
         packing, body = "deflate", zlib.compress(body, 1)
@@ -38,7 +40,7 @@ def pack(command: Command) -> Packed:
 
 def unpack(command: Command, packing: str, body: bytes, checksum: bytes) -> Command:
     """`command` (whose own body does not count) with the body that was stored for it. Raises `Damaged`."""
-    if _checksum(command, packing, body) != checksum:
+    if not isinstance(body, bytes) or _checksum(command, packing, body) != checksum:
         raise Damaged("its checksum does not match")
     if packing == "deflate":
         try:
@@ -47,6 +49,24 @@ def unpack(command: Command, packing: str, body: bytes, checksum: bytes) -> Comm
             raise Damaged(f"its body does not unpack: {error}") from error
     fields = (command.name, command.version, command.certname, command.producer_timestamp)
     return Command.ready(*fields, body, command.encoding, command.length)
+
+
+def _require_storable(command: Command) -> None:
+    # Both databases' limits, so that a site can change from one to the other.
+    for text in (command.name, command.certname, command.producer_timestamp, command.encoding):
+        if "\0" in text or not _is_unicode(text):
+            why = "cannot be kept in the journal: it is not valid Unicode without U+0000"
+            raise InvalidCommand(command.name, command.certname, "$.certname", why)
+    if not (0 <= command.version < 1 << 31 and 0 <= command.length < 1 << 63):
+        raise InvalidCommand(command.name, command.certname, "version", "cannot be kept in the journal: out of range")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checksum(command: Command, packing: str, body: bytes) -> bytes:

@@ -12,25 +12,26 @@ APPLICATION_ID = 0x7064626A  # "pdbj"
 _TABLES = """
 CREATE TABLE entries (
     id {identity},
-    uuid TEXT NOT NULL,
+    uuid {text} NOT NULL,
     received {float} NOT NULL,
-    state TEXT NOT NULL,
-    name TEXT NOT NULL,
+    state {text} NOT NULL,
+    name {text} NOT NULL,
     version INTEGER NOT NULL,
-    certname TEXT NOT NULL,
-    producer_timestamp TEXT NOT NULL,
-    encoding TEXT NOT NULL,
+    certname {text} NOT NULL,
+    producer_timestamp {text} NOT NULL,
+    encoding {text} NOT NULL,
     length {integer} NOT NULL,
-    packing TEXT NOT NULL,
+    packing {text} NOT NULL,
     size {integer} NOT NULL,
     checksum {bytes} NOT NULL,
     body {bytes} NOT NULL
 );
+CREATE INDEX entries_uuid ON entries (uuid);
 CREATE INDEX entries_of_node ON entries (certname, name, producer_timestamp);
 CREATE INDEX entries_by_state ON entries (state, id);
 
 CREATE TABLE owed (
-    target TEXT NOT NULL,
+    target {text} NOT NULL,
     lane INTEGER NOT NULL,
     rank {integer} NOT NULL,
     entry {integer} NOT NULL,
@@ -42,31 +43,32 @@ CREATE INDEX owed_entry ON owed (entry, target);
 
 CREATE TABLE copies (
     entry {integer} NOT NULL,
-    server TEXT NOT NULL,
-    state TEXT NOT NULL,
-    uuid TEXT,
+    server {text} NOT NULL,
+    state {text} NOT NULL,
+    uuid {text},
     at {float} NOT NULL,
-    reason TEXT NOT NULL,
+    reason {text} NOT NULL,
     PRIMARY KEY (entry, server)
 ){clustered};
 CREATE INDEX copies_accepted ON copies (server, entry) WHERE state = 'accepted';
 CREATE INDEX copies_confirmed ON copies (server, entry) WHERE state = 'confirmed';
 
 CREATE TABLE newest (
-    certname TEXT NOT NULL,
-    name TEXT NOT NULL,
-    producer_timestamp TEXT NOT NULL,
+    certname {text} NOT NULL,
+    name {text} NOT NULL,
+    producer_timestamp {text} NOT NULL,
     entry {integer} NOT NULL,
     PRIMARY KEY (certname, name)
 ){clustered};
 CREATE INDEX newest_entry ON newest (entry);
 
-CREATE TABLE sizes (writer TEXT PRIMARY KEY, bytes {integer} NOT NULL);
+CREATE TABLE sizes (writer {text} PRIMARY KEY, bytes {integer} NOT NULL);
 """
 
 _TYPES = {
     "sqlite": {
         "identity": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "text": "TEXT",
         "integer": "INTEGER",
         "float": "REAL",
         "bytes": "BLOB",
@@ -74,6 +76,8 @@ _TYPES = {
     },
     "postgresql": {
         "identity": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        # Compared byte by byte whatever the database's language is: timestamps are, and must be, ordered that way.
+        "text": 'TEXT COLLATE "C"',
         "integer": "BIGINT",
         "float": "DOUBLE PRECISION",
         "bytes": "BYTEA",

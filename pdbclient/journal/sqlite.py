@@ -1,16 +1,16 @@
 """The journal in a file: SQLite, one process at a time, every commit on disk before it returns.
 
 Rollback journal and not WAL: before 3.51.3, WAL can lose what was committed when several connections are open (the
-`WAL-reset` bug), and `pdbclient journal status` is such a connection.
+`WAL-reset` bug), and `pdbclient journal status` is such a connection. Its side file (-journal) is kept between
+transactions and never removed: one that is not there was taken away, and with it maybe what undoes half a
+transaction after a crash.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal.database import Transaction
+from pdbclient.journal.file import ADVICE, no_room, require_sound, side_file, sync_directory, unusable
 from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, statements
 from pdbclient.lock import LockHeld, hold
 
@@ -28,12 +29,12 @@ T = TypeVar("T")
 WAIT = 30.0
 """Seconds to wait for another process that reads or writes."""
 PAGE = 4096
-HEADER = 100
-MAGIC = b"SQLite format 3\0"
+MOST_DAMAGES = 20
 
 
 class _Transaction:
     skip_locked = ""
+    locked = ""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -47,6 +48,10 @@ class _Transaction:
     def several(self, values: Sequence[Any]) -> Any:
         return json.dumps(list(values))
 
+    def damage(self) -> list[str]:
+        found = [line for (line,) in self.rows(f"PRAGMA integrity_check({MOST_DAMAGES})")]
+        return [] if found == ["ok"] else found
+
 
 class SqliteDatabase:
     """The file at `path`, made when it is missing. Holds `path.lock` unless `beside` another process that has it.
@@ -56,12 +61,13 @@ class SqliteDatabase:
     """
 
     def __init__(self, path: Path, *, beside: bool = False) -> None:
-        self._path = path
+        # One lock, whatever names and links lead to the file.
+        self._path = path.resolve()
         self._lock = -1
         if not beside:
             self._lock = self._locked()
         try:
-            self._connection = self._open(must_exist=beside)
+            self._connection = self._open(beside)
         except BaseException:
             self._unlock()
             raise
@@ -99,27 +105,30 @@ class SqliteDatabase:
             why = f"{self._path}: another process has this journal open: {error}; only one may at a time"
             raise JournalBusy(why, error.pid) from None
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
 
     def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
-    def _open(self, *, must_exist: bool) -> sqlite3.Connection:
+    def _open(self, beside: bool) -> sqlite3.Connection:
         try:
-            exists = _require_sound(self._path)
-            if not exists and must_exist:
+            exists = require_sound(self._path, beside=beside)
+            if not exists and beside:
                 raise JournalError(f"{self._path}: there is no journal yet")
             if not exists:
                 self._make()
             connection = _connect(self._path)
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
         except sqlite3.Error as error:
             raise self._explained(error) from error
         try:
-            self._require_ours(connection)
+            self._look(connection, beside)
+        except OSError as error:
+            connection.close()
+            raise unusable(self._path, error) from error
         except sqlite3.Error as error:
             connection.close()
             raise self._explained(error) from error
@@ -131,7 +140,8 @@ class SqliteDatabase:
     def _make(self) -> None:
         """Make the file beside its place and move it there: a half-made journal is never found."""
         new = self._path.with_name(f"{self._path.name}.new")
-        new.unlink(missing_ok=True)
+        for left in (new, side_file(new)):
+            left.unlink(missing_ok=True)
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             with closing(_connect(new)) as connection:
@@ -143,57 +153,52 @@ class SqliteDatabase:
                 connection.execute("COMMIT")
             with open(new, "rb+") as file:
                 os.fsync(file.fileno())
+            _make_side_file(self._path)
             os.rename(new, self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self._path)
         finally:
-            new.unlink(missing_ok=True)
-            new.with_name(f"{new.name}-journal").unlink(missing_ok=True)
+            for left in (new, side_file(new)):
+                left.unlink(missing_ok=True)
 
-    def _require_ours(self, connection: sqlite3.Connection) -> None:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application != APPLICATION_ID:
-            raise JournalError(f"{self._path}: is an SQLite file, but no journal: name another file")
-        if version != SCHEMA:
-            why = f"was written by another version of pdbclient (format {version}, this one reads {SCHEMA})"
-            raise JournalError(f"{self._path}: {why}: use that version, or move the file away to begin anew")
+    def _look(self, connection: sqlite3.Connection, beside: bool) -> None:
         # Reads the table of tables: a file with a damaged beginning ends here.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("SELECT max(id) FROM entries").fetchone()
+        # What a crash left half done has been undone by now, and the side file may have gone with it.
+        _make_side_file(self._path)
+        require_sound(self._path, beside=beside)
 
     def _explained(self, error: sqlite3.Error) -> JournalError:
-        code = getattr(error, "sqlite_errorcode", 0) or 0
+        code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         what = f"{self._path}: {error}"
-        match code & 0xFF:
+        match code:
             case sqlite3.SQLITE_FULL:
                 return JournalFull(f"{what}: make room on that file system; nothing was accepted meanwhile")
+            case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if missing := no_room(self._path):
+                why = f"there are no free {missing} on that file system: make room there"
+                return JournalFull(f"{what}: {why}; nothing was accepted meanwhile")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return JournalCorrupt(f"{what}: {ADVICE}")
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-                return JournalError(f"{what}: the file and its directory must be writable")
+                return JournalError(f"{what}: the file, its side file (-journal) and its directory must be writable")
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return JournalBusy(f"{what}: another process has kept it for more than {WAIT:.0f} s", None)
             case sqlite3.SQLITE_IOERR:
-                return JournalError(f"{what}: the disk failed, or is full: see the system's log")
+                why = "the disk failed, or a limit was met (quota, ulimit): see the system's log"
+                return JournalError(f"{what}: {why}; nothing was accepted meanwhile")
             case _:
                 return JournalError(what)
-
-
-ADVICE = (
-    "it is left as it is. Restore it, or move it away to begin anew; "
-    "`pdbclient journal verify` tells what can still be read of it"
-)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
     try:
+        # Text that was damaged is found by the checksum of its entry, and must not hide the others.
+        connection.text_factory = lambda raw: str(raw, errors="replace")
         connection.execute(f"PRAGMA page_size = {PAGE}")
-        connection.execute("PRAGMA journal_mode = PERSIST")
+        (mode,) = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
+        if mode != "persist":
+            raise JournalError(f"{path}: its journal mode is {mode} and cannot be changed: end what else has it open")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -16384")
@@ -203,39 +208,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _require_sound(path: Path) -> bool:
-    """Whether the file is there. Raises for what SQLite itself would take, or take for an empty database."""
+def _make_side_file(path: Path) -> None:
     try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        if path.with_name(f"{path.name}-journal").exists():
-            why = "is gone, but its side file (-journal) is still there"
-            raise JournalCorrupt(f"{path}: {why}: put the file back, or move the side file away too") from None
-        return False
-    if not stat.S_ISREG(status.st_mode):
-        raise JournalError(f"{path}: is no file")
-    if status.st_uid != os.geteuid():
-        raise JournalError(f"{path}: belongs to the user {status.st_uid}, not {os.geteuid()}: run as that user")
-    with open(path, "rb") as file:
-        header = file.read(HEADER)
-    if not header.startswith(MAGIC):
-        raise JournalCorrupt(f"{path}: is no journal (or its beginning is damaged): {ADVICE}")
-    pages, page = int.from_bytes(header[28:32], "big"), int.from_bytes(header[16:18], "big")
-    if status.st_size < pages * (65536 if page == 1 else page) and not _hot(path):
-        raise JournalCorrupt(f"{path}: is cut off: {status.st_size} bytes of {pages * page}: {ADVICE}")
-    return True
-
-
-def _hot(path: Path) -> bool:
-    """Whether a transaction is to be rolled back first, which restores the file's length."""
-    try:
-        with open(path.with_name(f"{path.name}-journal"), "rb") as file:
-            return file.read(8).strip(b"\0") != b""
-    except FileNotFoundError:
-        return False
-
-
-def _unusable(path: Path, error: OSError) -> JournalError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JournalFull(f"{path}: {error.strerror}: make room on that file system")
-    return JournalError(f"{path}: cannot be opened: {error.strerror}")
+        os.close(os.open(side_file(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    sync_directory(path)

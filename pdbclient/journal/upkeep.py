@@ -8,7 +8,7 @@ from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import drop, fetch
 from pdbclient.journal.packing import Damaged
 
-__all__ = ["Verified", "prune", "verify"]
+__all__ = ["Verified", "prune", "structure", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: st
         chosen.append(entry)
         size -= bytes_
     return drop(tx, chosen, writer)
+
+
+def structure(tx: Transaction) -> list[str]:
+    """What is wrong with the database itself: damage that no checksum of an entry can show. Reads all of it."""
+    return tx.damage()
 
 
 def verify(tx: Transaction, after: int, limit: int) -> Verified:

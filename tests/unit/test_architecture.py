@@ -41,8 +41,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http.connection": set(),
     "http.whole": {STREAM},
     "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.whole", "http.tls", "http.connection"},
+    "http.link": set(),
+    "http.exchange": {
+        *(ERRORS, WIRE, OUTCOME, STREAM),
+        *("http.connection", "http.link", "http.session"),
+    },
     "http.memory": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, FRESHNESS},
-    "http.probe": {ERRORS, MODEL, WIRE, OUTCOME, "http.memory", "http.session"},
+    "http.shown": {ERRORS, WIRE, "http.session"},
+    "http.probe": {ERRORS, MODEL, OUTCOME, "http.memory", "http.session", "http.shown"},
     "http.failover": {
         *(ERRORS, MODEL, WIRE, OUTCOME, FRESHNESS),
         *("http.memory", "http.probe", "http.session", "http.tls"),

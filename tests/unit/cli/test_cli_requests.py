@@ -21,6 +21,7 @@ KEYS = {
     "producer_timestamp",
     "server",
     "uuid",
+    "journalled",
     "servers",
     "failed_over",
     "warnings",

@@ -1,0 +1,75 @@
+"""What the gateway counts, in the text form of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pdbclient.http.memory import Memory
+from pdbclient.journal import entries
+from pdbclient.journal.model import ANY
+from pdbclient.journal.service import Service
+
+__all__ = ["exposition"]
+
+
+class _Gateway(Collector):
+    def __init__(self, memory: Memory, service: Service | None) -> None:
+        self._memory = memory
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._servers()
+        if self._service is not None:
+            yield from self._journal(self._service)
+
+    def _servers(self) -> Iterator[Metric]:
+        usable = GaugeMetricFamily(
+            "pdbclient_server_usable", "1 when the server is asked, 0 when it is left out", labels=["server", "for"]
+        )
+        health = self._memory.health()
+        for (endpoint, operation), each in health.items():
+            usable.add_metric([endpoint.url, operation.value], float(each.usable))
+        yield usable
+        missing = GaugeMetricFamily(
+            "pdbclient_server_missing",
+            "Newest commands of nodes that another server took and this one is not known to have",
+            labels=["server"],
+        )
+        for endpoint in {endpoint: None for endpoint, _ in health}:
+            missing.add_metric([endpoint.url], float(self._memory.freshness(endpoint).missing))
+        yield missing
+
+    def _journal(self, service: Service) -> Iterator[Metric]:
+        counts = service.journal.run(entries.counts)
+        held = GaugeMetricFamily("pdbclient_journal_entries", "Commands in the journal", labels=["state"])
+        for state, number in counts.entries.items():
+            held.add_metric([state.value], float(number))
+        yield held
+        owed = GaugeMetricFamily("pdbclient_journal_owed", "Commands still to be delivered", labels=["target"])
+        for target, number in counts.owed.items():
+            owed.add_metric(["any" if target == ANY else target], float(number))
+        yield owed
+        yield GaugeMetricFamily("pdbclient_journal_bytes", "Bytes of its bodies", value=float(counts.bytes))
+        age = 0.0 if counts.oldest_owed is None else max(service.journal.clock() - counts.oldest_owed, 0.0)
+        yield GaugeMetricFamily(
+            "pdbclient_journal_oldest_owed_seconds", "Age of the oldest command still to be delivered", value=age
+        )
+        yield CounterMetricFamily(
+            "pdbclient_journal_only", "Commands that no server took at once", value=float(service.journal_only)
+        )
+        yield CounterMetricFamily(
+            "pdbclient_stale_answers",
+            "Answers about exported resources whose server could not be brought up to date in time",
+            value=float(service.stale_answers),
+        )
+
+
+def exposition(memory: Memory, service: Service | None) -> bytes:
+    """All of it, as `text/plain; version=0.0.4`. Waits for the journal. Raises `JournalError`."""
+    registry = CollectorRegistry()
+    registry.register(_Gateway(memory, service))
+    return generate_latest(registry)

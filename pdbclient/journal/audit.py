@@ -1,0 +1,240 @@
+"""Whether a server shows what it took, and still has what it was seen to have. For a thread in the background.
+
+`judge_loss` is the rule about lost data. A server forgets on purpose, too: nodes are purged after `node-purge-ttl` or
+deleted by hand, with all that belongs to them, and reports go after `report-ttl`. So this counts as lost data:
+
+- one node went back: it shows an older catalog, or older facts or inputs, than it was seen to have. No command can do
+  that; a restored backup does.
+- or half of the nodes that were looked at, and two at the least, lack something: an emptied database. Old reports and
+  deactivations do not count, for they go with time, and with their node.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pdbclient.errors import ServerError, TransportError
+from pdbclient.http.session import Session
+from pdbclient.journal import entries, holdings, replay_sql
+from pdbclient.journal.journal import Journal
+from pdbclient.journal.model import REPLACED, Copy, Entry, Listed
+from pdbclient.journal.recovery import Recovery, recover
+from pdbclient.journal.seen import DEACTIVATION, INPUTS, REPORT, Shown, has, is_void, look
+from pdbclient.wire import timestamp
+
+__all__ = ["Audit", "Loss", "judge_loss", "late"]
+
+log = logging.getLogger("pdbclient.journal")
+
+SETTLING = 3.0
+"""Seconds that a server has at least to apply what it took, before it is asked for it."""
+LATE = 600.0
+"""Seconds after which what a server took, and does not show, is reported."""
+PAGE = 500
+AGAIN_FIRST, AGAIN_LAST = 600.0, 6 * 3600.0
+"""Seconds until what is late is asked for again: longer each time that nothing of it came."""
+TOLD_LIMIT = 10_000
+NAMED = 5
+
+LOSS_EVERY = 180.0
+SAMPLE = 50
+TRUSTED_AGE = 86400.0
+"""Seconds: reports younger than a day are not gone by any `report-ttl`, which PuppetDB counts in whole days."""
+REMIND_EVERY = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a server lacks that it was seen to have: nodes of the `nodes` looked at, and one such entry."""
+
+    went_back: tuple[str, ...]
+    gone: tuple[str, ...]
+    nodes: int
+    example: Listed
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.went_back)} are older there than they were"] if self.went_back else []
+        parts += [f"{len(self.gone)} lack something"] if self.gone else []
+        entry = self.example
+        such_as = f"{entry.name} of {entry.certname} as of {entry.producer_timestamp}"
+        return f"of {self.nodes} nodes {', '.join(parts)}, such as {such_as}"
+
+
+def judge_loss(sample: Sequence[Listed], there: Shown, now: float) -> Loss | None:
+    """Whether a server that shows `there` has lost data, of which `sample` was seen there once. Pure.
+
+    `now` is in seconds since 1970. The rule is told at the top of this module.
+    """
+    counted = [entry for entry in sample if not _goes_by_itself(entry, now)]
+    lacking = [entry for entry in counted if not has(entry, there)]
+    back = [entry for entry in lacking if entry.name in REPLACED and (entry.name, entry.certname) in there.newest]
+    went_back = tuple(dict.fromkeys(entry.certname for entry in back))
+    gone = tuple(dict.fromkeys(entry.certname for entry in lacking if entry.certname not in went_back))
+    nodes = len({entry.certname for entry in counted})
+    if went_back or (len(gone) >= 2 and 2 * len(gone) >= nodes):
+        return Loss(went_back, gone, nodes, (back or lacking)[0])
+    return None
+
+
+def late(entry: Listed, server: str, now: float) -> bool:
+    """Whether `server` took `entry` so long ago that it should show it. `now` is in seconds since 1970. Pure."""
+    copy = _copy(entry, server)
+    return copy is not None and copy.at < now - LATE
+
+
+class Audit:
+    """The checks of one server, with `session`; call `round` every few seconds, from one thread.
+
+    `heal`: start a recovery at once when data are lost, at most `rate` commands a second, in that same thread; else
+    only say so. Setting `stop` ends such a recovery early.
+    """
+
+    def __init__(
+        self, journal: Journal, session: Session, *, heal: bool, rate: float, stop: threading.Event | None = None
+    ) -> None:
+        self._journal, self._session = journal, session
+        self._url = session.endpoint.url
+        self._heal, self._rate = heal, rate
+        self._stop = stop or threading.Event()
+        self._after = 0
+        self._again = float("inf")
+        self._pause = AGAIN_FIRST
+        self._told: dict[int, None] = {}
+        self._next_loss = float("-inf")
+        self._until: int | None = None
+        self._lost_at: float | None = None
+
+    def came_back(self) -> None:
+        """The server was away: whether it has lost data is to be seen in the next round."""
+        self._next_loss = float("-inf")
+
+    def round(self) -> None:
+        """One look. A server that does not answer is no trouble here. Raises `JournalError`."""
+        try:
+            if time.monotonic() >= self._next_loss:
+                # First: what is confirmed below must not hide what was lost.
+                self._look_for_loss()
+                self._next_loss = time.monotonic() + LOSS_EVERY
+            self._confirm()
+        except (TransportError, ServerError) as error:
+            log.debug("what it holds could not be seen: %s", error)
+
+    # -- what it took, and shows or not
+
+    def _confirm(self) -> None:
+        now = self._journal.clock()
+        if time.monotonic() >= self._again:
+            # Once more from the beginning, with those that were late.
+            self._after, self._again = 0, float("inf")
+        page = self._journal.run(replay_sql.unconfirmed_page, self._url, self._after, now - SETTLING, PAGE)
+        if not page:
+            return
+        there = look(self._session, page)
+        seen = {entry.id for entry in page if has(entry, there)}
+        missing = [entry for entry in page if entry.id not in seen and late(entry, self._url, now)]
+        void = self._void([entry for entry in missing if entry.name == INPUTS])
+        if seen or void:
+            self._journal.run(holdings.confirm, self._url, sorted(seen | void), now)
+        self._report([entry for entry in missing if entry.id not in void])
+        self._pass_over(page, seen | void, {entry.id for entry in missing})
+
+    def _pass_over(self, page: Sequence[Listed], seen: set[int], missing: set[int]) -> None:
+        """Leave behind, for a while, what is late at the beginning: it must not stand before what comes after it."""
+        passed = None
+        for entry in page:
+            if entry.id in missing and entry.id not in seen:
+                passed = entry.id
+            elif entry.id not in seen:
+                break
+        if seen:
+            self._pause = AGAIN_FIRST
+        if passed is not None:
+            self._after = passed
+            if self._again == float("inf"):
+                self._again = time.monotonic() + self._pause
+                self._pause = min(2 * self._pause, AGAIN_LAST)
+
+    def _void(self, inputs: Sequence[Listed]) -> set[int]:
+        found = self._journal.run(entries.fetch, [entry.id for entry in inputs]) if inputs else {}
+        return {n for n, stored in found.items() if isinstance(stored, Entry) and is_void(stored.command)}
+
+    def _report(self, missing: Sequence[Listed]) -> None:
+        news = [entry for entry in missing if entry.id not in self._told]
+        if not news:
+            return
+        self._told |= dict.fromkeys(entry.id for entry in news)
+        while len(self._told) > TOLD_LIMIT:
+            del self._told[next(iter(self._told))]
+        named = [f"{entry.name} for {entry.certname} ({_uuid(entry, self._url)})" for entry in news[:NAMED]]
+        more = f", and {len(news) - NAMED} more" if len(news) > NAMED else ""
+        log.warning(
+            "%s took %d command%s more than %.0f minutes ago and does not show %s: %s%s. See its log, and the "
+            "directory stockpile/discard of its vardir",
+            self._url,
+            len(news),
+            "" if len(news) == 1 else "s",
+            LATE / 60,
+            "it" if len(news) == 1 else "them",
+            ", ".join(named),
+            more,
+        )
+
+    # -- what it had, and still has or not
+
+    def _look_for_loss(self) -> None:
+        now = self._journal.clock()
+        newest = self._journal.run(holdings.confirmed, self._url, 1)
+        until = newest[0].id if newest else 0
+        # What was confirmed since the last look can hide a loss: a server that was emptied gets new commands.
+        before = until if self._until is None else self._until
+        sample = self._journal.run(replay_sql.confirmed_until, self._url, before, SAMPLE)
+        loss = judge_loss(sample, look(self._session, sample), now) if sample else None
+        if loss is None:
+            if self._lost_at is not None:
+                log.info("%s has again what it was seen to have", self._url)
+            self._until, self._lost_at = until, None
+            return
+        due = self._lost_at is None or time.monotonic() >= self._lost_at + REMIND_EVERY
+        if due:
+            self._lost_at = time.monotonic()
+            cure = (
+                "what the journal has is sent again"
+                if self._heal
+                else f"run `pdbclient recover --server {self._url}`"
+            )
+            log.error("%s has lost data: %s; %s", self._url, loss, cure)
+        if self._heal:
+            self._recovered(recover(self._journal, self._session, rate=self._rate, stop=self._stop))
+
+    def _recovered(self, result: Recovery) -> None:
+        log.log(
+            logging.INFO if result.ok else logging.ERROR,
+            "%s: %s: looked at %d entries, had %d of them, %d sent again, %d seen there; %d rejected, %d missing",
+            self._url,
+            "recovery broken off" if result.stopped else "recovered" if result.ok else "not recovered in full",
+            result.looked_at,
+            result.had,
+            result.replayed,
+            result.verified,
+            result.rejected,
+            result.missing,
+        )
+
+
+def _goes_by_itself(entry: Listed, now: float) -> bool:
+    if entry.name == REPORT:
+        return timestamp.to_millis(entry.producer_timestamp) / 1000 < now - TRUSTED_AGE
+    return entry.name == DEACTIVATION
+
+
+def _copy(entry: Listed, server: str) -> Copy | None:
+    return next((copy for copy in entry.copies if copy.server == server), None)
+
+
+def _uuid(entry: Listed, server: str) -> str | None:
+    copy = _copy(entry, server)
+    return None if copy is None else copy.uuid

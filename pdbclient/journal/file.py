@@ -1,0 +1,134 @@
+"""The journal's file as the file system shows it: whether SQLite may be let near it.
+
+SQLite takes a file without a beginning for an empty database, and another application's for its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from pdbclient.errors import JournalCorrupt, JournalError, JournalFull
+from pdbclient.journal.schema import APPLICATION_ID, SCHEMA
+
+__all__ = ["ADVICE", "no_room", "require_sound", "side_file", "sync_directory", "unusable"]
+
+# https://www.sqlite.org/fileformat.html#the_database_header
+HEADER = 100
+MAGIC = b"SQLite format 3\0"
+
+ADVICE = (
+    "it is left as it is. Restore it, or move it away to begin anew; "
+    "`pdbclient journal verify` tells what can still be read of it"
+)
+
+
+def require_sound(path: Path, *, beside: bool = False) -> bool:
+    """Whether the file is there. Raises `JournalError` for one that is not ours, `JournalCorrupt` for damage.
+
+    `beside` another process, that one sees to the side file.
+    """
+    side = side_file(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        # An empty one was made for a journal that was not moved to its place any more.
+        if _size(side):
+            why = f"is gone, but its side file {side} is still there"
+            raise JournalCorrupt(f"{path}: {why}: put the file back, or move the side file away too") from None
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        what = "is a directory: name a file in it" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+        raise JournalError(f"{path}: {what}")
+    if status.st_uid != os.geteuid():
+        raise JournalError(f"{path}: belongs to the user {status.st_uid}, not {os.geteuid()}: run as that user")
+    with open(path, "rb") as file:
+        header = file.read(HEADER)
+    _require_header(path, header)
+    side_size = _size(side)
+    if side_size is None and not beside:
+        raise JournalCorrupt(
+            f"{path}: its side file {side.name} is gone: what a crash left half done cannot be undone without it. "
+            f"Put it back. If there was no crash, or this is a copy of a journal that was closed: make an empty one "
+            f"(touch {side}), and let `pdbclient journal verify` look"
+        )
+    size = _pages(header)
+    if status.st_size < size and not _hot(side):
+        raise JournalCorrupt(f"{path}: is cut off: {status.st_size} bytes of {size}: {ADVICE}")
+    return True
+
+
+def side_file(path: Path) -> Path:
+    """Where SQLite writes down how to undo the transaction under way."""
+    return path.with_name(f"{path.name}-journal")
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was made, renamed or removed beside `path` durable."""
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def no_room(path: Path) -> str:
+    """What the file system of `path` has no more of: `blocks`, `inodes`, or nothing."""
+    try:
+        room = os.statvfs(path.parent)
+    except OSError:
+        return ""
+    if room.f_files and not room.f_favail:
+        return "inodes"
+    return "" if room.f_bavail else "blocks"
+
+
+def unusable(path: Path, error: OSError) -> JournalError:
+    """What to tell about an operating system's error."""
+    where = path if error.filename in (None, str(path)) else f"{path}: {error.filename}"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            what = f"no free {no_room(path) or 'space'}: make room on that file system"
+            return JournalFull(f"{where}: {what}")
+        case errno.ENOENT if not path.parent.exists():
+            return JournalError(f"{path}: its directory {path.parent} does not exist: make it")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            advice = f"the file and its directory must be writable for the user {os.geteuid()}"
+            return JournalError(f"{where}: {error.strerror}: {advice}")
+        case _:
+            return JournalError(f"{where}: cannot be opened: {error.strerror}")
+
+
+def _require_header(path: Path, header: bytes) -> None:
+    if len(header) < HEADER or not header.startswith(MAGIC):
+        raise JournalCorrupt(f"{path}: is no journal (or its beginning is damaged): {ADVICE}")
+    application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
+    if application != APPLICATION_ID:
+        raise JournalError(f"{path}: is an SQLite file, but no journal: name another file")
+    if version != SCHEMA:
+        why = f"was written by another version of pdbclient (format {version}, this one reads {SCHEMA})"
+        raise JournalError(f"{path}: {why}: use that version, or move the file away to begin anew")
+
+
+def _pages(header: bytes) -> int:
+    """Bytes that the file says it has."""
+    page = int.from_bytes(header[16:18], "big")
+    return int.from_bytes(header[28:32], "big") * (65536 if page == 1 else page)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _hot(side: Path) -> bool:
+    """Whether a transaction is to be undone first, which restores the file's length."""
+    try:
+        with open(side, "rb") as file:
+            return file.read(8).strip(b"\0") != b""
+    except FileNotFoundError:
+        return False

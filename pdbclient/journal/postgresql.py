@@ -1,0 +1,269 @@
+"""The journal in a PostgreSQL database, which several processes, on several machines, share.
+
+They keep out of each other's way by row locks alone: `FOR UPDATE SKIP LOCKED` where work is handed out, `FOR UPDATE`
+where an entry's state is decided. Through a connection pooler, only one that keeps sessions (not transactions) apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from pdbclient.config.journal_place import without_password
+from pdbclient.errors import JournalBusy, JournalError, JournalFull
+from pdbclient.journal.database import Transaction, Unreachable
+from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, statements
+
+__all__ = ["PostgresqlDatabase"]
+
+log = logging.getLogger("pdbclient.journal")
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+"""Of a transaction that another one's got into the way of."""
+CLOCK_SECONDS = 60.0
+"""After so long the server's clock is read again."""
+_TABLES = ("entries", "owed", "copies", "newest", "sizes")
+_PARAMETERS = {
+    "application_name": "pdbclient-journal",
+    # Seconds; of a black hole, a frozen or a lost server.
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    # Of several hosts, the one that is no standby.
+    "target_session_attrs": "read-write",
+    "client_encoding": "utf8",
+}
+_SETTINGS = """
+SET lock_timeout = '30s';
+SET idle_in_transaction_session_timeout = '60s';
+SET default_transaction_isolation = 'read committed';
+"""
+
+
+class _InTheWay(Exception):
+    """Another transaction was in the way of this one, which can be done again."""
+
+
+class _Transaction:
+    skip_locked = " FOR UPDATE SKIP LOCKED"
+    locked = " FOR UPDATE"
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        cursor = self._connection.execute(_converted(sql), values)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def among(self, name: str) -> str:
+        return f"= ANY(:{name})"
+
+    def several(self, values: Sequence[Any]) -> Any:
+        return list(values)
+
+    def damage(self) -> list[str]:
+        # PostgreSQL checks its pages itself as it reads them, where its administrator had it do so.
+        return []
+
+
+class PostgresqlDatabase:
+    """The database at `url`; the journal's tables are made in it when it has none.
+
+    Raises `Unreachable`, and `JournalError` for a database that cannot be used. None of them holds the password.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._where = without_password(url)
+        self._parameters = self._parsed(url)
+        self._connection: psycopg.Connection | None = None
+        self._clock = (0.0, 0.0)
+        try:
+            self._connected()
+        except BaseException:
+            self.close()
+            raise
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """As `Database.transact`. `work` may be called again, when another transaction was in the way."""
+        attempts = Retrying(
+            retry=retry_if_exception_type(_InTheWay),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(0.02, max=0.5),
+            reraise=True,
+        )
+        try:
+            result: T = attempts(self._transact, work)
+        except _InTheWay as error:
+            raise JournalError(f"{self._where}: other processes were in the way {ATTEMPTS} times: {error}") from error
+        return result
+
+    def clock(self) -> float:
+        """Seconds since 1970 by the server's clock: all who share the journal go by the same one. For any thread."""
+        server, own = self._clock
+        return server + time.monotonic() - own
+
+    def close(self) -> None:
+        """As `Database.close`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
+        connection = self._begun()
+        try:
+            result = work(_Transaction(connection))
+            # A transaction that failed before is rolled back by a COMMIT, without an error.
+            done = connection.execute("COMMIT").statusmessage
+            if done != "COMMIT":
+                raise JournalError(f"{self._where}: the transaction ended with {done}")
+        except BaseException as error:
+            self._roll_back(connection)
+            if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure | errors.UniqueViolation):
+                raise _InTheWay(_first_line(error)) from error
+            if isinstance(error, psycopg.Error):
+                raise self._explained(error) from error
+            raise
+        return result
+
+    def _begun(self) -> psycopg.Connection:
+        """A connection in a new transaction. One that broke while nothing was under way is replaced, silently."""
+        kept = self._connection is not None and not self._connection.closed
+        connection = self._connected()
+        try:
+            self._begin(connection)
+        except psycopg.OperationalError as error:
+            self.close()
+            if not kept:
+                raise self._explained(error) from error
+            connection = self._connected()
+            try:
+                self._begin(connection)
+            except psycopg.Error as again:
+                self.close()
+                raise self._explained(again) from again
+        return connection
+
+    def _begin(self, connection: psycopg.Connection) -> None:
+        connection.execute("BEGIN")
+        if time.monotonic() - self._clock[1] > CLOCK_SECONDS:
+            self._read_clock(connection)
+
+    def _roll_back(self, connection: psycopg.Connection) -> None:
+        try:
+            connection.execute("ROLLBACK")
+        except psycopg.Error:
+            # Closing it ends the transaction just as well.
+            self.close()
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            try:
+                self._connection = psycopg.connect(autocommit=True, **self._parameters)
+                self._prepare(self._connection)
+            except psycopg.Error as error:
+                self.close()
+                raise self._explained(error) from error
+            except BaseException:
+                self.close()
+                raise
+        return self._connection
+
+    def _prepare(self, connection: psycopg.Connection) -> None:
+        connection.execute(_SETTINGS)
+        self._read_clock(connection)
+        settings = {
+            name: _one(connection, f"SHOW {name}") for name in ("synchronous_commit", "server_encoding", "fsync")
+        }
+        if settings["synchronous_commit"] not in ("on", "remote_apply"):
+            connection.execute("SET synchronous_commit = on")
+        if settings["server_encoding"] != "UTF8":
+            why = f"is encoded in {settings['server_encoding']}: make it with ENCODING 'UTF8'"
+            raise JournalError(f"{self._where}: the database {why}")
+        if settings["fsync"] != "on":
+            log.warning("%s: the server runs with fsync = off: a power cut can lose what it was given", self._where)
+        with connection.transaction():
+            # Two processes may find the database empty at once.
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPLICATION_ID,))
+            self._require_tables(connection)
+
+    def _require_tables(self, connection: psycopg.Connection) -> None:
+        if _one(connection, "SELECT current_schema()") is None:
+            raise JournalError(f"{self._where}: no schema of the search_path exists: make one for this user")
+        if _one(connection, "SELECT to_regclass('pdbclient_journal')") is None:
+            found = "SELECT min(name) FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+            there = _one(connection, found, [*_TABLES])
+            if there is not None:
+                why = f"has a table {there!r} that is no journal's: give the journal a database of its own"
+                raise JournalError(f"{self._where}: {why}")
+            for statement in statements("postgresql"):
+                connection.execute(statement)
+            connection.execute("CREATE TABLE pdbclient_journal (format INTEGER NOT NULL)")
+            connection.execute("INSERT INTO pdbclient_journal VALUES (%s)", (SCHEMA,))
+        version = _one(connection, "SELECT max(format) FROM pdbclient_journal")
+        if version != SCHEMA:
+            why = f"was written by another version of pdbclient (format {version}, this one reads {SCHEMA})"
+            raise JournalError(f"{self._where}: {why}: use that version, or another database")
+
+    def _read_clock(self, connection: psycopg.Connection) -> None:
+        began = time.monotonic()
+        server = _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")
+        self._clock = (server, (began + time.monotonic()) / 2)
+
+    def _parsed(self, url: str) -> dict[str, Any]:
+        try:
+            return _PARAMETERS | conninfo_to_dict(url)
+        except psycopg.Error:
+            pass
+        # Not raised in there: what libpq says repeats the part of the URL that it does not like, a password maybe.
+        raise JournalError(f"{self._where}: is no URL of PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
+    def _explained(self, error: psycopg.Error) -> JournalError:
+        what = f"{self._where}: {self._masked(_first_line(error))}"
+        match error:
+            case errors.DiskFull():
+                return JournalFull(f"{what}: make room on the database server's disk; nothing was accepted meanwhile")
+            case errors.LockNotAvailable():
+                return JournalBusy(f"{what}: another session has kept a row for more than 30 s", None)
+            case errors.InsufficientPrivilege():
+                advice = "let this user own the database, or a schema in it (GRANT CREATE ON SCHEMA …)"
+                return JournalError(f"{what}: {advice}")
+            case errors.ReadOnlySqlTransaction():
+                return JournalError(f"{what}: this server is a standby, or read-only: name the primary")
+            case psycopg.OperationalError() if self._connection is None or self._connection.closed:
+                return Unreachable(f"{what}: see whether the server runs and takes connections from here")
+            case _:
+                return JournalError(what)
+
+    def _masked(self, text: str) -> str:
+        for name in ("password", "sslpassword"):
+            secret = self._parameters.get(name)
+            text = text.replace(secret, "***") if secret else text
+        return without_password(text)
+
+
+@cache
+def _converted(sql: str) -> str:
+    """Parameters as psycopg has them. Statements are few, and none is made of foreign text."""
+    return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
+
+
+def _one(connection: psycopg.Connection, sql: str, *values: Any) -> Any:
+    row = connection.execute(sql, values or None).fetchone()
+    return None if row is None else row[0]
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,299 @@
+"""Recovery of one server: what the journal has and the server lacks is sent to it again, the same bytes.
+
+Nothing is remembered but in the journal (which server has what), so a recovery may be broken off and repeated: the
+next one asks anew. The server's own rules decide about what it gets: of a node's records the newest stays, a report
+is stored once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from pdbclient.errors import Ambiguous, Busy, Rejected
+from pdbclient.http.session import Session
+from pdbclient.http.shown import queue_depth
+from pdbclient.journal import entries, holdings, owing, replay_sql
+from pdbclient.journal.delivery import Pace
+from pdbclient.journal.journal import Journal
+from pdbclient.journal.model import Copy, CopyState, Entry, Listed
+from pdbclient.journal.packing import Damaged
+from pdbclient.journal.seen import INPUTS, is_void, seen
+from pdbclient.wire.command import Command
+
+__all__ = ["Progress", "Recovery", "Refused", "recover"]
+
+log = logging.getLogger("pdbclient.journal")
+
+PAGE = 500
+BODIES = 20
+"""Entries whose bodies are in memory at once."""
+DEPTH_LIMIT = 1000
+DEPTH_EVERY = 25
+DEPTH_POLL = 0.5
+TRIES = 5
+EXAMPLES = 20
+
+QUIET = 5.0
+"""Seconds without news after which what is not visible counts as missing, when the server's queue is empty."""
+WINDOW = 30.0
+SLOWEST = 5.0
+"""With commands in the queue it takes WINDOW seconds, and as long as SLOWEST commands a second need for them."""
+LOOK_FIRST, LOOK_LAST = 0.2, 2.0
+
+STATUS = ("deactivate node", "configure expiration")
+RECORDS = ("replace catalog", "replace facts", "replace catalog inputs")
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that could not be replayed, and why."""
+
+    entry: Listed
+    reason: str
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What a recovery came to.
+
+    `looked_at` counts the entries that matter: all reports, else the newest of each node; `had` those that the
+    server had, or something newer in their place. Of what it lacked (`lacked`, by command), so many were `replayed`,
+    and seen there afterwards (`verified`). `rejections`, and `examples` of the `missing`, have the first few.
+    """
+
+    server: str
+    dry_run: bool = False
+    looked_at: int = 0
+    had: int = 0
+    lacked: dict[str, int] = field(default_factory=dict)
+    replayed: int = 0
+    verified: int = 0
+    rejected: int = 0
+    rejections: list[Refused] = field(default_factory=list)
+    missing: int = 0
+    examples: list[Listed] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server has all that it lacked; after a dry run: whether it lacks nothing."""
+        if self.dry_run:
+            return not self.lacked
+        return not (self.stopped or self.rejected or self.missing)
+
+
+def recover(
+    journal: Journal,
+    session: Session,
+    *,
+    rate: float,
+    since: float | None = None,
+    dry_run: bool = False,
+    progress: Progress = lambda what, done, total: None,
+    stop: threading.Event | None = None,
+) -> Recovery:
+    """Send the session's server what it lacks of the journal, at most `rate` commands a second, and see it arrive.
+
+    Only what was put in at `since` (seconds since 1970) or later, when given. `dry_run` asks and counts, and changes
+    nothing, not even the journal. Setting `stop` ends it early. Raises `JournalError`, and `TransportError` or
+    `ServerError` when the server cannot go on; what was replayed until then stands.
+    """
+    result = Recovery(session.endpoint.url, dry_run)
+    run = _Run(journal, session, rate, since, progress, stop or threading.Event(), result)
+    try:
+        run.all()
+    except _Stopped:
+        result.stopped = True
+    return result
+
+
+class _Stopped(Exception):
+    """It was asked to end."""
+
+
+class _Run:
+    def __init__(
+        self,
+        journal: Journal,
+        session: Session,
+        rate: float,
+        since: float | None,
+        progress: Progress,
+        stop: threading.Event,
+        result: Recovery,
+    ) -> None:
+        self._journal, self._session = journal, session
+        self._since, self._progress, self._stop = since, progress, stop
+        self._result = result
+        self._pace = Pace(rate, at=time.monotonic())
+        self._replayed = array("q")
+        self._submit = Retrying(
+            retry=retry_if_exception_type((Busy, Ambiguous)),
+            stop=stop_after_attempt(TRIES),
+            wait=_as_asked,
+            sleep=self._wait,
+            reraise=True,
+        )
+
+    def all(self) -> None:
+        self._let_queue_run_empty()
+        for page in self._pages():
+            self._page([entry for entry in page if self._since is None or entry.received >= self._since])
+        self._verify()
+
+    def _pages(self) -> Iterator[Sequence[Listed]]:
+        """Deactivations first: a node that was decommissioned must not be active for a moment. Reports last."""
+        first, last, nodes = self._journal.run(replay_sql.extent)
+        done = 0
+        for names in (STATUS, RECORDS):
+            after: int | None = 0
+            while after is not None:
+                page, after = self._journal.run(replay_sql.newest_page, names, after, last, PAGE)
+                yield page
+                done += len(page)
+                self._progress("nodes", done, max(nodes, done))
+        after = first - 1
+        while after is not None:
+            begin = after
+            page, after = self._journal.run(replay_sql.reports_page, begin, last, PAGE)
+            yield page
+            self._progress("reports", (last if after is None else after) - first + 1, last - first + 1)
+
+    def _page(self, page: Sequence[Listed]) -> None:
+        self._check()
+        there = seen(self._session, page)
+        there |= self._void([entry for entry in page if entry.id not in there and entry.name == INPUTS])
+        lacking = [entry for entry in page if entry.id not in there]
+        self._result.looked_at += len(page)
+        self._result.had += len(there)
+        for entry in lacking:
+            self._result.lacked[entry.name] = self._result.lacked.get(entry.name, 0) + 1
+        if self._result.dry_run:
+            return
+        url = self._session.endpoint.url
+        new = [entry for entry in page if entry.id in there and not _is_confirmed(entry, url)]
+        # What it has is not owed to it any more, either.
+        notes = [self._note(entry, CopyState.CONFIRMED) for entry in new]
+        for start in range(0, len(lacking), BODIES):
+            some = lacking[start : start + BODIES]
+            found = self._journal.run(entries.fetch, [entry.id for entry in some])
+            notes += [note for entry in some if (note := self._replay(entry, found.get(entry.id))) is not None]
+        for note in notes:
+            note.result()
+
+    def _void(self, some: Sequence[Listed]) -> set[int]:
+        """Those of which the server keeps nothing, and so lacks nothing."""
+        found = self._journal.run(entries.fetch, [entry.id for entry in some]) if some else {}
+        return {n for n, stored in found.items() if isinstance(stored, Entry) and is_void(stored.command)}
+
+    def _replay(self, entry: Listed, stored: Entry | Damaged | None) -> Future[Any] | None:
+        """Send it; what comes of that is noted in the journal without waiting for the disk."""
+        if stored is None:
+            # Retention took it meanwhile: some server has it, and it is older than what is to be kept.
+            return None
+        if isinstance(stored, Damaged):
+            self._refuse(entry, f"damaged in the journal: {stored}")
+            return None
+        try:
+            uuid = self._send(stored.command)
+        except Rejected as error:
+            reason = f"HTTP {error.status}: {error.reason}"
+            self._refuse(entry, reason)
+            return self._note(entry, CopyState.REJECTED, reason=reason)
+        self._result.replayed += 1
+        self._replayed.append(entry.id)
+        self._progress("replayed", self._result.replayed, 0)
+        return self._note(entry, CopyState.ACCEPTED, uuid)
+
+    def _send(self, command: Command) -> str:
+        if self._result.replayed % DEPTH_EVERY == 0:
+            while queue_depth(self._session) > DEPTH_LIMIT:
+                self._wait(DEPTH_POLL)
+        while (pace := self._pace.at_time(time.monotonic())).allowance < 1:
+            self._wait((1 - pace.allowance) / pace.rate)
+        self._pace = pace.used(1)
+        self._check()
+        uuid: str = self._submit(self._session.submit, command)
+        return uuid
+
+    def _refuse(self, entry: Listed, reason: str) -> None:
+        self._result.rejected += 1
+        if len(self._result.rejections) < EXAMPLES:
+            self._result.rejections.append(Refused(entry, reason))
+
+    def _note(self, entry: Listed, state: CopyState, uuid: str | None = None, reason: str = "") -> Future[Any]:
+        copy = Copy(self._session.endpoint.url, state, uuid, self._journal.clock(), reason)
+        return self._journal.start(owing.settle, entry.id, [copy])
+
+    def _verify(self) -> None:
+        """Ask for what was replayed until all of it is visible, or nothing has moved for a while."""
+        left, news, delay = self._replayed, time.monotonic(), LOOK_FIRST
+        while left:
+            before = len(left)
+            left = self._not_visible(left)
+            self._result.verified = self._result.replayed - len(left)
+            self._progress("verified", self._result.verified, self._result.replayed)
+            if len(left) < before:
+                news, delay = time.monotonic(), LOOK_FIRST
+            silent = time.monotonic() - news
+            if not left or (silent >= QUIET and _hopeless(silent, queue_depth(self._session))):
+                break
+            self._wait(delay)
+            delay = min(delay * 1.6, LOOK_LAST)
+        self._result.missing = len(left)
+        self._result.examples = self._journal.run(entries.listed, left[:EXAMPLES].tolist())
+
+    def _not_visible(self, ids: array[int]) -> array[int]:
+        left = array("q")
+        for start in range(0, len(ids), PAGE):
+            self._check()
+            page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
+            there = seen(self._session, page)
+            now = self._journal.clock()
+            self._journal.run(holdings.confirm, self._session.endpoint.url, sorted(there), now)
+            left.extend(entry.id for entry in page if entry.id not in there)
+        return left
+
+    def _let_queue_run_empty(self) -> None:
+        """Wait while the server works off what it has: what waits there is not visible, and would be sent twice."""
+        least, news = queue_depth(self._session), time.monotonic()
+        while least and time.monotonic() - news < QUIET:
+            self._progress("queued", 0, least)
+            self._wait(DEPTH_POLL)
+            depth = queue_depth(self._session)
+            if depth < least:
+                least, news = depth, time.monotonic()
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise _Stopped
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+
+def _is_confirmed(entry: Listed, url: str) -> bool:
+    return any(copy.server == url and copy.state is CopyState.CONFIRMED for copy in entry.copies)
+
+
+def _hopeless(silent: float, depth: int) -> bool:
+    return depth == 0 or silent >= WINDOW + depth / SLOWEST
+
+
+def _as_asked(state: RetryCallState) -> float:
+    """As long as a busy server asked for (s); a dropped connection is made again at once."""
+    met = state.outcome.exception() if state.outcome else None
+    return met.retry_after if isinstance(met, Busy) else 0.0

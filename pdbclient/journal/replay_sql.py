@@ -1,0 +1,78 @@
+"""What there is to replay or to look at, in pages. Every function is part of one short transaction of `Journal`.
+
+Short, because a gateway may be at work on the same journal, and waits meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pdbclient.journal.database import Transaction
+from pdbclient.journal.entries import listed
+from pdbclient.journal.model import Listed
+
+__all__ = ["Extent", "confirmed_until", "extent", "newest_page", "reports_page", "unconfirmed_page"]
+
+Extent = tuple[int, int, int]
+
+
+def extent(tx: Transaction) -> Extent:
+    """The first and the last id, and the number of entries that count as the newest of a node."""
+    first, last = tx.rows("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM entries")[0]
+    return int(first), int(last), int(tx.rows("SELECT count(*) FROM newest")[0][0])
+
+
+def newest_page(
+    tx: Transaction, names: Sequence[str], after: int, until: int, limit: int
+) -> tuple[list[Listed], int | None]:
+    """Newest entries of nodes for the commands `names`, with ids above `after` up to `until`, at most `limit`.
+
+    Without those that servers called bad. And the id after which the next page begins; None when this was the last.
+    """
+    sql = (
+        f"SELECT entry FROM newest WHERE entry > :after AND entry <= :until AND name {tx.among('names')}"
+        " ORDER BY entry LIMIT :limit"
+    )
+    rows = tx.rows(sql, after=after, until=until, names=tx.several(names), limit=limit)
+    ids = [entry for (entry,) in rows]
+    # One that is parked counts no more, but its row may still say so.
+    found = [entry for entry in listed(tx, ids) if entry.state != "parked"]
+    return found, ids[-1] if len(ids) == limit else None
+
+
+def reports_page(tx: Transaction, after: int, until: int, limit: int) -> tuple[list[Listed], int | None]:
+    """The reports among the `limit` ids after `after`, up to `until`. As `newest_page`."""
+    end = min(after + limit, until)
+    # By the range of ids, however few of them are reports: the time that a page takes has a bound.
+    rows = tx.rows(
+        "SELECT id FROM entries WHERE id > :after AND id <= :end AND name = 'store report' AND state <> 'parked'",
+        after=after,
+        end=end,
+    )
+    return listed(tx, [entry for (entry,) in rows]), end if end < until else None
+
+
+def unconfirmed_page(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:
+    """Entries with ids above `after` that `server` accepted before `before` and was not seen to hold, by id."""
+    rows = tx.rows(
+        # The state stands in the text: only then is the partial index used.
+        "SELECT entry FROM copies WHERE server = :server AND state = 'accepted' AND entry > :after"
+        " AND at < :before ORDER BY entry LIMIT :limit",
+        server=server,
+        after=after,
+        before=before,
+        limit=limit,
+    )
+    return listed(tx, [entry for (entry,) in rows])
+
+
+def confirmed_until(tx: Transaction, server: str, until: int, limit: int) -> list[Listed]:
+    """The newest entries, of those with ids up to `until`, that `server` was seen to hold."""
+    rows = tx.rows(
+        "SELECT entry FROM copies WHERE server = :server AND state = 'confirmed' AND entry <= :until"
+        " ORDER BY entry DESC LIMIT :limit",
+        server=server,
+        until=until,
+        limit=limit,
+    )
+    return listed(tx, [entry for (entry,) in rows])

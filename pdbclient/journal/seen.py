@@ -1,0 +1,97 @@
+"""Which entries a server has: it shows the command itself, or something newer in its place.
+
+What counts follows PuppetDB's own precedence (`scf/storage.clj`): of catalogs, facts and catalog inputs the newest
+of a node stays; a report is there or not; a deactivation counts until a newer record makes the node active.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from pdbclient.http import shown
+from pdbclient.http.session import Session
+from pdbclient.journal.model import Listed
+from pdbclient.wire.command import Command
+
+__all__ = ["INPUTS", "Shown", "has", "is_void", "look", "seen"]
+
+REPORT, DEACTIVATION, INPUTS = "store report", "deactivate node", "replace catalog inputs"
+
+RECORDS = tuple(name for name in shown.NEWEST if name != DEACTIVATION)
+"""The commands, beside reports, that make a node active again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a server was seen to have.
+
+    `newest` maps command and certname to the producer timestamp of the one that is there, `reports` has certname and
+    producer timestamp, `newest_reports` the newest of those nodes whose reports decide about a deactivation.
+    """
+
+    newest: Mapping[tuple[str, str], str]
+    reports: AbstractSet[tuple[str, str]]
+    newest_reports: Mapping[str, str]
+
+
+def has(entry: Listed, there: Shown) -> bool:
+    """Whether a server that shows `there` has `entry`, or something newer in its place."""
+    certname, stamp = entry.certname, entry.producer_timestamp
+    if entry.name == REPORT:
+        return (certname, stamp) in there.reports
+    if there.newest.get((entry.name, certname), "") >= stamp:
+        return True
+    return entry.name == DEACTIVATION and _newest_record(certname, there) > stamp
+
+
+def seen(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> set[int]:
+    """The ids of those `entries` that the session's server has. It is asked in batches, within so many seconds each.
+
+    Raises the session's errors: `TransportError` or `ServerError`.
+    """
+    there = look(session, entries, within=within)
+    return {entry.id for entry in entries if has(entry, there)}
+
+
+def look(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> Shown:
+    """What the session's server shows of the nodes and reports that `entries` are about. As `seen`."""
+    newest: dict[tuple[str, str], str] = {}
+
+    def ask(name: str, certnames: Iterable[str]) -> None:
+        for certname, stamp in shown.newest(session, name, list(certnames), within=within):
+            # Older servers can hold two catalogs of one node.
+            newest[name, certname] = max(stamp, newest.get((name, certname), ""))
+
+    nodes = {name: {entry.certname for entry in entries if entry.name == name} for name in shown.NEWEST}
+    for name, certnames in nodes.items():
+        ask(name, certnames)
+    so_far = Shown(newest, frozenset(), {})
+    open_ = [entry for entry in entries if entry.name == DEACTIVATION and not has(entry, so_far)]
+    undecided = {entry.certname for entry in open_}
+    for name in RECORDS:
+        ask(name, undecided - nodes[name])
+    since = min((entry.producer_timestamp for entry in open_), default="")
+    latest = dict(shown.newest_reports(session, list(undecided), since, within=within))
+    wanted = [(entry.certname, entry.producer_timestamp) for entry in entries if entry.name == REPORT]
+    return Shown(newest, frozenset(shown.reports(session, wanted, within=within)), latest)
+
+
+def is_void(command: Command) -> bool:
+    """Whether PuppetDB keeps nothing of `command`: it ignores catalog inputs that are none."""
+    if command.name != INPUTS:
+        return False
+    try:
+        body = gzip.decompress(command.body) if command.encoding == "gzip" else command.body
+        payload = json.loads(body)
+    except (OSError, EOFError, ValueError, RecursionError):
+        return False
+    return isinstance(payload, dict) and payload.get("inputs") == []
+
+
+def _newest_record(certname: str, there: Shown) -> str:
+    stamps = [there.newest.get((name, certname), "") for name in RECORDS]
+    return max([*stamps, there.newest_reports.get(certname, "")])

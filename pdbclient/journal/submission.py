@@ -1,0 +1,126 @@
+"""Submitting with a journal: on disk first, then to the servers, then noted what they said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from types import MappingProxyType
+
+from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.errors import AllEndpointsFailed, Rejected
+from pdbclient.http.failover import Accepted
+from pdbclient.http.outcome import Attempt, Kind
+from pdbclient.journal import owing
+from pdbclient.journal.database import Transaction
+from pdbclient.journal.journal import Journal
+from pdbclient.journal.model import ANY, Copy, CopyState, Entry
+from pdbclient.wire.command import Command
+
+__all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
+
+LONG = 8192
+"""Bytes of a body from which on it is compressed in a thread."""
+
+log = logging.getLogger("pdbclient.journal")
+
+
+def targets_of(config: ClientConfig) -> tuple[str, ...]:
+    """Whom a new entry is owed to: any server, or with broadcast each of them."""
+    if not config.command_broadcast:
+        return (ANY,)
+    return tuple(endpoint.url for endpoint in (*config.server_urls, *config.submit_only_server_urls))
+
+
+def lease_for(config: ClientConfig) -> float:
+    """Seconds after which an attempt to deliver is surely over, if its process lives."""
+    return max(120.0, 2 * config.timeouts.operation)
+
+
+def copies_of(attempts: Sequence[Attempt], uuids: Mapping[Endpoint, str], at: float) -> list[Copy]:
+    """What the attempts of one submission say about its copies; `at` is in seconds since 1970. Pure."""
+    copies = []
+    for attempt in attempts:
+        url, outcome = attempt.endpoint.url, attempt.outcome
+        if outcome.kind is Kind.ACCEPTED:
+            copies.append(Copy(url, CopyState.ACCEPTED, uuids.get(attempt.endpoint), at))
+        elif outcome.kind is Kind.REJECTED:
+            copies.append(Copy(url, CopyState.REJECTED, None, at, f"HTTP {outcome.status}: {outcome.detail}"))
+    return copies
+
+
+class Submitter:
+    """Puts a journal before the submission of commands for one configuration. `wake` tells delivery of work.
+
+    `journal_only` counts the commands that no server took at once.
+    """
+
+    def __init__(self, journal: Journal, config: ClientConfig, wake: Callable[[], None]) -> None:
+        self._journal = journal
+        self._targets = targets_of(config)
+        self._wake = wake
+        self.journal_only = 0
+
+    def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+        """Submit by `send`. When no server takes the command, the journal has it, and its uuid is in `journalled`.
+
+        Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
+        """
+        entry = self._journal.append(command, self._targets).result()
+        try:
+            accepted = send(command)
+        except (Rejected, AllEndpointsFailed) as error:
+            return self._ended(entry, error)
+        return self._taken(entry, accepted)
+
+    async def submit_async(self, command: Command, send: Callable[[Command], Awaitable[Accepted]]) -> Accepted:
+        """As `submit`, for coroutines."""
+        entry = await asyncio.wrap_future(await self._appended(command))
+        try:
+            accepted = await send(command)
+        except (Rejected, AllEndpointsFailed) as error:
+            return self._ended(entry, error)
+        return self._taken(entry, accepted)
+
+    async def _appended(self, command: Command) -> Future[Entry]:
+        if command.encoding != "identity" or command.length < LONG:
+            return self._journal.append(command, self._targets)
+        # To compress it would hold up everybody else.
+        return await asyncio.to_thread(self._journal.append, command, self._targets)
+
+    def _taken(self, entry: Entry, accepted: Accepted) -> Accepted:
+        self._conclude(entry, copies_of(accepted.attempts, accepted.uuids, self._journal.clock()))
+        return accepted
+
+    def _ended(self, entry: Entry, error: Rejected | AllEndpointsFailed) -> Accepted:
+        self._conclude(entry, copies_of(error.attempts, {}, self._journal.clock()))
+        if isinstance(error, Rejected):
+            raise error
+        command = entry.command
+        self.journal_only += 1
+        log.warning(
+            "%s for %s is in the journal only (%s), to be delivered: %s",
+            command.name,
+            command.certname,
+            entry.uuid,
+            error,
+        )
+        return Accepted(MappingProxyType({}), error.attempts, entry.uuid)
+
+    def _conclude(self, entry: Entry, copies: Sequence[Copy]) -> None:
+        """Note it, without waiting: what is not noted, because the process dies, is sent again, as the same bytes."""
+        self._journal.start(_conclude, entry.id, copies, self._journal.clock()).add_done_callback(self._noted)
+
+    def _noted(self, future: Future[bool]) -> None:
+        error = future.exception()
+        if error is not None:
+            log.error("the journal could not note a delivery, which will be repeated: %s", error)
+        elif future.result():
+            self._wake()
+
+
+def _conclude(tx: Transaction, entry: int, copies: Sequence[Copy], now: float) -> bool:
+    """Settle what was said; what is still owed then is owed at once. True when something is."""
+    owing.settle(tx, entry, copies)
+    return owing.put_off(tx, entry, now, counted=False)

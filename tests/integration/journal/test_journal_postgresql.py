@@ -1,0 +1,454 @@
+"""A journal that several processes share: what only PostgreSQL has."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pdbclient.errors import JournalBusy, JournalError, JournalFull
+from pdbclient.journal import Journal, entries, owing, upkeep
+from pdbclient.journal.database import Transaction, Unreachable
+from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
+from pdbclient.journal.schema import SCHEMA
+from tests.faults.proxy import BlackHole, Proxy
+from tests.unit.journal.store import CATALOG, FACTS, REPORT, A, B, Store, command
+
+from .server import Server, name_of
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[3]
+
+WORKER = """
+import json, os, sys
+from pdbclient.errors import JournalError
+from pdbclient.journal import Journal, entries, owing
+from pdbclient.journal.model import ANY, Copy, CopyState
+from tests.unit.journal.store import command
+
+what, count = sys.argv[1], int(sys.argv[2])
+done = []
+with Journal.open(os.environ["JOURNAL"]) as journal:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if what == "open":
+        pass
+    elif what == "claim":
+        idle = 0
+        while idle < 5:
+            now = journal.clock()
+            claims = journal.run(owing.claim, ANY, 7, now, now + 120)
+            idle = 0 if claims else idle + 1
+            for claim in claims:
+                done.append(claim.entry)
+                copy = Copy("https://a", CopyState.ACCEPTED, None, now)
+                journal.start(owing.settle, claim.entry, [copy])
+    else:
+        numbers = range(count) if what == "up" else range(count - 1, -1, -1)
+        futures = [journal.append(command("replace facts", f"node{n}", n), [ANY]) for n in numbers]
+        done = [future.result().id for future in futures]
+print(json.dumps(done))
+"""
+
+
+def workers(place: str, *jobs: tuple[str, int]) -> list[list[int]]:
+    """Processes that have the journal open, then do their jobs at the same moment; what each of them did."""
+    with ExitStack() as stack:
+        started = []
+        for what, count in jobs:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", WORKER, what, str(count)],
+                env={**os.environ, "JOURNAL": place},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            started.append(process)
+        for process in started:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if line != "ready\n":
+                raise AssertionError(process.communicate()[1])
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        results = []
+        for process in started:
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+            results.append(json.loads(out))
+        return results
+
+
+def test_three_processes_that_claim_at_once_get_everything_and_nothing_twice(store: Store) -> None:
+    expected = {store.put(command(REPORT, f"node{number}")) for number in range(400)}
+    got = workers(store.place, ("claim", 0), ("claim", 0), ("claim", 0))
+    counted = Counter(entry for each in got for entry in each)
+    assert set(counted) == expected
+    assert set(counted.values()) == {1}
+    assert all(got), "one of them got nothing, so nothing was shown"
+    assert store.counts().owed == {}
+    assert store.counts().entries == {EntryState.DELIVERED: 400}
+
+
+def test_two_processes_that_put_in_for_the_same_nodes_in_opposite_orders_both_succeed(store: Store) -> None:
+    up, down = workers(store.place, ("up", 300), ("down", 300))
+    assert len({*up, *down}) == 600
+    newest = dict(store.journal.run(lambda tx: tx.rows("SELECT certname, entry FROM newest")))
+    assert len(newest) == 300
+    stored = store.journal.run(lambda tx: tx.rows("SELECT certname, max(id) FROM entries GROUP BY certname"))
+    # Of equal timestamps either may count, but it must be one of that node's.
+    owners = dict(store.journal.run(lambda tx: tx.rows("SELECT id, certname FROM entries")))
+    assert {owners[entry] for entry in newest.values()} == {certname for certname, _ in stored}
+
+
+def test_processes_that_find_the_database_empty_at_once_make_its_tables_once(place: str) -> None:
+    assert workers(place, *[("open", 0)] * 4) == [[]] * 4
+    with Journal.open(place) as journal:
+        assert journal.run(lambda tx: tx.rows("SELECT format FROM pdbclient_journal")) == [(SCHEMA,)]
+
+
+def other(store: Store) -> Journal:
+    journal = Journal.open(store.place)
+    journal.clock = lambda: store.now
+    return journal
+
+
+def test_what_two_servers_said_to_two_processes_at_once_adds_up(store: Store) -> None:
+    with other(store) as second:
+        for number in range(40):
+            entry = store.put(command(REPORT, f"node{number}"), (A, B))
+            one = store.journal.start(owing.settle, entry, [Copy(A, CopyState.ACCEPTED)])
+            two = second.start(owing.settle, entry, [Copy(B, CopyState.ACCEPTED)])
+            assert EntryState.DELIVERED in (one.result(), two.result())
+            assert store.state(entry) is EntryState.DELIVERED
+
+
+def test_a_deadlock_is_resolved_by_doing_one_of_the_two_again(store: Store) -> None:
+    first, second = store.put(command(REPORT)), store.put(command(REPORT))
+    meet = threading.Barrier(2, timeout=5)
+    runs: list[int] = []
+
+    def crosswise(tx: Transaction, one: int, then: int) -> None:
+        runs.append(one)
+        tx.rows("UPDATE entries SET length = length + 1 WHERE id = :id", id=one)
+        if len(runs) <= 2:
+            meet.wait()
+        tx.rows("UPDATE entries SET length = length + 1 WHERE id = :id", id=then)
+
+    with other(store) as journal:
+        futures = [store.journal.start(crosswise, first, second), journal.start(crosswise, second, first)]
+        for future in futures:
+            future.result(20)
+    assert len(runs) == 3
+    assert store.show(first).length == store.show(second).length == 9
+
+
+def test_a_row_that_another_session_keeps_is_busy_and_the_next_transaction_works(store: Store) -> None:
+    entry = store.put(command())
+    held, go = threading.Event(), threading.Event()
+
+    def keep(tx: Transaction) -> None:
+        tx.rows("SELECT 1 FROM entries WHERE id = :id FOR UPDATE", id=entry)
+        held.set()
+        go.wait(20)
+
+    def wait_briefly(tx: Transaction) -> None:
+        tx.rows("SET LOCAL lock_timeout = '100ms'")
+        tx.rows("SELECT 1 FROM entries WHERE id = :id FOR UPDATE", id=entry)
+
+    with other(store) as journal:
+        kept = journal.start(keep)
+        held.wait(10)
+        with pytest.raises(JournalBusy):
+            store.journal.run(wait_briefly)
+        go.set()
+        kept.result()
+    assert store.taken(entry) is EntryState.DELIVERED
+
+
+# --- the server goes and comes -----------------------------------------------------------------------------------
+
+
+def end_sessions(server: Server, place: str) -> None:
+    server.sql(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(place)}'"
+        " AND application_name = 'pdbclient-journal'"
+    )
+
+
+def test_a_connection_that_broke_while_idle_is_replaced_and_nobody_notices(server: Server, store: Store) -> None:
+    first = store.put(command(REPORT))
+    end_sessions(server, store.place)
+    assert store.ids() == [first]
+    assert store.put(command(REPORT)) > first
+
+
+def test_a_connection_that_breaks_in_a_transaction_is_an_error_now_and_the_next_one_works(
+    server: Server, store: Store
+) -> None:
+    def broken(tx: Transaction) -> None:
+        tx.rows("DELETE FROM entries")
+        end_sessions(server, store.place)
+        tx.rows("SELECT 1")
+
+    entry = store.put(command())
+    with pytest.raises(Unreachable, match="see whether the server runs"):
+        store.journal.run(broken)
+    assert store.ids() == [entry]
+
+
+def test_what_was_acknowledged_outlives_the_kill_of_the_server(server: Server, store: Store) -> None:
+    ids = [store.put(command(REPORT)) for _ in range(20)]
+    try:
+        server.postgres.process.signal(signal.SIGQUIT)
+        deadline = time.monotonic() + 20
+        while server.postgres.process.pid is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(Unreachable):
+            store.journal.append(command(REPORT), [ANY]).result()
+    finally:
+        server.postgres.process.forget()
+        server.postgres.start()
+    assert store.ids() == ids
+    assert store.put(command(REPORT)) > ids[-1]
+
+
+def test_many_who_wait_for_a_server_that_is_away_wait_once_together(server: Server) -> None:
+    place = server.database()
+    try:
+        with Proxy(server.postgres.node.postgres_port) as proxy:
+            through = re.sub(r":\d+/", f":{proxy.port}/", place) + "?connect_timeout=2"
+            with Journal.open(through) as journal:
+                proxy.fault = BlackHole()
+                proxy.reset_all()
+                began = time.monotonic()
+                futures = [journal.append(command(REPORT), [ANY]) for _ in range(50)]
+                for future in futures:
+                    assert isinstance(future.exception(30), Unreachable)
+                assert time.monotonic() - began < 10
+                proxy.fault = None
+                proxy.reset_all()
+                assert journal.append(command(REPORT), [ANY]).result(10).id
+    finally:
+        server.drop(place)
+
+
+def test_every_process_goes_by_the_servers_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    with Journal.open(store.place) as journal:
+        (server,) = journal.run(lambda tx: tx.rows("SELECT extract(epoch FROM clock_timestamp())::float8"))[0]
+        assert abs(journal.clock() - server) < 1
+
+
+# --- what the database may not be --------------------------------------------------------------------------------
+
+
+def refused(place: str) -> str:
+    with pytest.raises(JournalError) as caught:
+        Journal.open(place)
+    return str(caught.value)
+
+
+def test_a_database_with_somebody_elses_table_of_these_names_is_left_alone(server: Server, place: str) -> None:
+    server.sql("CREATE TABLE copies (a integer)", name_of(place))
+    assert "has a table 'copies' that is no journal's" in refused(place)
+    assert server.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", name_of(place)) == [("copies",)]
+
+
+def test_a_journal_from_a_newer_version_is_left_alone(store: Store) -> None:
+    store.journal.run(lambda tx: tx.rows("UPDATE pdbclient_journal SET format = 99"))
+    assert f"another version of pdbclient (format 99, this one reads {SCHEMA})" in refused(store.place)
+
+
+def test_a_user_who_may_not_make_tables_is_told_what_to_grant(server: Server, place: str) -> None:
+    server.sql("ALTER SCHEMA public OWNER TO postgres", name_of(place))
+    server.sql("REVOKE CREATE ON SCHEMA public FROM public", name_of(place))
+    server.sql(f"ALTER DATABASE {name_of(place)} OWNER TO postgres")
+    assert "GRANT CREATE ON SCHEMA" in refused(place)
+
+
+def test_a_database_that_is_read_only_is_a_standby_by_its_message(server: Server, store: Store) -> None:
+    server.sql(f"ALTER DATABASE {name_of(store.place)} SET default_transaction_read_only = on")
+    message = refused(store.place)
+    assert "read-only" in message or "read-write" in message
+
+
+def test_a_database_of_another_encoding_is_refused(server: Server) -> None:
+    place = server.database("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        assert "is encoded in LATIN1: make it with ENCODING 'UTF8'" in refused(place)
+    finally:
+        server.drop(place)
+
+
+def test_timestamps_are_ordered_byte_by_byte_whatever_the_databases_language(store: Store) -> None:
+    collations = store.journal.run(
+        lambda tx: tx.rows(
+            "SELECT DISTINCT collation_name FROM information_schema.columns"
+            " WHERE data_type = 'text' AND table_schema = 'public'"
+        )
+    )
+    assert collations == [("C",)]
+
+
+@pytest.mark.parametrize(("found", "kept"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+def test_a_commit_is_on_disk_whatever_the_server_would_do_by_itself(
+    server: Server, place: str, found: str, kept: str
+) -> None:
+    server.sql(f"ALTER DATABASE {name_of(place)} SET synchronous_commit = {found}")
+    with Journal.open(place) as journal:
+        assert journal.run(lambda tx: tx.rows("SHOW synchronous_commit")) == [(kept,)]
+        assert journal.run(lambda tx: tx.rows("SHOW transaction_isolation")) == [("read committed",)]
+
+
+def test_a_server_that_does_not_sync_is_warned_of(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "pdbclient.journal"):
+        Journal.open(place).close()
+    assert "fsync = off: a power cut can lose what it was given" in caplog.text
+
+
+# --- the password ------------------------------------------------------------------------------------------------
+
+SECRET = "s3cret-p%40ss"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://puppetdb:{SECRET}@127.0.0.1:1/journal",
+        f"postgresql://puppetdb:{SECRET}@nowhere.invalid/journal",
+        f"postgresql://puppetdb:{SECRET}@127.0.0.1:port/journal",
+        f"postgresql://puppetdb:{SECRET}@127.0.0.1/journal?nonsense=1",
+        f"postgresql://puppetdb:{SECRET}%zz@127.0.0.1/journal",
+        f"postgresql://127.0.0.1:1/journal?user=a&password={SECRET}",
+        f"postgresql://puppetdb:{SECRET}/more@127.0.0.1:1/journal",
+    ],
+)
+def test_the_password_is_in_no_error_and_no_log(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(JournalError) as caught:
+        Journal.open(url)
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "s3cret" not in shown
+    assert "postgresql://" in str(caught.value)
+
+
+def test_a_wrong_password_is_told_without_it(server: Server, place: str) -> None:
+    message = refused(server.url(name_of(place), SECRET))
+    assert "authentication failed" in message
+    assert "s3cret" not in message
+
+
+# --- no room -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(server: Server) -> Iterator[Path]:
+    """A file system of 24 MB that the server can put a database on."""
+    directory = server.postgres.node.home / "small"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", directory], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        directory.rmdir()
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        server.postgres.account.own(directory)
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+        directory.rmdir()
+
+
+def test_a_full_disk_of_the_server_is_told_before_anything_is_acknowledged_and_ends_with_it(
+    server: Server, small_disk: Path
+) -> None:
+    server.sql(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+    place = server.database("TABLESPACE small")
+    try:
+        store = Store(place)
+        ballast = small_disk / "ballast"
+        acknowledged = []
+        try:
+            with pytest.raises(JournalFull, match="make room on the database server's disk"):
+                while len(acknowledged) < 100:
+                    acknowledged.append(store.put(command(REPORT, body=os.urandom(500_000))))
+            assert store.ids() == acknowledged
+            with pytest.raises(JournalFull):
+                store.put(command(REPORT, body=os.urandom(5_000_000)))
+            assert not ballast.exists()
+            subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+            acknowledged.append(store.put(command(REPORT, body=os.urandom(500_000))))
+            assert store.ids() == acknowledged
+            assert store.journal.run(upkeep.verify, 0, 1000).damaged == {}
+        finally:
+            store.journal.close()
+    finally:
+        server.drop(place)
+        server.sql("DROP TABLESPACE small")
+
+
+# --- threads of one process --------------------------------------------------------------------------------------
+
+
+def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: Store) -> None:
+    """Appending, claiming, settling and pruning at the same time, for the same nodes."""
+    delivered: Counter[int] = Counter()
+    lock = threading.Lock()
+
+    def deliver(journal: Journal) -> None:
+        idle = 0
+        while idle < 20:
+            claims = journal.run(owing.claim, ANY, 5, store.now, store.now + 120)
+            idle = 0 if claims else idle + 1
+            for claim in claims:
+                with lock:
+                    delivered[claim.entry] += 1
+                journal.run(owing.settle, claim.entry, [Copy(A, CopyState.ACCEPTED)])
+
+    def put(journal: Journal, name: str) -> list[int]:
+        futures = [journal.append(command(name, f"node{number % 7}", number), [ANY]) for number in range(150)]
+        ids = [future.result().id for future in futures]
+        for entry in ids:
+            journal.run(owing.put_off, entry, store.now, counted=False)
+        return ids
+
+    with other(store) as second, ThreadPoolExecutor(8) as pool:
+        journals = (store.journal, second)
+        puts = [pool.submit(put, journal, name) for journal in journals for name in (REPORT, CATALOG)]
+        deliveries = [pool.submit(deliver, journal) for journal in journals]
+        ids = [entry for future in puts for entry in future.result()]
+        for future in deliveries:
+            future.result()
+    assert set(delivered.values()) == {1}
+    counts = store.counts()
+    assert counts.owed == {}
+    assert set(counts.entries) <= {EntryState.DELIVERED, EntryState.SUPERSEDED}
+    assert sum(counts.entries.values()) == len(ids) == 600
+    reports = {row.id for row in store.journal.run(entries.listing, limit=1000) if row.name == REPORT}
+    assert reports <= set(delivered)
+    assert store.counts().entries.get(EntryState.SUPERSEDED, 0) == 600 - len(delivered)
+    (facts,) = store.journal.run(lambda tx: tx.rows("SELECT count(*) FROM newest WHERE name = :name", name=FACTS))
+    assert facts == (0,)

@@ -1,0 +1,85 @@
+"""Whether servers have, in the end, what was acknowledged: by query, of nodes in any state and reports of any type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pdbclient import Client
+from pdbclient.config import ClientConfig, Endpoint
+from pdbclient.wire import timestamp
+
+from .journal_load import Identity
+
+__all__ = ["Held", "Verdict", "held", "judge"]
+
+REPORT, DEACTIVATION = "store report", "deactivate node"
+NEWEST: Mapping[str, tuple[str, str]] = {
+    "replace catalog": ("catalogs", "producer_timestamp"),
+    "replace facts": ("factsets", "producer_timestamp"),
+    DEACTIVATION: ("nodes", "deactivated"),
+}
+ANY_STATE = ["=", "node_state", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one server has: every report, as often as it has it, and the newest of the rest by command and node.
+
+    `active` is the newest catalog, facts or report of a node: a deactivation before that has no effect.
+    """
+
+    reports: Counter[Identity]
+    newest: Mapping[tuple[str, str], str]
+    active: Mapping[str, str]
+
+    def has(self, command: Identity) -> bool:
+        """Whether it has that, or something newer in its place."""
+        if command.name == REPORT:
+            return command in self.reports
+        if self.newest.get((command.name, command.certname), "") >= command.stamp:
+            return True
+        return command.name == DEACTIVATION and self.active.get(command.certname, "") > command.stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was acknowledged and is on no server; reports that a server has twice; what nobody ever sent."""
+
+    lost: tuple[Identity, ...]
+    duplicated: tuple[Identity, ...]
+    phantoms: tuple[Identity, ...]
+
+
+def held(config: ClientConfig, server: Endpoint) -> Held:
+    """What a server has."""
+    with Client(replace(config, server_urls=(server,), journal=None)) as client:
+        reports = Counter(
+            Identity(REPORT, row["certname"], timestamp.to_utc(row["producer_timestamp"]), row["transaction_uuid"])
+            for row in _rows(client, "reports", ["producer_timestamp", "transaction_uuid"], ["=", "type", "any"])
+        )
+        newest = {
+            (name, row["certname"]): timestamp.to_utc(row[field])
+            for name, (path, field) in NEWEST.items()
+            for row in _rows(client, path, [field], ["null?", field, False])
+        }
+    active: dict[str, str] = {}
+    records = [(node, at) for (name, node), at in newest.items() if name != DEACTIVATION]
+    for node, at in (*records, *((report.certname, report.stamp) for report in reports)):
+        active[node] = max(at, active.get(node, ""))
+    return Held(reports, newest, active)
+
+
+def _rows(client: Client, path: str, fields: Sequence[str], condition: Sequence[Any]) -> Iterator[Any]:
+    yield from client.stream(["extract", ["certname", *fields], ["and", ANY_STATE, condition]], path=path)
+
+
+def judge(sent: Collection[Identity], acknowledged: Collection[Identity], servers: Sequence[Held]) -> Verdict:
+    """What is wrong with what `servers` have. Pure."""
+    lost = [command for command in acknowledged if not any(server.has(command) for server in servers)]
+    duplicated = [report for server in servers for report, times in server.reports.items() if times > 1]
+    there = {report for server in servers for report in server.reports}
+    there |= {Identity(name, node, at) for server in servers for (name, node), at in server.newest.items()}
+    return Verdict(tuple(lost), tuple(duplicated), tuple(there.difference(sent)))

@@ -1,0 +1,14 @@
+"""Tests with a short form, for every run, and a long one, for `make soak`: the same test, more of it."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["rounds"]
+
+LONG = bool(os.environ.get("PDBCLIENT_SOAK"))
+
+
+def rounds(short: int, long: int) -> int:
+    """How much of something: `long` when the environment variable PDBCLIENT_SOAK is set, else `short`."""
+    return long if LONG else short

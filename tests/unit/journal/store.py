@@ -1,0 +1,88 @@
+"""An open journal with a clock that a test sets, and short words for what tests do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pdbclient.journal import Journal, entries, owing
+from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Counts, Entry, EntryState, Listed
+from pdbclient.wire.command import Command
+
+START = 1_800_000_000.0
+A, B = "https://a.example:8081", "https://b.example:8081"
+CATALOG, FACTS, INPUTS, REPORT = "replace catalog", "replace facts", "replace catalog inputs", "store report"
+DEACTIVATE, EXPIRE = "deactivate node", "configure expiration"
+LEASE = 120.0
+
+
+def stamp(number: int) -> str:
+    """A producer timestamp, later for greater numbers."""
+    return f"2026-01-{1 + number // 86400:02}T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.000Z"
+
+
+def command(name: str = FACTS, certname: str = "node.example", at: int = 0, body: bytes = b'{"a":1}') -> Command:
+    return Command.ready(name, 5, certname, stamp(at), body)
+
+
+class Store:
+    """`place` is a file or a URL; `now` what its clock shows."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.now = START
+        self.journal = self._opened()
+
+    def _opened(self) -> Journal:
+        journal = Journal.open(self.place, lease=LEASE)
+        journal.clock = lambda: self.now
+        return journal
+
+    def reopen(self) -> None:
+        self.journal.close()
+        self.journal = self._opened()
+
+    def put(self, command: Command, targets: Sequence[str] = (ANY,)) -> int:
+        """Append; nobody sends it, it is due at once."""
+        entry = self.journal.append(command, targets).result()
+        self.journal.run(owing.put_off, entry.id, self.now, counted=False)
+        return entry.id
+
+    def claim(self, target: str = ANY, limit: int = 100, lease: float = LEASE) -> list[int]:
+        return [claim.entry for claim in self.claims(target, limit, lease)]
+
+    def claims(self, target: str = ANY, limit: int = 100, lease: float = LEASE) -> list[Claim]:
+        return self.journal.run(owing.claim, target, limit, self.now, self.now + lease)
+
+    def settle(self, entry: int, *copies: Copy) -> EntryState | None:
+        return self.journal.run(owing.settle, entry, copies)
+
+    def taken(self, entry: int, server: str = A, uuid: str | None = None) -> EntryState | None:
+        return self.settle(entry, Copy(server, CopyState.ACCEPTED, uuid, self.now))
+
+    def rejected(self, entry: int, server: str = A, reason: str = "HTTP 400: bad") -> EntryState | None:
+        return self.settle(entry, Copy(server, CopyState.REJECTED, None, self.now, reason))
+
+    def show(self, entry: int | str) -> Listed:
+        found = self.journal.run(entries.show, str(entry))
+        assert found is not None
+        return found
+
+    def state(self, entry: int) -> EntryState:
+        return self.show(entry).state
+
+    def copies(self, entry: int) -> dict[str, CopyState]:
+        return {copy.server: copy.state for copy in self.show(entry).copies}
+
+    def fetch(self, entry: int) -> Entry:
+        found = self.journal.run(entries.fetch, [entry])[entry]
+        assert isinstance(found, Entry), found
+        return found
+
+    def ids(self) -> list[int]:
+        return [row.id for row in self.journal.run(entries.listing, limit=10_000)]
+
+    def drop(self, *ids: int) -> int:
+        return self.journal.run(entries.drop, ids, self.journal.writer)
+
+    def counts(self) -> Counts:
+        return self.journal.run(entries.counts)

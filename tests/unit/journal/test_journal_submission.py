@@ -1,0 +1,230 @@
+"""Submitting with a journal, over fake servers and a real SQLite file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pdbclient.client import Client
+from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
+from pdbclient.journal import CopyState, EntryState, Journal, entries
+from pdbclient.journal.delivery import Pace
+from pdbclient.journal.model import Listed
+from pdbclient.wire import Command
+
+from ..http.fake import Rig, command
+
+
+def client_of(rig: Rig, path: Path, **settings: object) -> Client:
+    return Client(replace(rig.config, journal=str(path / "journal"), **settings), failover=rig.failover)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+@pytest.fixture
+def client(rig: Rig, tmp_path: Path) -> Iterator[Client]:
+    with client_of(rig, tmp_path) as client:
+        yield client
+
+
+def journal_of(client: Client) -> Journal:
+    assert client._journal is not None
+    return client._journal.journal
+
+
+def all_entries(client: Client) -> list[Listed]:
+    return journal_of(client).run(entries.listing)
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.02)
+
+
+def back(rig: Rig) -> None:
+    """Let the prober find all servers well: twice, as writes want it."""
+    for seconds in (60, 6):
+        rig.clock.now += seconds
+        rig.prober.ask()
+
+
+def test_what_a_server_takes_is_in_the_journal_with_its_uuid_there(client: Client) -> None:
+    done = client.submit(command())
+    (entry,) = all_entries(client)
+    assert (entry.state, entry.certname) == (EntryState.DELIVERED, "node1")
+    assert [(copy.server, copy.state, copy.uuid) for copy in entry.copies] == [
+        ("https://a:8081", CopyState.ACCEPTED, "uuid-a")
+    ]
+    assert (done.uuid, done.journalled) == ("uuid-a", None)
+
+
+def test_with_every_server_down_the_command_is_accepted_under_the_journals_uuid(client: Client, rig: Rig) -> None:
+    for session in rig.session.values():
+        session.replies.append("refused")
+    done = client.submit(command())
+    (entry,) = all_entries(client)
+    assert (done.uuids, done.uuid, done.journalled) == ({}, entry.uuid, entry.uuid)
+    assert entry.state is EntryState.PENDING
+    assert not entry.copies
+
+
+def test_what_no_server_took_is_delivered_when_one_is_back(client: Client, rig: Rig) -> None:
+    for session in rig.session.values():
+        session.replies.append("refused")
+    sent = command(body=b'{"exact": 1.0}')
+    client.submit(sent)
+    back(rig)
+    until(lambda: all_entries(client)[0].state is EntryState.DELIVERED)
+    assert rig.session["a"].commands == [sent, sent]
+
+
+def test_a_rejected_command_is_parked_with_the_reason_and_the_caller_told(client: Client, rig: Rig) -> None:
+    rig.session["a"].replies.append("400")
+    with pytest.raises(Rejected):
+        client.submit(command())
+    (entry,) = all_entries(client)
+    assert entry.state is EntryState.PARKED
+    assert [(copy.state, copy.reason) for copy in entry.copies] == [
+        (CopyState.REJECTED, "HTTP 400: as PuppetDB says")
+    ]
+    client.submit(command("node2"))
+    assert all_entries(client)[1].state is EntryState.DELIVERED
+
+
+def test_a_command_that_cannot_be_put_on_disk_is_not_sent(client: Client, rig: Rig) -> None:
+    def full(*_: object) -> None:
+        raise JournalError("no room")
+
+    journal = journal_of(client)
+    journal._database.transact = full  # type: ignore[method-assign, assignment]
+    with pytest.raises(JournalError, match="no room"):
+        client.submit(command())
+    assert rig.asked == []
+
+
+def test_a_client_ends_with_what_it_noted_on_disk(rig: Rig, tmp_path: Path) -> None:
+    with client_of(rig, tmp_path) as client:
+        client.submit(command())
+    with Journal.open(str(tmp_path / "journal")) as journal:
+        assert journal.run(entries.counts).entries == {EntryState.DELIVERED: 1}
+
+
+def test_the_next_client_delivers_what_the_last_one_could_not(rig: Rig, tmp_path: Path) -> None:
+    for session in rig.session.values():
+        session.replies.append("refused")
+    with client_of(rig, tmp_path) as client:
+        client.submit(command())
+    with client_of(Rig(), tmp_path) as client:
+        until(lambda: all_entries(client)[0].state is EntryState.DELIVERED)
+
+
+def test_broadcast_owes_a_command_to_every_server_that_did_not_take_it(tmp_path: Path) -> None:
+    rig = Rig(command_broadcast=True)
+    rig.session["b"].replies.append("refused")
+    with client_of(rig, tmp_path) as client:
+        client.submit(command())
+        (entry,) = all_entries(client)
+        assert entry.state is EntryState.PENDING
+        assert [copy.server for copy in entry.copies] == ["https://a:8081"]
+        back(rig)
+        until(lambda: all_entries(client)[0].state is EntryState.DELIVERED)
+        assert [copy.server for copy in all_entries(client)[0].copies] == ["https://a:8081", "https://b:8081"]
+    assert len(rig.session["a"].commands) == 1
+
+
+def test_with_a_journal_too_few_successes_are_no_failure(tmp_path: Path) -> None:
+    rig = Rig(command_broadcast=True, min_successful_submissions=2)
+    rig.session["b"].replies.append("refused")
+    with client_of(rig, tmp_path) as client:
+        done = client.submit(command())
+        assert done.journalled is not None
+        (entry,) = all_entries(client)
+        assert [(copy.server, copy.state) for copy in entry.copies] == [("https://a:8081", CopyState.ACCEPTED)]
+
+
+def test_a_poison_command_is_parked_in_delivery_and_blocks_nothing(
+    rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for session in rig.session.values():
+        session.replies.extend(["refused", "refused"])
+    with client_of(rig, tmp_path) as client:
+        client.submit(command("bad"))
+        client.submit(command("good", second=1))
+        # Newest first: the good one is sent before the bad one.
+        rig.session["a"].replies.extend(["ok", "413"])
+        with caplog.at_level(logging.ERROR):
+            back(rig)
+            until(lambda: [entry.state for entry in all_entries(client)] == [EntryState.PARKED, EntryState.DELIVERED])
+    assert [record.message for record in caplog.records if "parked" in record.message] != []
+
+
+def test_delivery_keeps_its_pace() -> None:
+    pace = Pace(10.0, at=100.0)
+    assert pace.at_time(100.5).allowance == 5.0
+    assert pace.at_time(100.5).used(4).at_time(100.6).allowance == pytest.approx(2.0)
+    assert pace.at_time(200.0).allowance == 10.0, "what was not used in a second is gone"
+
+
+def test_of_many_facts_of_a_node_only_the_newest_is_delivered_and_of_reports_all(rig: Rig, tmp_path: Path) -> None:
+    for session in rig.session.values():
+        # Once more when all are shut out: a forced attempt.
+        session.replies.extend(["refused", "refused"])
+    with client_of(rig, tmp_path) as client:
+        for second in range(3):
+            client.submit(command(second=second))
+            client.submit(command(second=second, name="store report"))
+        back(rig)
+        until(lambda: all(entry.state is not EntryState.PENDING for entry in all_entries(client)))
+        states = [entry.state for entry in all_entries(client) if entry.name == "replace facts"]
+        assert states == [EntryState.SUPERSEDED, EntryState.SUPERSEDED, EntryState.DELIVERED]
+    delivered = rig.session["a"].commands[2:]
+    assert [(each.name, each.producer_timestamp[-7:-5]) for each in delivered] == [
+        ("replace facts", "02"),
+        ("store report", "00"),
+        ("store report", "01"),
+        ("store report", "02"),
+    ]
+
+
+def test_many_threads_share_a_client_with_a_journal(client: Client) -> None:
+    def submit(number: int) -> None:
+        for each in range(20):
+            client.submit(command(f"node{number}", second=each))
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert journal_of(client).run(entries.counts).entries == {EntryState.DELIVERED: 320}
+
+
+def test_without_a_journal_an_outage_is_an_error_as_before(rig: Rig) -> None:
+    for session in rig.session.values():
+        session.replies.append("refused")
+    with Client(rig.config, failover=rig.failover) as client, pytest.raises(AllEndpointsFailed):
+        client.submit(command())
+
+
+def test_exact_bytes_are_delivered_whatever_their_encoding(rig: Rig, tmp_path: Path) -> None:
+    for session in rig.session.values():
+        session.replies.append("refused")
+    big = Command.ready("replace facts", 5, "node1", "2026-01-01T00:00:00.000Z", b'{"x": "' + b"y" * 100_000 + b'"}')
+    with client_of(rig, tmp_path, gzip_min_bytes=10) as client:
+        client.submit(big)
+        back(rig)
+        until(lambda: all_entries(client)[0].state is EntryState.DELIVERED)
+    first, second = rig.session["a"].commands
+    assert first == second
+    assert second.encoding == "gzip"

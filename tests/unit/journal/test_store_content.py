@@ -1,0 +1,463 @@
+"""What the journal holds and tells of it: one set of tests for both databases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import pytest
+
+from pdbclient.errors import InvalidCommand, JournalError
+from pdbclient.journal import entries, holdings, owing, upkeep
+from pdbclient.journal.database import Transaction
+from pdbclient.journal.model import ANY, CopyState, EntryState, Listed
+from pdbclient.journal.packing import Damaged, pack
+from pdbclient.wire.command import Command
+
+from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, START, A, B, Store, command, stamp
+
+ENTIRE = 1 << 60
+"""Bytes that nothing here reaches."""
+
+
+BODIES = {
+    "empty": b"",
+    "small": b'{"a":1}',
+    "compressible": b'{"a":"' + b"x" * 50_000 + b'"}',
+    "random": os.urandom(50_000),
+    "10 MB": os.urandom(1_000_000) * 10,
+    "every byte": bytes(range(256)) * 4,
+    "U+0000 escaped": b'{"a":"\\u0000"}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_body_comes_back_byte_by_byte(store: Store, body: bytes) -> None:
+    entry = store.put(command(body=body))
+    store.reopen()
+    assert store.fetch(entry).command == command(body=body)
+
+
+def test_a_gzip_body_comes_back_as_the_same_gzip_bytes(store: Store) -> None:
+    sent = command(body=b'{"a":"' + b"x" * 5000 + b'"}').gzipped()
+    entry = store.put(sent)
+    back = store.fetch(entry).command
+    assert (back, back.length) == (sent, 5008)
+    assert store.show(entry).size == len(sent.body)
+
+
+def test_a_body_that_is_not_compressed_yet_takes_less_room_in_the_journal(store: Store) -> None:
+    entry = store.put(command(body=BODIES["compressible"]))
+    assert store.show(entry).size < 1000
+    assert store.show(entry).length == len(BODIES["compressible"])
+
+
+@pytest.mark.parametrize("certname", ["ü / % + & ' \" ; 日本語 🎉", "x" * 300, "%s %(a)s :name", "UPPER.case"])
+def test_any_certname_comes_back_and_finds_its_entries(store: Store, certname: str) -> None:
+    entry = store.put(command(certname=certname))
+    store.put(command(certname="another"))
+    assert store.fetch(entry).command.certname == certname
+    assert [row.id for row in store.journal.run(entries.listing, certname=certname)] == [entry]
+
+
+@pytest.mark.parametrize("certname", ["a\0b", "half \ud800"])
+def test_a_certname_that_a_database_cannot_hold_is_refused_before_anything_is_written(
+    store: Store, certname: str
+) -> None:
+    with pytest.raises(InvalidCommand, match=r"valid Unicode without U\+0000"):
+        store.journal.append(command(certname=certname), [ANY])
+    assert store.ids() == []
+
+
+@pytest.mark.parametrize("version", [-1, 2**31, 2**70])
+def test_a_version_that_a_database_cannot_hold_is_refused(store: Store, version: int) -> None:
+    with pytest.raises(InvalidCommand, match="out of range"):
+        store.journal.append(Command.ready(FACTS, version, "node", stamp(0), b"{}"), [ANY])
+
+
+def test_what_is_in_it_is_there_after_it_was_closed(store: Store) -> None:
+    entry = store.put(command())
+    before = store.show(entry)
+    store.reopen()
+    assert store.show(entry) == before
+    assert store.claim() == [entry]
+
+
+def test_an_entry_tells_everything_about_its_command(store: Store) -> None:
+    entry = store.journal.append(command(CATALOG, "node", 7), [ANY]).result()
+    assert store.show(entry.id) == Listed(
+        *(entry.id, entry.uuid, START, EntryState.PENDING, CATALOG, 5, "node", stamp(7), "identity", 7, 7)
+    )
+
+
+def test_an_entry_is_found_by_its_id_its_own_uuid_and_a_servers(store: Store) -> None:
+    store.put(command(REPORT))
+    entry = store.put(command(REPORT), (A, B))
+    store.taken(entry, B, "0f1e2d3c-0000-4000-8000-000000000000")
+    listed = store.show(entry)
+    assert store.show(listed.uuid) == listed
+    assert store.show("0f1e2d3c-0000-4000-8000-000000000000") == listed
+    for nothing in ("999", "0f1e2d3c", "", "٣", "1" * 30):
+        assert store.journal.run(entries.show, nothing) is None
+
+
+def test_uuids_are_unique_and_grow_with_the_time(store: Store) -> None:
+    found = []
+    for _ in range(20):
+        found.append(store.show(store.put(command(REPORT))).uuid)
+        store.now += 0.01
+    assert sorted(set(found)) == found
+    assert {uuid.UUID(each).version for each in found} == {7}
+
+
+def test_a_listing_goes_page_by_page_and_by_state_and_time(store: Store) -> None:
+    ids = []
+    for number in range(6):
+        ids.append(store.put(command(REPORT, f"node{number % 2}", number)))
+        store.now += 10
+    store.taken(ids[1])
+    store.rejected(ids[2])
+
+    def listed(**how: object) -> list[int]:
+        return [row.id for row in store.journal.run(entries.listing, **how)]  # type: ignore[arg-type]
+
+    assert listed(limit=4) == ids[:4]
+    assert listed(after=ids[3], limit=4) == ids[4:]
+    assert listed(state=EntryState.DELIVERED) == [ids[1]]
+    assert listed(state=EntryState.PARKED) == [ids[2]]
+    assert listed(state=EntryState.SUPERSEDED) == []
+    assert listed(certname="node0") == ids[::2]
+    assert listed(since=START + 40) == ids[4:]
+    assert listed(certname="node1", state=EntryState.PENDING, since=START + 30) == [ids[3], ids[5]]
+    assert [row.id for row in store.journal.run(entries.listed, [ids[3], 999, ids[0]])] == [ids[0], ids[3]]
+
+
+def test_counts_tell_states_debts_bytes_and_the_oldest_debt(store: Store) -> None:
+    assert store.counts().bytes == 0
+    assert store.counts().oldest_owed is None
+    ids = [store.put(command(REPORT, body=os.urandom(100)), (A, B)) for _ in range(3)]
+    store.now += 5
+    ids.append(store.put(command(REPORT, body=os.urandom(100))))
+    store.taken(ids[0], A)
+    store.taken(ids[0], B)
+    store.taken(ids[1], B)
+    counts = store.counts()
+    assert counts.entries == {EntryState.PENDING: 3, EntryState.DELIVERED: 1}
+    assert counts.owed == {A: 2, B: 1, ANY: 1}
+    assert (counts.bytes, counts.oldest_owed) == (400, START)
+    store.drop(*ids[:3])
+    assert (store.counts().bytes, store.counts().oldest_owed) == (100, START + 5)
+
+
+def test_the_bytes_that_are_counted_are_those_that_are_there(store: Store) -> None:
+    ids = [store.put(command(REPORT, body=os.urandom(number * 37))) for number in range(20)]
+    store.drop(*ids[3:9])
+    store.reopen()
+    real = store.journal.run(lambda tx: tx.rows("SELECT sum(length(body)), sum(size) FROM entries"))[0]
+    assert [store.counts().bytes] * 2 == [int(each) for each in real]
+
+
+# --- what a server lacks -----------------------------------------------------------------------------------------
+
+
+def lacking(store: Store, server: str = A, after: int = 0, limit: int = 100, since: float = 0.0) -> list[int]:
+    return store.journal.run(holdings.lacking, server, [CATALOG, DEACTIVATE], after, limit, store.now, since)
+
+
+def test_a_server_lacks_the_newest_of_each_node_that_it_did_not_take(store: Store) -> None:
+    old, new = (store.put(command(CATALOG, "a", number)) for number in range(2))
+    other = store.put(command(CATALOG, "b", 0))
+    gone = store.put(command(DEACTIVATE, "c", 0))
+    store.put(command(FACTS, "a", 0))
+    store.put(command(REPORT, "a", 0))
+    assert lacking(store) == [gone, other, new]
+    store.taken(new, A)
+    assert (lacking(store), lacking(store, B)) == ([gone, other], [gone, other, new])
+    assert lacking(store, B, limit=1) == [gone]
+    assert lacking(store, B, after=new) == [gone, other]
+    assert store.state(old) is EntryState.SUPERSEDED
+
+
+def test_the_newest_is_that_of_the_latest_timestamp_and_of_equal_ones_the_last(store: Store) -> None:
+    store.put(command(CATALOG, "a", 9))
+    last = store.put(command(CATALOG, "a", 9))
+    store.put(command(CATALOG, "a", 5))
+    assert lacking(store) == [last]
+
+
+def test_what_was_just_put_in_is_not_lacking_before_its_first_attempt_is_over(store: Store) -> None:
+    entry = store.journal.append(command(CATALOG), [ANY]).result().id
+    assert lacking(store) == []
+    store.now += LEASE
+    assert lacking(store) == [entry]
+
+
+def test_what_is_older_than_asked_for_is_not_lacking(store: Store) -> None:
+    store.put(command(CATALOG, "a"))
+    store.now += 100
+    entry = store.put(command(CATALOG, "b"))
+    assert lacking(store, since=store.now) == [entry]
+
+
+def test_one_that_a_server_called_bad_gives_way_to_the_one_before_until_it_is_tried_again(store: Store) -> None:
+    old, new = (store.put(command(CATALOG, "a", number)) for number in range(2))
+    store.rejected(new)
+    assert lacking(store, B) == [old]
+    store.journal.run(entries.retry, new)
+    assert lacking(store, B) == [new]
+    store.rejected(new)
+    store.rejected(old)
+    assert lacking(store, B) == []
+
+
+def test_when_the_newest_is_dropped_the_one_before_counts_again(store: Store) -> None:
+    first, second, third = (store.put(command(CATALOG, "a", number)) for number in range(3))
+    store.drop(third)
+    assert lacking(store) == [second]
+    store.drop(first, second)
+    assert lacking(store) == []
+
+
+def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) -> None:
+    taken, seen = store.put(command(CATALOG, "a")), store.put(command(CATALOG, "b"))
+    store.taken(taken, A, "0f1e")
+    store.now += 10
+    held = store.journal.run(holdings.unconfirmed, A, store.now, 10)
+    assert [row.id for row in held] == [taken]
+    assert store.journal.run(holdings.unconfirmed, A, store.now - 10, 10) == []
+    store.journal.run(holdings.confirm, A, [seen, taken, 999], store.now)
+    assert store.journal.run(holdings.unconfirmed, A, store.now, 10) == []
+    assert [row.id for row in store.journal.run(holdings.confirmed, A, 10)] == [taken, seen]
+    assert [row.id for row in store.journal.run(holdings.confirmed, A, 1)] in ([taken], [seen])
+    assert store.journal.run(holdings.confirmed, B, 10) == []
+    assert lacking(store) == []
+    (copy,) = store.show(taken).copies
+    assert (copy.state, copy.uuid, copy.at) == (CopyState.CONFIRMED, "0f1e", store.now)
+
+
+def test_confirming_what_is_gone_leaves_no_trace(store: Store) -> None:
+    entry = store.put(command(CATALOG))
+    store.drop(entry)
+    store.journal.run(holdings.confirm, A, [entry], store.now)
+    assert store.journal.run(lambda tx: tx.rows("SELECT count(*) FROM copies")) == [(0,)]
+
+
+def test_the_newest_id_is_that_of_the_last_entry(store: Store) -> None:
+    assert store.journal.run(holdings.newest_id) == 0
+    store.put(command())
+    last = store.put(command())
+    assert store.journal.run(holdings.newest_id) == last
+
+
+# --- retention and verification ----------------------------------------------------------------------------------
+
+
+def prune(store: Store, before: float = 0.0, most: int = ENTIRE, limit: int = 100) -> int:
+    return store.journal.run(upkeep.prune, before, most, limit, store.journal.writer)
+
+
+def aged(store: Store) -> list[int]:
+    """Ten reports of 100 bytes, ten seconds apart, all delivered."""
+    ids = []
+    for number in range(10):
+        ids.append(store.put(command(REPORT, at=number, body=os.urandom(100))))
+        store.taken(ids[-1])
+        store.now += 10
+    return ids
+
+
+def test_what_is_too_old_is_pruned_oldest_first(store: Store) -> None:
+    ids = aged(store)
+    assert prune(store, START + 40, limit=3) == 3
+    assert store.ids() == ids[3:]
+    assert prune(store, START + 40) == 1
+    assert prune(store, START + 40) == 0
+    assert store.ids() == ids[4:]
+
+
+def test_what_is_too_much_is_pruned_oldest_first(store: Store) -> None:
+    ids = aged(store)
+    assert prune(store, most=700) == 3
+    assert store.ids() == ids[3:]
+    assert store.counts().bytes == 700
+    assert prune(store, most=0) == 7
+    assert store.counts().bytes == 0
+
+
+def test_what_no_server_has_is_never_pruned(store: Store) -> None:
+    pending = store.put(command(REPORT))
+    parked = store.put(command(REPORT))
+    store.rejected(parked)
+    owed = store.put(command(REPORT), (A, B))
+    store.taken(owed, A)
+    old, new = store.put(command(FACTS, at=0)), store.put(command(FACTS, at=1))
+    store.taken(new)
+    store.now += 10**9
+    assert prune(store, store.now, most=0) == 2
+    assert store.ids() == [pending, parked, owed]
+    assert store.state(pending) is EntryState.PENDING
+    assert old not in store.ids()
+
+
+def test_pruning_an_empty_journal_prunes_nothing(store: Store) -> None:
+    assert prune(store, store.now, most=0) == 0
+
+
+def test_a_sound_journal_is_verified_page_by_page(store: Store) -> None:
+    ids = aged(store)
+    first = store.journal.run(upkeep.verify, 0, 6)
+    assert (first.entries, first.last, first.damaged) == (6, ids[5], {})
+    second = store.journal.run(upkeep.verify, ids[5], 6)
+    assert (second.entries, second.last, second.damaged) == (4, None, {})
+    assert store.journal.run(upkeep.structure) == []
+
+
+DAMAGE = {
+    "certname": "'another'",
+    "name": "'store report'",
+    "version": "7",
+    "producer_timestamp": "'2020-01-01T00:00:00.000Z'",
+    "encoding": "'gzip'",
+    "length": "1",
+    "packing": "'none'",
+    "state": "'unheard of'",
+}
+
+
+@pytest.mark.parametrize("column", DAMAGE)
+def test_an_entry_with_any_part_changed_is_damaged_and_the_others_can_be_read(store: Store, column: str) -> None:
+    sound, bad = store.put(command(body=b"x" * 1000)), store.put(command(body=b"y" * 1000))
+    store.journal.run(lambda tx: tx.rows(f"UPDATE entries SET {column} = {DAMAGE[column]} WHERE id = {bad}"))
+    found = store.journal.run(entries.fetch, [sound, bad])
+    assert isinstance(found[bad], Damaged)
+    assert store.fetch(sound).command.body == b"x" * 1000
+    assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == [bad]
+
+
+def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:
+    for body in (b"y" * 100, b"z" * 1000):
+        entry = store.put(command(body=body))
+        stored = bytearray(pack(command(body=body)).body)
+        stored[len(stored) // 2] ^= 4
+        store.journal.run(
+            lambda tx, e=entry, b=bytes(stored): tx.rows("UPDATE entries SET body = :b WHERE id = :e", b=b, e=e)
+        )
+        (damage,) = store.journal.run(upkeep.verify, entry - 1, 10).damaged.values()
+        assert "checksum" in damage
+
+
+# --- one writer for many -----------------------------------------------------------------------------------------
+
+
+def test_many_threads_append_at_once_and_each_gets_its_own_entry(store: Store) -> None:
+    def put(number: int) -> tuple[int, int]:
+        return number, store.journal.append(command(REPORT, f"node{number}"), [ANY]).result().id
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = dict(pool.map(put, range(400)))
+    assert len(set(ids.values())) == 400
+    assert all(store.show(ids[number]).certname == f"node{number}" for number in range(0, 400, 40))
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_harms_none_of_the_same_commit(store: Store) -> None:
+    def half(tx: Transaction) -> NoReturn:
+        tx.rows("DELETE FROM entries")
+        raise ZeroDivisionError
+
+    held, go = threading.Event(), threading.Event()
+
+    def blocking(tx: Transaction) -> None:
+        held.set()
+        go.wait(10)
+
+    store.journal.start(blocking)
+    held.wait(10)
+    good = [store.journal.append(command(REPORT), [ANY]) for _ in range(2)]
+    bad = store.journal.start(half)
+    good.append(store.journal.append(command(REPORT), [ANY]))
+    go.set()
+    with pytest.raises(ZeroDivisionError):
+        bad.result()
+    assert store.ids() == [future.result().id for future in good]
+
+
+def test_a_statement_that_the_database_refuses_is_a_journal_error_and_leaves_nothing(store: Store) -> None:
+    def half(tx: Transaction) -> None:
+        tx.rows("DELETE FROM entries")
+        tx.rows("SELECT 1 FROM nowhere")
+
+    entry = store.put(command())
+    with pytest.raises(JournalError, match="nowhere"):
+        store.journal.run(half)
+    assert store.ids() == [entry]
+
+
+def test_who_swallows_the_databases_error_is_not_told_that_it_was_kept_unless_it_was(store: Store) -> None:
+    entry = store.put(command())
+
+    def careless(tx: Transaction) -> None:
+        tx.rows("DELETE FROM entries")
+        with contextlib.suppress(Exception):
+            tx.rows("SELECT 1 FROM nowhere")
+
+    try:
+        store.journal.run(careless)
+    except JournalError:
+        assert store.ids() == [entry]
+    else:
+        assert store.ids() == []
+
+
+def test_what_was_given_up_before_its_turn_is_not_done_and_stops_nothing(store: Store) -> None:
+    held, go = threading.Event(), threading.Event()
+
+    def blocking(tx: Transaction) -> None:
+        held.set()
+        go.wait(10)
+
+    store.journal.start(blocking)
+    held.wait(10)
+    given_up = store.journal.append(command(REPORT, "given up"), [ANY])
+    assert given_up.cancel()
+    kept = store.journal.append(command(REPORT, "kept"), [ANY])
+    go.set()
+    with pytest.raises(CancelledError):
+        given_up.result()
+    assert store.ids() == [kept.result().id]
+
+
+def test_closing_finishes_what_waits_and_takes_nothing_more(store: Store) -> None:
+    futures = [store.journal.append(command(REPORT), [ANY]) for _ in range(50)]
+    store.journal.close()
+    assert len({future.result().id for future in futures}) == 50
+    with pytest.raises(JournalError, match="closed"):
+        store.journal.append(command(REPORT), [ANY])
+    store.reopen()
+    assert len(store.ids()) == 50
+
+
+def test_each_of_several_holders_closes_it_and_the_last_one_in_earnest(store: Store) -> None:
+    other = store.journal.share()
+    other.close()
+    assert store.put(command())
+    store.journal.close()
+    with pytest.raises(JournalError, match="closed"):
+        store.put(command())
+
+
+def test_a_command_that_was_made_by_pdbclient_fits(store: Store) -> None:
+    made = Command.create("deactivate node", {"certname": "node"}, now=datetime.now(UTC))
+    assert store.fetch(store.put(made)).command == made
+
+
+def test_forgetting_claims_makes_what_was_put_off_due_too(store: Store) -> None:
+    entry = store.put(command())
+    store.claim()
+    store.journal.run(owing.put_off, entry, store.now)
+    store.journal.run(owing.forget_claims)
+    assert store.claim() == [entry]

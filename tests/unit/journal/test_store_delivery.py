@@ -1,0 +1,323 @@
+"""What is delivered, in which order and how often: one set of tests for both databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from pdbclient.journal import entries, owing
+from pdbclient.journal.model import ANY, BACKOFF_LIMIT, Copy, CopyState, EntryState
+
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command
+
+HOUR = 3600.0
+
+
+def test_small_commands_go_first_then_catalogs_facts_inputs_and_reports(store: Store) -> None:
+    names = [REPORT, INPUTS, FACTS, CATALOG, EXPIRE, DEACTIVATE]
+    ids = {name: store.put(command(name)) for name in names}
+    assert store.claim() == [ids[name] for name in (EXPIRE, DEACTIVATE, CATALOG, FACTS, INPUTS, REPORT)]
+
+
+@pytest.mark.parametrize("name", [FACTS, CATALOG, INPUTS])
+def test_what_is_replaced_goes_newest_first(store: Store, name: str) -> None:
+    ids = [store.put(command(name, f"node{number}", number)) for number in range(5)]
+    assert store.claim() == ids[::-1]
+
+
+@pytest.mark.parametrize("name", [REPORT, DEACTIVATE, EXPIRE])
+def test_reports_and_single_deeds_go_oldest_first_and_all_of_them(store: Store, name: str) -> None:
+    ids = [store.put(command(name, "node", number)) for number in range(5)]
+    assert store.claim(limit=3) == ids[:3]
+    for entry in ids[:3]:
+        store.taken(entry)
+    assert store.claim() == ids[3:]
+
+
+def test_a_command_of_a_name_from_the_future_goes_last_and_oldest_first(store: Store) -> None:
+    later = [store.put(command("store plan", "node", number)) for number in range(2)]
+    report = store.put(command(REPORT))
+    assert store.claim() == [report, *later]
+
+
+def test_a_target_gets_only_what_is_owed_to_it(store: Store) -> None:
+    both, one, anybody = (store.put(command(REPORT), targets) for targets in ((A, B), (B,), (ANY,)))
+    assert store.claim(A) == [both]
+    assert store.claim(B) == [both, one]
+    assert store.claim() == [anybody]
+
+
+def test_what_was_just_put_in_belongs_to_who_put_it_in_until_the_lease_is_over(store: Store) -> None:
+    entry = store.journal.append(command(), [ANY]).result()
+    assert store.claim() == []
+    store.now += LEASE
+    assert store.claim() == [entry.id]
+
+
+def test_what_is_claimed_is_not_claimed_again_until_the_lease_is_over(store: Store) -> None:
+    entry = store.put(command())
+    assert [claim.tries for claim in store.claims()] == [0]
+    store.now += LEASE - 1
+    assert store.claims() == []
+    store.now += 1
+    assert [(claim.entry, claim.target, claim.tries) for claim in store.claims()] == [(entry, ANY, 1)]
+
+
+def test_a_claim_takes_no_more_than_its_limit(store: Store) -> None:
+    ids = [store.put(command(REPORT)) for _ in range(5)]
+    assert store.claim(limit=2) == ids[:2]
+    assert store.claim(limit=2) == ids[2:4]
+    assert store.claim(limit=2) == ids[4:]
+
+
+def test_a_clock_that_is_set_back_an_hour_holds_up_nothing_beyond_its_lease(store: Store) -> None:
+    first, second = store.put(command(REPORT)), store.put(command(REPORT))
+    assert store.claim(limit=1) == [first]
+    store.now -= HOUR
+    # Both, as what is due in an hour can only be so by a clock that was wrong.
+    assert store.claim() == [first, second]
+    store.now += LEASE
+    assert store.claim() == [first, second]
+
+
+def test_a_clock_that_is_set_back_a_little_holds_nothing_up_for_longer_than_that(store: Store) -> None:
+    entry = store.put(command())
+    store.claim()
+    store.now -= 60
+    assert store.claim() == []
+    store.now += 60 + LEASE
+    assert store.claim() == [entry]
+
+
+def test_a_clock_that_jumps_ahead_ends_leases_and_nothing_else(store: Store) -> None:
+    entry = store.put(command())
+    store.claim()
+    store.now += HOUR
+    assert store.claim() == [entry]
+    assert store.taken(entry) is EntryState.DELIVERED
+
+
+def test_a_journal_of_one_process_forgets_the_claims_of_the_dead_one(store: Store) -> None:
+    entry = store.put(command())
+    store.claim()
+    store.journal.run(owing.forget_claims)
+    assert store.claim() == [entry]
+
+
+def test_each_failure_puts_it_off_twice_as_long_up_to_ten_minutes(store: Store) -> None:
+    entry = store.put(command())
+    pauses = []
+    for _ in range(10):
+        assert store.claim() == [entry]
+        assert store.journal.run(owing.put_off, entry, store.now) is True
+        began = store.now
+        while not store.claims(lease=0):
+            store.now += 5
+        # The look itself was one more attempt: it must not count here.
+        store.journal.run(lambda tx: tx.rows("UPDATE owed SET tries = tries - 1, due = 0"))
+        pauses.append(store.now - began)
+    assert pauses == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
+
+
+def test_a_failure_that_was_not_its_fault_puts_it_off_not_at_all(store: Store) -> None:
+    entry = store.put(command())
+    store.claim()
+    store.journal.run(owing.put_off, entry, store.now, counted=False)
+    assert store.claim() == [entry]
+
+
+def test_putting_off_one_target_leaves_the_other_claimed(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    store.claim(A)
+    store.claim(B)
+    store.journal.run(owing.put_off, entry, store.now, target=B, counted=False)
+    assert (store.claim(A), store.claim(B)) == ([], [entry])
+
+
+def test_nothing_can_be_put_off_that_is_not_owed_any_more(store: Store) -> None:
+    entry = store.put(command())
+    store.taken(entry)
+    assert store.journal.run(owing.put_off, entry, store.now) is False
+    store.now += BACKOFF_LIMIT
+    assert store.claim() == []
+
+
+# --- how a debt ends ---------------------------------------------------------------------------------------------
+
+
+def test_in_failover_one_server_is_enough(store: Store) -> None:
+    entry = store.put(command())
+    assert store.taken(entry, A, "0f1e") is EntryState.DELIVERED
+    store.now += LEASE
+    assert store.claim() == []
+    (copy,) = store.show(entry).copies
+    assert (copy.server, copy.state, copy.uuid) == (A, CopyState.ACCEPTED, "0f1e")
+
+
+def test_in_failover_the_verdict_of_one_server_stands(store: Store) -> None:
+    entry = store.put(command())
+    assert store.rejected(entry, A, "HTTP 400: no such thing") is EntryState.PARKED
+    store.now += LEASE
+    assert store.claim() == []
+    assert [copy.reason for copy in store.show(entry).copies] == ["HTTP 400: no such thing"]
+
+
+def test_with_broadcast_every_server_must_have_it(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    assert store.taken(entry, A) is EntryState.PENDING
+    assert (store.claim(A), store.claim(B)) == ([], [entry])
+    assert store.taken(entry, B) is EntryState.DELIVERED
+
+
+def test_with_broadcast_one_that_rejects_it_does_not_keep_it_from_the_other(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    assert store.rejected(entry, A) is EntryState.PENDING
+    assert store.taken(entry, B) is EntryState.DELIVERED
+    assert store.copies(entry) == {A: CopyState.REJECTED, B: CopyState.ACCEPTED}
+
+
+def test_with_broadcast_what_all_reject_is_parked(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    assert store.settle(entry, Copy(A, CopyState.REJECTED), Copy(B, CopyState.REJECTED)) is EntryState.PARKED
+
+
+def test_settling_nothing_leaves_it_owed(store: Store) -> None:
+    entry = store.put(command())
+    assert store.settle(entry) is EntryState.PENDING
+    assert store.claim() == [entry]
+
+
+def test_what_is_gone_cannot_be_settled_and_leaves_no_trace(store: Store) -> None:
+    entry = store.put(command())
+    store.drop(entry)
+    assert store.taken(entry) is None
+    assert store.journal.run(lambda tx: tx.rows("SELECT * FROM copies")) == []
+
+
+def test_a_second_answer_keeps_the_uuid_of_the_first_when_it_brings_none(store: Store) -> None:
+    entry = store.put(command())
+    store.taken(entry, A, "0f1e")
+    store.settle(entry, Copy(A, CopyState.CONFIRMED, None, store.now))
+    (copy,) = store.show(entry).copies
+    assert (copy.state, copy.uuid) == (CopyState.CONFIRMED, "0f1e")
+
+
+@pytest.mark.parametrize(
+    "reason", ["zero \0 byte", "half \ud800 of one", "x" * 100_000, "'; DROP TABLE entries; --", "%s"]
+)
+def test_whatever_a_server_gives_as_its_reason_is_noted(store: Store, reason: str) -> None:
+    entry = store.put(command())
+    assert store.rejected(entry, A, reason) is EntryState.PARKED
+    (copy,) = store.show(entry).copies
+    assert copy.reason == reason.replace("\0", "\ufffd").replace("\ud800", "?")
+
+
+# --- what a newer one replaces -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [FACTS, CATALOG, INPUTS])
+def test_a_newer_one_that_was_taken_supersedes_the_older_ones_of_the_node(store: Store, name: str) -> None:
+    old = [store.put(command(name, "node", number)) for number in range(3)]
+    other = store.put(command(name, "other", 0))
+    new = store.put(command(name, "node", 3))
+    store.taken(new)
+    assert [store.state(entry) for entry in old] == [EntryState.SUPERSEDED] * 3
+    assert store.copies(old[0]) == {A: CopyState.SUPERSEDED}
+    assert store.claim() == [other]
+
+
+@pytest.mark.parametrize("name", [REPORT, DEACTIVATE, EXPIRE])
+def test_a_report_or_a_single_deed_is_never_superseded(store: Store, name: str) -> None:
+    old, new = (store.put(command(name, "node", number)) for number in range(2))
+    store.taken(new)
+    assert store.state(old) is EntryState.PENDING
+    assert store.claim() == [old]
+
+
+def test_facts_do_not_supersede_a_catalog(store: Store) -> None:
+    old, new = store.put(command(CATALOG, "node", 0)), store.put(command(FACTS, "node", 1))
+    store.taken(new)
+    assert store.state(old) is EntryState.PENDING
+
+
+def test_one_with_the_same_timestamp_is_not_superseded(store: Store) -> None:
+    one, other = (store.put(command(FACTS, "node", 7)) for _ in range(2))
+    store.taken(other)
+    assert store.claim() == [one]
+
+
+def test_a_newer_one_that_was_rejected_supersedes_nothing(store: Store) -> None:
+    old, new = (store.put(command(FACTS, "node", number)) for number in range(2))
+    store.rejected(new)
+    assert store.claim() == [old]
+    assert store.state(old) is EntryState.PENDING
+
+
+def test_an_older_one_that_arrives_late_supersedes_nothing(store: Store) -> None:
+    new, old = store.put(command(FACTS, "node", 9)), store.put(command(FACTS, "node", 1))
+    store.taken(old)
+    assert store.claim() == [new]
+
+
+def test_with_broadcast_superseded_is_only_what_is_owed_to_the_server_that_took_the_newer_one(store: Store) -> None:
+    old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
+    store.taken(new, A)
+    assert store.state(old) is EntryState.PENDING
+    assert (store.claim(A), store.claim(B)) == ([], [new, old])
+    store.taken(old, B)
+    assert store.state(old) is EntryState.DELIVERED
+    assert store.copies(old) == {A: CopyState.SUPERSEDED, B: CopyState.ACCEPTED}
+
+
+def test_what_a_server_has_already_is_not_called_superseded_there(store: Store) -> None:
+    old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
+    store.taken(old, A)
+    store.taken(new, A)
+    assert store.copies(old) == {A: CopyState.ACCEPTED}
+    assert store.state(old) is EntryState.PENDING
+
+
+# --- tried again, dropped ----------------------------------------------------------------------------------------
+
+
+def test_what_is_parked_can_be_tried_again_at_any_server(store: Store) -> None:
+    entry = store.put(command())
+    store.rejected(entry)
+    assert store.journal.run(entries.retry, entry) is True
+    assert (store.state(entry), store.copies(entry)) == (EntryState.PENDING, {})
+    assert store.claims()[0].tries == 0
+    assert store.taken(entry, B) is EntryState.DELIVERED
+
+
+def test_what_one_server_of_two_rejected_is_tried_again_there_alone(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    store.rejected(entry, A)
+    store.taken(entry, B)
+    assert store.journal.run(entries.retry, entry) is True
+    assert store.state(entry) is EntryState.PENDING
+    assert (store.claim(A), store.claim(B), store.claim()) == ([entry], [], [])
+    assert store.taken(entry, A) is EntryState.DELIVERED
+
+
+def test_only_what_was_rejected_can_be_tried_again(store: Store) -> None:
+    pending, delivered = store.put(command(REPORT)), store.put(command(REPORT))
+    store.taken(delivered)
+    assert [store.journal.run(entries.retry, entry) for entry in (pending, delivered, 999)] == [False] * 3
+    assert store.claim() == [pending]
+
+
+def test_what_is_dropped_is_gone_with_its_debts_and_copies(store: Store) -> None:
+    gone, stays = store.put(command(REPORT), (A, B)), store.put(command(REPORT), (A,))
+    store.taken(gone, A)
+    assert store.drop(gone, 999) == 1
+    assert (store.ids(), store.claim(B), store.claim(A)) == ([stays], [], [stays])
+    tables = store.journal.run(
+        lambda tx: [tx.rows(f"SELECT count(*) FROM {name}")[0][0] for name in ("owed", "copies")]
+    )
+    assert tables == [1, 0]
+
+
+def test_an_id_is_never_given_twice(store: Store) -> None:
+    entry = store.put(command())
+    store.drop(entry)
+    store.reopen()
+    assert store.put(command()) > entry
