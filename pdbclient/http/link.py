@@ -16,6 +16,7 @@ from typing import Self
 __all__ = ["Link"]
 
 _READ = 64 * 1024
+_BURST = 1024 * 1024
 
 
 class Link:
@@ -61,8 +62,12 @@ class Link:
 
     async def send(self, data: bytes, inactivity: float, deadline: float) -> None:
         """Send all of it. `inactivity`: seconds that one wait may last; `deadline`: when the last one ends."""
-        left = memoryview(data)
+        left, pause = memoryview(data), len(data) - _BURST
         while left:
+            if len(left) < pause:
+                # A server that takes it as fast as it comes would keep everybody else waiting.
+                pause -= _BURST
+                await asyncio.sleep(0)
             try:
                 left = left[self._tls.send(left) :]
             except ssl.SSLWantWriteError:

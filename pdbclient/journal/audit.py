@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.session import Session
@@ -115,10 +115,10 @@ class Audit:
     def round(self) -> None:
         """One look. A server that does not answer is no trouble here. Raises `JournalError`."""
         try:
-            if time.monotonic() >= self._next_loss:
+            if monotonic() >= self._next_loss:
                 # First: what is confirmed below must not hide what was lost.
                 self._look_for_loss()
-                self._next_loss = time.monotonic() + LOSS_EVERY
+                self._next_loss = monotonic() + LOSS_EVERY
             self._confirm()
         except (TransportError, ServerError) as error:
             log.debug("what it holds could not be seen: %s", error)
@@ -127,7 +127,7 @@ class Audit:
 
     def _confirm(self) -> None:
         now = self._journal.clock()
-        if time.monotonic() >= self._again:
+        if monotonic() >= self._again:
             # Once more from the beginning, with those that were late.
             self._after, self._again = 0, float("inf")
         page = self._journal.run(replay_sql.unconfirmed_page, self._url, self._after, now - SETTLING, PAGE)
@@ -155,7 +155,7 @@ class Audit:
         if passed is not None:
             self._after = passed
             if self._again == float("inf"):
-                self._again = time.monotonic() + self._pause
+                self._again = monotonic() + self._pause
                 self._pause = min(2 * self._pause, AGAIN_LAST)
 
     def _void(self, inputs: Sequence[Listed]) -> set[int]:
@@ -196,11 +196,11 @@ class Audit:
         if loss is None:
             if self._lost_at is not None:
                 log.info("%s has again what it was seen to have", self._url)
-            self._until, self._lost_at = until, None
+            self._until, self._lost_at = until or None, None
             return
-        due = self._lost_at is None or time.monotonic() >= self._lost_at + REMIND_EVERY
+        due = self._lost_at is None or monotonic() >= self._lost_at + REMIND_EVERY
         if due:
-            self._lost_at = time.monotonic()
+            self._lost_at = monotonic()
             cure = (
                 "what the journal has is sent again"
                 if self._heal

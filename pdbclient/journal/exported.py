@@ -15,31 +15,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import JournalError, Rejected, StaleAnswer
+from pdbclient.errors import JournalError, Rejected, StaleAnswer, TransportError
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.session import Session
-from pdbclient.journal import entries, holdings, owing
-from pdbclient.journal.database import Transaction
+from pdbclient.journal import entries, exported_sql, holdings, owing
+from pdbclient.journal.exported_sql import Behind
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
 from pdbclient.journal.packing import Damaged
 from pdbclient.journal.seen import seen
 
-__all__ = ["Exported"]
+__all__ = ["PATIENCE", "Exported"]
 
 log = logging.getLogger("pdbclient.journal")
 
-DECIDING = ("replace catalog", "deactivate node")
-"""The commands that decide what a query of exported resources gives."""
-
-STILL_ALIVE = 7 * 86400.0
-"""Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
-
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which what a server took, and does not show, makes its answers stale no more."""
 
-PAGE = 1000
+SHARE = 0.5
+"""Of the time that a query has on one server: what bringing that up may take at most. The answer needs the rest."""
+
 PUSHERS = 4
 LOOK_AGAIN = 0.1
 """Seconds between two looks whether what was pushed shows."""
@@ -47,17 +43,24 @@ LOOK_AGAIN = 0.1
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one server is. `after`: it has what was put in up to this id. `awaited`: pushed, and not seen yet.
+    """How far one server is. `after`: it has what was put in up to this id.
 
-    `pushed`: when those were (monotonic seconds).
     `tops`: ids up to which it had all that had been acknowledged, and when that was so (monotonic seconds).
+    `working`: whoever brings it up holds this one.
     """
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
     after: int = 0
     tops: deque[tuple[float, int]] = field(default_factory=deque)
-    awaited: dict[int, Listed] = field(default_factory=dict)
-    pushed: dict[int, float] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    working: threading.Lock = field(default_factory=threading.Lock)
+
+    def up_to_date(self, now: float, top: int, lease: float) -> None:
+        """Note that it has all up to `top`, and look from there on once all that was in flight then has ended."""
+        with self.lock:
+            if not self.tops or self.tops[-1][0] < now - 1.0:
+                self.tops.append((now, top))
+            while self.tops[0][0] < now - lease:
+                self.after = max(self.after, self.tops.popleft()[1])
 
 
 class Exported:
@@ -94,12 +97,13 @@ class Exported:
     def bring_up(self, session: Session, within: float) -> Freshness:
         """Before `session` is asked about exported resources: push what its server lacks, and wait until it shows it.
 
-        What it still lacks after the budget, or `within` seconds, is returned. Raises `StaleAnswer` then when the
-        policy says so, and the server's own `TransportError` or `ServerError` as any other attempt does.
+        The whole query has `within` seconds, of which this takes a part at most. What the server then still lacks is
+        returned. Raises `StaleAnswer` then when the policy says so, and the server's own `TransportError` or
+        `ServerError` as any other attempt does.
         """
-        deadline = self._clock() + min(self._budget, within)
+        budget = min(self._budget, within * SHARE)
         try:
-            lag, reason = self._brought_up(session, deadline), f"not visible there within {self._budget:.1f} s"
+            lag, reason = self._brought_up(session, budget), f"not visible there within {budget:.2g} s"
         except JournalError as error:
             lag, reason = Freshness(1), f"what it lacks is not known: {error}"
         if lag.stale:
@@ -107,109 +111,89 @@ class Exported:
             if not self._serve:
                 raise StaleAnswer(session.endpoint.url, lag.missing, lag.since, reason)
             log.warning(
-                "%s answers about exported resources without %d newer commands, the oldest of %s: %s",
+                "%s answers about exported resources without %d newer commands%s: %s",
                 session.endpoint,
                 lag.missing,
-                lag.since,
+                f", the oldest of {lag.since}" if lag.since else "",
                 reason,
             )
         return lag
 
     def prepare(self, session: Session, budget: float) -> None:
         """Do the same before anybody asks, within `budget` seconds. Raises `JournalError`, and as `bring_up`."""
-        self._brought_up(session, self._clock() + budget)
+        self._brought_up(session, budget)
 
-    def _brought_up(self, session: Session, deadline: float) -> Freshness:
-        progress = self._progress[session.endpoint]
+    def _brought_up(self, session: Session, budget: float) -> Freshness:
+        deadline = self._clock() + budget
+        behind = self._look(session)
+        if not behind.entries:
+            return Freshness()
+        working = self._progress[session.endpoint].working
         # Whoever comes second waits for the first one's work, and finds it done.
-        if not progress.lock.acquire(timeout=max(deadline - self._clock(), 0.0)):
-            return Freshness(max(len(progress.awaited), 1))
+        if not working.acquire(timeout=max(deadline - self._clock(), 0.0)):
+            return self._look(session).freshness
         try:
-            return self._work_off(session, progress, deadline)
+            while (behind := self._look(session)).entries and self._clock() < deadline:
+                self._advance(session, behind, deadline)
+        except TransportError:
+            # At the end of our time, that is what broke it off, and no fault of the server's: the query will tell.
+            if self._clock() < deadline:
+                raise
         finally:
-            progress.lock.release()
+            working.release()
+        return behind.freshness
 
-    def _work_off(self, session: Session, progress: _Progress, deadline: float) -> Freshness:
-        url = session.endpoint.url
-        while True:
-            began = self._clock()
-            top, missing = self._journal.run(_missing, url, progress.after, self._journal.clock())
-            self._give_up(session.endpoint, progress)
-            wanted = {entry.id: entry for entry in missing} | progress.awaited
-            if not wanted:
-                self._advance(progress, began, top)
-                return Freshness()
-            there = seen(session, list(wanted.values()), within=max(deadline - began, 0.05))
-            self._journal.run(holdings.confirm, url, sorted(there), self._journal.clock())
-            for number in there:
-                progress.awaited.pop(number, None)
-                progress.pushed.pop(number, None)
-            to_push = [entry for entry in missing if entry.id not in there]
-            self._push(session, progress, to_push, deadline)
-            left = wanted.keys() - there
-            if self._clock() >= deadline:
-                if not left:
-                    # Only a page was looked at: that there is more is all that is known.
-                    return Freshness(1)
-                return Freshness(len(left), min(wanted[number].producer_timestamp for number in left))
-            if left:
-                time.sleep(min(LOOK_AGAIN, max(deadline - self._clock(), 0.0)))
+    def _look(self, session: Session) -> Behind:
+        """What the journal knows: no server is asked."""
+        progress, began = self._progress[session.endpoint], self._clock()
+        url, now = session.endpoint.url, self._journal.clock()
+        found = self._journal.run(exported_sql.behind, url, progress.after, now, PATIENCE)
+        if not found.entries:
+            progress.up_to_date(began, found.top, self._journal.lease)
+        return found
 
-    def _push(self, session: Session, progress: _Progress, missing: Sequence[Listed], deadline: float) -> None:
+    def _advance(self, session: Session, behind: Behind, deadline: float) -> None:
+        """Note what the server shows, and push what it neither shows nor took."""
+        there = seen(session, behind.entries, within=self._left(deadline))
+        self._journal.run(holdings.confirm, session.endpoint.url, sorted(there), self._journal.clock())
+        shown = [entry for entry in behind.entries if entry.id in there]
+        if shown:
+            held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
+            self._memory.confirmed(session.endpoint, held)
+        self._push(session, [entry for entry in behind.missing if entry.id not in there], deadline)
+        if len(there) < len(behind.entries):
+            time.sleep(min(LOOK_AGAIN, self._left(deadline)))
+
+    def _push(self, session: Session, missing: Sequence[Listed], deadline: float) -> None:
         """Send these, newest first, several at once, as far as the time goes."""
-        if not missing:
-            return
-        bodies = self._journal.run(entries.fetch, [entry.id for entry in missing])
 
         def push(entry: Listed) -> None:
-            stored = bodies.get(entry.id)
-            left = deadline - self._clock()
-            if stored is None or left <= 0:
+            if self._clock() >= deadline:
                 return
-            copy = self._sent(session, stored, left)
-            self._journal.run(owing.settle, entry.id, [copy])
-            if copy.state is CopyState.ACCEPTED:
-                progress.awaited[entry.id] = entry
-                progress.pushed[entry.id] = self._clock()
+            stored = self._journal.run(entries.fetch, [entry.id]).get(entry.id)
+            if stored is not None:
+                self._journal.run(owing.settle, entry.id, [self._sent(session, entry, stored, deadline)])
 
-        for done in [self._pushers.submit(push, entry) for entry in sorted(missing, key=lambda e: -e.id)]:
-            done.result()
-
-    def _sent(self, session: Session, entry: Entry | Damaged, within: float) -> Copy:
-        url, now = session.endpoint.url, self._journal.clock()
-        if isinstance(entry, Damaged):
-            return Copy(url, CopyState.REJECTED, None, now, f"damaged in the journal: {entry}")
+        pushes = [self._pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
         try:
-            uuid = session.submit(entry.command, within=within)
+            for each in pushes:
+                each.result()
+        finally:
+            for each in pushes:
+                each.cancel()
+
+    def _sent(self, session: Session, entry: Listed, stored: Entry | Damaged, deadline: float) -> Copy:
+        url = session.endpoint.url
+        about = f"{entry.name} for {entry.certname} ({entry.uuid})"
+        if isinstance(stored, Damaged):
+            log.error("%s cannot get %s, which is damaged in the journal: %s", session.endpoint, about, stored)
+            return Copy(url, CopyState.REJECTED, None, self._journal.clock(), f"damaged in the journal: {stored}")
+        try:
+            uuid = session.submit(stored.command, within=self._left(deadline))
         except Rejected as error:
-            log.error("%s does not take a catalog or deactivation that it lacks: %s", entry.uuid, error)
-            return Copy(url, CopyState.REJECTED, None, now, f"HTTP {error.status}: {error.reason}")
-        self._memory.accepted(entry.command, [session.endpoint])
-        return Copy(url, CopyState.ACCEPTED, uuid, now)
+            log.error("%s does not take %s, which it lacks: %s", session.endpoint, about, error)
+            return Copy(url, CopyState.REJECTED, None, self._journal.clock(), f"HTTP {error.status}: {error.reason}")
+        return Copy(url, CopyState.ACCEPTED, uuid, self._journal.clock())
 
-    def _give_up(self, endpoint: Endpoint, progress: _Progress) -> None:
-        """Wait no longer for what was taken long ago: the server has thrown it away, or works off a long queue."""
-        for number, when in [*progress.pushed.items()]:
-            if when < self._clock() - PATIENCE:
-                del progress.pushed[number]
-                entry = progress.awaited.pop(number)
-                log.error(
-                    "%s took %s for %s %.0f s ago and does not show it: see its log",
-                    endpoint,
-                    entry.name,
-                    entry.certname,
-                    PATIENCE,
-                )
-
-    def _advance(self, progress: _Progress, now: float, top: int) -> None:
-        """Note that it has all up to `top`, and look from there on once all that was in flight then has ended."""
-        if not progress.tops or progress.tops[-1][0] < now - 1.0:
-            progress.tops.append((now, top))
-        while progress.tops and progress.tops[0][0] < now - self._journal.lease:
-            progress.after = progress.tops.popleft()[1]
-
-
-def _missing(tx: Transaction, url: str, after: int, now: float) -> tuple[int, list[Listed]]:
-    """The journal's end, and what the server at `url` lacks of it, in pages."""
-    top = holdings.newest_id(tx)
-    return top, entries.listed(tx, holdings.lacking(tx, url, DECIDING, after, PAGE, now, now - STILL_ALIVE))
+    def _left(self, deadline: float) -> float:
+        return max(deadline - self._clock(), 0.01)

@@ -47,6 +47,9 @@ def require_sound(path: Path, *, beside: bool = False) -> bool:
     with open(path, "rb") as file:
         header = file.read(HEADER)
     _require_header(path, header)
+    for each in (path, side):
+        if each.exists() and not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
+            raise unusable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(each)))
     side_size = _size(side)
     if side_size is None and not beside:
         raise JournalCorrupt(
@@ -110,6 +113,10 @@ def _require_header(path: Path, header: bytes) -> None:
     if version != SCHEMA:
         why = f"was written by another version of pdbclient (format {version}, this one reads {SCHEMA})"
         raise JournalError(f"{path}: {why}: use that version, or move the file away to begin anew")
+    if header[18] != 1:
+        # A transaction may be in the log beside it, which this way of writing does not know of.
+        advice = f"end that program, then: sqlite3 {path} 'PRAGMA journal_mode = PERSIST'"
+        raise JournalError(f"{path}: another program has changed it to a write-ahead log: {advice}")
 
 
 def _pages(header: bytes) -> int:

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from pdbclient.config.model import ClientConfig
+from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import JournalError, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
 from pdbclient.journal import upkeep
+from pdbclient.journal.audit import Audit
 from pdbclient.journal.delivery import Delivery
 from pdbclient.journal.exported import Exported
 from pdbclient.journal.journal import Journal
@@ -49,8 +50,13 @@ class Service:
             stale=self._count_stale,
         )
         self._closed = threading.Event()
-        self._upkeep = threading.Thread(target=self._run, name="pdbclient-upkeep", daemon=True)
-        self._upkeep.start()
+        self._threads = [threading.Thread(target=self._keep, name="pdbclient-upkeep", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._audit, args=(server,), name="pdbclient-audit", daemon=True)
+            for server in config.server_urls
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @classmethod
     def start(cls, failover: Failover, config: ClientConfig, before: Self | None = None) -> Self | None:
@@ -75,7 +81,8 @@ class Service:
         """End the threads, and let go of the journal."""
         self._closed.set()
         self._delivery.close()
-        self._upkeep.join()
+        for thread in self._threads:
+            thread.join()
         self._exported.close()
         self.journal.close()
 
@@ -94,8 +101,8 @@ class Service:
     def _count_stale(self) -> None:
         self.stale_answers += 1
 
-    def _run(self) -> None:
-        """The upkeep, until closed: retention, and the next server made ready when the first one is out."""
+    def _keep(self) -> None:
+        """Retention, and the next server made ready when the first one is out."""
         rounds = 0
         while not self._closed.wait(ROUND):
             try:
@@ -105,6 +112,22 @@ class Service:
             except JournalError as error:
                 log.error("upkeep of the journal: %s", error)
             rounds += 1
+
+    def _audit(self, server: Endpoint) -> None:
+        """Whether a server shows what it took, and has what it showed; each in a thread, for some are silent."""
+        heal, rate = self._config.journal_heal == "heal", self._config.journal_rate
+        audit = Audit(self.journal, self._failover.session(server), heal=heal, rate=rate, stop=self._closed)
+        away = False
+        while not self._closed.wait(ROUND):
+            was_away, away = away, not self._failover.memory.usable(server, Operation.QUERY)
+            if away:
+                continue
+            if was_away:
+                audit.came_back()
+            try:
+                audit.round()
+            except JournalError as error:
+                log.error("what %s holds could not be noted: %s", server, error)
 
     def _prune(self) -> None:
         before, limit = self.journal.clock() - self._config.journal_max_age, PRUNED_AT_ONCE

@@ -80,7 +80,7 @@ class SqliteDatabase:
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
                 raise self._explained(error) from error
             raise
         return result
@@ -122,14 +122,14 @@ class SqliteDatabase:
             connection = _connect(self._path)
         except OSError as error:
             raise unusable(self._path, error) from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._explained(error) from error
         try:
             self._look(connection, beside)
         except OSError as error:
             connection.close()
             raise unusable(self._path, error) from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             connection.close()
             raise self._explained(error) from error
         except BaseException:
@@ -168,7 +168,10 @@ class SqliteDatabase:
         _make_side_file(self._path)
         require_sound(self._path, beside=beside)
 
-    def _explained(self, error: sqlite3.Error) -> JournalError:
+    def _explained(self, error: sqlite3.Error | UnicodeDecodeError) -> JournalError:
+        if isinstance(error, UnicodeDecodeError):
+            # SQLite's own message, which repeats what is damaged, could not be made text.
+            return JournalCorrupt(f"{self._path}: malformed: {ADVICE}")
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         what = f"{self._path}: {error}"
         match code:

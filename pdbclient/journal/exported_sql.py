@@ -1,0 +1,102 @@
+"""What a server is behind in, of the commands that decide about exported resources. One transaction of `Journal`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pdbclient.http.freshness import Freshness
+from pdbclient.journal import entries, holdings
+from pdbclient.journal.database import Transaction
+from pdbclient.journal.model import Listed
+
+__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "behind"]
+
+DECIDING = ("replace catalog", "deactivate node")
+"""The commands that decide what a query of exported resources gives."""
+
+STILL_ALIVE = 7 * 86400.0
+"""Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
+
+TOLD = 1.0
+"""Seconds: what a server took later than that after it was put in, others may have known before."""
+
+PAGE = 1000
+
+_UNDER_WAY = "EXISTS (SELECT 1 FROM owed WHERE owed.entry = {entry} AND owed.tries = 0 AND owed.due > :now)"
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Where the journal ends (`top`), and what a server needs of it: `missing` is to be sent, `awaited` was taken."""
+
+    top: int
+    missing: Sequence[Listed] = ()
+    awaited: Sequence[Listed] = ()
+
+    @property
+    def entries(self) -> Sequence[Listed]:
+        """Both."""
+        return (*self.missing, *self.awaited)
+
+    @property
+    def freshness(self) -> Freshness:
+        """What an answer lacks that the server gives now."""
+        return Freshness(len(self.entries), min((entry.producer_timestamp for entry in self.entries), default=None))
+
+
+def behind(tx: Transaction, server: str, after: int, now: float, patience: float) -> Behind:
+    """What `server` needs of what was put in after the id `after`: in pages, the newest first.
+
+    What it took and does not show is awaited for `patience` seconds. Times are in seconds since 1970.
+    """
+    top, since = holdings.newest_id(tx), now - STILL_ALIVE
+    missing = holdings.lacking(tx, server, DECIDING, after, PAGE, now, since)
+    missing += _overtaken(tx, server, after, now, since)
+    awaited = _awaited(tx, server, after, now - patience)
+    return Behind(top, entries.listed(tx, missing), entries.listed(tx, awaited))
+
+
+def _overtaken(tx: Transaction, server: str, after: int, now: float, since: float) -> list[int]:
+    """What counts of those nodes whose newest entry is under way for the first time, and `server` lacks."""
+    rows = tx.rows(
+        "SELECT id FROM (SELECT (SELECT older.id FROM entries AS older"
+        "  WHERE older.certname = newest.certname AND older.name = newest.name AND older.state <> 'parked'"
+        f"  AND NOT {_UNDER_WAY.format(entry='older.id')}"
+        "  ORDER BY older.producer_timestamp DESC, older.id DESC LIMIT 1) AS id"
+        f" FROM newest WHERE newest.entry > :after AND newest.name {tx.among('names')}"
+        f" AND {_UNDER_WAY.format(entry='newest.entry')}) AS overtaken"
+        " WHERE id > :after AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = id AND copies.server = :server)"
+        " AND EXISTS (SELECT 1 FROM entries WHERE entries.id = overtaken.id AND entries.received >= :since)",
+        after=after,
+        names=tx.several(DECIDING),
+        server=server,
+        now=now,
+        since=since,
+    )
+    return [entry for (entry,) in rows]
+
+
+def _awaited(tx: Transaction, server: str, after: int, taken_since: float) -> list[int]:
+    """What `server` took after somebody had been told of it, or another server had it, and is not seen there.
+
+    It is the same for whoever gave it: this process or another, now or before a restart.
+    """
+    rows = tx.rows(
+        # The state stands in the text: only then is the partial index used.
+        "SELECT here.entry FROM copies AS here JOIN entries ON entries.id = here.entry"
+        " JOIN newest ON newest.certname = entries.certname AND newest.name = entries.name"
+        " WHERE here.server = :server AND here.state = 'accepted' AND here.entry > :after"
+        f" AND here.at >= :taken_since AND newest.entry = here.entry AND newest.name {tx.among('names')}"
+        " AND (here.at > entries.received + :told OR EXISTS (SELECT 1 FROM copies AS there"
+        "  WHERE there.entry = here.entry AND there.server <> here.server"
+        "  AND (there.state = 'confirmed' OR there.state = 'accepted' AND there.at < here.at)))"
+        " ORDER BY here.entry DESC LIMIT :limit",
+        server=server,
+        after=after,
+        taken_since=taken_since,
+        names=tx.several(DECIDING),
+        told=TOLD,
+        limit=PAGE,
+    )
+    return [entry for (entry,) in rows]
