@@ -149,17 +149,16 @@ class Failover:
         `call` makes one attempt, at this server and within so many seconds, and gives the uuid.
         """
         course = self._submission(command)
-        turn = next(course)
+        reply: Any = None
         while True:
-            reply: Reply[str]
             try:
-                reply = await call(*turn)
-            except (TransportError, ServerError) as error:
-                reply = error
-            try:
-                turn = course.send(reply)
+                endpoint, within = course.send(reply)
             except StopIteration as end:
                 return cast(Accepted, end.value)
+            try:
+                reply = await call(endpoint, within)
+            except (TransportError, ServerError) as error:
+                reply = error
 
     def submit_to(self, endpoint: Endpoint, command: Command) -> str:
         """Send `command` to this server and no other; its uuid there. Raises `TransportError` or `ServerError`."""

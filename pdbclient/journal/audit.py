@@ -35,6 +35,8 @@ SETTLING = 3.0
 LATE = 600.0
 """Seconds after which what a server took, and does not show, is reported."""
 PAGE = 500
+ASKING = 10.0
+"""Seconds that one look at the server may take: whoever ends the thread waits for it."""
 AGAIN_FIRST, AGAIN_LAST = 600.0, 6 * 3600.0
 """Seconds until what is late is asked for again: longer each time that nothing of it came."""
 TOLD_LIMIT = 10_000
@@ -133,7 +135,7 @@ class Audit:
         page = self._journal.run(replay_sql.unconfirmed_page, self._url, self._after, now - SETTLING, PAGE)
         if not page:
             return
-        there = look(self._session, page)
+        there = look(self._session, page, within=ASKING)
         seen = {entry.id for entry in page if has(entry, there)}
         missing = [entry for entry in page if entry.id not in seen and late(entry, self._url, now)]
         void = self._void([entry for entry in missing if entry.name == INPUTS])
@@ -192,7 +194,7 @@ class Audit:
         # What was confirmed since the last look can hide a loss: a server that was emptied gets new commands.
         before = until if self._until is None else self._until
         sample = self._journal.run(replay_sql.confirmed_until, self._url, before, SAMPLE)
-        loss = judge_loss(sample, look(self._session, sample), now) if sample else None
+        loss = judge_loss(sample, look(self._session, sample, within=ASKING), now) if sample else None
         if loss is None:
             if self._lost_at is not None:
                 log.info("%s has again what it was seen to have", self._url)

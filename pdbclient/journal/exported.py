@@ -37,8 +37,8 @@ SHARE = 0.5
 """Of the time that a query has on one server: what bringing that up may take at most. The answer needs the rest."""
 
 PUSHERS = 4
-LOOK_AGAIN = 0.1
-"""Seconds between two looks whether what was pushed shows."""
+LOOK_AGAIN, LOOK_AGAIN_AT_MOST = 0.1, 1.0
+"""Seconds until the next look whether what was pushed shows: longer each time, it costs the server something."""
 
 
 @dataclass(slots=True)
@@ -132,9 +132,12 @@ class Exported:
         # Whoever comes second waits for the first one's work, and finds it done.
         if not working.acquire(timeout=max(deadline - self._clock(), 0.0)):
             return self._look(session).freshness
+        pause = LOOK_AGAIN
         try:
             while (behind := self._look(session)).entries and self._clock() < deadline:
-                self._advance(session, behind, deadline)
+                if not self._advance(session, behind, deadline):
+                    time.sleep(min(pause, self._left(deadline)))
+                    pause = min(1.5 * pause, LOOK_AGAIN_AT_MOST)
         except TransportError:
             # At the end of our time, that is what broke it off, and no fault of the server's: the query will tell.
             if self._clock() < deadline:
@@ -152,8 +155,8 @@ class Exported:
             progress.up_to_date(began, found.top, self._journal.lease)
         return found
 
-    def _advance(self, session: Session, behind: Behind, deadline: float) -> None:
-        """Note what the server shows, and push what it neither shows nor took."""
+    def _advance(self, session: Session, behind: Behind, deadline: float) -> bool:
+        """Note what the server shows, and push what it neither shows nor took. Whether it shows all."""
         there = seen(session, behind.entries, within=self._left(deadline))
         self._journal.run(holdings.confirm, session.endpoint.url, sorted(there), self._journal.clock())
         shown = [entry for entry in behind.entries if entry.id in there]
@@ -161,8 +164,7 @@ class Exported:
             held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
             self._memory.confirmed(session.endpoint, held)
         self._push(session, [entry for entry in behind.missing if entry.id not in there], deadline)
-        if len(there) < len(behind.entries):
-            time.sleep(min(LOOK_AGAIN, self._left(deadline)))
+        return len(shown) == len(behind.entries)
 
     def _push(self, session: Session, missing: Sequence[Listed], deadline: float) -> None:
         """Send these, newest first, several at once, as far as the time goes."""

@@ -120,6 +120,7 @@ def _no_longer_owed(tx: Transaction, entry: int, server: str) -> bool:
 
 def _supersede(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:
     older = tx.rows(
+        # The state stands in the text: only then is the partial index used, and not the node's whole history read.
         "SELECT id FROM entries WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp"
         " AND state = 'pending' AND EXISTS"
         " (SELECT 1 FROM owed WHERE owed.entry = entries.id AND target IN (:any, :server))"

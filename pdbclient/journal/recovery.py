@@ -18,7 +18,7 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from pdbclient.errors import Ambiguous, Busy, Rejected
+from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected
 from pdbclient.http.session import Session
 from pdbclient.http.shown import queue_depth
 from pdbclient.journal import entries, holdings, owing, replay_sql
@@ -139,8 +139,9 @@ class _Run:
         self._result = result
         self._pace = Pace(rate, at=time.monotonic())
         self._replayed = array("q")
-        self._submit = Retrying(
-            retry=retry_if_exception_type((Busy, Ambiguous)),
+        # Asking twice and sending twice change nothing.
+        self._patiently = Retrying(
+            retry=retry_if_exception_type((Busy, Ambiguous, IncompleteResponse)),
             stop=stop_after_attempt(TRIES),
             wait=_as_asked,
             sleep=self._wait,
@@ -173,7 +174,7 @@ class _Run:
 
     def _page(self, page: Sequence[Listed]) -> None:
         self._check()
-        there = seen(self._session, page)
+        there = self._seen(page)
         there |= self._void([entry for entry in page if entry.id not in there and entry.name == INPUTS])
         lacking = [entry for entry in page if entry.id not in there]
         self._result.looked_at += len(page)
@@ -219,13 +220,13 @@ class _Run:
 
     def _send(self, command: Command) -> str:
         if self._result.replayed % DEPTH_EVERY == 0:
-            while queue_depth(self._session) > DEPTH_LIMIT:
+            while self._depth() > DEPTH_LIMIT:
                 self._wait(DEPTH_POLL)
         while (pace := self._pace.at_time(time.monotonic())).allowance < 1:
             self._wait((1 - pace.allowance) / pace.rate)
         self._pace = pace.used(1)
         self._check()
-        uuid: str = self._submit(self._session.submit, command)
+        uuid: str = self._patiently(self._session.submit, command)
         return uuid
 
     def _refuse(self, entry: Listed, reason: str) -> None:
@@ -248,7 +249,7 @@ class _Run:
             if len(left) < before:
                 news, delay = time.monotonic(), LOOK_FIRST
             silent = time.monotonic() - news
-            if not left or (silent >= QUIET and _hopeless(silent, queue_depth(self._session))):
+            if not left or (silent >= QUIET and _hopeless(silent, self._depth())):
                 break
             self._wait(delay)
             delay = min(delay * 1.6, LOOK_LAST)
@@ -260,7 +261,7 @@ class _Run:
         for start in range(0, len(ids), PAGE):
             self._check()
             page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
-            there = seen(self._session, page)
+            there = self._seen(page)
             now = self._journal.clock()
             self._journal.run(holdings.confirm, self._session.endpoint.url, sorted(there), now)
             left.extend(entry.id for entry in page if entry.id not in there)
@@ -268,13 +269,21 @@ class _Run:
 
     def _let_queue_run_empty(self) -> None:
         """Wait while the server works off what it has: what waits there is not visible, and would be sent twice."""
-        least, news = queue_depth(self._session), time.monotonic()
+        least, news = self._depth(), time.monotonic()
         while least and time.monotonic() - news < QUIET:
             self._progress("queued", 0, least)
             self._wait(DEPTH_POLL)
-            depth = queue_depth(self._session)
+            depth = self._depth()
             if depth < least:
                 least, news = depth, time.monotonic()
+
+    def _seen(self, page: Sequence[Listed]) -> set[int]:
+        there: set[int] = self._patiently(seen, self._session, page)
+        return there
+
+    def _depth(self) -> int:
+        depth: int = self._patiently(queue_depth, self._session)
+        return depth
 
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):

@@ -28,6 +28,7 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_uuid ON entries (uuid);
 CREATE INDEX entries_of_node ON entries (certname, name, producer_timestamp);
+CREATE INDEX entries_pending ON entries (certname, name, producer_timestamp) WHERE state = 'pending';
 CREATE INDEX entries_by_state ON entries (state, id);
 
 CREATE TABLE owed (

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from time import monotonic
 
 from pdbclient.http import shown
 from pdbclient.http.session import Session
@@ -49,7 +50,7 @@ def has(entry: Listed, there: Shown) -> bool:
 
 
 def seen(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> set[int]:
-    """The ids of those `entries` that the session's server has. It is asked in batches, within so many seconds each.
+    """The ids of those `entries` that the session's server has. It is asked in batches, `within` seconds in all.
 
     Raises the session's errors: `TransportError` or `ServerError`.
     """
@@ -60,9 +61,13 @@ def seen(session: Session, entries: Sequence[Listed], *, within: float | None = 
 def look(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> Shown:
     """What the session's server shows of the nodes and reports that `entries` are about. As `seen`."""
     newest: dict[tuple[str, str], str] = {}
+    end = None if within is None else monotonic() + within
+
+    def left() -> float | None:
+        return None if end is None else max(end - monotonic(), 0.001)
 
     def ask(name: str, certnames: Iterable[str]) -> None:
-        for certname, stamp in shown.newest(session, name, list(certnames), within=within):
+        for certname, stamp in shown.newest(session, name, list(certnames), within=left()):
             # Older servers can hold two catalogs of one node.
             newest[name, certname] = max(stamp, newest.get((name, certname), ""))
 
@@ -75,9 +80,9 @@ def look(session: Session, entries: Sequence[Listed], *, within: float | None = 
     for name in RECORDS:
         ask(name, undecided - nodes[name])
     since = min((entry.producer_timestamp for entry in open_), default="")
-    latest = dict(shown.newest_reports(session, list(undecided), since, within=within))
+    latest = dict(shown.newest_reports(session, list(undecided), since, within=left()))
     wanted = [(entry.certname, entry.producer_timestamp) for entry in entries if entry.name == REPORT]
-    return Shown(newest, frozenset(shown.reports(session, wanted, within=within)), latest)
+    return Shown(newest, frozenset(shown.reports(session, wanted, within=left())), latest)
 
 
 def is_void(command: Command) -> bool:

@@ -17,6 +17,7 @@ import pytest
 
 from pdbclient import Client
 from pdbclient.config import ClientConfig, Endpoint
+from pdbclient.config.model import Timeouts
 from pdbclient.errors import Ambiguous, IncompleteResponse
 from pdbclient.http import exchange
 from pdbclient.http.exchange import AsyncSession
@@ -80,6 +81,9 @@ from .test_tls import (  # noqa: F401
 )
 
 T = TypeVar("T")
+
+AMPLE = Timeouts(attempt=20.0, connect=20.0, read=20.0, operation=40.0)
+"""For what is not about limits: many handshakes at once take their time."""
 
 
 class Loop:
@@ -150,7 +154,7 @@ def loop() -> Iterator[Loop]:
 @pytest.fixture
 def session(site: Site, loop: Loop) -> Iterator[AsyncSession]:
     """A session at the primary, behind the proxy."""
-    made = AsyncSession(Endpoint("localhost", site.proxy.port), site.pki.client, SHORT)
+    made = AsyncSession(Endpoint("localhost", site.proxy.port), site.pki.client, AMPLE)
     yield made
     made.close()
 
@@ -165,7 +169,7 @@ def byte_by_byte(whole: bytes) -> Answer:
 
 def in_chunks(chunks: list[bytes], **headers: str) -> Answer:
     """`chunked`, to be sent more than once."""
-    return Answer(list(chunked(chunks, **headers).pieces))
+    return Answer(list(chunked(chunks, end=True, **headers).pieces))
 
 
 WHOLE = {
@@ -186,9 +190,9 @@ WHOLE = {
 def test_a_whole_answer_is_taken_however_it_is_sent(site: Site, loop: Loop, session: AsyncSession, how: str) -> None:
     for number in range(3):
         site.primary.reply = WHOLE[how]
-        assert loop.run(session.post(deactivation(number), 5)) == "the-uuid"
+        assert loop.run(session.post(deactivation(number), 20)) == "the-uuid"
         site.primary.reply = answer({"uuid": "the next"})
-        assert loop.run(session.post(deactivation(number), 5)) == "the next"
+        assert loop.run(session.post(deactivation(number), 20)) == "the next"
     assert len(site.primary.commands) == 6, "none of them was sent twice"
 
 
@@ -207,9 +211,9 @@ def test_after_a_broken_answer_which_is_no_acknowledgement_the_next_command_is_w
 ) -> None:
     site.primary.reply = BROKEN[how]
     with pytest.raises((IncompleteResponse, Ambiguous)):
-        loop.run(session.post(deactivation(), 5))
+        loop.run(session.post(deactivation(), 20))
     site.primary.reply = answer(UUID)
-    assert loop.run(session.post(deactivation(1), 5)) == "the-uuid"
+    assert loop.run(session.post(deactivation(1), 20)) == "the-uuid"
     assert len(site.primary.commands) == 2
 
 
@@ -218,7 +222,7 @@ def test_an_answer_that_is_no_http_may_have_been_an_acknowledgement(
 ) -> None:
     site.primary.reply = Answer([b"220 mail.example ESMTP\r\n"])
     with pytest.raises(Ambiguous, match="the connection broke before an answer"):
-        loop.run(session.post(deactivation(), 5))
+        loop.run(session.post(deactivation(), 20))
 
 
 def test_an_answer_without_end_is_an_error_at_the_limit(
@@ -227,7 +231,7 @@ def test_an_answer_without_end_is_an_error_at_the_limit(
     monkeypatch.setattr(exchange, "DOCUMENT_LIMIT", 100_000)
     site.primary.reply = answer(b" " * 1_000_000)
     with pytest.raises(IncompleteResponse, match="more than 100000 bytes"):
-        loop.run(session.post(deactivation(), 5))
+        loop.run(session.post(deactivation(), 20))
 
 
 DRIPS = {
@@ -290,11 +294,11 @@ def test_an_exchange_that_is_cancelled_leaves_no_connection(
     site: Site, loop: Loop, session: AsyncSession, when: str
 ) -> None:
     if when == "before the answer":
-        loop.run(session.post(deactivation(), 5))
+        loop.run(session.post(deactivation(), 20))
     site.proxy.fault = BlackHole()
 
     async def given_up() -> None:
-        task = asyncio.create_task(session.post(deactivation(1), 5))
+        task = asyncio.create_task(session.post(deactivation(1), 20))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -314,7 +318,7 @@ def test_a_connection_that_is_in_use_while_the_session_is_closed_is_closed_after
     site.primary.reply = slow
 
     async def closed_meanwhile() -> str:
-        task = asyncio.create_task(session.post(deactivation(), 5))
+        task = asyncio.create_task(session.post(deactivation(), 20))
         await asyncio.sleep(0.1)
         session.close()
         return await task
@@ -326,11 +330,11 @@ def test_a_connection_that_is_in_use_while_the_session_is_closed_is_closed_after
 def test_both_ways_send_the_same_bytes_but_for_the_order_of_the_headers(
     site: Site, loop: Loop, session: AsyncSession
 ) -> None:
-    blocking = Session(session.endpoint, site.pki.client, SHORT)
+    blocking = Session(session.endpoint, site.pki.client, AMPLE)
     try:
         for command in (deactivation(), deactivation(1).gzipped()):
             blocking.submit(command)
-            loop.run(session.post(command, 5))
+            loop.run(session.post(command, 20))
     finally:
         blocking.close()
     for one, other in zip(site.primary.commands[::2], site.primary.commands[1::2], strict=True):

@@ -162,9 +162,7 @@ class Sender:
     """One client, on a kept TLS connection, with the lines of the stock terminus. Not thread-safe."""
 
     def __init__(self, port: int, tls: TlsFiles, ledger: Ledger) -> None:
-        self._connection = http.client.HTTPSConnection(
-            "localhost", port, context=client_context(tls), timeout=30.0
-        )
+        self._connection = http.client.HTTPSConnection("localhost", port, context=client_context(tls), timeout=30.0)
         self._ledger = ledger
 
     def __enter__(self) -> Self:
@@ -238,4 +236,3 @@ class Load:
             self._over.wait(chance.expovariate(1 / self._pause))
             if sender.send(command, known) or self._over.is_set() or chance.random() < 0.5:
                 return
-

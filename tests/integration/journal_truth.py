@@ -1,7 +1,8 @@
-"""Whether servers have, in the end, what was acknowledged: by query, of nodes in any state and reports of any type."""
+"""Whether servers have in the end what was acknowledged: by query, nodes in any state and reports of any type."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from typing import Any
 
 from pdbclient import Client
 from pdbclient.config import ClientConfig, Endpoint
+from pdbclient.lab import Lab
 from pdbclient.wire import timestamp
 
 from .journal_load import Identity
 
-__all__ = ["Held", "Verdict", "held", "judge"]
+__all__ = ["Held", "Verdict", "held", "judge", "process_all"]
 
 REPORT, DEACTIVATION = "store report", "deactivate node"
 NEWEST: Mapping[str, tuple[str, str]] = {
@@ -21,6 +23,7 @@ NEWEST: Mapping[str, tuple[str, str]] = {
     "replace facts": ("factsets", "producer_timestamp"),
     DEACTIVATION: ("nodes", "deactivated"),
 }
+STUCK = 8.0
 ANY_STATE = ["=", "node_state", "any"]
 
 
@@ -74,6 +77,35 @@ def held(config: ClientConfig, server: Endpoint) -> Held:
 
 def _rows(client: Client, path: str, fields: Sequence[str], condition: Sequence[Any]) -> Iterator[Any]:
     yield from client.stream(["extract", ["certname", *fields], ["and", ANY_STATE, condition]], path=path)
+
+
+def process_all(lab: Lab, name: str, seconds: float = 600.0) -> set[str]:
+    """Wait until a server has processed what it accepted; the files that stay in its queue all the same.
+
+    A catalog or factset that a newer one supersedes in the queue is what PuppetDB 7.12.1 trips over when it was
+    started with it there (a NullPointerException in `process-delete-cmd`), and tries again every hour. It would wait
+    as long with one that met a fault of the database: a restart makes it try those at once.
+    """
+    if not _at_rest(lab, name, seconds):
+        return set()
+    lab.fault(name, "kill")
+    lab.fault(name, "start")
+    left = _at_rest(lab, name, seconds)
+    assert all("_catalog_" in file or "_facts_" in file for file in left), left
+    return left
+
+
+def _at_rest(lab: Lab, name: str, seconds: float) -> set[str]:
+    """What is in the queue when it has not changed for `STUCK` seconds."""
+    directory = lab.node(name).vardir / "stockpile" / "cmd" / "q"
+    began = since = time.monotonic()
+    queue: set[str] = set()
+    while time.monotonic() - since < (STUCK if queue else 1.0):
+        time.sleep(0.1)
+        if (now := {entry.name for entry in directory.iterdir()}) != queue:
+            queue, since = now, time.monotonic()
+        assert time.monotonic() - began < seconds, f"{name}: {len(queue)} commands in its queue"
+    return queue
 
 
 def judge(sent: Collection[Identity], acknowledged: Collection[Identity], servers: Sequence[Held]) -> Verdict:

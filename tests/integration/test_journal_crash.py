@@ -19,7 +19,7 @@ from pdbclient.lab import Lab
 from ..soak import rounds
 from .journal_gateway import JournalGateway
 from .journal_load import Ledger, Load, Traffic
-from .journal_truth import Verdict, held, judge
+from .journal_truth import Verdict, held, judge, process_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(600, 7200))]
 
@@ -55,8 +55,12 @@ class Killer:
     def round(self, number: int) -> None:
         """One kill; every third time a PuppetDB dies too, one after the other, a moment before or after."""
         name = self._lab.nodes[number // 3 % 2].name if number % 3 == 2 else None
-        if name in self._starting:
-            self._starting[name].result()
+        if name is not None:
+            # Every other time the other one may still be starting: then there is none.
+            both = self._random.random() < 0.5
+            for server, starting in self._starting.items():
+                if both or server == name:
+                    starting.result()
         if self._random.random() < EARLY:
             time.sleep(self._random.uniform(0, 1))
         else:
@@ -108,7 +112,7 @@ def test_every_acknowledged_command_survives_kills_at_any_moment(pair: Lab, tmp_
     )
     assert killer.kills["gateway"] == ROUNDS
     assert killer.kills.total() == ROUNDS + ROUNDS // 3
-    assert len(ledger.acknowledged) > 20 * ROUNDS
+    assert len(ledger.acknowledged) > 10 * ROUNDS
     assert verdict == Verdict((), (), ())
     require_sound(gateway)
 
@@ -116,7 +120,8 @@ def test_every_acknowledged_command_survives_kills_at_any_moment(pair: Lab, tmp_
 def asked(lab: Lab, gateway: JournalGateway, ledger: Ledger) -> Verdict:
     """What both servers show, once they have processed all that they accepted."""
     for node in lab.nodes:
-        lab.settle(node.name, 600)
+        left = process_all(lab, node.name)
+        print(f"{node.name} is left with {len(left)} superseded commands in its queue")
         assert lab.discarded(node.name) == ()
     servers = [held(gateway.config, server) for server in gateway.config.server_urls]
     return judge(ledger.sent, ledger.acknowledged, servers)

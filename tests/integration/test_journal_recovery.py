@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from pdbclient.journal.recovery import Recovery, recover
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
+from pdbclient.wire.timestamp import utc_text
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +44,7 @@ COUNTS = {
     "factsets": "select count(*) from factsets",
     "catalogs": "select count(*) from catalogs",
     "reports": "select count(*) from reports",
-    "deactivated": "select count(*) from certnames_status where deactivated is not null",
+    "deactivated": "select count(*) from certnames where deactivated is not null",
 }
 
 
@@ -55,13 +57,18 @@ class Site:
         self.samples = Samples(lab.puppetdb_jar)
         self.place = str(directory / "journal.db")
         self.conf = directory / "puppetdb.conf"
-        self.conf.write_text(f"{lab.puppetdb_conf.read_text()}journal = {self.place}\njournal_rate = 200\n")
+        self.set_rate(200)
         self.config: ClientConfig = load_config(self.conf)
         names = (node.name for node in lab.nodes)
         self.session = {
             name: Session(endpoint, self.config.tls, self.config.timeouts)
             for name, endpoint in zip(names, self.config.server_urls, strict=True)
         }
+
+    def set_rate(self, rate: int) -> None:
+        """What `pdbclient recover` keeps to."""
+        journal = f"journal = {self.place}\njournal_rate = {rate}\n"
+        self.conf.write_text(self.lab.puppetdb_conf.read_text() + journal)
 
     def url(self, name: str) -> str:
         return self.session[name].endpoint.url
@@ -81,9 +88,20 @@ class Site:
         ]
         return [Command.create(name, payload, now=self.now) for name, payload in payloads]
 
+    def submit(self, client: Client, commands: Sequence[Command]) -> None:
+        """Submit them, one agent run after the other.
+
+        A PuppetDB before 7.18 never gets rid of facts for which newer ones came into its queue.
+        """
+        for when in sorted({minute(command) for command in commands}):
+            for command in commands:
+                if minute(command) == when:
+                    client.submit(command)
+            self.settle()
+
     def settle(self) -> None:
         for node in self.lab.nodes:
-            self.lab.settle(node.name, 300)
+            self.lab.settle(node.name, 60 + COMMANDS / 5)
 
     def count(self, name: str) -> dict[str, int]:
         return {what: int(self.lab.sql(name, sql)[0][0]) for what, sql in COUNTS.items()}
@@ -108,6 +126,17 @@ class Site:
         found["reports"] = {(row["hash"], row["certname"]) for row in reports}
         return found
 
+    def delete(self, name: str, certname: str) -> None:
+        """Take a node out of a server, as purging does in its time."""
+        command = {"command": "delete", "version": 1, "payload": {"certname": certname}}
+        request = urllib.request.Request(
+            f"{self.lab.node(name).cleartext_url}/pdb/admin/v1/cmd",
+            json.dumps(command).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer) == {"deleted": certname}
+
     def recover(self, name: str, **options: Any) -> Recovery:
         with Journal.open(self.place, beside=True) as journal:
             return recover(journal, self.session[name], rate=200, **options)
@@ -117,6 +146,10 @@ class Site:
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.command_line(*arguments), capture_output=True, text=True, timeout=600, check=False)
+
+
+def minute(command: Command) -> str:
+    return command.producer_timestamp[:16]
 
 
 @pytest.fixture
@@ -141,11 +174,10 @@ def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_
 ) -> None:
     nodes = [f"node{n:04}.example.com" for n in range(COMMANDS // 5)]
     commands = [command for n, certname in enumerate(nodes) for command in site.runs(certname, n)]
-    commands.sort(key=lambda command: command.producer_timestamp)
+    commands.sort(key=minute)
     early, late = commands[: len(commands) * 4 // 5], commands[len(commands) * 4 // 5 :]
     with Client(site.config) as client:
-        for command in early:
-            assert client.submit(command).endpoint == site.config.server_urls[0]
+        site.submit(client, early)
         # What a reconciler had brought to the replica ten minutes ago.
         for command in commands[: len(commands) // 2]:
             site.session[REPLICA].submit(command)
@@ -182,10 +214,9 @@ def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_
 def test_a_recovery_that_was_killed_in_the_middle_is_repeated_and_completes(site: Site) -> None:
     commands = [command for n in range(20) for command in site.runs(f"node{n}.example.com", n)]
     with Client(site.config) as client:
-        for command in commands:
-            client.submit(command)
-    site.settle()
+        site.submit(client, commands)
     full = site.count(PRIMARY)
+    site.set_rate(10)
     process = subprocess.Popen(
         site.command_line("recover", "--server", site.url(REPLICA)),
         stdout=subprocess.PIPE,
@@ -202,6 +233,7 @@ def test_a_recovery_that_was_killed_in_the_middle_is_repeated_and_completes(site
         process.kill()
         process.communicate()
     assert site.count(REPLICA) != full, "it was done before it could be killed"
+    site.set_rate(200)
     ended = site.run("recover", "--server", site.url(REPLICA), "--json")
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
@@ -215,8 +247,8 @@ def test_a_recovery_that_was_killed_in_the_middle_is_repeated_and_completes(site
 
 def test_ctrl_c_ends_a_recovery_with_a_line_and_130(site: Site) -> None:
     with Client(site.config) as client:
-        for command in (command for n in range(20) for command in site.runs(f"node{n}.example.com", n)):
-            client.submit(command)
+        site.submit(client, [command for n in range(20) for command in site.runs(f"node{n}.example.com", n)])
+    site.set_rate(10)
     process = subprocess.Popen(
         site.command_line("recover", "--server", site.url(REPLICA)),
         stdout=subprocess.PIPE,
@@ -234,16 +266,15 @@ def test_ctrl_c_ends_a_recovery_with_a_line_and_130(site: Site) -> None:
         process.communicate()
     assert process.returncode == 130
     assert out == ""
-    assert len(err.splitlines()) == 1
-    assert "interrupted" in err
+    *progress, said = err.splitlines()
+    assert "interrupted" in said
+    assert len(progress) < 10, "a line every ten seconds"
 
 
 def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
     commands = site.runs("node.example.com", 1)
     with Client(site.config) as client:
-        for command in commands:
-            client.submit(command)
-    site.settle()
+        site.submit(client, commands)
     with Journal.open(site.place) as journal:
         noted = journal.run(entries.listing)
     ended = site.run("recover", "--server", site.url(REPLICA), "--dry-run", "--json")
@@ -291,12 +322,12 @@ def test_every_kind_of_command_and_node_arrives(site: Site) -> None:
         commands.append(Command.create("replace facts", site.samples.facts(certname, n, at), now=at))
         commands.append(deactivate_node(certname, now=site.ago(minutes=20)))
     commands.append(Command.create("store report", site.samples.report(back, 1, site.ago(minutes=5)), now=at))
-    commands.append(Command.create("replace catalog inputs", inputs(bare, []), now=at))
+    commands.append(without_inputs(bare, at))
     with Client(site.config) as client:
         for command in commands:
             client.submit(command)
     site.settle()
-    site.lab.sql(PRIMARY, f"delete from certnames where certname = '{purged}'")
+    site.delete(PRIMARY, purged)
     result = site.recover(REPLICA)
     assert result.ok, result
     # The inputs that are none leave no trace, and are lacking nowhere.
@@ -310,6 +341,13 @@ def test_every_kind_of_command_and_node_arrives(site: Site) -> None:
     assert (site.recover(PRIMARY).lacked) == {"deactivate node": 1, "replace facts": 1}
     site.settle()
     assert site.stamps(PRIMARY) == site.stamps(REPLICA)
+
+
+def without_inputs(certname: str, at: datetime) -> Command:
+    """As a gateway passes it on, which does not look into bodies. PuppetDB takes it and keeps nothing of it."""
+    stamp = utc_text(at)
+    body = json.dumps({**inputs(certname, []), "producer_timestamp": stamp}).encode()
+    return Command.ready("replace catalog inputs", 1, certname, stamp, body)
 
 
 def inputs(certname: str, found: list[list[str]]) -> dict[str, Any]:
@@ -326,10 +364,7 @@ def test_what_a_server_took_is_confirmed_and_what_it_lost_is_noticed_and_healed(
     caplog.set_level(logging.INFO, "pdbclient.journal")
     url = site.url(PRIMARY)
     with Client(site.config) as client:
-        for n in range(3):
-            for command in site.runs(f"node{n}.example.com", n):
-                client.submit(command)
-    site.settle()
+        site.submit(client, [command for n in range(3) for command in site.runs(f"node{n}.example.com", n)])
     full = site.count(PRIMARY)
     with closing(Journal.open(site.place)) as journal:
         journal.clock = lambda: time.time() + 10

@@ -21,7 +21,8 @@ OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM = (
     "http.stream",
 )
 HTTP, CLIENT, SYNC, OBSERVE, LAB = "http", "client", "sync", "observe", "lab"
-TERMINUS, GATEWAY = "terminus", "gateway"
+TERMINUS, GATEWAY, JOURNAL, LOCK = "terminus", "gateway", "journal", "lock"
+DATABASE, SCHEMA, ENTRIES = "journal.database", "journal.schema", "journal.entries"
 
 # Module or package -> what of the package it may import, besides itself. The longest match decides; a module
 # without a match has no place in the architecture yet.
@@ -53,32 +54,47 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(ERRORS, MODEL, WIRE, OUTCOME, FRESHNESS),
         *("http.memory", "http.probe", "http.session", "http.tls"),
     },
-    CLIENT: {ERRORS, CONFIG, WIRE, HTTP},
+    LOCK: set(),
+    JOURNAL: {ERRORS, CONFIG, WIRE, HTTP},
+    # The store below knows nothing of servers, and its SQL nothing of a database in particular.
+    "journal.model": {WIRE},
+    "journal.packing": {ERRORS, WIRE},
+    SCHEMA: set(),
+    DATABASE: {ERRORS},
+    ENTRIES: {WIRE, DATABASE, "journal.model", "journal.packing"},
+    "journal.owing": {DATABASE, "journal.model", ENTRIES},
+    "journal.holdings": {DATABASE, "journal.model", ENTRIES},
+    "journal.replay_sql": {DATABASE, "journal.model", ENTRIES},
+    "journal.upkeep": {DATABASE, "journal.packing", ENTRIES},
+    "journal.file": {ERRORS, SCHEMA},
+    "journal.sqlite": {ERRORS, LOCK, DATABASE, SCHEMA, "journal.file"},
+    "journal.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA},
+    CLIENT: {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
-    SYNC: {ERRORS, CONFIG, WIRE, "http.session", "http.tls", OUTCOME, STREAM},
+    SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM},
     TERMINUS: {ERRORS, WIRE},
     # The gateway takes the layer itself: a client's soft_write_failure, say, is the terminus's to decide.
-    GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS},
+    GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL},
     OBSERVE: {ERRORS},
     LAB: {ERRORS, CONFIG},
     "puppet_setup": {ERRORS, CONFIG},
     "demo": {ERRORS, CONFIG, WIRE, HTTP, CLIENT, SYNC, OBSERVE, LAB},
     "cli": {
-        *(ERRORS, CONFIG, WIRE, HTTP, CLIENT, SYNC, TERMINUS, GATEWAY, OBSERVE, LAB),
+        *(ERRORS, CONFIG, WIRE, HTTP, CLIENT, SYNC, TERMINUS, GATEWAY, JOURNAL, OBSERVE, LAB),
         *("demo", "puppet_setup"),
     },
 }
 
 PURE = {
     *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM),
-    *("http.whole", "sync.model", "sync.plan", "gateway.intake"),
+    *("http.whole", "sync.model", "sync.plan", "gateway.intake", "journal.model", "journal.packing", SCHEMA),
 }
 """Policy and formats: no I/O, no clock, no chance, no logger; what they need are arguments."""
 
 IMPURE = {
     *("socket", "ssl", "select", "asyncio", "http", "urllib", "requests", "urllib3"),
     *("time", "random", "secrets", "uuid", "threading", "concurrent", "multiprocessing", "signal"),
-    *("os", "io", "shutil", "subprocess", "tempfile", "sqlite3", "logging", "tenacity"),
+    *("os", "io", "shutil", "subprocess", "tempfile", "sqlite3", "psycopg", "logging", "tenacity"),
 }
 CLOCKS = {"now", "utcnow", "today"}
 

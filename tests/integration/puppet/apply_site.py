@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pdbclient.lab import Lab
 
@@ -32,9 +34,11 @@ class ApplySite:
         """The file that Puppet and the gateway share."""
         return self.installation.puppetdb_conf
 
-    def configure(self, gateway_port: int | None, **settings: str) -> None:
+    def configure(
+        self, gateway_port: int | None, *, added: Mapping[str, object] = MappingProxyType({}), **settings: str
+    ) -> None:
         """The example's configuration with those settings; without a port, with no gateway in it."""
-        self.installation.configure(_EXAMPLE, self._lab, gateway_port, settings)
+        self.installation.configure(_EXAMPLE, self._lab, gateway_port, settings, added)
 
     def apply(self, manifest: str) -> Run:
         """Apply the manifest. The exit code: 0 nothing to do, 2 changed something, 1 no catalog, 4 and 6 failures."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pdbclient.lab import Lab
 
@@ -59,11 +60,19 @@ class Installation:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
 
-    def configure(self, example: str, lab: Lab, gateway_port: int | None, settings: Mapping[str, str]) -> None:
+    def configure(
+        self,
+        example: str,
+        lab: Lab,
+        gateway_port: int | None,
+        settings: Mapping[str, str],
+        added: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         """Install the example of that name: its hosts, ports and paths become ours, and nothing else.
 
-        `settings` gives time limits and switches that the example sets other values, so that tests take seconds.
-        Without `gateway_port` the gateway is taken out again, if the example has it.
+        `settings` gives time limits and switches that the example sets other values, so that tests take seconds;
+        `added` are settings of `[pdbclient]` that it does not have. Without `gateway_port` the gateway is taken out
+        again, if the example has it.
         """
         for name in ("puppet.conf", "routes.yaml"):
             text = (EXAMPLES / example / name).read_text()
@@ -78,6 +87,10 @@ class Installation:
         for name, value in settings.items():
             text, times = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.M)
             assert times == 1, f"the example sets {name} once"
+        if added:
+            *_, last = re.findall(r"^\[(\w+)\]$", text, flags=re.M)
+            assert last == "pdbclient", "what is added comes at the end"
+            text += "".join(f"{name} = {value}\n" for name, value in added.items())
         self.puppetdb_conf.write_text(text)
 
     def _ours(self, text: str) -> str:

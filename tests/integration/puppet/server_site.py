@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import requests
 
@@ -114,10 +116,17 @@ class PuppetServer:
         rules = directory / "conf.d/auth.conf"
         rules.write_text(_replaced(rules.read_text(), r"^    rules: \[$", _ADMIN_RULE))
 
-    def configure(self, example: str, gateway_port: int | None, **settings: str) -> None:
+    def configure(
+        self,
+        example: str,
+        gateway_port: int | None,
+        *,
+        added: Mapping[str, object] = MappingProxyType({}),
+        **settings: str,
+    ) -> None:
         """Install the example with that name; a running server takes it over."""
         before = self._configuration()
-        self.installation.configure(example, self._lab, gateway_port, settings)
+        self.installation.configure(example, self._lab, gateway_port, settings, added)
         if self._process is not None and self._configuration() != before:
             self._request("DELETE", "/puppet-admin-api/v1/jruby-pool").raise_for_status()
 

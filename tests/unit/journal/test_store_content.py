@@ -344,11 +344,13 @@ def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:
         entry = store.put(command(body=body))
         stored = bytearray(pack(command(body=body)).body)
         stored[len(stored) // 2] ^= 4
-        store.journal.run(
-            lambda tx, e=entry, b=bytes(stored): tx.rows("UPDATE entries SET body = :b WHERE id = :e", b=b, e=e)
-        )
+        store.journal.run(_replace_body, entry, bytes(stored))
         (damage,) = store.journal.run(upkeep.verify, entry - 1, 10).damaged.values()
         assert "checksum" in damage
+
+
+def _replace_body(tx: Transaction, entry: int, body: bytes) -> None:
+    tx.rows("UPDATE entries SET body = :body WHERE id = :entry", body=body, entry=entry)
 
 
 # --- one writer for many -----------------------------------------------------------------------------------------

@@ -1,0 +1,510 @@
+"""A gateway process with a journal that is killed, ended, reloaded or out of disk: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode
+
+import pytest
+
+from pdbclient import Client
+from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.wire import Command
+
+from .conftest import Site
+from .fake import Answer, Request, healthy
+from .gateway import ROOT, GatewayProcess, Told, ask, eventually, gateway_config, write_config
+from .journal import mounted, remount
+from .proxy import Reset
+
+QUICK = {
+    "pdbclient.http.breaker.PROBE_GAP": 0.2,
+    "pdbclient.http.breaker.BACKOFF_FIRST": 0.2,
+    "pdbclient.http.breaker.BACKOFF_LAST": 0.5,
+}
+"""A server that is back is noticed at once."""
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class Place:
+    """A gateway with a journal in front of one fake PuppetDB, which a proxy can take away."""
+
+    def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
+        self.site, self._directory, self._stack = site, directory, stack
+        self.journal = directory / "journal"
+        self.config = gateway_config(site.config(site.proxy.port), site.pki.server)
+        assert self.config.gateway_url is not None
+        self.gateway = self.config.gateway_url
+        self._runs = 0
+
+    def write(self, journal: Path, rate: int = 500) -> Path:
+        """The gateway's configuration."""
+        path = write_config(self._directory / "puppetdb.conf", self.config)
+        with path.open("a") as file:
+            file.write(f"journal = {journal}\njournal_rate = {rate}\n")
+        return path
+
+    def run(self, rate: int = 500) -> GatewayProcess:
+        """Start it, and wait until it serves."""
+        self._runs += 1
+        log = self._directory / f"log{self._runs}"
+        process = GatewayProcess(self.write(self.journal, rate), self.gateway.port, log, patches=QUICK)
+        self._stack.enter_context(process).said("listening at", seconds=30)
+        return process
+
+    def away(self, away: bool = True) -> None:
+        """Whether the PuppetDB cannot be reached."""
+        self.site.proxy.fault = Reset(0) if away else None
+
+    def submit(self, command: Command) -> Told:
+        lines = {"Content-Type": "application/json"}
+        if command.encoding != "identity":
+            lines["Content-Encoding"] = command.encoding
+        target = f"/pdb/cmd/v1?{urlencode(command.params())}"
+        return ask(self.gateway.port, self.site.pki.client, target, "POST", command.body, lines)
+
+    def journalled(self, *commands: Command) -> None:
+        """Submit them while no server can take them."""
+        for command in commands:
+            told = self.submit(command)
+            assert (told.status, told.headers["X-Pdbclient-Journalled"]) == (200, "true")
+
+    @property
+    def arrived(self) -> list[Command]:
+        """What came to the PuppetDB, as it was sent."""
+        return [as_sent(request) for request in self.site.primary.commands]
+
+    def states(self, journal: Path | None = None) -> dict[EntryState, int]:
+        """What is in the journal."""
+        with Journal.open(str(journal or self.journal), beside=True) as opened:
+            return dict(opened.run(entries.counts).entries)
+
+    def end(self) -> None:
+        """End what runs."""
+        self._stack.close()
+
+    def nothing_owed(self) -> bool:
+        return EntryState.PENDING not in self.states()
+
+
+@pytest.fixture
+def place(site: Site, tmp_path: Path) -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(site, tmp_path, stack)
+
+
+def command(name: str, number: int, certname: str = "node.example", size: int = 0) -> Command:
+    """A command of its own; what comes later has a higher number. `size`: bytes that cannot be compressed."""
+    moment = (START + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    body = b'{"number": %d}' % number + os.urandom(size)
+    return Command.ready(name, 9, certname, moment, body, "gzip" if size else "identity", len(body))
+
+
+def as_sent(request: Request) -> Command:
+    given = {key: values[0] for key, values in parse_qs(request.target.partition("?")[2]).items()}
+    name, version = given["command"].replace("_", " "), int(given["version"])
+    encoding = request.headers.get("content-encoding", "identity")
+    return Command.ready(name, version, given["certname"], given["producer-timestamp"], request.body, encoding)
+
+
+def reports(count: int) -> list[Command]:
+    return [command("store report", number) for number in range(count)]
+
+
+class Slow:
+    """Takes `seconds` for each command."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __call__(self, request: Request) -> Answer:
+        if request.is_command:
+            time.sleep(self._seconds)
+        return healthy(request)
+
+
+# -- all servers down, then up
+
+
+def test_after_an_outage_comes_what_counts_in_order_and_no_faster_than_set(place: Place) -> None:
+    nodes, runs, rate = 20, 5, 40
+    times: list[float] = []
+
+    def timed(request: Request) -> Answer:
+        if request.is_command:
+            times.append(time.monotonic())
+        return healthy(request)
+
+    place.site.primary.reply = timed
+    place.away()
+    process = place.run(rate)
+    sent = [
+        command(name, 3 * nodes * run + 3 * node + at, f"node{node}.example")
+        for run in range(runs)
+        for node in range(nodes)
+        for at, name in enumerate(("replace facts", "replace catalog", "store report"))
+    ]
+    place.journalled(*sent, command("deactivate node", 10_000, "gone.example"))
+    place.away(False)
+    assert eventually(place.nothing_owed, 60)
+    came = place.arrived
+    assert [each.name for each in came] == [
+        "deactivate node",
+        *["replace catalog"] * nodes,
+        *["replace facts"] * nodes,
+        *["store report"] * nodes * runs,
+    ]
+    for name in ("replace catalog", "replace facts"):
+        assert [each for each in came if each.name == name] == newest_first(sent, name)[:nodes]
+    assert came[1 + 2 * nodes :] == [each for each in sent if each.name == "store report"]
+    superseded = 2 * nodes * (runs - 1)
+    assert place.states() == {EntryState.DELIVERED: len(came), EntryState.SUPERSEDED: superseded}
+    most = max(count - rate * (1 + seconds) for count, seconds in windows(times))
+    assert most <= 5, "what was not used is kept for a second; a few may arrive together"
+    assert times[-1] - times[0] < 3 * len(times) / rate, "nor much slower"
+    assert process.text.count("ERROR") == 0
+
+
+def newest_first(sent: Sequence[Command], name: str) -> list[Command]:
+    return sorted(
+        (each for each in sent if each.name == name), key=lambda each: each.producer_timestamp, reverse=True
+    )
+
+
+def windows(times: Sequence[float]) -> Iterator[tuple[int, float]]:
+    """How many came in how many seconds, from each to each later one."""
+    for first, start in enumerate(times):
+        for last in range(first + 1, len(times)):
+            yield last - first + 1, times[last] - start
+
+
+# -- SIGKILL at the moments that matter
+
+
+def killed(process: GatewayProcess) -> None:
+    process.signal(signal.SIGKILL)
+    assert process.ended() == -signal.SIGKILL
+
+
+def sent_in_vain(place: Place, sent: Command) -> threading.Thread:
+    """A client that gets no answer, as a thread that is running."""
+
+    def run() -> None:
+        with suppress(OSError, http.client.HTTPException):
+            place.submit(sent)
+            told.append(sent)
+
+    told: list[Command] = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_killed_before_the_acknowledgement_the_next_gateway_delivers_what_is_on_disk(place: Place) -> None:
+    over = threading.Event()
+
+    def silent(request: Request) -> Answer:
+        if request.is_command:
+            over.wait(20)
+        return healthy(request)
+
+    place.site.primary.reply = silent
+    process = place.run()
+    (sent,) = reports(1)
+    client = sent_in_vain(place, sent)
+    try:
+        # A server has it only when it is on disk.
+        assert eventually(lambda: len(place.arrived) == 1)
+        killed(process)
+    finally:
+        over.set()
+        client.join()
+    assert place.states() == {EntryState.PENDING: 1}
+    place.run()
+    assert eventually(place.nothing_owed)
+    assert place.arrived == [sent, sent], "the same bytes and the same timestamp: PuppetDB keeps one report of them"
+
+
+def test_killed_before_a_servers_200_is_noted_the_command_is_sent_once_more(place: Place) -> None:
+    with ExitStack() as locked:
+
+        def accept(request: Request) -> Answer:
+            if request.is_command and not locked_once:
+                locked_once.append(locked.enter_context(holding(place.journal)))
+            return healthy(request)
+
+        locked_once: list[sqlite3.Connection] = []
+        place.site.primary.reply = accept
+        process = place.run()
+        (sent,) = reports(1)
+        told = place.submit(sent)
+        assert (told.status, told.server) == (200, place.site.proxy.port)
+        killed(process)
+    assert place.states() == {EntryState.PENDING: 1}
+    place.run()
+    assert eventually(place.nothing_owed)
+    time.sleep(1.5)
+    assert place.arrived == [sent, sent]
+
+
+def test_killed_before_it_is_on_disk_a_command_was_neither_acknowledged_nor_sent(place: Place) -> None:
+    process = place.run()
+    (sent,) = reports(1)
+    with holding(place.journal):
+        client = sent_in_vain(place, sent)
+        time.sleep(1)
+        assert client.is_alive(), "it waits for the disk"
+        killed(process)
+        client.join()
+    place.run()
+    time.sleep(1.5)
+    assert place.states() == {}
+    assert place.arrived == []
+
+
+def holding(journal: Path) -> closing[sqlite3.Connection]:
+    """The journal's file locked, so that nothing can be written to it, until the context is left."""
+    connection = sqlite3.connect(journal, timeout=10, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    return closing(connection)
+
+
+# -- SIGTERM and SIGHUP
+
+
+def test_what_a_gateway_was_ended_before_is_delivered_by_the_next_one_and_nothing_twice(place: Place) -> None:
+    sent = reports(40)
+    place.away()
+    process = place.run()
+    place.journalled(*sent)
+    place.site.primary.reply = Slow(0.05)
+    place.away(False)
+    assert eventually(lambda: len(place.arrived) >= 5)
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+    assert 5 <= len(place.arrived) < 40
+    assert "Traceback" not in process.text
+    place.run()
+    assert eventually(place.nothing_owed, 20)
+    assert place.arrived == sent
+    assert place.states() == {EntryState.DELIVERED: 40}
+
+
+def test_a_reload_in_the_middle_of_a_delivery_sends_nothing_twice(place: Place) -> None:
+    sent = reports(60)
+    place.away()
+    process = place.run()
+    place.journalled(*sent)
+    place.site.primary.reply = Slow(0.03)
+    place.away(False)
+    for times in range(3):
+        assert eventually(lambda at=10 * times: len(place.arrived) > at)  # type: ignore[misc]
+        process.signal(signal.SIGHUP)
+        process.said("read again: asked to", times + 1)
+    assert eventually(place.nothing_owed, 20)
+    assert Counter(place.arrived) == Counter(sent)
+    assert process.descriptors().count(str(place.journal)) == 1
+    assert "Traceback" not in process.text
+
+
+def test_reloads_under_load_lose_nothing_acknowledged_and_send_nothing_twice(place: Place) -> None:
+    process = place.run()
+    over = threading.Event()
+    sent: list[Command] = []
+    acknowledged: list[Command] = []
+
+    def load() -> None:
+        while not over.is_set():
+            sent.append(command("store report", len(sent)))
+            # A connection that has asked nothing yet may be closed by a reload.
+            with suppress(OSError, http.client.HTTPException):
+                assert place.submit(sent[-1]).status == 200
+                acknowledged.append(sent[-1])
+
+    client = threading.Thread(target=load)
+    client.start()
+    try:
+        for times in range(6):
+            time.sleep(0.3)
+            process.signal(signal.SIGHUP)
+            process.said("read again: asked to", times + 1)
+    finally:
+        over.set()
+        client.join()
+    assert len(acknowledged) > 6
+    assert eventually(place.nothing_owed)
+    arrived = Counter(place.arrived)
+    assert not set(acknowledged) - arrived.keys()
+    assert not arrived.keys() - set(sent)
+    assert set(arrived.values()) == {1}
+    assert eventually(lambda: process.descriptors().count(str(place.journal)) == 1)
+
+
+def test_a_reload_with_another_journal_closes_the_old_one_which_keeps_what_it_owes(
+    place: Place, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    first, second = command("store report", 1), command("store report", 2)
+    place.away()
+    process = place.run()
+    place.journalled(first)
+    place.write(other)
+    process.signal(signal.SIGHUP)
+    process.said("read again: asked to")
+    assert eventually(lambda: str(place.journal) not in process.descriptors())
+    assert str(other) in process.descriptors()
+    place.journalled(second)
+    place.away(False)
+    assert eventually(lambda: place.arrived == [second])
+    assert place.states() == {EntryState.PENDING: 1}
+    with Journal.open(str(place.journal)) as free:
+        assert len(free.run(entries.listing)) == 1, "nobody holds its lock"
+    place.write(place.journal)
+    process.signal(signal.SIGHUP)
+    process.said("read again: asked to", 2)
+    assert eventually(place.nothing_owed)
+    assert place.arrived == [second, first]
+    assert place.states(other) == {EntryState.DELIVERED: 1}
+
+
+def test_a_reload_with_a_journal_that_cannot_be_opened_changes_nothing(place: Place, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_text("not a journal\n" * 20)
+    process = place.run()
+    place.write(damaged)
+    process.signal(signal.SIGHUP)
+    process.said("the old one stays")
+    assert str(damaged) in process.text
+    assert "Traceback" not in process.text
+    told = place.submit(command("store report", 1))
+    assert (told.status, told.server) == (200, place.site.proxy.port)
+    assert eventually(lambda: place.states() == {EntryState.DELIVERED: 1})
+
+
+# -- no room
+
+
+@pytest.fixture(params=["a full disk", "a limit of the process"])
+def small(
+    request: pytest.FixtureRequest, place: Place, tmp_path: Path
+) -> Iterator[Callable[[GatewayProcess, bool], None]]:
+    """What leaves a journal no room, or gives it room again."""
+    if request.param == "a full disk":
+        with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=16m", "tmpfs") as disk:
+            place.journal = disk / "journal"
+            yield lambda _, full: remount(disk, f"size={'1m' if full else '16m'}")
+            # Before it can be unmounted.
+            place.end()
+    else:
+
+        def limit(process: GatewayProcess, full: bool) -> None:
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (1_000_000 if full else hard, hard))
+
+        yield limit
+
+
+def test_without_room_a_gateway_says_503_before_anything_is_sent_and_goes_on_when_there_is_some(
+    site: Site, place: Place, small: Callable[[GatewayProcess, bool], None]
+) -> None:
+    process = place.run()
+    small(process, True)
+    sent = [command("store report", number, size=20_000) for number in range(100)]
+    told = [place.submit(each) for each in sent]
+    taken = [each for each, answer in zip(sent, told, strict=True) if answer.status == 200]
+    refused = [answer for answer in told if answer.status != 200]
+    assert len(taken) > 5
+    assert len(refused) > 20
+    assert {answer.status for answer in refused} == {503}
+    assert "journal" in refused[-1].json["error"]
+    assert place.arrived == taken, "what could not be kept was not sent either"
+    # Whoever submits goes on to the next server.
+    with Client(site.config(place.gateway.port, site.replica.port)) as client:
+        done = client.submit(sent[-1])
+    assert done.endpoint is not None
+    assert done.endpoint.port == site.replica.port
+    small(process, False)
+    later = [command("store report", number, size=20_000) for number in range(100, 120)]
+    assert {place.submit(each).status for each in later} == {200}
+    assert place.arrived[len(taken) : len(taken) + len(later)] == later
+    assert "Traceback" not in process.text
+    # What a server took while that could not be noted is sent again: when its time is over, or by the next process.
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+    place.run()
+    assert eventually(place.nothing_owed)
+    arrived = Counter(place.arrived)
+    assert arrived.keys() == {*taken, *later}
+    assert max(arrived.values()) <= 2
+
+
+# -- a program that ends with work queued
+
+
+PROGRAM = """
+import sys, threading
+from datetime import UTC, datetime
+from pathlib import Path
+from pdbclient import Client
+from pdbclient.wire import deactivate_node
+
+client = Client.from_config(sys.argv[1])
+
+def submit(name):
+    assert client.submit(deactivate_node(name, now=datetime.now(UTC))).uuid
+
+for number in range(10):
+    submit(f"node{number}.example")
+"""
+ENDS = {
+    "falls off its end": ("", 0, 10),
+    "is left by an exception": ("raise SystemExit(3)", 3, 10),
+    "has a thread that goes on": ("threading.Thread(target=submit, args=['late.example']).start()", 0, 11),
+}
+
+
+@pytest.mark.parametrize(("end", "code", "count"), ENDS.values(), ids=list(ENDS))
+@pytest.mark.parametrize("away", [True, False], ids=["no server", "a server"])
+def test_a_program_that_ends_without_closing_its_client_loses_nothing(
+    place: Place, tmp_path: Path, took: Callable[[], float], end: str, code: int, count: int, away: bool
+) -> None:
+    config = tmp_path / "client.conf"
+    config.write_text(
+        f"[main]\nserver_urls = https://localhost:{place.site.proxy.port}\n[pdbclient]\njournal = {place.journal}\n"
+        f"ssl_ca_cert = {place.site.pki.client.ca}\nssl_cert = {place.site.pki.client.cert}\n"
+        f"ssl_key = {place.site.pki.client.key}\nconnect_timeout = 1\nread_timeout = 1\n"
+    )
+    place.away(away)
+    took()
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", PROGRAM + end, str(config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert took() < 10
+    assert sum(place.states().values()) == count
+    place.away(False)
+    place.run()
+    assert eventually(place.nothing_owed)
+    arrived = Counter(each.certname for each in place.arrived)
+    assert len(arrived) == count
+    # What was taken in the last moment may not have been noted, and is sent again.
+    assert max(arrived.values()) <= (1 if away else 2)

@@ -1,0 +1,9 @@
+"""The tests of exported resources, all of them, with the journal on PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.journal.test_journal_exported import *  # noqa: F403
+
+pytestmark = pytest.mark.integration

@@ -1,0 +1,213 @@
+"""Exported resources across a failover on a real pair, with a journal: who answers has what the other one took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdbclient import Client, QueryResult, StaleAnswer
+from pdbclient.config import Timeouts, load_config
+from pdbclient.http.outcome import Operation
+from pdbclient.lab import Lab
+from pdbclient.lab.samples import Samples
+from pdbclient.wire import Command, deactivate_node
+
+pytestmark = pytest.mark.integration
+
+PRIMARY, REPLICA = "primary", "replica"
+# More than it takes on an idle machine: what is tested is what comes, how fast it does is printed.
+LIMITS = Timeouts(attempt=120.0, connect=1.0, read=5.0, operation=180.0)
+BUDGET = 60.0
+BACK = {"kill": "start", "freeze": "thaw"}
+
+
+class Site:
+    """The pair, clients of it with one journal, and catalogs that export an `Sshkey` and a `File`."""
+
+    def __init__(self, lab: Lab, journal: Path, stack: ExitStack) -> None:
+        self.lab = lab
+        self.config = replace(load_config(lab.puppetdb_conf), timeouts=LIMITS)
+        self.primary, self.replica = self.config.server_urls
+        self._journal = journal
+        self._samples = Samples(lab.puppetdb_jar)
+        self._stack = stack
+
+    def client(self, **settings: Any) -> Client:
+        """A client with the journal, which no other one may have open."""
+        return self._stack.enter_context(self.opened(**settings))
+
+    def opened(self, **settings: Any) -> Client:
+        defaults: dict[str, Any] = {"journal": str(self._journal), "stale_exported_budget": BUDGET}
+        return Client(replace(self.config, **(defaults | settings)))
+
+    def catalog(self, certname: str, version: int = 1) -> Command:
+        now = datetime.now(UTC)
+        return Command.create("replace catalog", self._samples.catalog(certname, version, now), now=now)
+
+    def submit(self, client: Client, certname: str, version: int = 1) -> None:
+        assert client.submit(self.catalog(certname, version)).uuids
+
+    @contextmanager
+    def down(self, name: str = PRIMARY, how: str = "kill") -> Iterator[None]:
+        self.lab.fault(name, how)
+        try:
+            yield
+        finally:
+            self.lab.fault(name, BACK[how])
+
+
+@pytest.fixture
+def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(pair, tmp_path / "journal", stack)
+
+
+def exported(client: Client) -> QueryResult:
+    return client.exported_resources("Sshkey", for_certname="collector.example")
+
+
+def certnames(result: QueryResult) -> list[str]:
+    return sorted(row["certname"] for row in result)
+
+
+@pytest.mark.parametrize("how", BACK)
+def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: Site, how: str) -> None:
+    client = site.client()
+    site.submit(client, "one.example")
+    site.lab.settle(PRIMARY)
+    before = exported(client)
+    assert (before.endpoint, certnames(before)) == (site.primary, ["one.example"])
+    with site.down(how=how):
+        with site.opened(journal=None) as without:
+            assert certnames(exported(without)) == [], "a replica without the journal goes back in time"
+        began = time.monotonic()
+        after = exported(client)
+        print(f"{how}: the replica answered with it {time.monotonic() - began:.2f} s after the question")
+        began = time.monotonic()
+        again = exported(client)
+        print(f"{how}: and the next time in {time.monotonic() - began:.3f} s")
+    assert (after.endpoint, after.rows) == (site.replica, before.rows)
+    assert not after.freshness.stale
+    assert again.rows == before.rows
+
+
+def test_what_the_replica_took_is_in_the_primarys_answer_on_the_way_back(site: Site) -> None:
+    with site.opened() as client:
+        site.submit(client, "one.example")
+        site.lab.settle(PRIMARY)
+        with site.down():
+            assert certnames(exported(client)) == ["one.example"]
+            site.submit(client, "two.example")
+            site.submit(client, "one.example", 2)
+            site.lab.settle(REPLICA)
+            during = exported(client)
+            assert (during.endpoint, certnames(during)) == (site.replica, ["one.example", "two.example"])
+        # It remembers what was written past the primary: the replica goes on answering.
+        still = exported(client)
+        assert (still.endpoint, still.rows) == (site.replica, during.rows)
+    # Another one, after a restart, knows that from the journal only.
+    with site.opened(journal=None) as without:
+        travelled = exported(without)
+        assert (travelled.endpoint, certnames(travelled)) == (site.primary, ["one.example"])
+    client = site.client()
+    began = time.monotonic()
+    after = exported(client)
+    print(f"the primary answered with all of it {time.monotonic() - began:.2f} s after the question")
+    assert (after.endpoint, after.freshness.stale) == (site.primary, False)
+    assert sorted(map(repr, after.rows)) == sorted(map(repr, during.rows))
+
+
+def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_everything(site: Site) -> None:
+    """The same client, which holds reads back from the primary; and what the primary takes meanwhile counts too."""
+    client = site.client()
+    site.submit(client, "one.example")
+    with site.down():
+        assert certnames(exported(client)) == ["one.example"]
+        site.submit(client, "two.example")
+    end = time.monotonic() + 45
+    while client.next_in_line(Operation.COMMAND)[0] != site.primary:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    site.submit(client, "three.example")
+    with_all = exported(client)
+    assert certnames(with_all) == ["one.example", "three.example", "two.example"]
+    with site.down(REPLICA):
+        alone = exported(client)
+    assert (alone.endpoint, certnames(alone)) == (site.primary, ["one.example", "three.example", "two.example"])
+
+
+def test_a_deactivated_node_does_not_export_again_after_a_failover(site: Site) -> None:
+    client = site.client()
+    for certname in ("one.example", "gone.example"):
+        site.submit(client, certname)
+    with site.down():
+        assert certnames(exported(client)) == ["gone.example", "one.example"]
+    client.submit(deactivate_node("gone.example", now=datetime.now(UTC)))
+    with site.down():
+        assert certnames(exported(client)) == ["one.example"]
+
+
+def test_a_budget_too_small_makes_a_stale_answer_in_both_directions(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with site.opened(stale_exported_budget=0.01) as client:
+        command = site.catalog("one.example")
+        client.submit(command)
+        site.lab.settle(PRIMARY)
+        with site.down():
+            stale = exported(client)
+            assert (stale.endpoint, certnames(stale)) == (site.replica, [])
+            assert (stale.freshness.missing, stale.freshness.since) == (1, command.producer_timestamp)
+            other = site.catalog("two.example")
+            client.submit(other)
+            site.lab.settle(REPLICA)
+    with site.opened(stale_exported_budget=0.01) as client:
+        stale = exported(client)
+        assert (stale.endpoint, certnames(stale)) == (site.primary, ["one.example"])
+        # What it took itself before it was killed may be among them: nobody has seen yet that it still has that.
+        assert 1 <= stale.freshness.missing <= 2
+        assert stale.freshness.since in (command.producer_timestamp, other.producer_timestamp)
+    assert caplog.text.count("answers about exported resources without") == 2
+
+
+def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_fail(site: Site) -> None:
+    with site.opened(stale_exported_budget=0.01, stale_exported="fail") as client:
+        client.submit(site.catalog("one.example"))
+        with site.down():
+            with pytest.raises(StaleAnswer, match="1 command missing") as error:
+                exported(client)
+            assert error.value.endpoint == site.replica.url
+            client.submit(site.catalog("two.example"))
+    with site.opened(stale_exported_budget=0.01, stale_exported="fail") as client:
+        with pytest.raises(StaleAnswer, match=r"commands? missing since") as error:
+            exported(client)
+        assert error.value.endpoint == site.primary.url
+
+
+def test_a_whole_site_is_brought_up_in_the_background_before_long(site: Site) -> None:
+    """More than the budget allows for: the first answers are stale, and say so; then they are whole."""
+    nodes = 150
+    client = site.client(stale_exported_budget=1.0)
+    for number in range(nodes):
+        site.submit(client, f"node{number}.example", number)
+    site.lab.settle(PRIMARY, 300)
+    with site.down():
+        began = time.monotonic()
+        seen: list[tuple[float, int, int]] = []
+        while not seen or seen[-1][2] < nodes:
+            found = exported(client)
+            assert found.endpoint == site.replica
+            assert found.freshness.missing >= nodes - len(found), "it says at least how much is missing"
+            seen.append((time.monotonic() - began, found.freshness.missing, len(found)))
+            assert time.monotonic() < began + 300
+        for seconds, missing, rows in seen:
+            print(f"after {seconds:5.2f} s: {missing} missing, {rows} there")
+    assert seen[0][1] > 0, "with less, a longer budget hides it"
+    assert seen[-1][1] == 0

@@ -1,0 +1,167 @@
+"""Every PuppetDB down for long while Puppet goes on: what the journal delivers when they are back, how, how fast."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal.model import Listed
+from pdbclient.lab import Lab
+from pdbclient.wire import Command
+
+from ..soak import rounds
+from .journal_gateway import JournalGateway
+from .journal_load import Ledger, Sender, Traffic, identity
+from .journal_truth import Verdict, held, judge, process_all
+
+pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(600, 10_800))]
+
+SECONDS = rounds(0, 20 * 60)
+"""How long the outage lasts; at least until `FEWEST` commands are in."""
+FEWEST = 600
+MOST = 170.0
+"""Commands a second that come in."""
+RATE = rounds(40, 100)
+"""Commands a second that go out at most (`journal_rate`)."""
+NODES = rounds(30, 500)
+CLIENTS = 8
+
+
+def due(traffic: Traffic, client: int) -> Iterator[Command]:
+    """What one client sends, each when it is due: facts, catalog and report of one of its nodes, then of the next."""
+    nodes = range(client, NODES, CLIENTS)
+    began = time.monotonic()
+    for number in itertools.count():
+        late = time.monotonic() - began > SECONDS
+        if late and number >= FEWEST / CLIENTS:
+            return
+        time.sleep(max(began + number * CLIENTS / MOST - time.monotonic(), 0))
+        make = (traffic.facts, traffic.catalog, traffic.report)[number % 3]
+        yield make(f"node{nodes[number // 3 % len(nodes)]:03}.example")
+
+
+def test_an_outage_of_all_servers_loses_nothing_and_ends_in_order_at_the_rate_that_is_set(
+    pair: Lab, tmp_path: Path
+) -> None:
+    ledger, traffic = Ledger(), Traffic(pair.puppetdb_jar, NODES, seed=1)
+    with JournalGateway(pair, tmp_path, {"journal_rate": RATE}) as gateway:
+        try:
+            for node in pair.nodes:
+                pair.fault(node.name, "kill")
+            began = time.monotonic()
+            submitted_by_many(gateway, pair, traffic, ledger)
+            lasted = time.monotonic() - began
+        finally:
+            with ThreadPoolExecutor(len(pair.nodes)) as pool:
+                list(pool.map(lambda node: pair.fault(node.name, "start"), pair.nodes))
+        waited = gateway.wait_until_nothing_is_owed(rounds(300, 9000))
+        gateway.stop()
+    for node in pair.nodes:
+        process_all(pair, node.name, rounds(300, 3000))
+    verdict = judge(
+        ledger.sent, ledger.acknowledged, [held(gateway.config, server) for server in gateway.config.server_urls]
+    )
+    noted = all_entries(gateway.journal)
+    came = received(pair)
+    superseded = sum(entry.state is EntryState.SUPERSEDED for entry in noted)
+    print(
+        f"\n{len(ledger.sent)} commands in {lasted:.0f} s without a server ({len(ledger.sent) / lasted:.0f}/s): "
+        f"{dict(ledger.answers)}, {ledger.journal_only} by the journal only\n"
+        f"delivered in {waited:.0f} s: {len(came)}, of which in one second at most {busiest(came)} "
+        f"(journal_rate {RATE}); superseded: {superseded}\n"
+        f"lost: {len(verdict.lost)}, duplicated: {len(verdict.duplicated)}, never sent: {len(verdict.phantoms)}",
+        flush=True,
+    )
+    assert ledger.answers == {"200": len(ledger.sent)}
+    assert ledger.journal_only == len(ledger.sent) >= FEWEST
+    assert verdict == Verdict((), (), ())
+    assert len(came) + superseded == len(noted) == len(ledger.sent)
+    require_order(came, noted)
+    require_rate(came)
+
+
+def submitted_by_many(gateway: JournalGateway, lab: Lab, traffic: Traffic, ledger: Ledger) -> None:
+    def run(client: int) -> None:
+        with Sender(gateway.port, lab.client_tls, ledger) as sender:
+            for command in due(traffic, client):
+                sender.send(command, identity(command))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(run, range(CLIENTS)))
+
+
+def all_entries(path: Path) -> list[Listed]:
+    found: list[Listed] = []
+    with Journal.open(str(path)) as journal:
+        while page := journal.run(entries.listing, after=found[-1].id if found else 0, limit=5000):
+            found += page
+    return found
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Received:
+    """What a PuppetDB took, `at` seconds since 1970 by its own account."""
+
+    at: float
+    name: str
+    certname: str
+    stamp: str
+
+
+def received(lab: Lab) -> list[Received]:
+    """What both servers took, in that order: every report, and the catalog and facts that each node has."""
+    stamp = """to_char(producer_timestamp at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+    places = {
+        "replace catalog": ("catalogs", "timestamp"),
+        "replace facts": ("factsets", "timestamp"),
+        "store report": ("reports", "receive_time"),
+    }
+    return sorted(
+        Received(float(at), name, certname, stamped)
+        for node in lab.nodes
+        for name, (table, column) in places.items()
+        for at, certname, stamped in lab.sql(
+            node.name, f"select extract(epoch from {column}), certname, {stamp} from {table}"
+        )
+    )
+
+
+def require_order(came: Sequence[Received], noted: Sequence[Listed]) -> None:
+    """Catalogs before facts before reports; of the first two a node's newest only; all reports, oldest first."""
+    names = [each.name for each in came]
+    assert names == sorted(names, key=list(dict.fromkeys(names)).index)
+    assert list(dict.fromkeys(names)) == ["replace catalog", "replace facts", "store report"]
+    wanted = [
+        *newest_first(noted, "replace catalog"),
+        *newest_first(noted, "replace facts"),
+        *(entry for entry in noted if entry.name == "store report"),
+    ]
+    assert [(each.certname, each.stamp) for each in came] == [(e.certname, e.producer_timestamp) for e in wanted]
+
+
+def newest_first(noted: Sequence[Listed], name: str) -> list[Listed]:
+    newest = {entry.certname: entry for entry in noted if entry.name == name}
+    return sorted(newest.values(), key=lambda entry: -entry.id)
+
+
+def busiest(came: Sequence[Received]) -> int:
+    """The most that came in any second."""
+    most = start = 0
+    for end, each in enumerate(came):
+        while came[start].at < each.at - 1:
+            start += 1
+        most = max(most, end - start + 1)
+    return most
+
+
+def require_rate(came: Sequence[Received]) -> None:
+    """No more than what was set, and what was not used of the second before; a few may arrive together."""
+    assert busiest(came) <= 2 * RATE + 5
+    assert (len(came) - RATE) / (came[-1].at - came[0].at) <= RATE

@@ -1,0 +1,175 @@
+"""Real Puppet runs through a gateway with a journal: no time travel, and runs that go on without any PuppetDB."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pdbclient.journal import Journal, entries
+from pdbclient.lab import Lab
+from pdbclient.lab.ports import free_port
+
+from .puppet.apply_site import ApplySite
+from .puppet.evidence import COLLECTING, exporting, seed, stored
+from .puppet.gateway import Gateway
+from .puppet.outage import PRIMARY, REPLICA, blackout, reading_only
+from .puppet.run import Run
+from .puppet.story import Story, manifest, told
+
+pytestmark = pytest.mark.integration
+
+NODE1, NODE2 = "node1.mycorp.net", "node2.mycorp.net"
+# Longer than an idle machine needs: what is tested is what the runs see, not how fast.
+LIMITS = {"server_url_timeout": "120", "connect_timeout": "1s", "read_timeout": "10s", "operation_timeout": "100s"}
+BUDGET = "45s"
+
+
+class Site:
+    """Two hosts that run `puppet apply`, and one gateway for both: it knows what either of them submits."""
+
+    def __init__(self, root: Path, lab: Lab) -> None:
+        self.hosts = {name: ApplySite(root / name.partition(".")[0], lab, name) for name in (NODE1, NODE2)}
+        self.port = free_port()
+        self.gateway = Gateway(self.hosts[NODE1].puppetdb_conf, root / "gateway.log")
+
+    def configure(self, journal: Path | None, **added: str) -> None:
+        allowed: dict[str, object] = {"gateway_allow": f"{NODE1},{NODE2}"}
+        with_journal = {"journal": journal, "stale_exported_budget": BUDGET}
+        for host in self.hosts.values():
+            settings = {**allowed, **(with_journal if journal else {}), **added}
+            host.configure(self.port, added=settings, **LIMITS)
+
+    @contextmanager
+    def running(self, journal: Path | None, **added: str) -> Iterator[Gateway]:
+        self.configure(journal, **added)
+        with self.gateway as gateway:
+            yield gateway
+
+    def restart(self) -> None:
+        self.gateway.stop()
+        self.gateway.start()
+
+    def apply(self, name: str, text: str) -> Run:
+        return self.hosts[name].apply(text)
+
+
+@pytest.fixture(scope="module")
+def site_of_module(lab: Lab, lab_directory: Path) -> Site:
+    return Site(lab_directory / "journal-apply", lab)
+
+
+@pytest.fixture
+def site(site_of_module: Site, pair: Lab) -> Site:
+    """No gateway runs yet; the pair is well and empty."""
+    return site_of_module
+
+
+def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None) -> Story:
+    directory.mkdir()
+    files = {NODE1: directory / "from-node1", NODE2: directory / "from-node2"}
+
+    def run(name: str) -> None:
+        done = site.apply(name, manifest(files[name], name)).require(0, 2)
+        assert done.failovers == [], "what the gateway hides, the stock terminus does not even meet"
+
+    with site.running(journal):
+        return told(lab, files, run, site.restart)
+
+
+def test_two_nodes_see_each_others_exported_resources_across_a_failover_and_back_with_the_journal_only(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    """The same story told twice; without the journal it must go wrong, or the comparison shows nothing."""
+    with_journal = story_of(site, pair, tmp_path / "with", tmp_path / "journal")
+    for name in (PRIMARY, REPLICA):
+        pair.empty(name)
+    without = story_of(site, pair, tmp_path / "without", None)
+    print(f"{'':44}{'with journal':>14}{'without':>10}")
+    print(f"{'B, on the replica, collects what A exports':44}{with_journal.during!s:>14}{without.during!s:>10}")
+    print(f"{'A, on the primary, collects what B exports':44}{with_journal.after!s:>14}{without.after!s:>10}")
+    assert with_journal == Story(first=False, during=True, after=True)
+    assert without == Story(first=False, during=False, after=False)
+
+
+def test_with_no_puppetdb_left_a_run_succeeds_and_what_it_sent_is_delivered_later(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    """Without `soft_write_failure`. A run that collects cannot: only a PuppetDB knows what others export."""
+    local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}\n"
+    journal = tmp_path / "journal"
+    with site.running(journal):
+        with blackout(pair):
+            run = site.apply(NODE1, local + exporting(tmp_path / "exported", "node1")).require(2)
+            again = site.apply(NODE1, local + exporting(tmp_path / "exported", "node1")).require(0)
+            collecting = site.apply(NODE2, COLLECTING).require(1)
+            with Journal.open(str(journal), beside=True) as beside:
+                counts = beside.run(entries.counts)
+            print(f"in the journal while no PuppetDB runs: {counts}")
+        assert [run.failovers, again.failovers] == [[], []]
+        assert "Error:" not in run.output
+        assert "Could not retrieve resources from the PuppetDB" in collecting.output
+        wait_until_delivered(journal)
+    for name in (PRIMARY, REPLICA):
+        print(name, stored(pair, name))
+    # Nobody collected: everything is where commands belong. Of facts and catalogs the newest, of reports all.
+    there = stored(pair, PRIMARY)
+    assert (there["catalogs"], there["reports"]) == ([NODE1], [NODE1, NODE1])
+    assert there["facts"] == [NODE1, NODE2], "the run that could not collect had sent its facts before"
+    assert pair.discarded(PRIMARY) == ()
+
+
+def wait_until_delivered(journal: Path) -> None:
+    end = time.monotonic() + 120
+    with Journal.open(str(journal), beside=True) as beside:
+        while owed := beside.run(entries.counts).owed:
+            assert time.monotonic() < end, f"still owed: {owed}"
+            time.sleep(0.5)
+
+
+def test_with_stale_exported_fail_a_run_fails_and_says_why_and_asks_no_other_server(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    """The stock terminus must not go on to the next of its `server_urls`, which would give it the stale answer."""
+    run, file = run_with_a_replica_that_does_not_catch_up(site, pair, tmp_path, stale_exported="fail")
+    run.require(1)
+    (error,) = [line for line in run.output.splitlines() if "Could not retrieve resources" in line]
+    print(error)
+    assert run.failovers == []
+    assert "[409" in error
+    assert re.search(r"1 command missing since \S+: not visible there within 2 s", error)
+    assert not file.exists()
+
+
+def test_by_default_a_run_is_served_the_stale_answer_and_the_log_says_so(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    old = tmp_path / "seed"
+    seed(pair, old, "seed")
+    run, file = run_with_a_replica_that_does_not_catch_up(site, pair, tmp_path)
+    run.require(2)
+    assert run.failovers == []
+    assert (old.exists(), file.exists()) == (True, False)
+    told = f"localhost:{pair.node(REPLICA).https_port} answers about exported resources without 1 newer commands"
+    assert told in site.gateway.log.read_text()
+
+
+def run_with_a_replica_that_does_not_catch_up(
+    site: Site, pair: Lab, directory: Path, **added: str
+) -> tuple[Run, Path]:
+    """A exports on the primary, which fails; B collects, and the replica takes what it lacks but does not show it."""
+    file = directory / "exported"
+    with site.running(directory / "journal", stale_exported_budget="2s", **added):
+        site.apply(NODE1, exporting(file, "node1")).require(0, 2)
+        pair.settle(PRIMARY)
+        file.unlink(missing_ok=True)
+        pair.fault(PRIMARY, "kill")
+        try:
+            with reading_only(pair, REPLICA):
+                return site.apply(NODE2, COLLECTING), file
+        finally:
+            pair.fault(PRIMARY, "start")

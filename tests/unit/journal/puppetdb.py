@@ -1,0 +1,83 @@
+"""PuppetDBs that queue commands and show them later, on a clock that moves when somebody sleeps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pdbclient.config.model import Endpoint
+from pdbclient.wire.command import Command
+
+__all__ = ["Clock", "PuppetDb"]
+
+_PLACES = {
+    ("/catalogs", "producer_timestamp"): "replace catalog",
+    ("/factsets", "producer_timestamp"): "replace facts",
+    ("/nodes", "deactivated"): "deactivate node",
+}
+
+
+class Clock:
+    """Seconds since 1970 and monotonic ones at once; stands for the module `time` too."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.slept = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += 1
+        self.now += seconds
+
+
+class PuppetDb:
+    """One of them, and the session with it. What it takes shows after `delay` seconds, None: never.
+
+    `verdict` may raise at each command, `silence` at each look: an error, or after it moved the clock.
+    """
+
+    def __init__(self, endpoint: Endpoint, clock: Callable[[], float], delay: float | None = 0.0) -> None:
+        self.endpoint = endpoint
+        self.delay = delay
+        self.taken: list[Command] = []
+        self.looks = 0
+        self.verdict: Callable[[Command], None] = lambda command: None
+        self.silence: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queue: list[tuple[float, Command]] = []
+        self._shown: dict[tuple[str, str], str] = {}
+
+    def show(self, command: Command) -> None:
+        """It got this from somebody else."""
+        with self._lock:
+            key = (command.name, command.certname)
+            self._shown[key] = max(command.producer_timestamp, self._shown.get(key, ""))
+
+    def submit(self, command: Command, *, within: float | None = None) -> str:
+        self.verdict(command)
+        with self._lock:
+            self.taken.append(command)
+            if self.delay is not None:
+                self._queue.append((self._clock() + self.delay, command))
+            return f"uuid-{len(self.taken)}"
+
+    def records(self, path: str, *, query: Any, within: float | None = None, params: Any = None) -> Iterator[Any]:
+        self.looks += 1
+        self.silence()
+        with self._lock:
+            due = [command for when, command in self._queue if when <= self._clock()]
+            self._queue = [each for each in self._queue if each[0] > self._clock()]
+        for command in due:
+            self.show(command)
+        _, columns, (_, (_, _, (_, certnames)), *_) = query[:3]
+        field = columns[1]
+        name = _PLACES.get((path, field)) if isinstance(field, str) else None
+        with self._lock:
+            found = [(certname, self._shown.get((name or "", certname))) for certname in certnames]
+        for certname, stamp in found:
+            if stamp is not None:
+                yield {"certname": certname, field: stamp}

@@ -1,0 +1,99 @@
+"""A PuppetDB in memory, as far as the journal asks one: it shows stamps, takes commands, and can forget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from pdbclient.config.model import Endpoint
+from pdbclient.errors import PdbError
+from pdbclient.http.session import Document, Session
+from pdbclient.http.shown import NEWEST
+from pdbclient.wire.command import Command
+
+__all__ = ["Server"]
+
+REPORT, DEACTIVATION = "store report", "deactivate node"
+
+
+class Server:
+    """`newest` maps command and certname to what is there, `reports` has certname and stamp of each.
+
+    Commands for certnames in `discards` are taken and never shown, those for `refuses` raise that error; `meets` are
+    raised by the next submissions, `down` by everything. `hides` keeps what comes in from being shown.
+    """
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.removeprefix("https://").partition(":")
+        self.endpoint = Endpoint(host, int(port))
+        self.newest: dict[tuple[str, str], str] = {}
+        self.reports: set[tuple[str, str]] = set()
+        self.commands: list[Command] = []
+        self.queries: list[tuple[str, Any]] = []
+        self.depths: list[int] = []
+        self.discards: set[str] = set()
+        self.refuses: dict[str, PdbError] = {}
+        self.meets: list[PdbError] = []
+        self.down: PdbError | None = None
+
+    @property
+    def session(self) -> Session:
+        return cast(Session, self)
+
+    def forget(self) -> None:
+        self.newest.clear()
+        self.reports.clear()
+
+    def document(self, path: str, *, within: float | None = None) -> Document:
+        if self.down is not None:
+            raise self.down
+        assert path == "/status/v1/services/puppetdb-status"
+        depth = self.depths.pop(0) if self.depths else 0
+        return Document({"state": "running", "status": {"queue_depth": depth}}, {})
+
+    def submit(self, command: Command, *, within: float | None = None) -> str:
+        if self.down is not None:
+            raise self.down
+        if self.meets:
+            raise self.meets.pop(0)
+        if command.certname in self.refuses:
+            raise self.refuses[command.certname]
+        self.commands.append(command)
+        if command.certname not in self.discards:
+            self.apply(command)
+        return f"uuid-{len(self.commands)}"
+
+    def apply(self, command: Command) -> None:
+        key, stamp = (command.name, command.certname), command.producer_timestamp
+        if command.name == REPORT:
+            self.reports.add((command.certname, stamp))
+        elif stamp >= self.newest.get(key, "") and b'"inputs": []' not in command.body:
+            self.newest[key] = stamp
+
+    def records(
+        self, path: str, *, query: Any, params: Mapping[str, Any] | None = None, within: float | None = None
+    ) -> Iterator[Any]:
+        if self.down is not None:
+            raise self.down
+        self.queries.append((path, query))
+        _, columns, (_, (_, _, (_, certnames)), *conditions), *grouped = query
+        assert ["=", "node_state", "any"] in conditions
+        if path == "/reports":
+            assert ["=", "type", "any"] in conditions
+            found = [row for row in sorted(self.reports) if row[0] in certnames and _within(row[1], conditions)]
+            if grouped:
+                newest = dict(found)
+                yield from ({"certname": certname, "max": stamp} for certname, stamp in newest.items())
+            else:
+                yield from ({"certname": certname, "producer_timestamp": stamp} for certname, stamp in found)
+            return
+        (name,) = [name for name, place in NEWEST.items() if (place.path, place.field) == (path, columns[1])]
+        assert params == NEWEST[name].params
+        for (kind, certname), stamp in self.newest.items():
+            if kind == name and certname in certnames:
+                yield {"certname": certname, columns[1]: stamp}
+
+
+def _within(stamp: str, conditions: list[Any]) -> bool:
+    tests = {">": stamp.__gt__, ">=": stamp.__ge__, "<": stamp.__lt__}
+    return all(tests[op](value) for op, column, value in conditions if column == "producer_timestamp")

@@ -1,0 +1,327 @@
+"""Whether a server shows what it took and still has what it had: the rules, and what is said and done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pdbclient.errors import NotSent
+from pdbclient.journal import audit, recovery
+from pdbclient.journal.audit import LATE, SETTLING, Audit, Loss, judge_loss, late
+from pdbclient.journal.model import Copy, CopyState, EntryState, Listed
+from pdbclient.journal.seen import Shown
+from pdbclient.wire import timestamp
+
+from .server import Server
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, B, Store, command, stamp
+
+NOW = timestamp.to_millis(stamp(1000)) / 1000
+DAY = 86400
+
+
+def listed(name: str, certname: str, at: int = 100) -> Listed:
+    return Listed(1, "uuid", 0.0, EntryState.DELIVERED, name, 5, certname, stamp(at), "identity", 2, 2)
+
+
+def there(*entries: Listed) -> Shown:
+    """A server that has these."""
+    return Shown(
+        {(e.name, e.certname): e.producer_timestamp for e in entries if e.name != REPORT},
+        {(e.certname, e.producer_timestamp) for e in entries if e.name == REPORT},
+        {},
+    )
+
+
+def nodes(names: Iterable[str], *kinds: str) -> list[Listed]:
+    return [listed(kind, name) for name in names for kind in kinds or (FACTS, CATALOG, REPORT)]
+
+
+# -- the rule about lost data
+
+
+def test_a_server_that_has_all_or_something_newer_lost_nothing() -> None:
+    sample = nodes("abc")
+    assert judge_loss(sample, there(*sample), NOW) is None
+    newer = [listed(FACTS, "a", 101), *(entry for entry in sample if (entry.name, entry.certname) != (FACTS, "a"))]
+    assert judge_loss(sample, there(*newer), NOW) is None
+    assert judge_loss([], there(), NOW) is None
+
+
+def test_an_emptied_server_has_lost_data() -> None:
+    loss = judge_loss(nodes("abc"), there(), NOW)
+    assert loss is not None
+    assert (loss.went_back, loss.gone, loss.nodes) == ((), ("a", "b", "c"), 3)
+
+
+@pytest.mark.parametrize("kind", [FACTS, CATALOG, INPUTS])
+def test_one_node_that_went_back_is_enough(kind: str) -> None:
+    sample = [*nodes("bcdefg"), listed(kind, "a")]
+    loss = judge_loss(sample, there(*sample[:-1], listed(kind, "a", 99)), NOW)
+    assert loss == Loss(("a",), (), 7, sample[-1])
+
+
+def test_a_node_that_is_gone_was_purged_or_deleted() -> None:
+    sample = nodes("abc")
+    assert judge_loss(sample, there(*nodes("bc")), NOW) is None
+    assert judge_loss(nodes("a"), there(), NOW) is None, "the only one, even"
+
+
+@pytest.mark.parametrize(("total", "gone", "lost"), [(10, 4, False), (10, 5, True), (2, 1, False), (3, 2, True)])
+def test_half_of_the_nodes_and_two_at_the_least_are_a_loss(total: int, gone: int, lost: bool) -> None:
+    names = "abcdefghij"[:total]
+    assert (judge_loss(nodes(names), there(*nodes(names[gone:])), NOW) is not None) is lost
+
+
+def test_reports_alone_can_be_lost_while_they_are_young() -> None:
+    sample = nodes("abcd")
+    without_reports = there(*nodes("abcd", FACTS, CATALOG))
+    assert judge_loss(sample, without_reports, NOW) is not None
+    assert judge_loss(sample, without_reports, NOW + DAY + 1000) is None, "report-ttl may have taken them"
+
+
+def test_deactivations_go_with_their_nodes() -> None:
+    assert judge_loss(nodes("abcd", DEACTIVATE), there(), NOW) is None
+
+
+def test_expiration_is_gone_only_with_its_node_and_does_not_go_back() -> None:
+    sample = nodes("abcd", EXPIRE)
+    assert judge_loss(sample, there(), NOW) is not None
+    assert judge_loss(sample, there(*nodes("bcd", EXPIRE), listed(EXPIRE, "a", 99)), NOW) is None
+
+
+def test_a_loss_says_how_many_and_names_one() -> None:
+    sample = nodes("abc", FACTS)
+    text = str(judge_loss(sample, there(listed(FACTS, "b", 99)), NOW))
+    assert text == (
+        f"of 3 nodes 1 are older there than they were, 2 lack something, such as {FACTS} of b as of {stamp(100)}"
+    )
+
+
+@pytest.mark.parametrize(("ago", "expected"), [(LATE + 1, True), (LATE - 1, False)])
+def test_what_was_taken_long_ago_is_late_where_it_was_taken(ago: float, expected: bool) -> None:
+    entry = replace(listed(FACTS, "a"), copies=(Copy(A, CopyState.ACCEPTED, "uuid", NOW - ago),))
+    assert late(entry, A, NOW) is expected
+    assert not late(entry, B, NOW)
+
+
+# -- at work
+
+
+class Site:
+    """A journal, a server, the audit of it; `later` moves both clocks."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+        self.store, self.server = store, Server(A)
+        self.elapsed = 1000.0
+        monkeypatch.setattr(audit, "monotonic", lambda: self.elapsed)
+        self.audit = Audit(store.journal, self.server.session, **{"heal": False, "rate": 100_000, **options})
+
+    def later(self, seconds: float) -> None:
+        self.store.now += seconds
+        self.elapsed += seconds
+
+    def take(self, name: str = FACTS, certname: str = "n", at: int = 1, body: bytes = b"{}") -> int:
+        """The server takes it and shows it, unless it discards."""
+        sent = command(name, certname, at, body)
+        entry = self.store.put(sent)
+        self.store.taken(entry, A, self.server.submit(sent))
+        return entry
+
+    def state(self, entry: int) -> CopyState:
+        return self.store.copies(entry)[A]
+
+
+@pytest.fixture
+def site(store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Site:
+    for name, seconds in (("QUIET", 0.05), ("LOOK_FIRST", 0.01), ("DEPTH_POLL", 0.01)):
+        monkeypatch.setattr(recovery, name, seconds)
+    caplog.set_level(logging.INFO, "pdbclient.journal")
+    return Site(store, monkeypatch)
+
+
+def test_what_shows_is_confirmed_once_it_had_time_to(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    entries = [site.take(FACTS), site.take(REPORT), site.take(DEACTIVATE, at=2)]
+    site.audit.round()
+    assert {site.state(entry) for entry in entries} == {CopyState.ACCEPTED}
+    site.later(SETTLING + 1)
+    site.audit.round()
+    assert {site.state(entry) for entry in entries} == {CopyState.CONFIRMED}
+    assert caplog.messages == []
+    asked = len(site.server.queries)
+    site.audit.round()
+    assert len(site.server.queries) == asked, "nobody is asked about what is confirmed"
+
+
+def test_what_does_not_show_after_ten_minutes_is_told_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.server.discards = {f"bad{n}" for n in range(7)}
+    bad = [site.take(FACTS, f"bad{n}") for n in range(7)]
+    good = site.take(FACTS, "good")
+    site.later(60)
+    site.audit.round()
+    assert (site.state(good), site.state(bad[0])) == (CopyState.CONFIRMED, CopyState.ACCEPTED)
+    assert caplog.messages == []
+    site.later(LATE)
+    site.audit.round()
+    (said,) = caplog.messages
+    assert f"{A} took 7 commands more than 10 minutes ago and does not show them" in said
+    assert "replace facts for bad0 (uuid-1), " in said
+    assert said.count("replace facts for") == 5
+    assert "and 2 more" in said
+    for _ in range(30):
+        site.later(600)
+        site.audit.round()
+    assert len(caplog.messages) == 1
+
+
+def test_one_that_is_late_is_told_by_its_command_node_and_uuid(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.server.discards = {"bad"}
+    site.take(REPORT, "bad")
+    site.later(LATE + 1)
+    site.audit.round()
+    (said,) = caplog.messages
+    assert "took 1 command more than 10 minutes ago and does not show it: store report for bad (uuid-1)." in said
+
+
+def test_late_ones_are_asked_for_less_and_less_and_confirmed_in_the_end(site: Site) -> None:
+    site.server.discards = {"bad"}
+    bad = site.take(FACTS, "bad")
+    site.later(LATE + 1)
+    site.audit.round()
+    asked = []
+    for _ in range(600):
+        before = len(site.server.queries)
+        site.later(60)
+        site.audit.round()
+        if len(site.server.queries) > before:
+            asked.append(site.elapsed)
+    pauses = [after - before for before, after in pairwise(asked)]
+    assert 3 <= len(asked) <= 8
+    assert pauses == sorted(pauses)
+    site.server.newest[FACTS, "bad"] = stamp(1)
+    site.later(7 * 3600)
+    site.audit.round()
+    assert site.state(bad) is CopyState.CONFIRMED
+
+
+def test_many_that_are_late_do_not_stand_before_what_comes_after_them(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PAGE", 3)
+    site.server.discards = {"bad"}
+    for at in range(7):
+        site.take(REPORT, "bad", at)
+    site.later(LATE + 1)
+    good = site.take(FACTS, "good")
+    site.later(SETTLING + 1)
+    for _ in range(3):
+        site.audit.round()
+    assert site.state(good) is CopyState.CONFIRMED
+
+
+def test_what_is_delivered_out_of_order_is_found_at_once(site: Site) -> None:
+    first, second = site.store.put(command(REPORT, "a")), site.take(REPORT, "b")
+    site.later(SETTLING + 1)
+    site.audit.round()
+    site.store.taken(first, A, site.server.submit(command(REPORT, "a")))
+    site.later(SETTLING + 1)
+    site.audit.round()
+    assert [site.state(entry) for entry in (first, second)] == [CopyState.CONFIRMED] * 2
+
+
+def test_inputs_that_are_none_are_not_missed(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    void = site.take(INPUTS, "n", body=b'{"inputs": []}')
+    site.later(LATE + 1)
+    site.audit.round()
+    assert site.state(void) is CopyState.CONFIRMED
+    assert caplog.messages == []
+
+
+def test_a_server_that_does_not_answer_is_no_trouble(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    entry = site.take()
+    site.later(LATE + 1)
+    site.server.down = NotSent(A, "refused")
+    site.audit.round()
+    assert caplog.messages == []
+    site.server.down = None
+    site.audit.round()
+    assert site.state(entry) is CopyState.CONFIRMED
+
+
+def filled(site: Site, number: int = 4) -> None:
+    for n in range(number):
+        site.take(FACTS, f"n{n}")
+    site.later(SETTLING + 1)
+    site.audit.round()
+
+
+def test_lost_data_are_told_with_what_to_do_and_again_only_after_an_hour(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(site)
+    site.later(audit.LOSS_EVERY)
+    site.audit.round()
+    site.server.forget()
+    site.audit.round()
+    assert caplog.messages == [], "not asked every time"
+    site.audit.came_back()
+    site.audit.round()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"{A} has lost data: of 4 nodes 4 lack something" in record.message
+    assert record.message.endswith(f"run `pdbclient recover --server {A}`")
+    for _ in range(10):
+        site.later(audit.LOSS_EVERY)
+        site.audit.round()
+    assert len(caplog.records) == 1
+    site.later(audit.REMIND_EVERY)
+    site.audit.round()
+    assert len(caplog.records) == 2
+    assert len(site.server.commands) == 4, "nothing was sent"
+
+
+def test_when_it_has_all_again_that_is_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    filled(site)
+    before = dict(site.server.newest)
+    site.server.forget()
+    site.audit.came_back()
+    site.audit.round()
+    site.server.newest = before
+    site.audit.came_back()
+    site.audit.round()
+    assert caplog.messages[1:] == [f"{A} has again what it was seen to have"]
+
+
+def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    filled(site)
+    site.later(audit.LOSS_EVERY)
+    site.audit.round()
+    site.server.forget()
+    for n in range(60):
+        site.take(FACTS, f"new{n}")
+    site.later(SETTLING + 1)
+    site.audit.round()
+    assert caplog.messages == []
+    site.later(audit.LOSS_EVERY)
+    site.audit.round()
+    assert "has lost data: of 4 nodes 4 lack something" in caplog.messages[0]
+
+
+def test_healing_sends_it_again_and_says_so(
+    store: Store, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    healing = Site(store, monkeypatch, heal=True)
+    filled(healing)
+    healing.server.forget()
+    healing.audit.came_back()
+    healing.audit.round()
+    assert len(healing.server.newest) == 4
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert "what the journal has is sent again" in caplog.messages[0]
+    assert caplog.messages[1] == (
+        f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 missing"
+    )

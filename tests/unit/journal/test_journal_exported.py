@@ -1,0 +1,441 @@
+"""Exported resources: a server is brought up to date from the journal before it answers about them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import pytest
+
+from pdbclient.config.model import Endpoint
+from pdbclient.errors import DeadlineExceeded, JournalError, NotSent, Rejected, StaleAnswer
+from pdbclient.http.freshness import Freshness
+from pdbclient.http.memory import Memory
+from pdbclient.http.session import Session
+from pdbclient.journal import CopyState, EntryState, exported
+from pdbclient.journal.exported import PATIENCE, Exported
+from pdbclient.journal.exported_sql import STILL_ALIVE, TOLD
+from pdbclient.journal.model import ANY, Copy
+
+from .puppetdb import Clock, PuppetDb
+from .store import CATALOG, DEACTIVATE, FACTS, LEASE, A, B, Store, command, stamp
+
+SERVERS = (Endpoint("a.example", 8081, 0), Endpoint("b.example", 8081, 1))
+BUDGET, WITHIN = 5.0, 60.0
+
+
+class Site:
+    """Two servers and the journal of what was submitted to them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = Clock(store.now)
+        store.journal.clock = self.clock
+        self.memory = Memory(SERVERS, self.clock, lambda: 0.0)
+        self.a, self.b = (PuppetDb(server, self.clock) for server in SERVERS)
+        self.stale = 0
+        self._made: list[Exported] = []
+        self.exported = self.made()
+
+    def made(self, *, budget: float = BUDGET, serve: bool = True) -> Exported:
+        made = Exported(
+            self.store.journal, self.memory, SERVERS, budget=budget, serve=serve, stale=self._count, clock=self.clock
+        )
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        for each in self._made:
+            each.close()
+
+    def _count(self) -> None:
+        self.stale += 1
+
+    def put(self, name: str = CATALOG, certname: str = "node.example", at: int = 0, *by: PuppetDb) -> int:
+        """A command that these servers took at once, and show."""
+        self.store.now = self.clock.now
+        entry = self.store.put(command(name, certname, at))
+        copies = [Copy(server.endpoint.url, CopyState.ACCEPTED, "uuid", self.clock.now) for server in by]
+        if copies:
+            self.store.settle(entry, *copies)
+        for server in by:
+            server.show(command(name, certname, at))
+        self.clock.now += 0.01
+        return entry
+
+    def ask(self, server: PuppetDb, by: Exported | None = None, within: float = WITHIN) -> Freshness:
+        return (by or self.exported).bring_up(cast(Session, server), within)
+
+    def shows(self, server: PuppetDb, name: str, certname: str) -> str | None:
+        return server._shown.get((name, certname))
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    made = Site(store)
+    monkeypatch.setattr(exported, "time", made.clock)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+# -- who gets what
+
+
+def test_a_server_that_took_the_newest_commands_is_not_asked_anything(site: Site) -> None:
+    site.put(CATALOG, "one.example", 1, site.a)
+    site.put(DEACTIVATE, "two.example", 2, site.a)
+    assert site.ask(site.a) == Freshness()
+    assert (site.a.looks, site.a.taken) == (0, [])
+
+
+def test_a_server_that_lacks_a_catalog_gets_the_exact_command_and_is_asked_when_it_shows_it(site: Site) -> None:
+    entry = site.put(CATALOG, "node.example", 1, site.a)
+    site.b.delay = 2.0
+    began = site.clock.now
+    assert site.ask(site.b) == Freshness()
+    assert site.b.taken == [command(CATALOG, "node.example", 1)]
+    assert 2.0 <= site.clock.now - began < 2.5
+    assert site.store.copies(entry) == {A: CopyState.ACCEPTED, B: CopyState.CONFIRMED}
+
+
+def test_a_server_that_got_it_once_is_not_asked_again(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.ask(site.b)
+    looks = site.b.looks
+    assert site.ask(site.b) == Freshness()
+    assert (site.b.looks, len(site.b.taken)) == (looks, 1)
+
+
+def test_what_a_server_already_shows_is_confirmed_and_not_sent(site: Site) -> None:
+    """A reconciler brought it, or something newer."""
+    entry = site.put(CATALOG, "node.example", 1, site.a)
+    site.b.show(command(CATALOG, "node.example", 2))
+    assert site.ask(site.b) == Freshness()
+    assert site.b.taken == []
+    assert site.store.copies(entry)[B] is CopyState.CONFIRMED
+
+
+def test_of_a_nodes_catalogs_only_the_newest_is_sent(site: Site) -> None:
+    for at in range(3):
+        site.put(CATALOG, "node.example", at, site.a)
+    site.ask(site.b)
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(2)]
+
+
+def test_facts_and_reports_are_not_sent(site: Site) -> None:
+    site.put(FACTS, "node.example", 1, site.a)
+    site.put("store report", "node.example", 2, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert (site.b.taken, site.b.looks) == ([], 0)
+
+
+def test_a_deactivation_that_another_server_took_is_sent_too(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    site.put(DEACTIVATE, "node.example", 2, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert [each.name for each in site.b.taken] == [DEACTIVATE]
+
+
+def test_a_node_that_would_have_expired_is_not_brought_back_to_life(site: Site) -> None:
+    site.put(CATALOG, "gone.example", 1, site.a)
+    site.clock.now += STILL_ALIVE + 1
+    site.put(CATALOG, "alive.example", 2, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert [each.certname for each in site.b.taken] == ["alive.example"]
+
+
+def test_on_the_way_back_the_first_server_gets_what_the_second_took(site: Site) -> None:
+    site.put(CATALOG, "before.example", 1, site.a)
+    site.ask(site.b)
+    site.put(CATALOG, "during.example", 2, site.b)
+    assert site.ask(site.a) == Freshness()
+    assert [each.certname for each in site.a.taken] == ["during.example"]
+    assert site.shows(site.b, CATALOG, "before.example") == stamp(1)
+
+
+def test_what_no_server_took_is_sent_and_delivery_has_nothing_left_to_do(site: Site) -> None:
+    entry = site.put(CATALOG, "node.example", 1)
+    site.clock.now += 2 * TOLD
+    site.b.delay = 1.0
+    assert site.ask(site.b) == Freshness()
+    assert site.store.state(entry) is EntryState.DELIVERED
+    assert site.store.counts().owed == {}
+    assert site.shows(site.b, CATALOG, "node.example") == stamp(1)
+
+
+# -- what nobody was told of
+
+
+def test_what_is_under_way_for_the_first_time_is_not_waited_for(site: Site) -> None:
+    site.store.journal.append(command(CATALOG, "node.example", 1), (ANY,)).result()
+    assert site.ask(site.b) == Freshness()
+    assert (site.b.taken, site.b.looks) == ([], 0)
+
+
+def test_a_newer_catalog_under_way_does_not_hide_the_one_that_counts_until_then(site: Site) -> None:
+    site.put(CATALOG, "node.example", 0, site.a)
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.store.journal.append(command(CATALOG, "node.example", 2), (ANY,)).result()
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
+
+
+def test_what_a_server_called_bad_is_not_sent_to_another(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.store.rejected(site.put(CATALOG, "node.example", 2))
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
+
+
+# -- the budget
+
+
+def test_when_the_budget_runs_out_the_answer_is_stale_and_says_how_much_is_missing_since_when(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.b.delay = None
+    for at in (3, 1, 2):
+        site.put(CATALOG, f"node{at}.example", at, site.a)
+    began = site.clock.now
+    assert site.ask(site.b) == Freshness(3, stamp(1))
+    assert site.clock.now - began == pytest.approx(BUDGET, abs=0.2)
+    assert site.stale == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "b.example:8081 answers about exported resources without 3 newer commands" in record.getMessage()
+    assert f"the oldest of {stamp(1)}: not visible there within 5 s" in record.getMessage()
+
+
+def test_with_stale_exported_fail_there_is_an_error_instead(site: Site) -> None:
+    site.b.delay = None
+    site.put(CATALOG, "node.example", 1, site.a)
+    with pytest.raises(
+        StaleAnswer, match=f"b.example:8081: 1 command missing since {stamp(1)}: not visible"
+    ) as error:
+        site.ask(site.b, site.made(serve=False))
+    assert (error.value.missing, error.value.since) == (1, stamp(1))
+    assert site.stale == 1
+
+
+def test_bringing_up_leaves_time_for_the_answer(site: Site) -> None:
+    site.b.delay = None
+    site.put(CATALOG, "node.example", 1, site.a)
+    began = site.clock.now
+    site.ask(site.b, within=2.0)
+    assert site.clock.now - began == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_budget_that_is_too_small_makes_a_stale_answer_and_no_failure_of_the_server(site: Site) -> None:
+    """Whatever ends it at its very end, be it that no connection was made in a hundredth of a second."""
+
+    def slow(*_: object) -> None:
+        site.clock.now += 1.0
+        raise NotSent(B, "no connection (TCP and TLS) within the connect timeout")
+
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.b.silence = slow
+    assert site.ask(site.b, site.made(budget=0.01)) == Freshness(1, stamp(1))
+
+
+def test_after_a_stale_answer_the_next_one_takes_up_where_that_ended(site: Site) -> None:
+    site.b.delay = 6.0
+    site.put(CATALOG, "node.example", 1, site.a)
+    assert site.ask(site.b).stale
+    assert site.ask(site.b) == Freshness()
+    assert len(site.b.taken) == 1
+
+
+def test_preparing_a_server_takes_its_own_time_and_makes_no_answer_stale(site: Site) -> None:
+    site.b.delay = 20.0
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.exported.prepare(cast(Session, site.b), 30.0)
+    assert site.ask(site.b) == Freshness()
+    assert site.stale == 0
+
+
+def test_more_than_a_page_is_brought_up_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdbclient.journal.exported_sql.PAGE", 10)
+    for at in range(35):
+        site.put(CATALOG, f"node{at}.example", at, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert len(site.b.taken) == 35
+    assert {each.producer_timestamp for each in site.b.taken[:10]} == {stamp(at) for at in range(25, 35)}
+
+
+# -- failures
+
+
+def test_a_push_that_is_rejected_is_noted_and_not_repeated(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    entry = site.put(CATALOG, "node.example", 1, site.a)
+    site.b.verdict = failing(Rejected(B, 413, "too large"))
+    assert site.ask(site.b) == Freshness()
+    assert site.store.copies(entry) == {A: CopyState.ACCEPTED, B: CopyState.REJECTED}
+    assert site.store.state(entry) is EntryState.DELIVERED
+    looks = site.b.looks
+    site.ask(site.b)
+    assert site.b.looks == looks
+    assert "b.example:8081 does not take replace catalog for node.example" in caplog.text
+
+
+def test_a_damaged_entry_is_noted_and_the_others_are_sent(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    bad = site.put(CATALOG, "bad.example", 1, site.a)
+    site.put(CATALOG, "good.example", 2, site.a)
+    body = b"\x00" * 20
+    site.store.journal.run(lambda tx: tx.rows("UPDATE entries SET body = :body WHERE id = :id", body=body, id=bad))
+    assert site.ask(site.b) == Freshness()
+    assert [each.certname for each in site.b.taken] == ["good.example"]
+    assert site.store.copies(bad)[B] is CopyState.REJECTED
+    assert "damaged in the journal" in caplog.text
+
+
+@pytest.mark.parametrize("error", [NotSent(B, "Connection refused"), DeadlineExceeded(B, "no answer")])
+def test_a_server_that_fails_meanwhile_is_passed_over_as_with_any_query(site: Site, error: NotSent) -> None:
+    for at in range(30):
+        site.put(CATALOG, f"node{at}.example", at, site.a)
+    for way in ("silence", "verdict"):
+        setattr(site.b, way, failing(error))
+        with pytest.raises(type(error)):
+            site.ask(site.b)
+        setattr(site.b, way, lambda *_: None)
+    assert site.ask(site.b) == Freshness()
+    assert len({each.certname for each in site.b.taken}) == 30
+
+
+def test_without_its_journal_nobody_knows_what_is_missing_and_the_answer_says_so(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.store.journal._database.transact = failing(JournalError("no room"))  # type: ignore[method-assign]
+    assert site.ask(site.a) == Freshness(1)
+    assert "without 1 newer commands: what it lacks is not known: no room" in caplog.text
+
+
+def test_what_a_server_took_and_never_shows_is_given_up_after_a_while(site: Site) -> None:
+    site.b.delay = None
+    site.put(CATALOG, "node.example", 1, site.a)
+    assert site.ask(site.b).stale
+    site.clock.now += PATIENCE
+    looks = site.b.looks
+    assert site.ask(site.b) == Freshness()
+    assert (site.b.looks, len(site.b.taken)) == (looks, 1)
+
+
+# -- several askers
+
+
+def test_two_queries_at_once_push_once_and_both_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exported, "time", time)
+    real = Exported(site.store.journal, site.memory, SERVERS, budget=20.0, serve=True)
+    site.b = PuppetDb(SERVERS[1], time.monotonic, 0.5)
+    for at in range(20):
+        site.put(CATALOG, f"node{at}.example", at, site.a)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: real.bring_up(cast(Session, site.b), WITHIN), range(8)))
+    real.close()
+    assert answers == [Freshness()] * 8
+    assert sorted(each.certname for each in site.b.taken) == sorted(f"node{at}.example" for at in range(20))
+
+
+def test_whoever_cannot_wait_for_another_ones_work_knows_how_much_is_missing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exported, "time", time)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        entered.set()
+        assert leave.wait(20)
+
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.b.silence = hang
+    real = Exported(site.store.journal, site.memory, SERVERS, budget=20.0, serve=True)
+    hasty = Exported(site.store.journal, site.memory, SERVERS, budget=0.05, serve=True)
+    hasty._progress = real._progress
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(real.bring_up, cast(Session, site.b), WITHIN)
+        assert entered.wait(20)
+        second = hasty.bring_up(cast(Session, site.b), WITHIN)
+        leave.set()
+        assert first.result(20) == Freshness()
+    real.close()
+    hasty.close()
+    assert second == Freshness(1, stamp(1))
+
+
+def test_what_another_process_pushed_or_this_one_before_a_restart_is_waited_for(site: Site) -> None:
+    site.b.delay = 3.0
+    site.put(CATALOG, "node.example", 1, site.a)
+    assert site.ask(site.b, site.made(budget=1.0)).stale
+    began = site.clock.now
+    assert site.ask(site.b, site.made()) == Freshness()
+    assert site.clock.now - began > 1.5
+    assert len(site.b.taken) == 1
+
+
+def test_what_every_server_took_at_once_is_not_waited_for(site: Site) -> None:
+    """Broadcast: neither of them is behind the other."""
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    assert site.ask(site.b) == site.ask(site.a) == Freshness()
+    assert site.a.looks == site.b.looks == 0
+
+
+# -- what the look costs, and what is remembered
+
+
+def test_the_look_begins_behind_what_a_server_has_but_never_past_what_was_under_way(site: Site) -> None:
+    first = site.put(CATALOG, "one.example", 1, site.a)
+    under_way = site.store.journal.append(command(CATALOG, "two.example", 2), (ANY,)).result()
+    last = site.put(CATALOG, "three.example", 3, site.a)
+    progress = site.exported._progress[SERVERS[0]]
+    site.ask(site.a)
+    site.clock.now += LEASE / 2
+    site.ask(site.a)
+    assert progress.after < first, "what was under way then may still end anywhere"
+    # It ended on the other server.
+    site.store.settle(under_way.id, Copy(B, CopyState.ACCEPTED, "uuid", site.clock.now))
+    assert site.ask(site.a) == Freshness()
+    assert [each.certname for each in site.a.taken] == ["two.example"]
+    site.clock.now += LEASE + 1
+    site.ask(site.a)
+    assert progress.after == last
+    site.put(CATALOG, "four.example", 4, site.b)
+    site.ask(site.a)
+    assert [each.certname for each in site.a.taken] == ["two.example", "four.example"]
+
+
+def test_the_look_does_not_move_on_while_something_is_missing(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.b.delay = None
+    for _ in range(5):
+        assert site.ask(site.b).stale
+        site.clock.now += LEASE / 4
+    assert site.exported._progress[SERVERS[1]].after == 0
+
+
+def test_pushing_to_a_server_does_not_make_another_one_look_behind(site: Site) -> None:
+    site.memory.accepted(command(CATALOG, "node.example", 1), [SERVERS[0]])
+    site.put(CATALOG, "node.example", 1, site.a)
+    assert site.memory.freshness(SERVERS[1]).missing == 1
+    site.ask(site.b)
+    assert site.memory.freshness(SERVERS[1]) == Freshness()
+    assert site.memory.freshness(SERVERS[0]) == Freshness()
+
+
+def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site: Site) -> None:
+    site.memory.accepted(command(CATALOG, "node.example", 1), [SERVERS[1]])
+    site.put(CATALOG, "node.example", 1, site.b)
+    assert SERVERS[0] in site.memory.to_confirm(10)
+    site.ask(site.a)
+    assert site.memory.to_confirm(10) == {}

@@ -1,0 +1,347 @@
+"""Recovery of a server: what is sent again, in which order, and how it ends. Over a server in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pdbclient.errors import Ambiguous, Busy, NotSent, Rejected
+from pdbclient.journal import entries, recovery
+from pdbclient.journal.model import CopyState, EntryState
+from pdbclient.journal.recovery import Recovery, recover
+from pdbclient.wire.command import Command
+
+from .server import Server
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, B, Store, command, stamp
+
+
+@pytest.fixture
+def puppetdb(monkeypatch: pytest.MonkeyPatch) -> Server:
+    for name, seconds in (("QUIET", 0.05), ("WINDOW", 0.1), ("LOOK_FIRST", 0.01), ("LOOK_LAST", 0.02)):
+        monkeypatch.setattr(recovery, name, seconds)
+    monkeypatch.setattr(recovery, "DEPTH_POLL", 0.01)
+    return Server(A)
+
+
+def run(store: Store, puppetdb: Server, **options: Any) -> Recovery:
+    return recover(store.journal, puppetdb.session, **{"rate": 100_000, **options})
+
+
+def sent(puppetdb: Server) -> list[tuple[str, str, str]]:
+    return [(c.name, c.certname, c.producer_timestamp) for c in puppetdb.commands]
+
+
+def on_b(store: Store, sent: Command) -> int:
+    """In the journal, and taken by the other server."""
+    entry = store.put(sent)
+    store.taken(entry, B)
+    return entry
+
+
+def test_a_server_that_lacks_everything_gets_the_newest_of_each_node_and_all_reports(
+    store: Store, puppetdb: Server
+) -> None:
+    for at in (1, 2, 3):
+        for name in (FACTS, CATALOG, REPORT):
+            on_b(store, command(name, "n", at))
+    result = run(store, puppetdb)
+    assert sent(puppetdb) == [
+        (FACTS, "n", stamp(3)),
+        (CATALOG, "n", stamp(3)),
+        *((REPORT, "n", stamp(at)) for at in (1, 2, 3)),
+    ]
+    assert result == Recovery(A, False, 5, 0, {FACTS: 1, CATALOG: 1, REPORT: 3}, 5, 5)
+    assert result.ok
+
+
+def test_exactly_what_it_lacks_is_sent(store: Store, puppetdb: Server) -> None:
+    for certname in ("older", "same", "newer", "none"):
+        on_b(store, command(FACTS, certname, 10))
+        on_b(store, command(REPORT, certname, 10))
+    puppetdb.newest = {(FACTS, "older"): stamp(9), (FACTS, "same"): stamp(10), (FACTS, "newer"): stamp(11)}
+    puppetdb.reports = {("same", stamp(10))}
+    result = run(store, puppetdb)
+    assert {(name, certname) for name, certname, _ in sent(puppetdb)} == {
+        *((FACTS, certname) for certname in ("older", "none")),
+        *((REPORT, certname) for certname in ("older", "newer", "none")),
+    }
+    assert (result.looked_at, result.had, result.replayed, result.verified) == (8, 3, 5, 5)
+
+
+def test_the_very_bytes_are_sent(store: Store, puppetdb: Server) -> None:
+    body = b'{"certname": "n",  "producer_timestamp":null}' + b" " * 2000
+    plain = command(FACTS, "n", 1, body)
+    packed = replace(command(CATALOG, "n", 1, body).gzipped(), length=len(body))
+    for each in (plain, packed):
+        on_b(store, each)
+    run(store, puppetdb)
+    assert puppetdb.commands == [plain, packed]
+
+
+def test_deactivations_come_first_so_that_no_decommissioned_node_is_active_for_a_moment(
+    store: Store, puppetdb: Server
+) -> None:
+    for name, at in ((FACTS, 1), (CATALOG, 1), (REPORT, 1), (DEACTIVATE, 2), (EXPIRE, 2), (INPUTS, 2)):
+        on_b(store, command(name, "n", at))
+    run(store, puppetdb)
+    assert {name for name, _, _ in sent(puppetdb)[:2]} == {DEACTIVATE, EXPIRE}
+    assert sent(puppetdb)[-1][0] == REPORT
+
+
+def test_a_deactivation_that_newer_records_made_moot_is_not_sent(store: Store, puppetdb: Server) -> None:
+    on_b(store, command(DEACTIVATE, "n", 1))
+    on_b(store, command(FACTS, "n", 2))
+    puppetdb.newest = {(FACTS, "n"): stamp(2)}
+    result = run(store, puppetdb)
+    assert (sent(puppetdb), result.had) == ([], 2)
+
+
+def test_what_is_parked_is_not_sent(store: Store, puppetdb: Server) -> None:
+    for name in (FACTS, REPORT):
+        store.rejected(store.put(command(name, "n", 2)), B)
+        on_b(store, command(name, "n", 1))
+    run(store, puppetdb)
+    # Of the facts, those before the rejected ones count.
+    assert sent(puppetdb) == [(FACTS, "n", stamp(1)), (REPORT, "n", stamp(1))]
+
+
+def test_the_journal_knows_afterwards_what_the_server_has(store: Store, puppetdb: Server) -> None:
+    there, lacking, owed = on_b(store, command(FACTS, "a", 1)), on_b(store, command(FACTS, "b", 1)), None
+    owed = store.put(command(REPORT, "c", 1), [A])
+    puppetdb.newest = {(FACTS, "a"): stamp(1)}
+    puppetdb.reports = {("c", stamp(1))}
+    run(store, puppetdb)
+    for entry in (there, lacking):
+        assert store.copies(entry) == {A: CopyState.CONFIRMED, B: CopyState.ACCEPTED}
+    assert store.state(owed) is EntryState.DELIVERED
+    assert store.counts().owed == {}
+    assert next(copy.uuid for copy in store.show(lacking).copies if copy.server == A) == "uuid-1"
+
+
+def test_a_second_recovery_finds_nothing_to_do_and_writes_nothing(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(5):
+        on_b(store, command(REPORT, "n", at))
+    run(store, puppetdb)
+    noted = store.journal.run(entries.listing)
+    store.now += 100
+    result = run(store, puppetdb)
+    assert (result.had, result.replayed, len(puppetdb.commands)) == (5, 0, 5)
+    assert store.journal.run(entries.listing) == noted
+
+
+def test_a_dry_run_asks_and_changes_nothing(store: Store, puppetdb: Server) -> None:
+    on_b(store, command(FACTS, "a", 1))
+    on_b(store, command(REPORT, "b", 1))
+    on_b(store, command(INPUTS, "c", 1, b'{"inputs": []}'))
+    puppetdb.newest = {(FACTS, "a"): stamp(1)}
+    noted = store.journal.run(entries.listing)
+    result = run(store, puppetdb, dry_run=True)
+    assert result == Recovery(A, True, 3, 2, {REPORT: 1})
+    assert not result.ok
+    assert puppetdb.commands == []
+    assert store.journal.run(entries.listing) == noted
+    puppetdb.reports = {("b", stamp(1))}
+    assert run(store, puppetdb, dry_run=True).ok
+
+
+def test_only_what_was_put_in_since_then_counts(store: Store, puppetdb: Server) -> None:
+    on_b(store, command(REPORT, "old", 1))
+    on_b(store, command(FACTS, "old", 1))
+    store.now += 100
+    on_b(store, command(REPORT, "new", 1))
+    on_b(store, command(FACTS, "new", 1))
+    result = run(store, puppetdb, since=store.now)
+    assert {certname for _, certname, _ in sent(puppetdb)} == {"new"}
+    assert result.looked_at == 2
+
+
+def test_what_comes_in_meanwhile_is_left_to_whoever_puts_it_in(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_b(store, command(REPORT, "n", 1))
+    apply = puppetdb.apply
+
+    def and_one_more(sent: Command) -> None:
+        apply(sent)
+        on_b(store, command(REPORT, "later", len(puppetdb.commands)))
+
+    monkeypatch.setattr(puppetdb, "apply", and_one_more)
+    assert run(store, puppetdb).looked_at == 1
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 7])
+def test_every_page_is_looked_at(
+    store: Store, puppetdb: Server, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PAGE", 3)
+    monkeypatch.setattr(recovery, "BODIES", 2)
+    for n in range(number):
+        for name in (FACTS, DEACTIVATE, REPORT):
+            on_b(store, command(name, f"n{n}", 1))
+    # Where entries have left, ids have gaps.
+    store.drop(*(store.put(command(REPORT, "gone", n)) for n in range(9)))
+    on_b(store, command(REPORT, "last", 1))
+    result = run(store, puppetdb)
+    assert (result.looked_at, result.replayed, result.verified) == (3 * number + 1,) * 3
+    assert len(set(sent(puppetdb))) == len(puppetdb.commands) == 3 * number + 1
+
+
+def test_an_empty_journal_is_no_trouble(store: Store, puppetdb: Server) -> None:
+    assert run(store, puppetdb) == Recovery(A)
+
+
+def test_what_the_server_calls_bad_is_told_and_noted_and_does_not_stop_the_rest(
+    store: Store, puppetdb: Server
+) -> None:
+    bad, good = on_b(store, command(FACTS, "bad", 1)), on_b(store, command(FACTS, "good", 1))
+    puppetdb.refuses = {"bad": Rejected(A, 400, "no such version")}
+    result = run(store, puppetdb)
+    assert not result.ok
+    assert (result.rejected, result.replayed, result.verified) == (1, 1, 1)
+    assert [(r.entry.id, r.reason) for r in result.rejections] == [(bad, "HTTP 400: no such version")]
+    assert store.copies(bad) == {A: CopyState.REJECTED, B: CopyState.ACCEPTED}
+    assert store.state(bad) is EntryState.DELIVERED
+    assert store.copies(good)[A] is CopyState.CONFIRMED
+
+
+def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppetdb: Server) -> None:
+    entry = on_b(store, command(FACTS, "n", 1))
+    store.journal.run(lambda tx: tx.rows("UPDATE entries SET body = :body", body=b"other"))
+    result = run(store, puppetdb)
+    assert (result.rejected, result.replayed, puppetdb.commands) == (1, 0, [])
+    assert [r.entry.id for r in result.rejections] == [entry]
+    assert "damaged" in result.rejections[0].reason
+
+
+def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, puppetdb: Server) -> None:
+    lost, good = on_b(store, command(FACTS, "lost", 1)), on_b(store, command(FACTS, "good", 1))
+    puppetdb.discards = {"lost"}
+    result = run(store, puppetdb)
+    assert not result.ok
+    assert (result.replayed, result.verified, result.missing) == (2, 1, 1)
+    assert [entry.id for entry in result.examples] == [lost]
+    assert store.copies(lost)[A] is CopyState.ACCEPTED
+    assert store.copies(good)[A] is CopyState.CONFIRMED
+
+
+def test_as_long_as_something_moves_it_waits(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(5):
+        on_b(store, command(FACTS, f"n{n}", 1))
+    waiting: list[Command] = []
+    apply = puppetdb.apply
+    monkeypatch.setattr(puppetdb, "apply", waiting.append)
+    over = threading.Event()
+
+    def slowly() -> None:
+        # Each pause is shorter than the patience without news, all together are longer.
+        while not over.wait(0.03):
+            if waiting:
+                apply(waiting.pop(0))
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    try:
+        result = run(store, puppetdb)
+    finally:
+        over.set()
+        thread.join()
+    assert (result.verified, result.missing) == (5, 0)
+
+
+@pytest.mark.parametrize("error", [Busy(A, 503, "maintenance", 0.01), Ambiguous(A, "reset")])
+def test_a_server_that_is_busy_or_drops_a_connection_is_tried_again(
+    store: Store, puppetdb: Server, error: Any
+) -> None:
+    on_b(store, command(FACTS, "n", 1))
+    puppetdb.meets = [error, error]
+    assert run(store, puppetdb).ok
+    assert len(puppetdb.commands) == 1
+
+
+def test_a_server_that_goes_away_ends_it_and_what_was_replayed_stands(store: Store, puppetdb: Server) -> None:
+    first, second = on_b(store, command(REPORT, "a", 1)), on_b(store, command(REPORT, "b", 1))
+    puppetdb.refuses = {"b": NotSent(A, "refused")}
+    with pytest.raises(NotSent):
+        run(store, puppetdb)
+    assert store.copies(first)[A] is CopyState.ACCEPTED
+    assert A not in store.copies(second)
+    puppetdb.refuses = {}
+    result = run(store, puppetdb)
+    assert (result.had, result.replayed, result.ok) == (1, 1, True)
+
+
+def test_nothing_is_sent_while_its_queue_is_long(store: Store, puppetdb: Server) -> None:
+    on_b(store, command(FACTS, "n", 1))
+    puppetdb.depths = [0, 5000, 1001, 1000]
+    assert run(store, puppetdb).ok
+    assert puppetdb.depths == []
+
+
+def test_first_its_queue_may_run_empty_so_that_nothing_is_sent_twice(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_b(store, command(FACTS, "n", 1))
+    monkeypatch.setattr(recovery, "QUIET", 0.2)
+    puppetdb.depths = [3, 2, 1, 0]
+    document = puppetdb.document
+
+    def then_visible(path: str, *, within: float | None = None) -> Any:
+        if len(puppetdb.depths) == 1:
+            puppetdb.newest[FACTS, "n"] = stamp(1)
+        return document(path, within=within)
+
+    monkeypatch.setattr(puppetdb, "document", then_visible)
+    assert run(store, puppetdb).had == 1
+
+
+def test_a_queue_that_does_not_move_holds_nothing_up(store: Store, puppetdb: Server) -> None:
+    on_b(store, command(FACTS, "n", 1))
+    puppetdb.depths = [4] * 10_000
+    began = time.monotonic()
+    assert run(store, puppetdb).ok
+    assert time.monotonic() - began < 5
+
+
+def test_it_keeps_to_its_rate(store: Store, puppetdb: Server) -> None:
+    for n in range(30):
+        on_b(store, command(REPORT, f"n{n}", 1))
+    began = time.monotonic()
+    run(store, puppetdb, rate=100)
+    assert time.monotonic() - began > 0.25
+
+
+def test_it_ends_early_when_told_to(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(9):
+        on_b(store, command(REPORT, f"n{n}", 1))
+    stop = threading.Event()
+    apply = puppetdb.apply
+
+    def and_stop(sent: Command) -> None:
+        apply(sent)
+        if len(puppetdb.commands) == 3:
+            stop.set()
+
+    monkeypatch.setattr(puppetdb, "apply", and_stop)
+    result = run(store, puppetdb, stop=stop)
+    assert result.stopped
+    assert not result.ok
+    assert result.replayed == len(puppetdb.commands) == 3
+    assert run(store, puppetdb).replayed == 6
+
+
+def test_progress_tells_how_far_it_is(store: Store, puppetdb: Server) -> None:
+    for n in range(3):
+        on_b(store, command(FACTS, f"n{n}", 1))
+        on_b(store, command(REPORT, f"n{n}", 1))
+    told: list[tuple[str, int, int]] = []
+    run(store, puppetdb, progress=lambda *step: told.append(step))
+    assert ("nodes", 3, 3) in told
+    assert ("reports", 6, 6) in told
+    assert [done for what, done, _ in told if what == "replayed"] == list(range(1, 7))
+    assert told[-1] == ("verified", 6, 6)

@@ -1,0 +1,117 @@
+"""Which entries a server has, by PuppetDB's own precedence."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from pdbclient.journal.model import EntryState, Listed
+from pdbclient.journal.seen import Shown, has, is_void, look, seen
+from pdbclient.wire.command import Command
+
+from .server import Server
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, command, stamp
+
+OLDER, SAME, NEWER = stamp(99), stamp(100), stamp(101)
+
+
+def listed(name: str, certname: str = "n", at: int = 100, number: int = 1) -> Listed:
+    return Listed(number, "uuid", 0.0, EntryState.DELIVERED, name, 5, certname, stamp(at), "identity", 2, 2)
+
+
+def there(*newest: tuple[str, str], reports: tuple[str, ...] = (), latest: str | None = None) -> Shown:
+    """What is there of the node `n`."""
+    return Shown(
+        {(name, "n"): when for name, when in newest},
+        {("n", when) for when in reports},
+        {} if latest is None else {"n": latest},
+    )
+
+
+@pytest.mark.parametrize("name", [CATALOG, FACTS, INPUTS, EXPIRE, DEACTIVATE])
+def test_of_what_is_replaced_the_same_or_something_newer_counts(name: str) -> None:
+    assert [has(listed(name), there((name, when))) for when in (OLDER, SAME, NEWER)] == [False, True, True]
+    assert not has(listed(name), there())
+
+
+@pytest.mark.parametrize("name", [CATALOG, FACTS, INPUTS, EXPIRE])
+def test_another_record_of_the_node_takes_the_place_of_none(name: str) -> None:
+    others = [(other, NEWER) for other in (CATALOG, FACTS, INPUTS, EXPIRE, DEACTIVATE) if other != name]
+    assert not has(listed(name), there(*others, reports=(NEWER,), latest=NEWER))
+
+
+def test_a_report_is_there_or_not() -> None:
+    assert has(listed(REPORT), there(reports=(OLDER, SAME)))
+    assert not has(listed(REPORT), there(reports=(OLDER, NEWER)))
+    assert not has(listed(REPORT, certname="m"), there(reports=(SAME,)))
+
+
+@pytest.mark.parametrize("name", [CATALOG, FACTS, INPUTS, EXPIRE])
+def test_a_newer_record_of_any_kind_makes_a_deactivation_moot_an_equal_one_does_not(name: str) -> None:
+    entry = listed(DEACTIVATE)
+    assert [has(entry, there((name, when))) for when in (OLDER, SAME, NEWER)] == [False, False, True]
+
+
+def test_a_newer_report_makes_a_deactivation_moot_too() -> None:
+    entry = listed(DEACTIVATE)
+    assert [has(entry, there(latest=when)) for when in (OLDER, SAME, NEWER)] == [False, False, True]
+
+
+def test_a_command_of_a_name_from_the_future_is_nowhere() -> None:
+    assert not has(listed("store plan"), there((CATALOG, NEWER), reports=(SAME,)))
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server(A)
+
+
+def test_a_server_is_asked_only_for_what_the_entries_are_about(server: Server) -> None:
+    entries = [listed(FACTS, "n", number=1), listed(FACTS, "m", number=2), listed(CATALOG, "n", number=3)]
+    server.newest = {(FACTS, "n"): NEWER, (FACTS, "m"): OLDER, (CATALOG, "n"): SAME}
+    assert seen(server.session, entries) == {1, 3}
+    assert sorted(path for path, _ in server.queries) == ["/catalogs", "/factsets"]
+
+
+def test_whether_a_deactivation_is_moot_is_asked_only_where_it_does_not_show(server: Server) -> None:
+    entries = [listed(DEACTIVATE, certname, number=n) for n, certname in enumerate("abcd")]
+    server.newest = {(DEACTIVATE, "a"): SAME, (INPUTS, "b"): NEWER}
+    server.reports = {("c", NEWER), ("c", OLDER), ("d", OLDER)}
+    assert seen(server.session, entries) == {0, 1, 2}
+    assert {query[2][1][2][1][0] for path, query in server.queries if path != "/nodes"} <= {"b", "c", "d"}
+    server.queries.clear()
+    server.newest = {(DEACTIVATE, certname): SAME for certname in "abcd"}
+    assert seen(server.session, entries) == {0, 1, 2, 3}
+    assert [path for path, _ in server.queries] == ["/nodes"]
+
+
+def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(server: Server) -> None:
+    entries = [listed(DEACTIVATE, "n", number=1), listed(FACTS, "n", at=50, number=2)]
+    server.newest = {(FACTS, "n"): NEWER}
+    assert seen(server.session, entries) == {1, 2}
+    assert [path for path, _ in server.queries].count("/factsets") == 1
+
+
+def test_of_two_catalogs_of_one_node_the_newer_counts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"certname": "n", "producer_timestamp": when} for when in (SAME, OLDER)]
+    monkeypatch.setattr(server, "records", lambda path, **options: iter(rows))
+    assert look(server.session, [listed(CATALOG)]).newest == {(CATALOG, "n"): SAME}
+
+
+@pytest.mark.parametrize(
+    ("body", "void"),
+    [
+        (b'{"inputs": []}', True),
+        (b'{"inputs": [["hiera", "a"]]}', False),
+        (b"{}", False),
+        (b"[]", False),
+        (b"no JSON", False),
+        (b'"\xff"', False),
+    ],
+)
+def test_inputs_that_are_none_are_kept_by_no_server(body: bytes, void: bool) -> None:
+    plain = command(INPUTS, body=body)
+    assert is_void(plain) == is_void(plain.gzipped()) == void
+    assert not is_void(command(FACTS, body=body))
+    assert not is_void(Command.ready(INPUTS, 1, "n", SAME, gzip.compress(body)[:-9], "gzip", len(body)))

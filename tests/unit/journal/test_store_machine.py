@@ -1,0 +1,218 @@
+"""The store against a model of it in plain Python, over whatever happens in whatever order.
+
+The model is told in terms of targets and entries, without a word of SQL; a crash forgets what was not acknowledged,
+which is nothing, and all claims.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pdbclient.journal import entries, holdings, owing, upkeep
+from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, EntryState, backoff, lane, state_after
+from pdbclient.wire.command import Command
+
+from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, A, B, Store, command
+
+SERVERS = (A, B)
+
+
+@dataclass
+class Row:
+    """An entry in the model."""
+
+    command: Command
+    received: float
+    size: int
+    debts: dict[str, tuple[float, int]] = field(default_factory=dict)
+    copies: dict[str, CopyState] = field(default_factory=dict)
+
+    @property
+    def state(self) -> EntryState:
+        return state_after(bool(self.debts), self.copies.values())
+
+    def settle(self, server: str, state: CopyState) -> bool:
+        """Whether it was owed to that server, or any."""
+        owed = [target for target in (ANY, server) if target in self.debts]
+        for target in owed:
+            del self.debts[target]
+        return bool(owed)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Runs `Store` and the model side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="pdbclient-test-"))
+        self.store = Store(str(self.directory / "journal.db"))
+        self.rows: dict[int, Row] = {}
+
+    def teardown(self) -> None:
+        self.store.journal.close()
+        shutil.rmtree(self.directory)
+
+    def pick(self, data: st.DataObject) -> int:
+        return data.draw(st.sampled_from(sorted(self.rows)), label="entry")
+
+    @rule(
+        name=st.sampled_from([CATALOG, FACTS, REPORT, DEACTIVATE]),
+        certname=st.sampled_from(["a", "b"]),
+        at=st.integers(0, 5),
+        broadcast=st.booleans(),
+    )
+    def append(self, name: str, certname: str, at: int, broadcast: bool) -> None:
+        made = command(name, certname, at, f"{len(self.rows)}".encode())
+        targets = SERVERS if broadcast else (ANY,)
+        entry = self.store.journal.append(made, targets).result().id
+        assert entry > max(self.rows, default=0)
+        debts = {target: (self.store.now + LEASE, 0) for target in targets}
+        self.rows[entry] = Row(made, self.store.now, len(made.body), debts)
+
+    @rule(whom=st.sampled_from([ANY, *SERVERS]), limit=st.integers(1, 4))
+    def claim(self, whom: str, limit: int) -> None:
+        due = [entry for entry, row in self.rows.items() if whom in row.debts and self.is_due(row.debts[whom][0])]
+        expected = sorted(due, key=self.order)[:limit]
+        claims = self.store.claims(whom, limit)
+        assert [claim.entry for claim in claims] == expected
+        for claim in claims:
+            debts = self.rows[claim.entry].debts
+            assert claim.tries == debts[whom][1]
+            debts[whom] = (self.store.now + LEASE, claim.tries + 1)
+
+    def is_due(self, due: float) -> bool:
+        return due <= self.store.now or due > self.store.now + owing.LONGEST
+
+    def order(self, entry: int) -> tuple[int, int]:
+        name = self.rows[entry].command.name
+        return lane(name), -entry if name in REPLACED else entry
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data(), server=st.sampled_from(SERVERS), taken=st.sampled_from([True, True, False]))
+    def settle(self, data: st.DataObject, server: str, taken: bool) -> None:
+        entry = self.pick(data)
+        row = self.rows[entry]
+        state = CopyState.ACCEPTED if taken else CopyState.REJECTED
+        result = self.store.settle(entry, Copy(server, state, None, self.store.now))
+        row.settle(server, state)
+        row.copies[server] = state
+        if taken and row.command.name in REPLACED:
+            for older in self.rows.values():
+                same = (older.command.name, older.command.certname) == (row.command.name, row.command.certname)
+                earlier = older.command.producer_timestamp < row.command.producer_timestamp
+                if same and earlier and older.settle(server, CopyState.SUPERSEDED):
+                    older.copies[server] = CopyState.SUPERSEDED
+        assert result is row.state
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data(), counted=st.booleans())
+    def put_off(self, data: st.DataObject, counted: bool) -> None:
+        entry = self.pick(data)
+        row = self.rows[entry]
+        owed = self.store.journal.run(owing.put_off, entry, self.store.now, counted=counted)
+        assert owed is bool(row.debts)
+        for target, (_, tries) in row.debts.items():
+            row.debts[target] = (self.store.now + (backoff(tries) if counted else 0), tries)
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        entry = self.pick(data)
+        row = self.rows[entry]
+        rejected = [server for server, state in row.copies.items() if state is CopyState.REJECTED]
+        assert self.store.journal.run(entries.retry, entry) is bool(rejected)
+        if rejected:
+            targets = [ANY] if row.state is EntryState.PARKED else rejected
+            # What is owed to any server already is not owed to one of them besides.
+            row.debts |= {target: (0.0, 0) for target in targets}
+            for server in rejected:
+                del row.copies[server]
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        entry = self.pick(data)
+        assert self.store.drop(entry) == 1
+        del self.rows[entry]
+
+    @rule(limit=st.integers(1, 3), most=st.integers(0, 10))
+    def prune(self, limit: int, most: int) -> None:
+        size = sum(row.size for row in self.rows.values())
+        gone: list[int] = []
+        for entry, row in sorted(self.rows.items()):
+            if row.state not in (EntryState.DELIVERED, EntryState.SUPERSEDED) or len(gone) == limit:
+                continue
+            if size <= most:
+                break
+            gone.append(entry)
+            size -= row.size
+        pruned = self.store.journal.run(upkeep.prune, 0.0, most, limit, self.store.journal.writer)
+        assert pruned == len(gone)
+        for entry in gone:
+            del self.rows[entry]
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, LEASE, 700.0, -60.0, -3600.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.store.now += seconds
+
+    @rule()
+    def crash(self) -> None:
+        """The files as they are now are what a killed process leaves; the claims of the dead one are forgotten."""
+        other = Path(tempfile.mkdtemp(prefix="pdbclient-test-"))
+        for suffix in ("", "-journal"):
+            shutil.copy(self.directory / f"journal.db{suffix}", other / f"journal.db{suffix}")
+        now = self.store.now
+        self.store.journal.close()
+        shutil.rmtree(self.directory)
+        self.directory = other
+        self.store = Store(str(other / "journal.db"))
+        self.store.now = now
+        for row in self.rows.values():
+            row.debts = {target: (min(due, 0.0), tries) for target, (due, tries) in row.debts.items()}
+
+    @invariant()
+    def everything_is_as_in_the_model(self) -> None:
+        listed = self.store.journal.run(entries.listing, limit=1000)
+        assert {row.id: (row.state, {c.server: c.state for c in row.copies}) for row in listed} == {
+            entry: (row.state, row.copies) for entry, row in self.rows.items()
+        }
+        counts = self.store.counts()
+        assert counts.bytes == sum(row.size for row in self.rows.values())
+        assert sum(counts.owed.values()) == sum(len(row.debts) for row in self.rows.values())
+
+    @invariant()
+    def a_server_lacks_the_newest_that_it_was_not_seen_to_take(self) -> None:
+        for server in SERVERS:
+            expected = []
+            for certname in ("a", "b"):
+                of_node = [
+                    (row.command.producer_timestamp, entry)
+                    for entry, row in self.rows.items()
+                    if (row.command.name, row.command.certname) == (CATALOG, certname)
+                    and row.state is not EntryState.PARKED
+                ]
+                if of_node:
+                    expected.append(max(of_node)[1])
+            under_way = {
+                entry
+                for entry in expected
+                if any(tries == 0 and due > self.store.now for due, tries in self.rows[entry].debts.values())
+            }
+            lacking = [e for e in expected if server not in self.rows[e].copies and e not in under_way]
+            found = self.store.journal.run(holdings.lacking, server, [CATALOG], 0, 100, self.store.now)
+            assert found == sorted(lacking, reverse=True)
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestStore.pytestmark = [pytest.mark.timeout(300)]  # type: ignore[attr-defined]

@@ -1,0 +1,185 @@
+"""The one thread that commits for all: what it does when the database does not, and how a journal is opened."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
+from pdbclient.journal import Journal, owing
+from pdbclient.journal.database import Transaction, Unreachable
+from pdbclient.journal.postgresql import _converted
+
+T = TypeVar("T")
+SECRET = "-".join(["s3", "cret"])
+
+
+class Database:
+    """Runs what it is given without any database; as many transactions as `failures` fail with `error`."""
+
+    def __init__(self) -> None:
+        self.error: BaseException = JournalError("no")
+        self.failures = 0
+        self.transactions = 0
+        self.closed = False
+        self.go = threading.Event()
+        self.go.set()
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        self.go.wait(10)
+        self.transactions += 1
+        if self.failures:
+            self.failures -= 1
+            raise self.error
+        return work(cast(Transaction, None))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+def journal(database: Database) -> Iterator[Journal]:
+    with Journal(database) as made:
+        yield made
+
+
+def number(_: Transaction, given: int) -> int:
+    return given
+
+
+def waiting(journal: Journal, database: Database) -> list[Any]:
+    """Ten that wait together, behind one that is under way."""
+    database.go.clear()
+    first = journal.start(number, 0)
+    while journal._waiting:
+        pass
+    futures = [first, *(journal.start(number, n) for n in range(1, 11))]
+    database.go.set()
+    return futures
+
+
+def test_those_who_wait_at_the_same_time_share_a_commit(journal: Journal, database: Database) -> None:
+    assert [future.result(10) for future in waiting(journal, database)] == list(range(11))
+    assert database.transactions == 2
+
+
+@pytest.mark.parametrize("error", [Unreachable("away"), JournalBusy("kept")])
+def test_a_database_that_is_away_is_waited_for_once_by_all_together(
+    journal: Journal, database: Database, error: JournalError
+) -> None:
+    futures = waiting(journal, database)
+    futures[0].result(10)
+    database.error, database.failures = error, 2
+    database.transactions = 0
+    futures = waiting(journal, database)
+    assert [future.exception(10) for future in futures] == [error] * 11
+    assert database.transactions == 2
+    assert journal.run(number, 7) == 7
+
+
+@pytest.mark.parametrize("error", [JournalFull("full"), JournalCorrupt("bad page"), ValueError("a caller's own")])
+def test_a_commit_that_fails_for_any_other_reason_is_tried_for_each_alone(
+    journal: Journal, database: Database, error: Exception
+) -> None:
+    futures = waiting(journal, database)
+    futures[0].result(10)
+    # The first alone, then all together; of these the first one fails once more.
+    database.error, database.failures = error, 3
+    futures = waiting(journal, database)
+    failed = [future.exception(10) for future in futures]
+    assert failed == [error, error, *[None] * 9]
+
+
+def test_the_thread_outlives_whatever_a_caller_raises(journal: Journal) -> None:
+    def leave(_: Transaction) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        journal.run(leave)
+    assert journal.run(number, 7) == 7
+
+
+def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Database) -> None:
+    database.go.clear()
+    first = journal.start(number, 0)
+    while journal._waiting:
+        pass
+    assert not first.cancel(), "it is under way"
+    given_up, kept = journal.start(number, 1), journal.start(number, 2)
+    assert given_up.cancel()
+    database.go.set()
+    assert (first.result(10), kept.result(10)) == (0, 2)
+
+
+def test_nobody_is_left_waiting_when_all_that_waited_gave_up(journal: Journal, database: Database) -> None:
+    database.go.clear()
+    first = journal.start(number, 0)
+    while journal._waiting:
+        pass
+    assert journal.start(number, 1).cancel()
+    database.go.set()
+    first.result(10)
+    assert journal.run(number, 7) == 7
+
+
+def test_closing_lets_go_of_the_database(database: Database) -> None:
+    Journal(database).close()
+    assert database.closed
+
+
+def test_what_is_called_when_something_is_done_may_close_the_journal(database: Database) -> None:
+    journal = Journal(database)
+    closed = threading.Event()
+
+    def close(_: object) -> None:
+        journal.close()
+        closed.set()
+
+    journal.start(number, 1).add_done_callback(close)
+    assert closed.wait(10)
+    journal._thread.join(10)
+    assert database.closed
+
+
+def test_a_journal_that_cannot_forget_its_claims_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: Transaction) -> None:
+        raise JournalError("on purpose")
+
+    path = str(tmp_path / "journal.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(owing, "forget_claims", fails)
+        with pytest.raises(JournalError, match="on purpose"):
+            Journal.open(path)
+    Journal.open(path).close()
+
+
+def test_without_a_driver_for_postgresql_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "pdbclient.journal.postgresql", raising=False)
+    monkeypatch.delattr("pdbclient.journal.postgresql", raising=False)
+    with pytest.raises(JournalError, match=r"pip install 'pdbclient\[postgresql\]'") as caught:
+        Journal.open(f"postgresql://user:{SECRET}@127.0.0.1/journal")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("sql", "converted"),
+    [
+        ("SELECT :a, :long_name", "SELECT %(a)s, %(long_name)s"),
+        ("SELECT 1::float8", "SELECT 1::float8"),
+        ("SELECT 5 % 2", "SELECT 5 %% 2"),
+    ],
+)
+def test_statements_are_put_into_the_drivers_own_form(sql: str, converted: str) -> None:
+    assert _converted(sql) == converted
