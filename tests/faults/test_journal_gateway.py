@@ -63,18 +63,20 @@ class Place:
         log = self._directory / f"log{self._runs}"
         process = GatewayProcess(self.write(self.journal, rate), self.gateway.port, log, patches=QUICK)
         self._stack.enter_context(process).said("listening at", seconds=30)
+        # Who answers has its signal handlers in place, too.
+        ask(self.gateway.port, self.site.pki.client, "/pdb/meta/v1/version")
         return process
 
     def away(self, away: bool = True) -> None:
         """Whether the PuppetDB cannot be reached."""
         self.site.proxy.fault = Reset(0) if away else None
 
-    def submit(self, command: Command) -> Told:
+    def submit(self, command: Command, patience: float = 20.0) -> Told:
         lines = {"Content-Type": "application/json"}
         if command.encoding != "identity":
             lines["Content-Encoding"] = command.encoding
         target = f"/pdb/cmd/v1?{urlencode(command.params())}"
-        return ask(self.gateway.port, self.site.pki.client, target, "POST", command.body, lines)
+        return ask(self.gateway.port, self.site.pki.client, target, "POST", command.body, lines, patience)
 
     def journalled(self, *commands: Command) -> None:
         """Submit them while no server can take them."""
@@ -227,14 +229,14 @@ def test_killed_before_the_acknowledgement_the_next_gateway_delivers_what_is_on_
     client = sent_in_vain(place, sent)
     try:
         # A server has it only when it is on disk.
-        assert eventually(lambda: len(place.arrived) == 1)
+        assert eventually(lambda: len(place.arrived) == 1, 20)
         killed(process)
     finally:
         over.set()
         client.join()
     assert place.states() == {EntryState.PENDING: 1}
     place.run()
-    assert eventually(place.nothing_owed)
+    assert eventually(place.nothing_owed, 30)
     assert place.arrived == [sent, sent], "the same bytes and the same timestamp: PuppetDB keeps one report of them"
 
 
@@ -255,7 +257,7 @@ def test_killed_before_a_servers_200_is_noted_the_command_is_sent_once_more(plac
         killed(process)
     assert place.states() == {EntryState.PENDING: 1}
     place.run()
-    assert eventually(place.nothing_owed)
+    assert eventually(place.nothing_owed, 30)
     time.sleep(1.5)
     assert place.arrived == [sent, sent]
 
@@ -292,13 +294,13 @@ def test_what_a_gateway_was_ended_before_is_delivered_by_the_next_one_and_nothin
     place.journalled(*sent)
     place.site.primary.reply = Slow(0.05)
     place.away(False)
-    assert eventually(lambda: len(place.arrived) >= 5)
+    assert eventually(lambda: len(place.arrived) >= 5, 20)
     process.signal(signal.SIGTERM)
     assert process.ended() == 0
     assert 5 <= len(place.arrived) < 40
     assert "Traceback" not in process.text
     place.run()
-    assert eventually(place.nothing_owed, 20)
+    assert eventually(place.nothing_owed, 30)
     assert place.arrived == sent
     assert place.states() == {EntryState.DELIVERED: 40}
 
@@ -311,10 +313,10 @@ def test_a_reload_in_the_middle_of_a_delivery_sends_nothing_twice(place: Place) 
     place.site.primary.reply = Slow(0.03)
     place.away(False)
     for times in range(3):
-        assert eventually(lambda at=10 * times: len(place.arrived) > at)  # type: ignore[misc]
+        assert eventually(lambda at=10 * times: len(place.arrived) > at, 20)  # type: ignore[misc]
         process.signal(signal.SIGHUP)
         process.said("read again: asked to", times + 1)
-    assert eventually(place.nothing_owed, 20)
+    assert eventually(place.nothing_owed, 30)
     assert Counter(place.arrived) == Counter(sent)
     assert process.descriptors().count(str(place.journal)) == 1
     assert "Traceback" not in process.text
@@ -338,14 +340,13 @@ def test_reloads_under_load_lose_nothing_acknowledged_and_send_nothing_twice(pla
     client.start()
     try:
         for times in range(6):
-            time.sleep(0.3)
+            assert eventually(lambda at=5 * times: len(acknowledged) > at, 40)  # type: ignore[misc]
             process.signal(signal.SIGHUP)
             process.said("read again: asked to", times + 1)
     finally:
         over.set()
         client.join()
-    assert len(acknowledged) > 6
-    assert eventually(place.nothing_owed)
+    assert eventually(place.nothing_owed, 30)
     arrived = Counter(place.arrived)
     assert not set(acknowledged) - arrived.keys()
     assert not arrived.keys() - set(sent)
@@ -375,7 +376,7 @@ def test_a_reload_with_another_journal_closes_the_old_one_which_keeps_what_it_ow
     place.write(place.journal)
     process.signal(signal.SIGHUP)
     process.said("read again: asked to", 2)
-    assert eventually(place.nothing_owed)
+    assert eventually(place.nothing_owed, 30)
     assert place.arrived == [second, first]
     assert place.states(other) == {EntryState.DELIVERED: 1}
 
@@ -445,7 +446,7 @@ def test_without_room_a_gateway_says_503_before_anything_is_sent_and_goes_on_whe
     process.signal(signal.SIGTERM)
     assert process.ended() == 0
     place.run()
-    assert eventually(place.nothing_owed)
+    assert eventually(place.nothing_owed, 30)
     arrived = Counter(place.arrived)
     assert arrived.keys() == {*taken, *later}
     assert max(arrived.values()) <= 2
@@ -503,7 +504,7 @@ def test_a_program_that_ends_without_closing_its_client_loses_nothing(
     assert sum(place.states().values()) == count
     place.away(False)
     place.run()
-    assert eventually(place.nothing_owed)
+    assert eventually(place.nothing_owed, 30)
     arrived = Counter(each.certname for each in place.arrived)
     assert len(arrived) == count
     # What was taken in the last moment may not have been noted, and is sent again.

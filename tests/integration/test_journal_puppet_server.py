@@ -1,0 +1,115 @@
+"""Agents of a real Puppet Server across a failover, with and without a journal in the gateway beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pdbclient.lab import Lab
+from pdbclient.lab.ports import free_port
+
+from .puppet.evidence import COLLECTING, exporting, stored
+from .puppet.gateway import Gateway
+from .puppet.outage import PRIMARY, REPLICA, blackout
+from .puppet.server_site import Agent, PuppetServer
+from .puppet.story import Story, manifest, told
+from .test_journal_puppet import BUDGET, LIMITS, NODE1, NODE2, wait_until_delivered
+
+pytestmark = pytest.mark.integration
+
+SERVER = "puppet.mycorp.net"
+
+
+class Site:
+    """The Puppet Server, the gateway beside it, and two agents."""
+
+    def __init__(self, root: Path, lab: Lab) -> None:
+        self.server = PuppetServer(root / "server", lab, SERVER)
+        self.port = free_port()
+        self.gateway = Gateway(self.server.installation.puppetdb_conf, root / "gateway.log")
+        names = {NODE1: "node1", NODE2: "node2"}
+        self.agents = {name: Agent(root / short, lab, self.server, name) for name, short in names.items()}
+
+    def configure(self, journal: Path | None) -> None:
+        added = {"journal": journal, "stale_exported_budget": BUDGET} if journal else {}
+        self.server.configure("server-gateway", self.port, added=added, **LIMITS)
+
+    def manifests(self, node1: str, node2: str) -> None:
+        self.server.manifest(f"node '{NODE1}' {{\n{node1}\n}}\nnode '{NODE2}' {{\n{node2}\n}}\n")
+
+    def restart(self) -> None:
+        self.gateway.stop()
+        self.gateway.start()
+
+
+@pytest.fixture(scope="module")
+def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
+    site = Site(lab_directory / "journal-server", lab)
+    site.configure(None)
+    try:
+        site.server.start()
+        yield site
+    finally:
+        site.server.stop()
+
+
+@pytest.fixture
+def site(servers: Site, pair: Lab) -> Site:
+    """No gateway runs yet; the pair is well and empty."""
+    return servers
+
+
+def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None) -> Story:
+    directory.mkdir()
+    files = {NODE1: directory / "from-node1", NODE2: directory / "from-node2"}
+    site.manifests(*(manifest(file, name) for name, file in files.items()))
+    site.configure(journal)
+
+    def run(name: str) -> None:
+        done, met = site.agents[name].run()
+        done.require(0, 2)
+        assert met == [], "what the gateway hides, the stock terminus does not even meet"
+
+    with site.gateway:
+        return told(lab, files, run, site.restart)
+
+
+def test_two_agents_see_each_others_exported_resources_across_a_failover_and_back_with_the_journal_only(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    """The same story told twice; without the journal it must go wrong, or the comparison shows nothing."""
+    with_journal = story_of(site, pair, tmp_path / "with", tmp_path / "journal")
+    for name in (PRIMARY, REPLICA):
+        pair.empty(name)
+    without = story_of(site, pair, tmp_path / "without", None)
+    print(f"{'':44}{'with journal':>14}{'without':>10}")
+    print(f"{'B, on the replica, collects what A exports':44}{with_journal.during!s:>14}{without.during!s:>10}")
+    print(f"{'A, on the primary, collects what B exports':44}{with_journal.after!s:>14}{without.after!s:>10}")
+    assert with_journal == Story(first=False, during=True, after=True)
+    assert without == Story(first=False, during=False, after=False)
+
+
+def test_with_no_puppetdb_left_agents_run_and_what_they_sent_is_delivered_later(
+    site: Site, pair: Lab, tmp_path: Path
+) -> None:
+    local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}\n"
+    site.manifests(local + exporting(tmp_path / "exported", "node1"), COLLECTING)
+    journal = tmp_path / "journal"
+    site.configure(journal)
+    with site.gateway:
+        with blackout(pair):
+            run, met = site.agents[NODE1].run()
+            run.require(2)
+            assert met == []
+            collecting, _ = site.agents[NODE2].run()
+            assert "Could not retrieve resources from the PuppetDB" in collecting.require(1).output
+        wait_until_delivered(journal)
+    there = stored(pair, PRIMARY)
+    assert (there["catalogs"], there["reports"]) == (
+        [NODE1],
+        [NODE1, *([NODE2] if NODE2 in there["reports"] else [])],
+    )
+    assert there["facts"] == [NODE1, NODE2]
+    assert pair.discarded(PRIMARY) == ()
