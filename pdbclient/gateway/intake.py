@@ -8,7 +8,9 @@ would send the terminus on to the next server with the same request.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,9 +33,13 @@ OLDEST_VERSIONS: Mapping[str, int] = {
 }
 """The commands of PuppetDB's API, each with the oldest version that is not retired."""
 
+STAMPED_BY_SERVER = ("store report", "deactivate node", "configure expiration")
+"""Commands that a server stamps by its own clock when the payload has no timestamp: sent twice, they would be two."""
+
 PARAMETERS = frozenset(
     {"command", "version", "certname", "producer-timestamp", "checksum", "secondsToWaitForCompletion"}
 )
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII).fullmatch
 _ACCEPTABLE = frozenset({"application/json", "application/*", "*/*"})
 
@@ -60,8 +66,9 @@ class _Asked:
 def command_from(query: str, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Command:
     """The command that a request with this raw query string, headers (names in any case) and body submits.
 
-    The body goes on exactly as it came, gzip or not; only in the old form, where the whole command is the body, the
-    payload is taken out of it, as its own text. `now` is the producer timestamp of a request that gives none.
+    The body goes on exactly as it came, gzip or not. But in the old form, where the whole command is the body, the
+    payload is taken out of it, as its own text; and `now` is the producer timestamp of a request that gives none,
+    which is put into a body that the server would stamp by itself.
     Raises `Refused`.
     """
     encoding = _checked_encoding(headers)
@@ -138,13 +145,33 @@ def _command(asked: _Asked, encoding: str, length: int, now: datetime) -> Comman
     version, oldest = int(str(asked.version)), OLDEST_VERSIONS[asked.name]
     if version < oldest:
         raise Refused(400, f"version {version} of {asked.name!r} is retired, the oldest is {oldest}")
-    stamp = _stamp(asked.stamp, now)
-    return Command.ready(asked.name, version, asked.certname, stamp, asked.body, encoding, length)
+    stamp, body = _stamp(asked.stamp), asked.body
+    if stamp is None:
+        stamp = timestamp.utc_text(now)
+        if asked.name in STAMPED_BY_SERVER:
+            stamp, body, length = _stamped(body, encoding, stamp, length)
+    return Command.ready(asked.name, version, asked.certname, stamp, body, encoding, length)
 
 
-def _stamp(text: object, now: datetime) -> str:
+def _stamp(text: object) -> str | None:
     """PuppetDB takes a request with an unreadable producer timestamp as one without."""
     if isinstance(text, str):
         with contextlib.suppress(ValueError):
             return timestamp.to_utc(text)
-    return timestamp.utc_text(now)
+    return None
+
+
+def _stamped(body: bytes, encoding: str, stamp: str, length: int) -> tuple[str, bytes, int]:
+    """The timestamp that stands in the payload, the body and its length; `stamp` is put in where there is none.
+
+    What is no payload at all goes on as it is, for the server to judge.
+    """
+    try:
+        payload = _decode_raw(gzip.decompress(body) if encoding == "gzip" else body)
+        own = _stamp(_member(payload, "producer_timestamp"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError, EOFError, zlib.error):
+        return stamp, body, length
+    if own is not None or payload.get("producer_timestamp") not in (None, msgspec.Raw(b"null")):
+        return own or stamp, body, length
+    text = msgspec.json.encode(payload | {"producer_timestamp": msgspec.Raw(msgspec.json.encode(stamp))})
+    return stamp, gzip.compress(text, 1, mtime=0) if encoding == "gzip" else text, len(text)

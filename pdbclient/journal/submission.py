@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from types import MappingProxyType
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import AllEndpointsFailed, Rejected
+from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
 from pdbclient.http.failover import Accepted
 from pdbclient.http.outcome import Attempt, Kind
 from pdbclient.journal import owing
@@ -59,6 +59,7 @@ class Submitter:
     def __init__(self, journal: Journal, config: ClientConfig, wake: Callable[[], None]) -> None:
         self._journal = journal
         self._targets = targets_of(config)
+        self._limit = config.timeouts.operation / 2
         self._wake = wake
         self.journal_only = 0
 
@@ -67,7 +68,10 @@ class Submitter:
 
         Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
         """
-        entry = self._journal.append(command, self._targets).result()
+        try:
+            entry = self._journal.append(command, self._targets).result(self._limit)
+        except TimeoutError:
+            raise self._silent() from None
         try:
             accepted = send(command)
         except (Rejected, AllEndpointsFailed) as error:
@@ -76,7 +80,11 @@ class Submitter:
 
     async def submit_async(self, command: Command, send: Callable[[Command], Awaitable[Accepted]]) -> Accepted:
         """As `submit`, for coroutines."""
-        entry = await asyncio.wrap_future(await self._appended(command))
+        try:
+            async with asyncio.timeout(self._limit):
+                entry = await asyncio.wrap_future(await self._appended(command))
+        except TimeoutError:
+            raise self._silent() from None
         try:
             accepted = await send(command)
         except (Rejected, AllEndpointsFailed) as error:
@@ -88,6 +96,10 @@ class Submitter:
             return self._journal.append(command, self._targets)
         # To compress it would hold up everybody else.
         return await asyncio.to_thread(self._journal.append, command, self._targets)
+
+    def _silent(self) -> JournalError:
+        # What it was asked may be done later all the same: that is one command more, and none lost.
+        return JournalError(f"the journal did not answer within {self._limit:.1f} s: see its disk, or its database")
 
     def _taken(self, entry: Entry, accepted: Accepted) -> Accepted:
         self._conclude(entry, copies_of(accepted.attempts, accepted.uuids, self._journal.clock()))

@@ -333,7 +333,7 @@ def test_reloads_under_load_lose_nothing_acknowledged_and_send_nothing_twice(pla
             sent.append(command("store report", len(sent)))
             # A connection that has asked nothing yet may be closed by a reload.
             with suppress(OSError, http.client.HTTPException):
-                assert place.submit(sent[-1]).status == 200
+                assert place.submit(sent[-1], patience=5).status == 200
                 acknowledged.append(sent[-1])
 
     client = threading.Thread(target=load)

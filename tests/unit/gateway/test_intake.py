@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from
+from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from, is_about_exported
 from pdbclient.wire import Command
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
@@ -245,3 +245,52 @@ def test_no_request_does_anything_but_make_a_command_or_be_refused(query: str, b
     for each in (query, OK + "&" + query):
         with suppress(Refused):
             taken(each, body)
+
+
+@pytest.mark.parametrize("name", ["store_report", "deactivate_node", "configure_expiration"])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("own", ["", ',"producer_timestamp":null'])
+def test_a_body_that_the_server_would_stamp_is_stamped_here_once(name: str, compressed: bool, own: str) -> None:
+    body = f'{{"certname":"a","big":1e400{own}}}'.encode()
+    headers = {"Content-Encoding": "gzip"} if compressed else {}
+    query = f"command={name}&version=8&certname=a"
+    command = command_from(query, headers, gzip.compress(body) if compressed else body, now=NOW)
+    sent = gzip.decompress(command.body) if compressed else command.body
+    assert json.loads(sent)["producer_timestamp"] == command.producer_timestamp == STAMP
+    assert b"1e400" in sent
+    assert command.length == len(sent)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"certname":"a","producer_timestamp":"2026-01-01T01:00:00+01:00"}', b"[1]", b"", b"\xff", b'{"a":']
+)
+def test_a_body_with_a_timestamp_of_its_own_or_that_is_no_payload_goes_on_as_it_is(body: bytes) -> None:
+    command = command_from("command=store_report&version=8&certname=a", {}, body, now=NOW)
+    assert command.body == body
+    own = "2026-01-01T00:00:00.000Z" if body.startswith(b'{"cert') else STAMP
+    assert command.producer_timestamp == own
+
+
+def test_a_body_that_says_gzip_and_is_none_goes_on_as_it_is() -> None:
+    headers = {"Content-Encoding": "gzip"}
+    command = command_from("command=store_report&version=8&certname=a", headers, b"not gzip", now=NOW)
+    assert command.body == b"not gzip"
+
+
+def test_with_a_timestamp_in_the_request_no_body_is_looked_into() -> None:
+    query = "command=store_report&version=8&certname=a&producer-timestamp=2026-01-01T00:00:00.000Z"
+    assert command_from(query, {}, b'{"certname":"a"}', now=NOW).body == b'{"certname":"a"}'
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "so"),
+    [
+        ("/pdb/query/v4/resources?query=%5B%22%3D%22%2C%22exported%22%2Ctrue%5D", None, True),
+        ("/pdb/query/v4/resources?query=%5B%22%3D%22%2C%22%65xported%22%2Ctrue%5D", None, True),
+        ("/pdb/query/v4", b'{"query": "resources { exported = true }"}', True),
+        ("/pdb/query/v4/nodes", None, False),
+        ("/pdb/query/v4", b'{"query": "nodes { }"}', False),
+    ],
+)
+def test_a_query_that_may_be_about_exported_resources_is_known(target: str, body: bytes | None, so: bool) -> None:
+    assert is_about_exported(target, body) is so
