@@ -8,7 +8,10 @@ compresses it is told. Told, too: bare SQLite from one thread, which waits for n
 Growth: appends, claims with their settlement, and pruning, in the same batches at 10,000 and at a million entries, of
 which a tenth is owed still. A settled entry that supersedes others counts as many.
 
-    python -m tests.bench.journal [--quick] [--dir DIR]
+Latency: what a submission to a real PuppetDB takes through a client with a journal and one without, in turns, from
+one thread and from 16; what the journal adds at p50 and p99 is told.
+
+    python -m tests.bench.journal [--quick] [--dir DIR] [--lab DIR]
 
 Ends with one JSON line. Exit 1 when appends reach less than 0.7 of bare SQLite's, or an operation takes more than 1.5
 times as long at the end as at the beginning. DIR is where the files are made: on the disk that is to be measured.
@@ -26,21 +29,28 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pdbclient import Client, load_config
 from pdbclient.journal import Journal, entries, owing, upkeep
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import ANY, Copy, CopyState
 from pdbclient.journal.packing import Packed, pack
+from pdbclient.lab import Lab
 from pdbclient.wire.command import Command
+from tests.bench.load.place import running_lab
 
 THREADS = 16
 SIZE = 50_000
 LEAST_RATIO = 0.7
 MOST_GROWTH = 1.5
 ROUNDS = 6
+LATENCY_ROUNDS = 8
 BATCH = 100
 REPEATS = 60
 FEW = 10_000
@@ -57,6 +67,7 @@ def main() -> int:
         "--quick", action="store_true", help="1 s a side and round, 100,000 entries instead of 1,000,000"
     )
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where the files are made")
+    parser.add_argument("--lab", type=Path, help="a lab that is up, instead of one of its own")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pdbclient-bench-", dir=args.dir) as name:
         directory = Path(name)
@@ -65,9 +76,18 @@ def main() -> int:
             "compressed": compare(directory / "compressed", 1.0 if args.quick else 4.0, zipped=False),
         }
         growth = grow(directory, 100_000 if args.quick else 1_000_000)
+        with running_lab(args.lab) as lab:
+            added = latency(lab, directory, 160 if args.quick else 1600)
     missed = [] if appends["as_is"]["ratio"] >= LEAST_RATIO else ["appends"]
     missed += [f"{name} grows" for name, figures in growth["operations"].items() if figures["ratio"] > MOST_GROWTH]
-    report = {"bench": "journal", "appends": appends, "growth": growth, "missed": missed, "ok": not missed}
+    report = {
+        "bench": "journal",
+        "appends": appends,
+        "growth": growth,
+        "latency": added,
+        "missed": missed,
+        "ok": not missed,
+    }
     print(json.dumps(report))
     return 1 if missed else 0
 
@@ -170,6 +190,57 @@ def rate(puts: list[Put], commands: list[Command], seconds: float) -> float:
     for thread in threads:
         thread.join()
     return sum(done) / (time.perf_counter() - began)
+
+
+# --- latency -----------------------------------------------------------------------------------------------------
+
+
+def latency(lab: Lab, directory: Path, turns: int) -> dict[str, Any]:
+    """Milliseconds of a submission of 50 KB, without and with a journal, and what that adds; by number of threads."""
+    config = load_config(lab.puppetdb_conf)
+    found = {}
+    with (
+        Client(replace(config, journal=None)) as without,
+        Client(replace(config, journal=str(directory / "latency.db"))) as with_journal,
+    ):
+        sides = {"without": without, "with": with_journal}
+        for threads in (1, THREADS):
+            times: dict[str, list[float]] = {side: [] for side in sides}
+            for turn in range(LATENCY_ROUNDS):
+                for side in sides if turn % 2 else reversed(sides):
+                    times[side] += submitted(sides[side], threads, turns // LATENCY_ROUNDS)
+            figures = {f"{side}_{name}": value for side in sides for name, value in percentiles(times[side]).items()}
+            for name in ("p50", "p99"):
+                figures[f"added_{name}"] = round(figures[f"with_{name}"] - figures[f"without_{name}"], 2)
+            found[f"{threads}_threads"] = figures
+            print(f"latency in ms, {threads} threads: {figures}", file=sys.stderr)
+    return found
+
+
+def submitted(client: Client, threads: int, commands: int) -> list[float]:
+    """Submit so many facts of nodes of their own; the seconds that each took."""
+
+    def submit(command: Command) -> float:
+        began = time.perf_counter()
+        client.submit(command)
+        return time.perf_counter() - began
+
+    ready = [facts(f"latency-{number}") for number in range(commands)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(submit, ready))
+
+
+def facts(certname: str) -> Command:
+    """Facts that take about 50 KB when they are compressed."""
+    chance = random.Random(certname)
+    values = {f"fact_{n}": f"{chance.random()}" for n in range(3800)}
+    payload = {"certname": certname, "environment": "production", "producer": None, "values": values}
+    return Command.create("replace facts", payload, now=datetime.now(UTC)).gzipped()
+
+
+def percentiles(times: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(times, n=100)
+    return {"p50": round(1000 * cuts[49], 2), "p99": round(1000 * cuts[98], 2)}
 
 
 # --- growth ------------------------------------------------------------------------------------------------------
