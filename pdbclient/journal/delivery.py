@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pdbclient.config.model import ClientConfig, Endpoint
@@ -15,7 +16,7 @@ from pdbclient.http.outcome import Operation
 from pdbclient.http.route import write_order
 from pdbclient.journal import entries, owing
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.model import ANY, REPLACED, Claim, Copy, CopyState, Entry
+from pdbclient.journal.model import ANY, REPLACED, Claim, Copy, CopyState, Entry, EntryState
 from pdbclient.journal.packing import Damaged
 from pdbclient.wire.command import Command
 
@@ -108,20 +109,27 @@ class Delivery:
             return 0
         found = self._journal.run(entries.fetch, [claim.entry for claim in claims])
         taken: dict[tuple[str, str], str] = {}
+        notes: list[Future[EntryState | None]] = []
+        done = len(claims)
         for number, claim in enumerate(claims):
             entry = found.get(claim.entry)
             if self._closed.is_set() or not self._failover.memory.usable(server, Operation.COMMAND):
                 self._give_back(claims[number:])
-                return number
+                done = number
+                break
             if isinstance(entry, Entry) and not _is_replaced(entry.command, taken):
-                if self._send(claim, entry, server):
+                note = self._send(claim, entry, server)
+                if note is not None:
+                    notes.append(note)
                     taken[entry.command.name, entry.command.certname] = entry.command.producer_timestamp
             elif isinstance(entry, Damaged):
                 self._park(claim, server, entry)
-        return len(claims)
+        for note in notes:
+            note.result()
+        return done
 
-    def _send(self, claim: Claim, entry: Entry, server: Endpoint) -> bool:
-        """Whether the server took it."""
+    def _send(self, claim: Claim, entry: Entry, server: Endpoint) -> Future[EntryState | None] | None:
+        """What notes that the server took it, under way: the next one is sent meanwhile. None if it did not."""
         command, now = entry.command, self._journal.clock()
         about = f"{command.name} for {command.certname} ({entry.uuid})"
         try:
@@ -137,9 +145,8 @@ class Delivery:
             self._journal.run(owing.put_off, entry.id, now, target=claim.target, counted=counted)
         else:
             log.info("delivered: %s to %s", about, server)
-            self._journal.run(owing.settle, entry.id, [Copy(server.url, CopyState.ACCEPTED, uuid, now)])
-            return True
-        return False
+            return self._journal.start(owing.settle, entry.id, [Copy(server.url, CopyState.ACCEPTED, uuid, now)])
+        return None
 
     def _park(self, claim: Claim, server: Endpoint, damage: Damaged) -> None:
         reason = f"damaged in the journal: {damage}"

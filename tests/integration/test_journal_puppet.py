@@ -19,7 +19,7 @@ from .puppet.evidence import COLLECTING, exporting, seed, stored
 from .puppet.gateway import Gateway
 from .puppet.outage import PRIMARY, REPLICA, blackout, reading_only
 from .puppet.run import Run
-from .puppet.story import Story, manifest, told
+from .puppet.story import Story, manifest, side_by_side, told
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ class Site:
         with_journal = {"journal": journal, "stale_exported_budget": BUDGET}
         for host in self.hosts.values():
             settings = {**allowed, **(with_journal if journal else {}), **added}
-            host.configure(self.port, added=settings, **LIMITS)
+            host.configure(self.port, settings, **LIMITS)
 
     @contextmanager
     def running(self, journal: Path | None, **added: str) -> Iterator[Gateway]:
@@ -69,7 +69,7 @@ def site(site_of_module: Site, pair: Lab) -> Site:
     return site_of_module
 
 
-def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None) -> Story:
+def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None, fault: str) -> Story:
     directory.mkdir()
     files = {NODE1: directory / "from-node1", NODE2: directory / "from-node2"}
 
@@ -78,20 +78,19 @@ def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None) -> Sto
         assert done.failovers == [], "what the gateway hides, the stock terminus does not even meet"
 
     with site.running(journal):
-        return told(lab, files, run, site.restart)
+        return told(lab, files, run, site.restart, fault)
 
 
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
 def test_two_nodes_see_each_others_exported_resources_across_a_failover_and_back_with_the_journal_only(
-    site: Site, pair: Lab, tmp_path: Path
+    fault: str, site: Site, pair: Lab, tmp_path: Path
 ) -> None:
     """The same story told twice; without the journal it must go wrong, or the comparison shows nothing."""
-    with_journal = story_of(site, pair, tmp_path / "with", tmp_path / "journal")
+    with_journal = story_of(site, pair, tmp_path / "with", tmp_path / "journal", fault)
     for name in (PRIMARY, REPLICA):
         pair.empty(name)
-    without = story_of(site, pair, tmp_path / "without", None)
-    print(f"{'':44}{'with journal':>14}{'without':>10}")
-    print(f"{'B, on the replica, collects what A exports':44}{with_journal.during!s:>14}{without.during!s:>10}")
-    print(f"{'A, on the primary, collects what B exports':44}{with_journal.after!s:>14}{without.after!s:>10}")
+    without = story_of(site, pair, tmp_path / "without", None, fault)
+    print(side_by_side(with_journal, without))
     assert with_journal == Story(first=False, during=True, after=True)
     assert without == Story(first=False, during=False, after=False)
 
@@ -114,13 +113,17 @@ def test_with_no_puppetdb_left_a_run_succeeds_and_what_it_sent_is_delivered_late
         assert "Failed to execute" not in run.output + again.output
         assert "Could not retrieve resources from the PuppetDB" in collecting.output
         wait_until_delivered(journal)
-    for name in (PRIMARY, REPLICA):
-        print(name, stored(pair, name))
-    # Nobody collected: everything is where commands belong. Of facts and catalogs the newest, of reports all.
-    there = stored(pair, PRIMARY)
-    assert (there["catalogs"], there["reports"]) == ([NODE1], [NODE1, NODE1])
-    assert there["facts"] == [NODE1, NODE2], "the run that could not collect had sent its facts before"
-    assert pair.discarded(PRIMARY) == ()
+    # On the first server that was back. Of facts and catalogs the newest, of reports all.
+    there = stored_on_both(pair)
+    assert there["reports"] == [NODE1, NODE1]
+    assert set(there["catalogs"]) == {NODE1}
+    assert set(there["facts"]) == {NODE1, NODE2}, "the run that could not collect had sent its facts before"
+    assert pair.discarded(PRIMARY) == pair.discarded(REPLICA) == ()
+
+
+def stored_on_both(lab: Lab) -> dict[str, list[str]]:
+    primary, replica = (stored(lab, name) for name in (PRIMARY, REPLICA))
+    return {kind: primary[kind] + replica[kind] for kind in primary}
 
 
 def wait_until_delivered(journal: Path) -> None:

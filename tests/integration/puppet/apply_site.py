@@ -35,7 +35,7 @@ class ApplySite:
         return self.installation.puppetdb_conf
 
     def configure(
-        self, gateway_port: int | None, *, added: Mapping[str, object] = MappingProxyType({}), **settings: str
+        self, gateway_port: int | None, added: Mapping[str, object] = MappingProxyType({}), /, **settings: str
     ) -> None:
         """The example's configuration with those settings; without a port, with no gateway in it."""
         self.installation.configure(_EXAMPLE, self._lab, gateway_port, settings, added)

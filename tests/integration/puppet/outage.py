@@ -13,10 +13,10 @@ from pdbclient.lab import Lab
 
 from .gateway import Gateway
 
-__all__ = ["LIMITS", "OUTAGES", "PRIMARY", "REPLICA", "Outage", "blackout", "reading_only"]
+__all__ = ["BACK", "LIMITS", "OUTAGES", "PRIMARY", "REPLICA", "Outage", "blackout", "reading_only"]
 
 PRIMARY, REPLICA = "primary", "replica"
-_BACK = {"kill": "start", "freeze": "thaw", "stop-postgres": "start-postgres"}
+BACK = {"kill": "start", "freeze": "thaw", "stop-postgres": "start-postgres"}
 
 # The examples' time limits, shortened in proportion: Puppet waits longer than the gateway does for all servers.
 LIMITS = {
@@ -47,7 +47,7 @@ class Outage:
         try:
             yield
         finally:
-            lab.fault(PRIMARY, _BACK[self.primary])
+            lab.fault(PRIMARY, BACK[self.primary])
 
 
 OUTAGES = {

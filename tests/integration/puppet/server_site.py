@@ -120,8 +120,8 @@ class PuppetServer:
         self,
         example: str,
         gateway_port: int | None,
-        *,
         added: Mapping[str, object] = MappingProxyType({}),
+        /,
         **settings: str,
     ) -> None:
         """Install the example with that name; a running server takes it over."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from pdbclient.lab import Lab
 
 from .evidence import COLLECTING, exporting
-from .outage import PRIMARY, REPLICA
+from .outage import BACK, PRIMARY, REPLICA
 
-__all__ = ["Story", "told"]
+__all__ = ["Story", "manifest", "side_by_side", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,11 @@ def told(
     files: Mapping[str, Path],
     run: Callable[[str], None],
     restart: Callable[[], None],
-    *,
-    fault: str = "kill",
-    back: str = "start",
+    fault: str,
 ) -> Story:
-    """`files` has two certnames and what each exports; `run` runs Puppet on one, `restart` is for the gateway.
+    """A runs, `fault` strikes the primary, B runs, the primary comes back, A runs again.
 
-    A runs, the primary fails, B runs, the primary comes back, A runs again.
+    `files` has the certnames of both and what each exports; `run` runs Puppet on one, `restart` is for the gateway.
     """
     a, b = files
 
@@ -54,8 +52,18 @@ def told(
     try:
         during = collected(b, a)
     finally:
-        lab.fault(PRIMARY, back)
+        lab.fault(PRIMARY, BACK[fault])
     lab.settle(REPLICA)
     # It then knows from its journal alone, if it has one, what the primary lacks.
     restart()
     return Story(first, during, collected(a, b))
+
+
+def side_by_side(with_journal: Story, without: Story) -> str:
+    """Both as a table."""
+    rows = [
+        ("", "with journal", "without"),
+        ("B, on the replica, collects what A exports", with_journal.during, without.during),
+        ("A, on the primary, collects what B exports", with_journal.after, without.after),
+    ]
+    return "\n".join(f"{what:44}{one!s:>14}{other!s:>10}" for what, one, other in rows)
