@@ -44,11 +44,12 @@ class Gateway:
         config = self._load()
         self._seen = tls_state(config.tls)
         site = Site.open(config)
+        # Before it says that it listens: whoever reads that may send one.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
         try:
             await site.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stop)
-            loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
             notify_ready(site.summary)
             while not self._stopping:
                 with contextlib.suppress(TimeoutError):

@@ -100,6 +100,13 @@ class Site:
 
     async def stop(self) -> None:
         """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for sock in listener.sockets:
+                loop.remove_reader(sock.fileno())
+        for _ in range(2):
+            # What was accepted just now becomes a connection first: asyncio would lose it, and its client wait.
+            await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
         for sock in self._sockets:
@@ -110,7 +117,7 @@ class Site:
         for connection in self._http.connections:
             connection.force_close()
         await self._http.shutdown(CLOSE_LIMIT)
-        await asyncio.get_running_loop().run_in_executor(None, self._upstream.close)
+        await loop.run_in_executor(None, self._upstream.close)
 
 
 def _require_url(config: ClientConfig) -> Endpoint:

@@ -160,8 +160,11 @@ class Failover:
             except (TransportError, ServerError) as error:
                 reply = error
 
-    def submit_to(self, endpoint: Endpoint, command: Command) -> str:
-        """Send `command` to this server and no other; its uuid there. Raises `TransportError` or `ServerError`."""
+    def submit_to(self, endpoint: Endpoint, command: Command, *, alone: bool) -> str:
+        """Send `command` to this server and no other; its uuid there. Raises `TransportError` or `ServerError`.
+
+        `alone`: no other server is known to have it, so that the others lack it from now on.
+        """
 
         def call(session: Session, within: float) -> str:
             return session.submit(command, within=within)
@@ -171,7 +174,10 @@ class Failover:
         result = self._blocking(course, call)
         if result.error is not None:
             raise result.error
-        self._accepted(command, [endpoint])
+        if alone:
+            self._accepted(command, [endpoint])
+        else:
+            self.memory.confirmed(endpoint, {(command.name, command.certname): command.producer_timestamp})
         return result.got()
 
     def session(self, endpoint: Endpoint) -> Session:

@@ -192,8 +192,9 @@ class Memory:
     def confirmed(self, endpoint: Endpoint, present: Mapping[tuple[str, str], str]) -> None:
         """Note what such a server was seen to hold: (command name, certname) -> producer timestamp."""
         with self._lock:
+            was_behind = endpoint in self._ledger.behind()
             self._ledger.found(endpoint, present)
-            caught_up = endpoint not in self._ledger.behind()
+            caught_up = was_behind and endpoint not in self._ledger.behind()
         if caught_up:
             log.info("%s has caught up", endpoint)
 

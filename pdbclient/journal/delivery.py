@@ -133,7 +133,7 @@ class Delivery:
         command, now = entry.command, self._journal.clock()
         about = f"{command.name} for {command.certname} ({entry.uuid})"
         try:
-            uuid = self._failover.submit_to(server, command)
+            uuid = self._failover.submit_to(server, command, alone=claim.target == ANY)
         except Rejected as error:
             log.error("parked: %s: %s", about, error)
             reason = f"HTTP {error.status}: {error.reason}"
