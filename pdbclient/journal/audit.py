@@ -19,7 +19,7 @@ from time import monotonic
 
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.session import Session
-from pdbclient.journal import entries, holdings, replay_sql
+from pdbclient.journal import entries, holdings
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import REPLACED, Copy, Entry, Listed
 from pdbclient.journal.recovery import Recovery, recover
@@ -44,6 +44,7 @@ NAMED = 5
 
 LOSS_EVERY = 180.0
 SAMPLE = 50
+NO_END = (1 << 63) - 1
 TRUSTED_AGE = 86400.0
 """Seconds: reports younger than a day are not gone by any `report-ttl`, which PuppetDB counts in whole days."""
 REMIND_EVERY = 3600.0
@@ -132,7 +133,7 @@ class Audit:
         if monotonic() >= self._again:
             # Once more from the beginning, with those that were late.
             self._after, self._again = 0, float("inf")
-        page = self._journal.run(replay_sql.unconfirmed_page, self._url, self._after, now - SETTLING, PAGE)
+        page = self._journal.run(holdings.unconfirmed, self._url, self._after, now - SETTLING, PAGE)
         if not page:
             return
         there = look(self._session, page, within=ASKING)
@@ -189,11 +190,11 @@ class Audit:
 
     def _look_for_loss(self) -> None:
         now = self._journal.clock()
-        newest = self._journal.run(holdings.confirmed, self._url, 1)
+        newest = self._journal.run(holdings.confirmed, self._url, NO_END, 1)
         until = newest[0].id if newest else 0
         # What was confirmed since the last look can hide a loss: a server that was emptied gets new commands.
         before = until if self._until is None else self._until
-        sample = self._journal.run(replay_sql.confirmed_until, self._url, before, SAMPLE)
+        sample = self._journal.run(holdings.confirmed, self._url, before, SAMPLE)
         loss = judge_loss(sample, look(self._session, sample, within=ASKING), now) if sample else None
         if loss is None:
             if self._lost_at is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import listed
-from pdbclient.journal.model import CopyState, Listed
+from pdbclient.journal.model import Listed
 
 __all__ = ["confirm", "confirmed", "lacking", "newest_id", "unconfirmed"]
 
@@ -41,14 +41,33 @@ def lacking(
     return [entry for (entry,) in rows]
 
 
-def unconfirmed(tx: Transaction, server: str, before: float, limit: int) -> list[Listed]:
-    """Entries that `server` accepted before `before` (seconds since 1970) and was not seen to hold: oldest first."""
-    return _held(tx, server, "accepted", "AND at < :before ORDER BY entry", limit, before=before)
+def unconfirmed(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:
+    """Entries with ids above `after` that `server` accepted before `before` and was not seen to hold, by id.
+
+    `before` is in seconds since 1970.
+    """
+    rows = tx.rows(
+        # The state stands in the text: only then is the partial index used.
+        "SELECT entry FROM copies WHERE server = :server AND state = 'accepted' AND entry > :after"
+        " AND at < :before ORDER BY entry LIMIT :limit",
+        server=server,
+        after=after,
+        before=before,
+        limit=limit,
+    )
+    return listed(tx, [entry for (entry,) in rows])
 
 
-def confirmed(tx: Transaction, server: str, limit: int) -> list[Listed]:
-    """The newest entries that `server` was seen to hold."""
-    return _held(tx, server, "confirmed", "ORDER BY entry DESC", limit)
+def confirmed(tx: Transaction, server: str, until: int, limit: int) -> list[Listed]:
+    """The newest entries, of those with ids up to `until`, that `server` was seen to hold; by id."""
+    rows = tx.rows(
+        "SELECT entry FROM copies WHERE server = :server AND state = 'confirmed' AND entry <= :until"
+        " ORDER BY entry DESC LIMIT :limit",
+        server=server,
+        until=until,
+        limit=limit,
+    )
+    return listed(tx, [entry for (entry,) in rows])
 
 
 def confirm(tx: Transaction, server: str, ids: Sequence[int], at: float) -> None:
@@ -64,14 +83,3 @@ def confirm(tx: Transaction, server: str, ids: Sequence[int], at: float) -> None
             server=server,
             at=at,
         )
-
-
-def _held(tx: Transaction, server: str, state: str, rest: str, limit: int, before: float = 0.0) -> list[Listed]:
-    rows = tx.rows(
-        # The state stands in the text: only then is the partial index used.
-        f"SELECT entry FROM copies WHERE server = :server AND state = '{CopyState(state).value}' {rest} LIMIT :limit",
-        server=server,
-        before=before,
-        limit=limit,
-    )
-    return listed(tx, [entry for (entry,) in rows])

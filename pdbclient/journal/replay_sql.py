@@ -1,4 +1,4 @@
-"""What there is to replay or to look at, in pages. Every function is part of one short transaction of `Journal`.
+"""What there is to replay, in pages. Every function is part of one short transaction of `Journal`.
 
 Short, because a gateway may be at work on the same journal, and waits meanwhile.
 """
@@ -11,7 +11,7 @@ from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import listed
 from pdbclient.journal.model import Listed
 
-__all__ = ["Extent", "confirmed_until", "extent", "newest_page", "reports_page", "unconfirmed_page"]
+__all__ = ["Extent", "extent", "newest_page", "reports_page"]
 
 Extent = tuple[int, int, int]
 
@@ -52,29 +52,3 @@ def reports_page(tx: Transaction, after: int, until: int, limit: int) -> tuple[l
         end=end,
     )
     return listed(tx, [entry for (entry,) in rows]), end if end < until else None
-
-
-def unconfirmed_page(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:
-    """Entries with ids above `after` that `server` accepted before `before` and was not seen to hold, by id."""
-    rows = tx.rows(
-        # The state stands in the text: only then is the partial index used.
-        "SELECT entry FROM copies WHERE server = :server AND state = 'accepted' AND entry > :after"
-        " AND at < :before ORDER BY entry LIMIT :limit",
-        server=server,
-        after=after,
-        before=before,
-        limit=limit,
-    )
-    return listed(tx, [entry for (entry,) in rows])
-
-
-def confirmed_until(tx: Transaction, server: str, until: int, limit: int) -> list[Listed]:
-    """The newest entries, of those with ids up to `until`, that `server` was seen to hold."""
-    rows = tx.rows(
-        "SELECT entry FROM copies WHERE server = :server AND state = 'confirmed' AND entry <= :until"
-        " ORDER BY entry DESC LIMIT :limit",
-        server=server,
-        until=until,
-        limit=limit,
-    )
-    return listed(tx, [entry for (entry,) in rows])

@@ -227,14 +227,14 @@ def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) ->
     taken, seen = store.put(command(CATALOG, "a")), store.put(command(CATALOG, "b"))
     store.taken(taken, A, "0f1e")
     store.now += 10
-    held = store.journal.run(holdings.unconfirmed, A, store.now, 10)
+    held = store.journal.run(holdings.unconfirmed, A, 0, store.now, 10)
     assert [row.id for row in held] == [taken]
-    assert store.journal.run(holdings.unconfirmed, A, store.now - 10, 10) == []
+    assert store.journal.run(holdings.unconfirmed, A, 0, store.now - 10, 10) == []
     store.journal.run(holdings.confirm, A, [seen, taken, 999], store.now)
-    assert store.journal.run(holdings.unconfirmed, A, store.now, 10) == []
-    assert [row.id for row in store.journal.run(holdings.confirmed, A, 10)] == [taken, seen]
-    assert [row.id for row in store.journal.run(holdings.confirmed, A, 1)] in ([taken], [seen])
-    assert store.journal.run(holdings.confirmed, B, 10) == []
+    assert store.journal.run(holdings.unconfirmed, A, 0, store.now, 10) == []
+    assert [row.id for row in store.journal.run(holdings.confirmed, A, 1 << 40, 10)] == [taken, seen]
+    assert [row.id for row in store.journal.run(holdings.confirmed, A, 1 << 40, 1)] in ([taken], [seen])
+    assert store.journal.run(holdings.confirmed, B, 1 << 40, 10) == []
     assert lacking(store) == []
     (copy,) = store.show(taken).copies
     assert (copy.state, copy.uuid, copy.at) == (CopyState.CONFIRMED, "0f1e", store.now)
