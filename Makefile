@@ -24,8 +24,8 @@ demo: setup
 test: lint
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
-	@# One process has the real pair, and waits for it a lot; the other one has the rest.
-	$(BIN)/pytest -n 2 --dist loadgroup
+	@# Two processes, each with a real pair of its own, for which it waits a lot.
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -347,12 +347,12 @@ def single_cluster(lab_directory: Path) -> Iterator[Lab]:
         lab.down(purge=True)
 
 
-def test_a_start_that_takes_too_long_is_ended(single: Lab) -> None:
-    """Runs on the directory of `single` after its purge: a new lab, with no patience."""
+def test_a_start_that_takes_too_long_is_ended(lab_directory: Path) -> None:
+    directory = lab_directory / "impatient"
     options = replace(LabOptions(), start_timeout=0.5)
     with pytest.raises(LabError, match=r"PuppetDB primary is not running after 0\.5 s; last lines of"):
-        Lab.up(single.directory, 1, options=options)
-    stopped = Lab.load(single.directory)
+        Lab.up(directory, 1, options=options)
+    stopped = Lab.load(directory)
     assert pids(stopped) == {("primary", "puppetdb"): None, ("primary", "postgres"): None}
     stopped.down(purge=True)
 

@@ -47,6 +47,8 @@ def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
     site.with_gateway()
     try:
         site.server.start()
+        site.node1.become_known()
+        site.node2.become_known()
         yield site
     finally:
         site.server.stop()

@@ -185,6 +185,10 @@ class Agent:
         """The name of the node."""
         return self.installation.certname
 
+    def become_known(self) -> None:
+        """A first run: Puppet Server asks for old facts, and the 404 sends the stock terminus to every server."""
+        self.run()
+
     def run(self) -> tuple[Run, list[int]]:
         """`puppet agent -t`, and which ports Puppet Server gave up on meanwhile."""
         before = self._server.log.stat().st_size
