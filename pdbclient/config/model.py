@@ -108,7 +108,9 @@ class Remote:
 class SyncConfig:
     """The reconciler's configuration, checked. Ages and limits are in seconds unless said otherwise.
 
-    `origins` and `warnings` are as in `ClientConfig`.
+    `entities` (names of `pdbclient.sync.Entity`), `certnames` (shell patterns) and `max_age` narrow what passes
+    are about, when they do not say so themselves; empty and None: everything. `origins` and `warnings` are as
+    in `ClientConfig`.
     """
 
     local: Endpoint
@@ -123,6 +125,12 @@ class SyncConfig:
     max_queue_depth: int = 1000
     batch_size: int = 20
     concurrency: int = 4
+    audit_interval: float = 86400.0
+    one_way: bool = False
+    entities: tuple[str, ...] = ()
+    certnames: tuple[str, ...] = ()
+    max_age: float | None = None
+    status_port: int | None = None
     logging_config: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

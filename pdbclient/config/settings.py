@@ -10,7 +10,7 @@ from pdbclient.config import values
 from pdbclient.config.document import Value
 from pdbclient.config.model import Endpoint
 
-__all__ = ["FOREIGN", "OWN", "RETIRED", "STOCK", "SYNC", "TLS", "Setting"]
+__all__ = ["FOREIGN", "OWN", "RETIRED", "STOCK", "SYNC", "SYNC_ENTITIES", "TLS", "Setting"]
 
 PUPPETDB_PORT = 8081
 """PuppetDB's TLS port: what a sync URL without a port means. In puppetdb.conf it means 443, as to Ruby."""
@@ -78,6 +78,9 @@ OWN = _table(
 )
 """`[pdbclient]` of puppetdb.conf; any setting of `STOCK` may stand there too and then wins."""
 
+SYNC_ENTITIES = ("nodes", "fact_expiration", "facts", "catalogs", "catalog_inputs", "reports")
+"""The names of what is reconciled, in the order of a pass."""
+
 SYNC = _table(
     Setting("remotes", None, lambda value: value),  # judged by itself: a list of objects
     Setting("server_urls", None, values.server_urls(PUPPETDB_PORT)),
@@ -94,6 +97,12 @@ SYNC = _table(
     Setting("max_queue_depth", 1000, values.count(1)),
     Setting("batch_size", 20, values.count(1, 1000)),
     Setting("concurrency", 4, values.count(1, 64)),
+    Setting("audit_interval", 86400.0, values.span),
+    Setting("one_way", False, values.flag),
+    Setting("entities", (), values.choices(*SYNC_ENTITIES)),
+    Setting("certnames", (), values.certname_patterns),
+    Setting("max_age", None, values.span),
+    Setting("status_port", None, values.count(1, 65535)),
     Setting("logging_config", None, values.path_text),
 )
 """The `sync` section: Puppet Enterprise's own settings and ours, dashes and underscores alike."""

@@ -21,6 +21,12 @@ from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["load_sync_config"]
 
+_PLAIN = (
+    *("entity_time_limit", "report_ttl", "node_purge_ttl", "max_clock_skew", "max_queue_depth"),
+    *("batch_size", "concurrency", "audit_interval", "one_way", "entities", "certnames", "max_age", "status_port"),
+)
+"""Settings whose values are fields of the same name."""
+
 
 def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfig:
     """Read and check a sync configuration.
@@ -56,13 +62,7 @@ def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfi
             read=value["read_timeout"],
             operation=value["operation_timeout"],
         ),
-        entity_time_limit=value["entity_time_limit"],
-        report_ttl=value["report_ttl"],
-        node_purge_ttl=value["node_purge_ttl"],
-        max_clock_skew=value["max_clock_skew"],
-        max_queue_depth=value["max_queue_depth"],
-        batch_size=value["batch_size"],
-        concurrency=value["concurrency"],
+        **{name: value[name] for name in _PLAIN},
         logging_config=logging_config,
         origins={**_origins(verdict), "local_url": local_origin, **tls.origins},
         warnings=in_file_order([*document.warnings, *tls.warnings], document.file),

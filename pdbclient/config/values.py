@@ -19,10 +19,13 @@ __all__ = [
     "MAX_TIMEOUT",
     "SettingError",
     "boolean",
+    "certname_patterns",
     "certnames",
     "choice",
+    "choices",
     "count",
     "durations",
+    "flag",
     "ignored",
     "journal_place",
     "one_url",
@@ -73,6 +76,11 @@ def boolean(value: Value) -> bool:
     if text not in ("true", "false"):
         raise SettingError(f"must be true or false, found {text!r} (the stock terminus crashes on it)")
     return text == "true"
+
+
+def flag(value: Value) -> bool:
+    """`true` or `false`, of a setting that the stock terminus does not have."""
+    return choice("true", "false")(value) == "true"
 
 
 def _ruby_to_i(text: str) -> int:
@@ -130,6 +138,20 @@ def choice(*words: str) -> Callable[[Value], str]:
         if text not in words:
             raise SettingError(f"must be {expected}, found {text!r}")
         return text
+
+    return read
+
+
+def choices(*words: str) -> Callable[[Value], tuple[str, ...]]:
+    """A list of `words`, each exactly as written there."""
+
+    def read(value: Value) -> tuple[str, ...]:
+        found = [item.strip(BLANKS) if isinstance(item, str) else "" for item in _items(value, "names")]
+        if wrong := [f"{name!r} is none of {', '.join(words)}" for name in found if name not in words]:
+            raise SettingError(*wrong)
+        if not found:
+            raise SettingError(f"names nothing: must list some of {', '.join(words)}")
+        return tuple(dict.fromkeys(found))
 
     return read
 
@@ -199,6 +221,16 @@ def certnames(value: Value) -> tuple[str, ...]:
     if not names:
         raise SettingError("names nobody")
     return tuple(names)
+
+
+def certname_patterns(value: Value) -> tuple[str, ...]:
+    """A list of shell patterns of certnames: `web*.example.com, db[12].example.com`."""
+    patterns = [item.strip(BLANKS) if isinstance(item, str) else "" for item in _items(value, "certnames")]
+    if not all(patterns):
+        raise SettingError("there is an empty certname in the list")
+    if not patterns:
+        raise SettingError("names nobody")
+    return tuple(patterns)
 
 
 def server_urls(default_port: int) -> Callable[[Value], tuple[Endpoint, ...]]:

@@ -5,7 +5,17 @@ results = reconcile(config)          # one pass against each configured remote
 """
 
 from pdbclient.sync.daemon import Daemon, stop_on_signals
-from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Outcome, PassResult, Skip, Version
+from pdbclient.sync.model import (
+    Entity,
+    EntityPlan,
+    EntityResult,
+    Mode,
+    Outcome,
+    PassResult,
+    Selection,
+    Skip,
+    Version,
+)
 from pdbclient.sync.reconciler import Reconciler, plan, reconcile
 
 __all__ = [
@@ -13,9 +23,11 @@ __all__ = [
     "Entity",
     "EntityPlan",
     "EntityResult",
+    "Mode",
     "Outcome",
     "PassResult",
     "Reconciler",
+    "Selection",
     "Skip",
     "Version",
     "plan",

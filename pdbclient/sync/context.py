@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pdbclient.config.model import SyncConfig
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.events import SyncLog
-from pdbclient.sync.model import Entity, Skip, Version
-from pdbclient.sync.plan import Memory
+from pdbclient.sync.model import Entity, Mode, Skip, Version
+from pdbclient.sync.plan import Memory, Terms
 from pdbclient.sync.ports import Clock, Server
 from pdbclient.sync.state import State
 
@@ -32,6 +33,7 @@ class Context:
     clock: Clock
     log: SyncLog
     progress: Progress
+    mode: Mode = field(default_factory=Mode)
 
     @property
     def remote(self) -> str:
@@ -39,12 +41,15 @@ class Context:
         return self.there.endpoint.url
 
     def budget(self) -> Budget:
-        """The time for one entity, from now on."""
-        return Budget(self.clock, self.config.entity_time_limit)
+        """The time for one entity, from now on; a seeding takes what it takes."""
+        return Budget(self.clock, math.inf if self.mode.seed else self.config.entity_time_limit)
 
-    def latest(self) -> int:
-        """The greatest producer timestamp (ms) that is believed now."""
-        return int((self.clock.wall() + self.config.max_clock_skew) * 1000)
+    def terms(self) -> Terms:
+        """What the pass believes and was asked for, as of now."""
+        now, selection = self.clock.wall(), self.mode.selection
+        latest = int((now + self.config.max_clock_skew) * 1000)
+        earliest = 0 if selection.max_age is None else int((now - selection.max_age) * 1000)
+        return Terms(latest, earliest, selection, self.mode.one_way)
 
     def gone_before(self) -> int:
         """Nodes that died before this (ms) may have been purged by one side already; 0: nothing is purged."""

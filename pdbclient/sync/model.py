@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
+
+from pdbclient.config.model import SyncConfig
 
 __all__ = [
     "Entity",
     "EntityPlan",
     "EntityResult",
     "Liveness",
+    "Mode",
     "NodeStatus",
     "Outcome",
     "PassResult",
+    "Selection",
     "Skip",
     "Version",
 ]
@@ -24,13 +29,59 @@ class Entity(StrEnum):
     """What is reconciled, in the order of a pass.
 
     Nodes (deactivation status) come first, so that the exported resources of a decommissioned node never
-    flash active; then what other machines depend on; then the bulk.
+    flash active; the expiration of facts before the facts, so that none that is to stay is collected as
+    outdated in between; then what other machines depend on; then the bulk.
     """
 
     NODES = "nodes"
+    EXPIRATION = "fact_expiration"
     FACTS = "facts"
     CATALOGS = "catalogs"
+    INPUTS = "catalog_inputs"
     REPORTS = "reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records a pass is about; the default is all of them.
+
+    `certnames` are shell patterns (`web*.example.com`; none: every node), `max_age` is in seconds, counted
+    from the producer timestamp (None: any age). What is left out is neither pulled nor listed as skipped.
+    """
+
+    entities: frozenset[Entity] = frozenset(Entity)
+    certnames: tuple[str, ...] = ()
+    max_age: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out. Only then does a pass say something about all that a remote has."""
+        return self.entities == frozenset(Entity) and not self.certnames and self.max_age is None
+
+    def names(self, certname: str) -> bool:
+        """Whether the node is among those selected."""
+        return not self.certnames or any(fnmatchcase(certname, pattern) for pattern in self.certnames)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a pass is made.
+
+    `one_way`: the remote is right, for a migration or a restore (`plan.Terms` says what that changes).
+    `audit`: no cursor and no verified hour is trusted, everything is listed. `seed`: no time limit for an
+    entity.
+    """
+
+    selection: Selection = Selection()
+    one_way: bool = False
+    audit: bool = False
+    seed: bool = False
+
+    @classmethod
+    def configured(cls, config: SyncConfig) -> Mode:
+        """The mode of a pass that nobody asked for in particular."""
+        entities = frozenset(Entity(name) for name in config.entities) or frozenset(Entity)
+        return cls(Selection(entities, config.certnames, config.max_age), one_way=config.one_way)
 
 
 class Version(NamedTuple):
@@ -77,6 +128,9 @@ class Skip(StrEnum):
     EQUIVALENT = "pulled before and still unequal"
     WAITING = "waiting to be tried again"
     QUARANTINED = "quarantined after three failures"
+    DROPPED = "dropped by the operator"
+    TIE = "equal times, other content: cannot be settled"
+    NAMELESS = "without a usable certname"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +155,30 @@ class EntityPlan:
 
 @dataclass(slots=True)
 class EntityResult:
-    """What was done for one entity. `transferred` counts records pulled and accepted by the local queue."""
+    """What was done for one entity, and what was left alone.
+
+    - `transferred`: pulled, and accepted by the local queue; `failed`: not taken
+    - `unequal`: stored, but with another hash; `held`: stamped in the future; `tied`: equal times and other
+      content, which nothing settles; `waiting`: failed before, to be tried again; `quarantined`: failed three
+      times
+    - `elapsed_ms`: how long the entity took; `transfer_seconds`: the sum of the record transfers, which
+      overlap
+    """
 
     transferred: int = 0
     failed: int = 0
     unequal: int = 0
     held: int = 0
+    quarantined: int = 0
+    waiting: int = 0
+    tied: int = 0
+    elapsed_ms: int = 0
+    transfer_seconds: float = 0.0
 
     def add(self, other: EntityResult) -> None:
         """Count `other` in."""
-        self.transferred += other.transferred
-        self.failed += other.failed
-        self.unequal += other.unequal
-        self.held += other.held
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Outcome(StrEnum):
@@ -129,8 +194,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """One pass. `errors` says what kept entities, or the whole pass, from being done; `elapsed_ms` is wall
-    time.
+    """One pass. `errors` says what kept entities, or the whole pass, from being done.
+
+    `elapsed_ms` is how long it took. `failed_requests` counts the requests to either server that failed,
+    those that were tried again with success among them.
     """
 
     remote: str
@@ -138,6 +205,7 @@ class PassResult:
     entities: Mapping[Entity, EntityResult]
     errors: Sequence[str]
     elapsed_ms: int
+    failed_requests: int = 0
 
     @property
     def ok(self) -> bool:
@@ -158,4 +226,6 @@ class PassResult:
             "held": sum(result.held for result in results.values()),
             "errors": list(self.errors),
             "elapsed_ms": self.elapsed_ms,
+            "failed_requests": self.failed_requests,
+            "entities": {str(entity): asdict(result) for entity, result in results.items()},
         }

@@ -46,7 +46,7 @@ def plan_nodes(context: Context, nodes: Nodes, budget: Budget) -> EntityPlan:
     """Which nodes to deactivate here. Raises `SafetyBrake`."""
     known = [certname for certname in deactivation_candidates(nodes) if certname in nodes.here]
     newest = newest_records(context.here, known, budget.left())
-    return plan_deactivations(nodes, newest, context.latest(), context.memory(Entity.NODES))
+    return plan_deactivations(nodes, newest, context.terms(), context.memory(Entity.NODES))
 
 
 def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget: Budget) -> None:

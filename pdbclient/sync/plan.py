@@ -7,16 +7,17 @@ there may mean purged, never had, or hidden, and PuppetDB keeps no tombstones.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pdbclient.errors import SafetyBrake
-from pdbclient.sync.model import Entity, EntityPlan, Liveness, NodeStatus, Skip, Version
+from pdbclient.sync.model import Entity, EntityPlan, Liveness, NodeStatus, Selection, Skip, Version
 
 __all__ = [
     "Memory",
     "Nodes",
     "ReportRow",
+    "Terms",
     "brake_deactivations",
     "brake_empty",
     "deactivation_candidates",
@@ -51,27 +52,47 @@ class Nodes:
     dead: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a pass believes, and what it was asked for; times in ms.
+
+    `latest` is the greatest producer timestamp that is believed: a record from the future would win for ever.
+    `earliest` is the least that is selected (0: any age).
+
+    `one_way`: at equal times the remote's content is taken, whatever the hash, and nodes deactivated at the
+    remote come along with their data, also those never heard of here. Between two servers that pull from each
+    other neither may be: contents would swap for ever, and a node purged by one side would come back from the
+    other, be purged there, and so on.
+    """
+
+    latest: int
+    earliest: int = 0
+    selection: Selection = field(default_factory=Selection)
+    one_way: bool = False
+
+    def select(self, certname: str, millis: int) -> bool:
+        """Whether the pass is about this record at all."""
+        return millis >= self.earliest and self.selection.names(certname)
+
+
 def plan_records(
     entity: Entity,
     there: Mapping[str, Version],
     here: Mapping[str, Version],
     nodes: Nodes,
-    latest: int,
+    terms: Terms,
     memory: Memory,
 ) -> EntityPlan:
     """The plan for factsets or catalogs, of which a node has one: whichever version is greater is to be
     everywhere.
-
-    `latest` is the greatest producer timestamp (ms) that is believed: a record from the future would win for
-    ever.
     """
     pull: dict[str, Version] = {}
     skipped: list[tuple[str, Skip]] = []
     for certname, version in there.items():
         ours = here.get(certname)
-        if ours is not None and ours >= version:
+        if (ours is not None and ours >= version) or not terms.select(certname, version.millis):
             continue
-        why = _node_obstacle(certname, version.millis, nodes, latest) or memory(certname, version)
+        why = _node_obstacle(certname, version.millis, nodes, terms) or memory(certname, version)
         if why is None:
             pull[certname] = version
         else:
@@ -80,15 +101,16 @@ def plan_records(
 
 
 def plan_reports(
-    there: Iterable[ReportRow], here: Collection[str], nodes: Nodes, latest: int, memory: Memory
+    there: Iterable[ReportRow], here: Collection[str], nodes: Nodes, terms: Terms, memory: Memory
 ) -> EntityPlan:
     """The plan for reports, which never change: whatever hash is missing here, newest first."""
     pull: dict[str, Version] = {}
     certnames: dict[str, str] = {}
     skipped: list[tuple[str, Skip]] = []
-    for row in sorted((r for r in there if r.hash not in here), key=lambda r: r.millis, reverse=True):
+    missing = (row for row in there if row.hash not in here and terms.select(row.certname, row.millis))
+    for row in sorted(missing, key=lambda r: r.millis, reverse=True):
         version = Version(row.millis, row.hash)
-        why = _node_obstacle(row.certname, row.millis, nodes, latest) or memory(row.hash, version)
+        why = _node_obstacle(row.certname, row.millis, nodes, terms) or memory(row.hash, version)
         if why is None:
             pull[row.hash] = version
             certnames[row.hash] = row.certname
@@ -112,7 +134,7 @@ def deactivation_candidates(nodes: Nodes) -> dict[str, Version]:
     return candidates
 
 
-def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], latest: int, memory: Memory) -> EntityPlan:
+def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Terms, memory: Memory) -> EntityPlan:
     """Which nodes to deactivate here. Raises `SafetyBrake` when there are too many (`brake_deactivations`).
 
     `newest_here` gives the newest producer timestamp (ms) of any record that this side holds for a candidate:
@@ -121,9 +143,11 @@ def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], latest: int
     pull: dict[str, Version] = {}
     skipped: list[tuple[str, Skip]] = []
     for certname, version in deactivation_candidates(nodes).items():
+        if not terms.select(certname, version.millis):
+            continue
         if certname not in nodes.here:
             why: Skip | None = Skip.UNKNOWN_HERE
-        elif version.millis > latest:
+        elif version.millis > terms.latest:
             why = Skip.FUTURE
         elif newest_here.get(certname, version.millis) > version.millis:
             why = Skip.NEWER_HERE
@@ -187,13 +211,13 @@ def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
         )
 
 
-def _node_obstacle(certname: str, millis: int, nodes: Nodes, latest: int) -> Skip | None:
+def _node_obstacle(certname: str, millis: int, nodes: Nodes, terms: Terms) -> Skip | None:
     """What about the node, or the time, keeps a record from being pulled."""
     theirs = nodes.there.get(certname)
     if theirs is None or theirs.liveness is not Liveness.ACTIVE:
         # A node unknown in the listing was created after it: the next pass sees it.
         return Skip.SOURCE_INACTIVE
-    if millis > latest:
+    if millis > terms.latest:
         return Skip.FUTURE
     return Skip.DEAD_HERE if certname in nodes.dead else None
 

@@ -30,7 +30,7 @@ from pdbclient.sync.events import SyncLog
 from pdbclient.sync.gate import pass_gate
 from pdbclient.sync.kinds import CATALOGS, FACTS, Kind
 from pdbclient.sync.lock import InstanceLock
-from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Outcome, PassResult
+from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
 from pdbclient.sync.nodes import deactivate, list_both, plan_nodes
 from pdbclient.sync.plan import Nodes
 from pdbclient.sync.ports import Clock, Connect, Server
@@ -52,19 +52,21 @@ class Reconciler:
     """Pulls from the remotes of one configuration into its local PuppetDB.
 
     Use it as a context manager: inside, it holds the lock of its state directory and the state file. For one
-    thread; passes do not overlap. Raises `SyncError` when another process holds the lock, or the state is
-    unusable.
+    thread; passes do not overlap. `mode` is how passes are made (default: `Mode.configured`). Raises
+    `SyncError` when another process holds the lock, or the state is unusable.
     """
 
     def __init__(
         self,
         config: SyncConfig,
+        mode: Mode | None = None,
         *,
         connect: Connect | None = None,
         clock: Clock | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._config = config
+        self._mode = mode or Mode.configured(config)
         self._connect = connect or _sessions(config)
         self._clock = clock or Clock()
         self._progress = progress or _silent
@@ -96,7 +98,7 @@ class Reconciler:
         errors: list[str] = []
         outcome = Outcome.DONE
         with closing(self._connect(remote)) as there, closing(self._connect(self._config.local)) as here:
-            context = Context(self._config, there, here, self._state, self._clock, log, self._progress)
+            context = Context(self._config, there, here, self._state, self._clock, log, self._progress, self._mode)
             try:
                 with log.sync():
                     _Pass(context, results, errors).run()
@@ -166,16 +168,17 @@ def reconcile(
     config: SyncConfig,
     remotes: Iterable[Remote] | None = None,
     *,
+    mode: Mode | None = None,
     connect: Connect | None = None,
     clock: Clock | None = None,
     progress: Progress | None = None,
 ) -> list[PassResult]:
-    """One pass against each of `remotes` (default: all configured), in order.
+    """One pass against each of `remotes` (default: all configured), in order; `mode` as in `Reconciler`.
 
     Raises `SyncError` when another process reconciles with this configuration, or its state file is unusable;
     everything else is told in the results.
     """
-    with Reconciler(config, connect=connect, clock=clock, progress=progress) as reconciler:
+    with Reconciler(config, mode, connect=connect, clock=clock, progress=progress) as reconciler:
         return [reconciler.run_once(remote.endpoint) for remote in remotes or config.remotes]
 
 
@@ -183,11 +186,12 @@ def plan(
     config: SyncConfig,
     remote: Endpoint,
     *,
+    mode: Mode | None = None,
     connect: Connect | None = None,
     clock: Clock | None = None,
 ) -> list[EntityPlan]:
-    """What a pass against `remote` would do, entity by entity. Changes nothing, needs no lock, logs no
-    events.
+    """What a pass against `remote` would do, entity by entity; `mode` as in `Reconciler`. Changes nothing,
+    needs no lock, logs no events.
 
     Raises `SyncError` for what would refuse the pass or brake an entity, and the errors of an unreachable
     server.
@@ -200,7 +204,8 @@ def plan(
         closing(connect(remote)) as there,
         closing(connect(config.local)) as here,
     ):
-        context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent)
+        mode = mode or Mode.configured(config)
+        context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode)
         pass_gate(here, there, config, clock)
         nodes = list_both(context, context.budget())
         plans = [plan_nodes(context, nodes, context.budget())]

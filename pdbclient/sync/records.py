@@ -22,7 +22,7 @@ def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tup
     within = budget.left()
     there, here = both_sides(context.there, context.here, lambda server: list_records(server, kind, within))
     brake_empty(kind.entity, len(there), len(here), context.state.seen(context.remote, kind.entity))
-    plan = plan_records(kind.entity, there, here, nodes, context.latest(), context.memory(kind.entity))
+    plan = plan_records(kind.entity, there, here, nodes, context.terms(), context.memory(kind.entity))
     return plan, len(there)
 
 

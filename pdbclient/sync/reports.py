@@ -111,7 +111,7 @@ def _plan_slice(context: Context, nodes: Nodes, part: Slice, marks: Mapping[int,
         context.there, context.here, lambda server: list_reports(server, part.start, part.end, within)
     )
     ours = {row.hash for row in here}
-    plan = plan_reports(there, ours, nodes, context.latest(), context.memory(Entity.REPORTS))
+    plan = plan_reports(there, ours, nodes, context.terms(), context.memory(Entity.REPORTS))
     equal = len(there) == len(ours) and not plan.pull and not plan.skipped
     return SlicePlan(plan, marks if equal else {})
 

@@ -15,6 +15,7 @@ from pdbclient.sync.model import Liveness, NodeStatus
 from pdbclient.sync.plan import (
     Nodes,
     ReportRow,
+    Terms,
     brake_deactivations,
     brake_empty,
     dead_here,
@@ -27,6 +28,7 @@ from .conftest import Site
 from .fake import FakePuppetDB, catalog, deactivation, facts, report
 
 LATEST = 10_000
+TERMS = Terms(LATEST)
 ACTIVE = NodeStatus(Liveness.ACTIVE)
 DEAD = NodeStatus(Liveness.INACTIVE, deactivated=500)
 EXPIRED = NodeStatus(Liveness.INACTIVE, expired=500)
@@ -64,7 +66,7 @@ def test_the_newer_record_wins_and_at_equal_times_the_greater_hash(
     there: Version, here: Version | None, pulled: bool
 ) -> None:
     ours = {} if here is None else {"n": here}
-    made = plan_records(Entity.CATALOGS, {"n": there}, ours, sides(ACTIVE, ACTIVE), LATEST, nothing)
+    made = plan_records(Entity.CATALOGS, {"n": there}, ours, sides(ACTIVE, ACTIVE), TERMS, nothing)
     assert dict(made.pull) == ({"n": there} if pulled else {})
     assert list(made.skipped) == []
 
@@ -93,17 +95,17 @@ def test_data_moves_only_for_nodes_active_at_the_source_that_are_not_dead_for_go
     there: NodeStatus | None, here: NodeStatus | None, newest: int | None, why: Skip | None
 ) -> None:
     nodes = sides(there, here, newest)
-    made = plan_records(Entity.FACTS, {"n": Version(400, "a")}, {}, nodes, LATEST, nothing)
+    made = plan_records(Entity.FACTS, {"n": Version(400, "a")}, {}, nodes, TERMS, nothing)
     assert [reason for _, reason in made.skipped] == ([] if why is None else [why])
     assert bool(made.pull) is (why is None)
-    reports = plan_reports([ReportRow("h", "n", 400)], set(), nodes, LATEST, nothing)
+    reports = plan_reports([ReportRow("h", "n", 400)], set(), nodes, TERMS, nothing)
     assert [reason for _, reason in reports.skipped] == ([] if why is None else [why])
 
 
 def test_a_record_from_the_future_is_held_and_the_last_believed_one_is_not() -> None:
     there = {"n": Version(LATEST + 1, "a"), "m": Version(LATEST, "a")}
     nodes = Nodes({"n": ACTIVE, "m": ACTIVE}, {})
-    made = plan_records(Entity.FACTS, there, {}, nodes, LATEST, nothing)
+    made = plan_records(Entity.FACTS, there, {}, nodes, TERMS, nothing)
     assert list(made.pull) == ["m"]
     assert list(made.skipped) == [("n", Skip.FUTURE)]
     assert made.held == 1
@@ -111,13 +113,13 @@ def test_a_record_from_the_future_is_held_and_the_last_believed_one_is_not() -> 
 
 def test_what_the_memory_objects_to_is_not_pulled() -> None:
     there = {"n": Version(1, "b")}
-    made = plan_records(Entity.FACTS, there, {}, sides(ACTIVE, None), LATEST, lambda k, v: Skip.EQUIVALENT)
+    made = plan_records(Entity.FACTS, there, {}, sides(ACTIVE, None), TERMS, lambda k, v: Skip.EQUIVALENT)
     assert list(made.skipped) == [("n", Skip.EQUIVALENT)]
 
 
 def test_missing_reports_are_pulled_newest_first_and_extra_ones_here_do_not_matter() -> None:
     rows = [ReportRow("h1", "n", 1), ReportRow("h3", "n", 3), ReportRow("h2", "n", 2)]
-    made = plan_reports(rows, {"h2", "h9"}, sides(ACTIVE, None), LATEST, nothing)
+    made = plan_reports(rows, {"h2", "h9"}, sides(ACTIVE, None), TERMS, nothing)
     assert list(made.pull) == ["h3", "h1"]
     assert made.certnames == {"h3": "n", "h1": "n"}
 
@@ -138,7 +140,7 @@ def test_a_deactivation_moves_to_a_node_known_here_without_a_newer_record(
     there: NodeStatus, here: NodeStatus | None, newest_here: int | None, why: Skip | None
 ) -> None:
     newest = {} if newest_here is None else {"n": newest_here}
-    made = plan_deactivations(sides(there, here), newest, LATEST, nothing)
+    made = plan_deactivations(sides(there, here), newest, TERMS, nothing)
     assert dict(made.pull) == ({"n": Version(500, "")} if why is None else {})
     assert [reason for _, reason in made.skipped] == ([] if why is None else [why])
 
@@ -156,13 +158,13 @@ def test_a_deactivation_moves_to_a_node_known_here_without_a_newer_record(
 def test_neither_expiry_nor_a_node_about_to_be_purged_nor_an_older_deactivation_moves(
     there: NodeStatus, here: NodeStatus
 ) -> None:
-    made = plan_deactivations(sides(there, here), {}, LATEST, nothing)
+    made = plan_deactivations(sides(there, here), {}, TERMS, nothing)
     assert (dict(made.pull), list(made.skipped)) == ({}, [])
 
 
 def test_a_deactivation_from_the_future_is_held() -> None:
     future = NodeStatus(Liveness.INACTIVE, LATEST + 1)
-    made = plan_deactivations(sides(future, ACTIVE), {}, LATEST, nothing)
+    made = plan_deactivations(sides(future, ACTIVE), {}, TERMS, nothing)
     assert list(made.skipped) == [("n", Skip.FUTURE)]
 
 
