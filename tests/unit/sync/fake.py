@@ -2,7 +2,9 @@
 
 Rules as measured on PuppetDB 7.12.1: facts and catalogs are stale only against a strictly newer one (so at
 equal times the last writer wins), reports are stored once per hash, a deactivation loses to a strictly newer
-record, and data brings a node back to life only if it is newer than the flag.
+record, and data brings a node back to life only if it is newer than the flag. Catalog inputs and the
+expiration of facts are replaced only by strictly newer ones (so at equal times the first one stays); empty
+inputs are ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pdbclient.wire.command import Command
 from pdbclient.wire.summary import HOUR_FORMAT, from_millis, to_millis
 
 PURGE_MILLIS = 14 * 86_400_000
+CATALOG_UUID = "1e1b5ad2-0000-4000-8000-000000000000"
 
 Row = dict[str, Any]
 
@@ -34,6 +37,8 @@ class FakeAnswer:
 class FakeNode:
     deactivated: int | None = None
     expired: int | None = None
+    expires_facts: bool | None = None
+    expires_facts_updated: str | None = None
 
 
 class FakePuppetDB:
@@ -51,7 +56,9 @@ class FakePuppetDB:
         self.depth = 0
         self.purges = True
         self.nodes: dict[str, FakeNode] = {}
-        self.tables: dict[str, dict[str, Row]] = {"factsets": {}, "catalogs": {}, "reports": {}}
+        self.tables: dict[str, dict[str, Row]] = {
+            name: {} for name in ("factsets", "catalogs", "catalog-inputs", "reports")
+        }
         self.submitted: list[Command] = []
         self.queries: list[tuple[str, Any]] = []
         self.down: Exception | None = None
@@ -120,6 +127,18 @@ class FakePuppetDB:
             case "store report":
                 row = {**payload, "hash": _hash(certname, millis, payload["transaction_uuid"])}
                 self.tables["reports"].setdefault(row["hash"], row)
+            case "replace catalog inputs":
+                if not payload["inputs"]:
+                    return
+                old = self.tables["catalog-inputs"].get(certname)
+                if old is None or to_millis(old["producer_timestamp"]) < millis:
+                    self.tables["catalog-inputs"][certname] = payload
+            case "configure expiration":
+                configured = self.nodes.setdefault(certname, FakeNode())
+                before = configured.expires_facts_updated
+                if before is None or to_millis(before) < millis:
+                    configured.expires_facts = payload["expire"]["facts"]
+                    configured.expires_facts_updated = payload["producer_timestamp"]
             case "deactivate node":
                 self._deactivate(certname, millis)
                 return
@@ -131,7 +150,7 @@ class FakePuppetDB:
 
     def purge(self, certname: str) -> None:
         del self.nodes[certname]
-        for table in ("factsets", "catalogs"):
+        for table in ("factsets", "catalogs", "catalog-inputs"):
             self.tables[table].pop(certname, None)
         reports = self.tables["reports"]
         for key in [key for key, row in reports.items() if row["certname"] == certname]:
@@ -149,8 +168,8 @@ class FakePuppetDB:
         newest = max(
             (
                 to_millis(row["producer_timestamp"])
-                for table in self.tables.values()
-                for row in table.values()
+                for table in ("factsets", "catalogs", "reports")
+                for row in self.tables[table].values()
                 if row["certname"] == certname
             ),
             default=0,
@@ -178,7 +197,13 @@ class FakePuppetDB:
         if table != "nodes":
             return list(self.tables[table].values())
         return [
-            {"certname": name, "deactivated": _text(node.deactivated), "expired": _text(node.expired)}
+            {
+                "certname": name,
+                "deactivated": _text(node.deactivated),
+                "expired": _text(node.expired),
+                "expires_facts": node.expires_facts,
+                "expires_facts_updated": node.expires_facts_updated,
+            }
             for name, node in self.nodes.items()
         ]
 
@@ -190,6 +215,8 @@ class FakePuppetDB:
                 return bool(state == "any") or self._liveness(row["certname"]) == state
             case ["=", "type", "any"]:
                 return True
+            case ["null?", column, wanted]:
+                return (row[column] is None) is wanted
             case ["in", column, ["array", values]]:
                 return bool(row[column] in values)
             case [">=", column, value]:
@@ -239,6 +266,13 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
         if params.get("include_package_inventory") == "true" and row.get("package_inventory"):
             shown["package_inventory"] = row["package_inventory"]
         return {**shown, "timestamp": row["producer_timestamp"], "facts": {"data": data}}
+    if table == "nodes":
+        hidden = (
+            () if params.get("include_facts_expiration") == "true" else ("expires_facts", "expires_facts_updated")
+        )
+        return {key: value for key, value in row.items() if key not in hidden}
+    if table == "catalog-inputs":
+        return row
     if table == "catalogs":
         return {**row, "resources": {"data": row["resources"]}, "edges": {"data": row["edges"]}}
     shown = {key: value for key, value in row.items() if key != "resources"}
@@ -321,3 +355,16 @@ def report(certname: str, millis: int, uuid: str) -> Row:
 
 def deactivation(certname: str, millis: int) -> Row:
     return {"certname": certname, "producer_timestamp": from_millis(millis)}
+
+
+def inputs(certname: str, millis: int, uuid: str = CATALOG_UUID, names: tuple[str, ...] = ("x",)) -> Row:
+    return {
+        "certname": certname,
+        "producer_timestamp": from_millis(millis),
+        "catalog_uuid": uuid,
+        "inputs": [["hiera", name] for name in names],
+    }
+
+
+def expiration(certname: str, millis: int, expires: bool = False) -> Row:
+    return {"certname": certname, "producer_timestamp": from_millis(millis), "expire": {"facts": expires}}
