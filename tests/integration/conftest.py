@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pdbclient.config.model import Endpoint, Timeouts
+from pdbclient.http.session import Session
+from pdbclient.http.shown import queue_depth
 from pdbclient.lab import Lab
 
 
@@ -49,3 +53,15 @@ def pair(lab: Lab) -> Lab:
     for node in lab.nodes:
         lab.empty(node.name)
     return lab
+
+
+@pytest.fixture
+def idle(pair: Lab) -> Lab:
+    """`pair`, whose servers also say that their queues are empty: one that got stuck is counted until a restart."""
+    for node in pair.nodes:
+        with closing(Session(Endpoint("localhost", node.https_port), pair.client_tls, Timeouts())) as session:
+            if queue_depth(session) == 0:
+                continue
+        pair.fault(node.name, "kill")
+        pair.fault(node.name, "start")
+    return pair

@@ -215,7 +215,7 @@ def test_a_query_that_the_server_refuses(query: str, site: Site) -> None:
     assert site.urls[REPLICA] not in ended.err
 
 
-def test_the_configuration_and_the_lab_are_well(site: Site) -> None:
+def test_the_configuration_and_the_lab_are_well(idle: Lab, site: Site) -> None:
     """`config check`, `status` and `lab status` of a pair that runs."""
     checked = site.done("config", "check", "--sync", site.lab.sync_conf(PRIMARY))
     assert checked["ok"] is True

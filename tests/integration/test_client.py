@@ -253,7 +253,7 @@ def test_exported_resources_are_those_of_the_stock_query(
     assert not found.freshness.stale
 
 
-def test_the_status_of_both_servers_is_given(site: Site) -> None:
+def test_the_status_of_both_servers_is_given(idle: Lab, site: Site) -> None:
     site.proxy.refuse()
     first, second = site.behind_proxy().status()
     assert (first.state, first.version) == ("unreachable", None)

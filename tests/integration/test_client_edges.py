@@ -171,15 +171,15 @@ def test_a_number_beyond_every_column_is_no_match(site: Site) -> None:
 # -- what the fake servers of the fault tests take for granted
 
 
-def test_a_real_server_answers_as_the_fakes_do(site: Site) -> None:
+def test_a_real_server_answers_as_the_fakes_do(idle: Lab, site: Site) -> None:
+    status = site.stock("GET", "/status/v1/services/puppetdb-status").json()
+    assert (status["state"], status["status"]["queue_depth"]) == ("running", 0)
     taken = site.stock(
         "POST",
         "/pdb/cmd/v1?command=deactivate_node&version=3&certname=a",
         json={"certname": "a", "producer_timestamp": "2026-01-31T12:00:00.000Z"},
     )
     assert (taken.status_code, list(taken.json())) == (200, ["uuid"])
-    status = site.stock("GET", "/status/v1/services/puppetdb-status").json()
-    assert (status["state"], status["status"]["queue_depth"]) == ("running", 0)
     assert list(site.stock("GET", "/pdb/meta/v1/version").json()) == ["version"]
     assert site.stock("POST", "/pdb/query/v4", json={"query": "nodes { certname = 'x' }"}).content == b"[]"
     missing = site.stock("GET", "/pdb/query/v4/nodes/x")
