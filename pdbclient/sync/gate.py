@@ -4,13 +4,14 @@ reason.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pdbclient.config.model import SyncConfig
 from pdbclient.errors import SyncError
+from pdbclient.sync.capabilities import release
+from pdbclient.sync.inventory import both_sides
 from pdbclient.sync.ports import Answer, Clock, Server
 
 __all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth"]
@@ -22,28 +23,30 @@ WITHIN = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the gate learned about one server. `ahead` is by how much its clock may be ahead of ours, in
-    seconds.
+    """What the gate learned about one server.
+
+    `epoch` is where in time, by the server's clock, our monotonic clock began: least and greatest, in seconds
+    since 1970. It holds through any jump of this machine's own clock.
     """
 
     version: str
     depth: int
-    ahead: tuple[float, float] | None
+    epoch: tuple[float, float] | None
 
 
-def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -> None:
-    """Let a pass through, or raise `SyncError` (refused), `TransportError` or `ServerError` (not
-    reachable).
+def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -> tuple[Checked, Checked]:
+    """Let a pass through, with what is known now of the remote and the local server, or raise `SyncError`
+    (refused), `TransportError` or `ServerError` (not reachable).
     """
     if local.endpoint == remote.endpoint:
         raise SyncError(f"{remote.endpoint} is the local server itself: there is nothing to reconcile")
-    there, here = _check(remote, clock), _check(local, clock)
+    there, here = both_sides(remote, local, lambda server: _check(server, clock))
     if hash_class(there.version) != hash_class(here.version):
         raise SyncError(
             f"{remote.endpoint} is version {there.version}, {local.endpoint} is {here.version}: they "
             f"hash the same records differently, so everything would look changed. Upgrade the older one"
         )
-    skew = clock_skew(there.ahead, here.ahead)
+    skew = clock_skew(there.epoch, here.epoch)
     if skew > config.max_clock_skew:
         raise SyncError(
             f"the clocks of {remote.endpoint} and {local.endpoint} are at least {skew:.0f} s apart, "
@@ -54,6 +57,7 @@ def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -
             f"{local.endpoint} has {here.depth} commands in its queue, the limit is "
             f"{config.max_queue_depth}: it has enough to do"
         )
+    return there, here
 
 
 def queue_depth(server: Server) -> int:
@@ -62,7 +66,7 @@ def queue_depth(server: Server) -> int:
 
 
 def clock_skew(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float:
-    """The least difference (s) between two clocks, each known to be ahead of ours by an amount in a range.
+    """The least difference (s) between two clocks, each known by a range of `Checked.epoch`.
 
     The Date header has whole seconds, and a request takes time: only what both cannot explain counts.
     """
@@ -75,17 +79,16 @@ def hash_class(version: str) -> tuple[bool, bool]:
     """Which of the two changes of record hashes a PuppetDB has: reports in 6.10.0, factsets in 6.17.0 and
     7.4.0.
     """
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None:
+    number = release(version)
+    if number is None:
         return True, True
-    number = (int(found[1]), int(found[2]))
     return number >= (6, 10), number >= (7, 4) or (6, 17) <= number < (7, 0)
 
 
 def _check(server: Server, clock: Clock) -> Checked:
-    began = clock.wall()
+    began = clock.monotonic()
     answer = server.document(STATUS_PATH, within=WITHIN)
-    ended = clock.wall()
+    ended = clock.monotonic()
     document = answer.value
     state = document.get("state") if isinstance(document, dict) else None
     status = _status(document)
@@ -97,7 +100,7 @@ def _check(server: Server, clock: Clock) -> Checked:
     version = meta.get("version") if isinstance(meta, dict) else None
     if not isinstance(version, str):
         raise SyncError(f"{server.endpoint} does not tell its version")
-    return Checked(version, _depth(server, document), _ahead(answer, began, ended))
+    return Checked(version, _depth(server, document), _epoch(answer, began, ended))
 
 
 def _status(document: Any) -> dict[str, Any]:
@@ -115,8 +118,8 @@ def _depth(server: Server, document: Any) -> int:
     return depth
 
 
-def _ahead(answer: Answer, began: float, ended: float) -> tuple[float, float] | None:
-    """The range by which the server's clock is ahead of ours, from a Date header set between two moments."""
+def _epoch(answer: Answer, began: float, ended: float) -> tuple[float, float] | None:
+    """`Checked.epoch`, from a Date header set between two moments of the monotonic clock."""
     try:
         date = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
     except (TypeError, ValueError):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pdbclient.errors import IncompleteResponse
-from pdbclient.sync.kinds import FACTS, REPORTS, Kind, Summary
+from pdbclient.sync.kinds import REPORTS, Kind, Summary
 from pdbclient.sync.model import Liveness, NodeStatus, Version
 from pdbclient.sync.plan import ReportRow
 from pdbclient.sync.ports import Server
@@ -73,33 +73,33 @@ def list_nodes(server: Server, gone_before: int, within: float) -> dict[str, Nod
     """All nodes. One that died before `gone_before` (ms) and that the server does not count as inactive any
     more waits there to be purged.
 
-    Both, because a server with node-purge-ttl 0, which never purges, counts no node as inactive at all.
+    Both, because a server with node-purge-ttl 0, which never purges, counts no node as inactive at all. So it
+    is asked for its inactive nodes only when one died as long ago as that.
     """
 
     def ask(state: str) -> Iterator[NodeSummary]:
         rows = server.rows("/nodes", query=query.nodes_summary(state), within=within, patience=PATIENCE)
         return read_rows(server, rows, _node)
 
-    known = [(node.certname, _millis(node.deactivated), _millis(node.expired)) for node in ask("any")]
-    inactive = {node.certname for node in ask("inactive")}
-    nodes = {}
-    for certname, deactivated, expired in known:
+    nodes: dict[str, NodeStatus] = {}
+    long_dead: dict[str, NodeStatus] = {}
+    for node in ask("any"):
+        certname, deactivated, expired = node.certname or "", _millis(node.deactivated), _millis(node.expired)
         died = max(deactivated or 0, expired or 0)
-        if not died:
-            liveness = Liveness.ACTIVE
-        elif certname in inactive or died >= gone_before:
-            liveness = Liveness.INACTIVE
-        else:
-            liveness = Liveness.GONE
-        nodes[certname] = NodeStatus(liveness, deactivated, expired)
+        nodes[certname] = NodeStatus(Liveness.INACTIVE if died else Liveness.ACTIVE, deactivated, expired)
+        if died and died < gone_before:
+            long_dead[certname] = NodeStatus(Liveness.GONE, deactivated, expired)
+    if long_dead:
+        kept = {node.certname or "" for node in ask("inactive")}
+        nodes |= {certname: status for certname, status in long_dead.items() if certname not in kept}
     return nodes
 
 
 def list_records(server: Server, kind: Kind, within: float) -> dict[str, Version]:
-    """The version of each node's factset or catalog, whatever the node's state."""
-    ast = query.factset_summary("any") if kind is FACTS else query.catalog_summary("any")
+    """The version of each node's record of a kind in `kinds.PER_NODE`, whatever the node's state."""
+    assert kind.listing is not None
     versions: dict[str, Version] = {}
-    for found in _summaries(server, kind, ast, within):
+    for found in _summaries(server, kind, kind.listing, within):
         # Servers before 8.8 can hold two catalogs of one node; the newer is the one.
         old = versions.get(found.key)
         versions[found.key] = found.version if old is None else max(old, found.version)
@@ -146,7 +146,9 @@ def newest_records(server: Server, certnames: Sequence[str], within: float) -> d
 
 
 def _summaries(server: Server, kind: Kind, ast: list[Any], within: float) -> Iterator[Summary]:
-    return read_rows(server, server.rows(kind.path, query=ast, within=within, patience=PATIENCE), kind.read)
+    params = kind.summary_params or None
+    rows = server.rows(kind.path, query=ast, params=params, within=within, patience=PATIENCE)
+    return read_rows(server, rows, kind.read)
 
 
 def _read_newest(row: bytes) -> tuple[str, int]:

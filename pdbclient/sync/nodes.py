@@ -24,7 +24,7 @@ from pdbclient.sync.verify import judge_deactivation
 from pdbclient.wire.record import deactivation_command
 from pdbclient.wire.summary import from_millis
 
-__all__ = ["deactivate", "list_both", "plan_nodes"]
+__all__ = ["deactivate", "list_again_here", "list_both", "plan_nodes"]
 
 
 def list_both(context: Context, budget: Budget) -> Nodes:
@@ -40,6 +40,11 @@ def list_both(context: Context, budget: Budget) -> Nodes:
     nodes = Nodes(there, here)
     newest = newest_records(context.there, revival_candidates(nodes), budget.left())
     return Nodes(there, here, dead_here(nodes, newest))
+
+
+def list_again_here(context: Context, nodes: Nodes) -> Nodes:
+    """The same nodes with what the local server has now, after deactivations."""
+    return Nodes(nodes.there, list_nodes(context.here, context.gone_before(), context.budget().left()), nodes.dead)
 
 
 def plan_nodes(context: Context, nodes: Nodes, budget: Budget) -> EntityPlan:

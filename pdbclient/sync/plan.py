@@ -20,6 +20,7 @@ __all__ = [
     "Terms",
     "brake_deactivations",
     "brake_empty",
+    "deactivated_first",
     "deactivation_candidates",
     "dead_here",
     "plan_deactivations",
@@ -30,6 +31,8 @@ __all__ = [
 
 BRAKE_NODES = 50
 BRAKE_SHARE = 0.05
+FIRST_WINS = frozenset({Entity.EXPIRATION, Entity.INPUTS})
+"""What the server replaces only by something strictly newer; elsewhere the last writer wins at equal times."""
 
 Memory = Callable[[str, Version], Skip | None]
 """Says why this key and version is not to be pulled (again), or None."""
@@ -83,16 +86,24 @@ def plan_records(
     terms: Terms,
     memory: Memory,
 ) -> EntityPlan:
-    """The plan for factsets or catalogs, of which a node has one: whichever version is greater is to be
-    everywhere.
+    """The plan for records of which a node has one: whichever version is greater is to be everywhere.
+
+    Of catalog inputs and fact expirations the server keeps what it got first at a time: an equal-time
+    conflict stays one (`Skip.TIE`).
     """
     pull: dict[str, Version] = {}
     skipped: list[tuple[str, Skip]] = []
     for certname, version in there.items():
         ours = here.get(certname)
-        if (ours is not None and ours >= version) or not terms.select(certname, version.millis):
+        if ours == version or not terms.select(certname, version.millis):
             continue
-        why = _node_obstacle(certname, version.millis, nodes, terms) or memory(certname, version)
+        equal_time = ours is not None and ours.millis == version.millis
+        if ours is not None and ours > version and not (equal_time and (terms.one_way or entity in FIRST_WINS)):
+            continue
+        why = _node_obstacle(certname, version.millis, nodes, terms)
+        if why is None and equal_time and entity in FIRST_WINS:
+            why = Skip.TIE
+        why = why or memory(certname, version)
         if why is None:
             pull[certname] = version
         else:
@@ -137,6 +148,9 @@ def deactivation_candidates(nodes: Nodes) -> dict[str, Version]:
 def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Terms, memory: Memory) -> EntityPlan:
     """Which nodes to deactivate here. Raises `SafetyBrake` when there are too many (`brake_deactivations`).
 
+    A node that is not known here is left alone: this side may have purged it already. In a one-way pass it is
+    made, deactivated, so that the older data that follow do not make it active.
+
     `newest_here` gives the newest producer timestamp (ms) of any record that this side holds for a candidate:
     the server answers a deactivation that is older than it with silence.
     """
@@ -145,8 +159,11 @@ def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Term
     for certname, version in deactivation_candidates(nodes).items():
         if not terms.select(certname, version.millis):
             continue
-        if certname not in nodes.here:
-            why: Skip | None = Skip.UNKNOWN_HERE
+        why: Skip | None
+        if not certname:
+            why = Skip.NAMELESS
+        elif certname not in nodes.here and not terms.one_way:
+            why = Skip.UNKNOWN_HERE
         elif version.millis > terms.latest:
             why = Skip.FUTURE
         elif newest_here.get(certname, version.millis) > version.millis:
@@ -159,6 +176,15 @@ def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Term
             skipped.append((certname, why))
     brake_deactivations(pull, nodes.here)
     return EntityPlan(Entity.NODES, pull, skipped)
+
+
+def deactivated_first(nodes: Nodes, planned: EntityPlan) -> Nodes:
+    """The nodes as they are once `planned` deactivations are done."""
+    dead = {
+        certname: NodeStatus(Liveness.INACTIVE, deactivated=version.millis)
+        for certname, version in planned.pull.items()
+    }
+    return Nodes(nodes.there, {**nodes.here, **dead}, nodes.dead)
 
 
 def revival_candidates(nodes: Nodes) -> list[str]:
@@ -191,7 +217,7 @@ def brake_deactivations(planned: Collection[str], here: Mapping[str, NodeStatus]
     once.
     """
     active = sum(1 for status in here.values() if status.liveness is Liveness.ACTIVE)
-    hit = sum(1 for certname in planned if here[certname].liveness is Liveness.ACTIVE)
+    hit = sum(1 for certname in planned if certname in here and here[certname].liveness is Liveness.ACTIVE)
     limit = max(BRAKE_NODES, int(active * BRAKE_SHARE))
     if hit > limit:
         raise SafetyBrake(
@@ -213,13 +239,25 @@ def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
 
 def _node_obstacle(certname: str, millis: int, nodes: Nodes, terms: Terms) -> Skip | None:
     """What about the node, or the time, keeps a record from being pulled."""
+    if not certname:
+        return Skip.NAMELESS
     theirs = nodes.there.get(certname)
-    if theirs is None or theirs.liveness is not Liveness.ACTIVE:
-        # A node unknown in the listing was created after it: the next pass sees it.
+    # A node unknown in the listing was created after it: the next pass sees it.
+    if theirs is None or (theirs.liveness is not Liveness.ACTIVE and not _dead_alike(certname, millis, nodes, terms)):
         return Skip.SOURCE_INACTIVE
     if millis > terms.latest:
         return Skip.FUTURE
     return Skip.DEAD_HERE if certname in nodes.dead else None
+
+
+def _dead_alike(certname: str, millis: int, nodes: Nodes, terms: Terms) -> bool:
+    """Whether a one-way pass may bring data of a node deactivated at the remote: it is deactivated here too,
+    and by nothing older than these data, which would make it active.
+    """
+    theirs, ours = nodes.there[certname], nodes.here.get(certname)
+    if not terms.one_way or theirs.liveness is Liveness.GONE or theirs.deactivated is None:
+        return False
+    return ours is not None and ours.deactivated is not None and ours.deactivated >= millis
 
 
 def _death(status: NodeStatus) -> int | None:

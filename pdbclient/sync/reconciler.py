@@ -25,14 +25,14 @@ from pdbclient.errors import (
 )
 from pdbclient.http.session import Session
 from pdbclient.sync.budget import Stopped
-from pdbclient.sync.context import Context, Progress
+from pdbclient.sync.capabilities import PassServer
+from pdbclient.sync.context import Context, Progress, enter
 from pdbclient.sync.events import SyncLog
-from pdbclient.sync.gate import pass_gate
-from pdbclient.sync.kinds import CATALOGS, FACTS, Kind
+from pdbclient.sync.kinds import PER_NODE, Kind
 from pdbclient.sync.lock import InstanceLock
 from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
-from pdbclient.sync.nodes import deactivate, list_both, plan_nodes
-from pdbclient.sync.plan import Nodes
+from pdbclient.sync.nodes import deactivate, list_again_here, list_both, plan_nodes
+from pdbclient.sync.plan import Nodes, deactivated_first
 from pdbclient.sync.ports import Clock, Connect, Server
 from pdbclient.sync.records import plan_kind, reconcile_kind
 from pdbclient.sync.reports import plan_slices, reconcile_reports
@@ -42,6 +42,9 @@ __all__ = ["Reconciler", "plan", "reconcile"]
 
 # After these the next entity would meet the same: the remote or the local server is not to be had.
 _GONE = (NotSent, Busy, Forbidden, Misrouted)
+
+SHORT_PASS = 60.0
+"""Seconds."""
 
 
 class _PassFailed(SyncError):
@@ -97,19 +100,23 @@ class Reconciler:
         results: dict[Entity, EntityResult] = {}
         errors: list[str] = []
         outcome = Outcome.DONE
-        with closing(self._connect(remote)) as there, closing(self._connect(self._config.local)) as here:
-            context = Context(self._config, there, here, self._state, self._clock, log, self._progress, self._mode)
+        there, here = PassServer(self._connect(remote)), PassServer(self._connect(self._config.local))
+        with closing(there), closing(here):
             try:
                 with log.sync():
+                    context = enter(
+                        self._config, self._mode, there, here, self._state, self._clock, log, self._progress
+                    )
                     _Pass(context, results, errors).run()
             except PdbError as error:
                 outcome = _outcome(error)
                 if outcome is not Outcome.DONE:
                     errors.append(str(error))
         elapsed = round((self._clock.monotonic() - began) * 1000)
+        failed_requests = there.failed_requests + here.failed_requests
         if outcome is not Outcome.STOPPED:
             self._state.remember_pass(remote.url, self._clock.wall(), "; ".join(errors) or None)
-        return PassResult(remote.url, outcome, results, errors, elapsed)
+        return PassResult(remote.url, outcome, results, errors, elapsed, failed_requests)
 
 
 class _Pass:
@@ -121,15 +128,21 @@ class _Pass:
         self._errors = errors
 
     def run(self) -> None:
-        context = self._context
-        pass_gate(context.here, context.there, context.config, context.clock)
-        nodes = list_both(context, context.budget())
-        self._entity(Entity.NODES, lambda result: self._deactivate(nodes, result))
-        for kind in (FACTS, CATALOGS):
-            self._entity(kind.entity, partial(self._records, kind, nodes))
-        self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
-        self._deactivate_again()
-        context.state.remember_seen(context.remote, Entity.NODES, len(nodes.there))
+        context, selected = self._context, self._context.mode.selection.entities
+        began = context.clock.monotonic()
+        nodes = listed = list_both(context, context.budget())
+        if Entity.NODES in selected:
+            self._entity(Entity.NODES, lambda result: self._deactivate(listed, result))
+            if context.mode.one_way:
+                nodes = list_again_here(context, listed)
+        for kind in PER_NODE:
+            if kind.entity in selected:
+                self._entity(kind.entity, partial(self._records, kind, nodes))
+        if Entity.REPORTS in selected:
+            self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
+        if Entity.NODES in selected and self._may_be_outdated(began):
+            self._deactivate_again()
+        context.remember_seen(Entity.NODES, len(nodes.there))
         if self._errors:
             raise _PassFailed("; ".join(self._errors))
 
@@ -139,6 +152,16 @@ class _Pass:
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityResult) -> None:
         reconcile_kind(self._context, kind, nodes, result, self._context.budget())
+
+    def _may_be_outdated(self, began: float) -> bool:
+        """Whether the nodes are worth a second look at the end of a pass.
+
+        Data of a node that was deactivated at the remote meanwhile may have come here and made it active. A
+        pass that submitted nothing has done no such harm: then the next pass is early enough, unless this one
+        took long.
+        """
+        submitted = any(result.transferred or result.failed for result in self._results.values())
+        return submitted or self._context.clock.monotonic() - began >= SHORT_PASS
 
     def _deactivate_again(self) -> None:
         """What was deactivated at the remote during the pass, while its data was on its way here."""
@@ -152,11 +175,13 @@ class _Pass:
 
     def _entity(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
         total = self._results.setdefault(entity, EntityResult())
+        began = self._context.clock.monotonic()
         try:
             with self._context.log.entity(entity) as result:
                 try:
                     work(result)
                 finally:
+                    result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
                     total.add(result)
         except (Stopped, *_GONE):
             raise
@@ -201,16 +226,22 @@ def plan(
     path = state_path(config.state_dir, config.local)
     with (
         closing(State(path, read_only=True)) as state,
-        closing(connect(remote)) as there,
-        closing(connect(config.local)) as here,
+        closing(PassServer(connect(remote))) as there,
+        closing(PassServer(connect(config.local))) as here,
     ):
         mode = mode or Mode.configured(config)
-        context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode)
-        pass_gate(here, there, config, clock)
+        context = enter(config, mode, there, here, state, clock, SyncLog(remote.url), _silent)
+        selected = mode.selection.entities
         nodes = list_both(context, context.budget())
-        plans = [plan_nodes(context, nodes, context.budget())]
-        plans += [plan_kind(context, kind, nodes, context.budget())[0] for kind in (FACTS, CATALOGS)]
-        plans.append(_joined(part.plan for part in plan_slices(context, nodes, context.budget())))
+        plans = []
+        if Entity.NODES in selected:
+            plans.append(plan_nodes(context, nodes, context.budget()))
+            nodes = deactivated_first(nodes, plans[0])
+        plans += [
+            plan_kind(context, kind, nodes, context.budget())[0] for kind in PER_NODE if kind.entity in selected
+        ]
+        if Entity.REPORTS in selected:
+            plans.append(_joined(part.plan for part in plan_slices(context, nodes, context.budget())))
         return plans
 
 

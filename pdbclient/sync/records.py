@@ -1,4 +1,4 @@
-"""Factsets and catalogs: of each node one, the greater version everywhere."""
+"""What each node has one of (factset, catalog, …): the greater version everywhere."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from pdbclient.sync.budget import Budget
 from pdbclient.sync.context import Context
 from pdbclient.sync.inventory import both_sides, found_versions, list_records
 from pdbclient.sync.kinds import Kind
-from pdbclient.sync.model import EntityPlan, EntityResult
-from pdbclient.sync.plan import Nodes, brake_empty, plan_records
+from pdbclient.sync.model import Entity, EntityPlan, EntityResult
+from pdbclient.sync.plan import FIRST_WINS, Nodes, brake_empty, plan_records
 from pdbclient.sync.pull import pull
 from pdbclient.sync.settle import count_skipped, settle
-from pdbclient.sync.verify import judge_record
+from pdbclient.sync.verify import judge_first, judge_record
 
 __all__ = ["plan_kind", "reconcile_kind"]
 
 
 def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tuple[EntityPlan, int]:
-    """The plan for factsets or catalogs, and how many the remote has. Raises `SafetyBrake` when it lost them
-    all.
+    """The plan for one of `kinds.PER_NODE`, and how many the remote has. Raises `SafetyBrake` when it lost
+    them all.
     """
     within = budget.left()
     there, here = both_sides(context.there, context.here, lambda server: list_records(server, kind, within))
-    brake_empty(kind.entity, len(there), len(here), context.state.seen(context.remote, kind.entity))
+    # Few nodes have an expiration, and the last one may go with its node: that alone says nothing.
+    if kind.entity is not Entity.EXPIRATION:
+        brake_empty(kind.entity, len(there), len(here), context.state.seen(context.remote, kind.entity))
     plan = plan_records(kind.entity, there, here, nodes, context.terms(), context.memory(kind.entity))
     return plan, len(there)
 
@@ -36,8 +38,8 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
         kind.entity,
         pulled,
         lambda keys: found_versions(context.here, kind, keys, budget.left()),
-        judge_record,
+        judge_first if kind.entity in FIRST_WINS else judge_record,
         result,
         budget,
     )
-    context.state.remember_seen(context.remote, kind.entity, records)
+    context.remember_seen(kind.entity, records)

@@ -13,7 +13,16 @@ from enum import Enum
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.model import Version
 
-__all__ = ["Verdict", "Verified", "batches", "judge_deactivation", "judge_record", "judge_report", "verify"]
+__all__ = [
+    "Verdict",
+    "Verified",
+    "batches",
+    "judge_deactivation",
+    "judge_first",
+    "judge_record",
+    "judge_report",
+    "verify",
+]
 
 QUIET = 5.0
 """Seconds without news after which the rest counts as refused, when the local queue is empty."""
@@ -61,6 +70,13 @@ def judge_record(submitted: Version, found: Version | None) -> Verdict:
     if found == submitted:
         return Verdict.APPLIED
     return Verdict.UNEQUAL if found.millis == submitted.millis else Verdict.SUPERSEDED
+
+
+def judge_first(submitted: Version, found: Version | None) -> Verdict:
+    """Catalog inputs and fact expirations: other content at the same time came first, and stays."""
+    if found is None or found.millis < submitted.millis:
+        return Verdict.MISSING
+    return Verdict.APPLIED if found == submitted else Verdict.SUPERSEDED
 
 
 def judge_report(submitted: Version, found: Version | None) -> Verdict:

@@ -111,9 +111,10 @@ def nodes_summary(state: str) -> Ast:
     return _extract(["certname", "deactivated", "expired"], _state(state))
 
 
-def facts_expiration() -> Ast:
-    """For `nodes`, with `include_facts_expiration=true`: nodes with a configured expiration."""
-    return ["and", _state("any"), ["null?", "expires_facts_updated", False]]
+def facts_expiration(certnames: Iterable[str] | None = None) -> Ast:
+    """For `nodes`, with `include_facts_expiration=true`: nodes (of `certnames`) with a configured expiration."""
+    configured = ["and", _state("any"), ["null?", "expires_facts_updated", False]]
+    return configured if certnames is None else [*configured, _in("certname", certnames)]
 
 
 def report_hour_buckets(start: str, end: str) -> Ast:

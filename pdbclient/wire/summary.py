@@ -1,4 +1,8 @@
-"""The rows of summary queries: what a PuppetDB holds, without the records themselves."""
+"""The rows of summary queries: what a PuppetDB holds, without the records themselves.
+
+A certname may be None in all of them: servers before 7.9 stored records without one (PDB-5282), and one such
+row is no reason to give up a listing.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ __all__ = [
     "HOUR_FORMAT",
     "CatalogInputsSummary",
     "CatalogSummary",
+    "ExpirationSummary",
     "FactsetSummary",
     "HourBucket",
     "NodeSummary",
@@ -30,7 +35,7 @@ _LABEL = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d) ([+-])(\d\d)(?::(\d\d))?", re
 class CatalogSummary(Struct, frozen=True, gc=False):
     """`hash` leaves out the run's identifiers; a later run of the same catalog differs only in the others."""
 
-    certname: str
+    certname: str | None
     hash: str
     producer_timestamp: str
     transaction_uuid: str | None = None
@@ -39,7 +44,7 @@ class CatalogSummary(Struct, frozen=True, gc=False):
 class FactsetSummary(Struct, frozen=True, gc=False):
     """`hash` covers the values, the environment and the packages."""
 
-    certname: str
+    certname: str | None
     hash: str
     producer_timestamp: str
 
@@ -48,22 +53,30 @@ class ReportSummary(Struct, frozen=True, gc=False):
     """A report is immutable: its hash is its identity."""
 
     hash: str
-    certname: str
+    certname: str | None
     producer_timestamp: str
 
 
 class CatalogInputsSummary(Struct, frozen=True, gc=False):
     """PuppetDB shows no hash of the inputs."""
 
-    certname: str
-    catalog_uuid: str
+    certname: str | None
+    catalog_uuid: str | None
     producer_timestamp: str
+
+
+class ExpirationSummary(Struct, frozen=True, gc=False):
+    """Whether a node's facts expire, for nodes where that was configured; `expires_facts_updated` is its time."""
+
+    certname: str | None
+    expires_facts: bool
+    expires_facts_updated: str
 
 
 class NodeSummary(Struct, frozen=True, gc=False):
     """A node's status: active when both are None, else since when it is not."""
 
-    certname: str
+    certname: str | None
     deactivated: str | None = None
     expired: str | None = None
 
