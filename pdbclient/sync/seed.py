@@ -1,0 +1,95 @@
+"""Filling an empty or partly filled server: passes until nothing is left, and how much there is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+
+from pdbclient.config.model import Endpoint, SyncConfig
+from pdbclient.http.session import Session
+from pdbclient.sync.context import Progress
+from pdbclient.sync.inventory import both_sides, list_hours, list_records
+from pdbclient.sync.kinds import PER_NODE
+from pdbclient.sync.model import Entity, Mode, Outcome, PassResult, Selection, Version
+from pdbclient.sync.ports import Clock, Connect
+from pdbclient.sync.reconciler import Reconciler
+from pdbclient.sync.reports import DAY, FUTURE
+
+__all__ = ["goes_on", "outstanding", "seed"]
+
+CAUGHT_UP = 60.0
+"""A pass that is over in so many seconds leaves only what came in meanwhile, and that never ends."""
+
+
+def seed(
+    config: SyncConfig,
+    remote: Endpoint,
+    mode: Mode,
+    *,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+) -> list[PassResult]:
+    """Passes against `remote` until one finds nothing, or only what came in meanwhile.
+
+    Each pass begins with what both servers have: it may be stopped, killed and called again. Raises `SyncError` as
+    `Reconciler` does; what else goes wrong is told in the last result.
+    """
+    results: list[PassResult] = []
+    with Reconciler(config, mode=mode, connect=connect, clock=clock, progress=progress) as reconciler:
+        while goes_on(results):
+            results.append(reconciler.run_once(remote))
+    return results
+
+
+def goes_on(results: Sequence[PassResult]) -> bool:
+    """Whether another pass is worth while after these."""
+    if not results:
+        return True
+    last = results[-1]
+    moved = any(part.transferred for part in last.entities.values())
+    if last.outcome is not Outcome.DONE or not moved:
+        return False
+    return len(results) == 1 or last.elapsed_ms >= CAUGHT_UP * 1000
+
+
+def outstanding(
+    config: SyncConfig,
+    remote: Endpoint,
+    selection: Selection,
+    *,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+) -> int | None:
+    """About how many records the local server lacks; None when that cannot be told without listing all reports.
+
+    Raises the errors of one attempt.
+    """
+    connect = connect or (lambda endpoint: Session(endpoint, config.tls, config.timeouts))
+    clock = clock or Clock()
+    if selection.certnames and Entity.REPORTS in selection.entities:
+        return None
+    now, within = clock.wall(), config.entity_time_limit
+    age = config.report_ttl - DAY if selection.max_age is None else min(config.report_ttl - DAY, selection.max_age)
+    start = int((now - max(0.0, age)) * 1000)
+    number = 0
+    with closing(connect(remote)) as there, closing(connect(config.local)) as here:
+        for kind in PER_NODE:
+            if kind.entity in selection.entities:
+                theirs, ours = both_sides(there, here, partial(list_records, kind=kind, within=within))
+                number += sum(
+                    selection.names(certname) and _behind(ours.get(certname), version)
+                    for certname, version in theirs.items()
+                )
+        if Entity.REPORTS in selection.entities:
+            theirs_h, ours_h = both_sides(there, here, lambda server: list_hours(server, start, FUTURE, within))
+            number += sum(
+                max(0, bucket.count - (ours_h[hour].count if hour in ours_h else 0))
+                for hour, bucket in theirs_h.items()
+            )
+    return number
+
+
+def _behind(ours: Version | None, theirs: Version) -> bool:
+    return ours is None or ours < theirs
