@@ -18,6 +18,7 @@ from pdbclient.http.outcome import Operation
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command, deactivate_node
+from tests.soak import rounds
 
 pytestmark = pytest.mark.integration
 
@@ -191,9 +192,10 @@ def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_f
         assert error.value.endpoint == site.primary.url
 
 
+@pytest.mark.soak
 def test_a_whole_site_is_brought_up_in_the_background_before_long(site: Site) -> None:
     """More than the budget allows for: the first answers are stale, and say so; then they are whole."""
-    nodes = 150
+    nodes = rounds(60, 150)
     client = site.client(stale_exported_budget=1.0)
     for number in range(nodes):
         site.submit(client, f"node{number}.example", number)

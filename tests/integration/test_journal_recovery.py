@@ -1,13 +1,9 @@
-"""Recovery from the journal on a real pair: a destroyed primary, an interrupted recovery, nodes of every kind.
-
-`PDBCLIENT_RECOVERY_COMMANDS` is the number of commands of the destroyed primary (200).
-"""
+"""Recovery from the journal on a real pair: a destroyed primary, an interrupted recovery, nodes of every kind."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -33,11 +29,12 @@ from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
 from pdbclient.wire.timestamp import utc_text
+from tests.soak import rounds
 
 pytestmark = pytest.mark.integration
 
 PRIMARY, REPLICA = "primary", "replica"
-COMMANDS = int(os.environ.get("PDBCLIENT_RECOVERY_COMMANDS", "200"))
+COMMANDS = rounds(100, 2000)
 ODD = ("web 1&a=b", "100%+1", "d'accord\"s\\", "ünïcödé.example", "UPPER.example", "{curly}", "a" * 200)
 COUNTS = {
     "certnames": "select count(*) from certnames",
@@ -192,6 +189,7 @@ def recovering(site: Site) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_set(
     site: Site, capsys: pytest.CaptureFixture[str]
