@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config import Endpoint, Remote, load_config, load_sync_config
+from pdbclient.config.settings import SYNC
 
 EXAMPLES = Path(__file__).parents[3] / "puppet_conf_examples"
 PRIMARY = Endpoint("primary-puppetdb.mycorp.net", 8081)
@@ -44,3 +46,20 @@ def test_the_example_sync_configurations_load_and_point_at_each_other(
     assert config.entity_time_limit == 1800
     assert config.state_dir == Path("/var/lib/pdbclient")
     assert config.warnings == ()
+
+
+@pytest.mark.parametrize("side", ["primary", "replica"])
+def test_the_example_sync_configurations_name_every_setting_and_show_the_defaults(
+    side: str, write: Write, tmp_path: Path
+) -> None:
+    """The README sends readers there for both."""
+    _ssl(write)
+    config = load_sync_config(shutil.copy(EXAMPLES / f"sync-{side}.conf", tmp_path))
+    text = (EXAMPLES / f"sync-{side}.conf").read_text()
+    named = {name.replace("-", "_") for name in re.findall(r"([a-z_-]+):", text)}
+    other_form = {"server_urls", "intervals"}
+    by_experts = {"server_url_timeout", "connect_timeout", "read_timeout", "operation_timeout", "logging_config"}
+    assert set(SYNC) - other_form - by_experts - {"ssl_crl"} <= named
+    for name, setting in SYNC.items():
+        if setting.default is not None and hasattr(config, name):
+            assert getattr(config, name) == setting.default, name

@@ -71,7 +71,9 @@ def test_every_setting_arrives_in_its_field_with_dashes_or_underscores(write: Wr
         "  state_dir: state\n  entity-time-limit: 1h\n  report_ttl: 1d\n  node-purge-ttl: 2d\n"
         "  max_clock_skew: 5s\n  max-queue-depth: 10\n  batch_size: 3\n  concurrency: 2\n"
         '  logging_config: "logging.yaml"\n  connect_timeout: 1, read_timeout: 2s, operation_timeout: 3m\n'
-        "  server_url_timeout: 0\n}\n"
+        "  server_url_timeout: 0\n"
+        '  audit-interval: 12h, one-way: true, entities: [facts, nodes, facts], certnames: "web*.a, db[12]"\n'
+        "  max-age: 7d, status_port: 8090\n}\n"
     )
     config = _load(write, text)
     here = write("x").parent
@@ -84,6 +86,9 @@ def test_every_setting_arrives_in_its_field_with_dashes_or_underscores(write: Wr
     assert (config.batch_size, config.concurrency) == (3, 2)
     assert config.logging_config == here / "logging.yaml"
     assert config.timeouts == Timeouts(attempt=0, connect=1, read=2, operation=180)
+    assert (config.audit_interval, config.max_age, config.status_port) == (43200, 604800, 8090)
+    assert config.one_way is True
+    assert (config.entities, config.certnames) == (("facts", "nodes"), ("web*.a", "db[12]"))
     assert config.origins["entity_time_limit"] == f"{here}/sync.conf:7"
 
 
@@ -92,7 +97,9 @@ def test_defaults_are_those_of_puppet_enterprise_where_it_has_them(write: Write)
     config = _load(write, GUIDE)
     assert (config.entity_time_limit, config.report_ttl, config.node_purge_ttl) == (1800, 1209600, 1209600)
     assert config.max_clock_skew == 60
-    assert config.logging_config is None
+    assert config.audit_interval == 86400
+    assert (config.one_way, config.entities, config.certnames, config.max_age) == (False, (), (), None)
+    assert (config.status_port, config.logging_config) == (None, None)
     assert config.timeouts == Timeouts()
     assert config.origins["state_dir"] == "default"
 
@@ -162,6 +169,13 @@ def _remote(text: str) -> str:
         ("[sync]\nserver_urls = https://b,https://b\nintervals = 5m,5m\n", "2: server_urls: https://b:8081 is there"),
         (INI + "remotes = x\n", "4: remotes: cannot stand beside server_urls and intervals"),
         (INI + "batch-size = 0\n", "4: batch_size: must be a whole number from 1 to 1000, found '0'"),
+        (INI + "one-way = yes\n", "4: one_way: must be true or false, found 'yes'"),
+        (INI + "entities = facts,factsets\n", "4: entities: 'factsets' is none of nodes, fact_expiration, facts, "),
+        (INI + "entities = []\n", "4: entities: names nothing: must list some of nodes, "),
+        (INI + "certnames = a,,b\n", "4: certnames: there is an empty certname in the list"),
+        (INI + "certnames = []\n", "4: certnames: names nobody"),
+        (INI + "max-age = 7\n", "4: max_age: needs a unit, found '7'"),
+        (INI + "status-port = 65536\n", "4: status_port: must be a whole number from 1 to 65535, found '65536'"),
         (INI + "batchsize = 5\n", "4: batchsize: unknown setting: did you mean batch_size?"),
         (INI + "entity-time-limit = 30\n", "4: entity_time_limit: needs a unit, found '30'"),
         (INI + "entity-time-limit = 1h\nentity_time_limit = 2h\n", "5: entity_time_limit: set twice"),
