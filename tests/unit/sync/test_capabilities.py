@@ -1,0 +1,152 @@
+"""What servers of each version are told beside a query, and the count of requests that failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pdbclient.config.model import Endpoint
+from pdbclient.errors import IncompleteResponse, NotSent, Rejected, SyncError
+from pdbclient.sync.capabilities import Capabilities, PassServer, capabilities
+from pdbclient.sync.gate import hash_class
+from pdbclient.wire.command import Command
+
+from .conftest import Site
+from .fake import facts
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [
+        ("6.18.9", Capabilities()),
+        ("6.19.0", Capabilities(origin=True)),
+        ("6.22.1", Capabilities(origin=True)),
+        ("7.5.2", Capabilities()),
+        ("7.6.0", Capabilities(origin=True)),
+        ("7.12.1", Capabilities(origin=True)),
+        ("7.12.1-SNAPSHOT", Capabilities(origin=True)),
+        ("8.0.0", Capabilities(origin=True, timeout=True)),
+        ("8.4.1", Capabilities(origin=True, timeout=True)),
+        ("9.1", Capabilities(origin=True, timeout=True)),
+        ("unknown", Capabilities()),
+    ],
+)
+def test_a_version_says_which_parameters_a_query_may_have(version: str, known: Capabilities) -> None:
+    assert capabilities(version) == known
+
+
+@pytest.mark.parametrize("version", ["7.4.0", "7.12.1", "8.0.1", "8.4.1", "8.8.1"])
+def test_all_of_7_from_7_4_on_and_8_hash_alike(version: str) -> None:
+    assert hash_class(version) == hash_class("7.12.1")
+
+
+class Recorder:
+    """A server that notes the parameters of queries, and may break."""
+
+    def __init__(self) -> None:
+        self.endpoint = Endpoint("a", 8081)
+        self.params: list[Any] = []
+        self.error: Exception | None = None
+
+    def rows(self, path: str, *, params: Any = None, **options: Any) -> Iterator[bytes]:
+        self.params.append(params)
+        yield b"{}"
+        if self.error is not None:
+            raise self.error
+
+    def document(self, path: str, *, within: float | None = None) -> Any:
+        if self.error is not None:
+            raise self.error
+        return path
+
+    def submit(self, command: Command, *, within: float | None = None) -> str:
+        if self.error is not None:
+            raise self.error
+        return "uuid"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def asked(version: str | None, within: float | None, params: dict[str, str] | None = None) -> Any:
+    recorder = Recorder()
+    server = PassServer(recorder)
+    if version is not None:
+        server.learn(version)
+    assert list(server.rows("/nodes", params=params, within=within)) == [b"{}"]
+    (sent,) = recorder.params
+    return sent
+
+
+def test_a_server_whose_version_is_not_known_yet_is_told_nothing() -> None:
+    assert asked(None, 10.0) is None
+    assert asked("7.5.0", 10.0, {"a": "b"}) == {"a": "b"}
+
+
+def test_a_server_is_told_who_asks_and_when_the_answer_is_of_no_more_use() -> None:
+    assert asked("7.12.1", 10.0) == {"origin": "pdbclient-sync"}
+    assert asked("8.4.1", 10.2, {"a": "b"}) == {"a": "b", "origin": "pdbclient-sync", "timeout": 11}
+
+
+@pytest.mark.parametrize("within", [None, math.inf])
+def test_a_query_that_may_take_any_time_has_no_timeout(within: float | None) -> None:
+    assert asked("8.4.1", within) == {"origin": "pdbclient-sync"}
+
+
+def test_every_failed_request_is_counted_and_a_mistake_of_ours_is_not() -> None:
+    recorder = Recorder()
+    server = PassServer(recorder)
+    command = Command.ready("deactivate node", 3, "n", "2026-01-01T00:00:00.000Z", b"{}")
+    recorder.error = IncompleteResponse("a", "cut")
+    with pytest.raises(IncompleteResponse):
+        list(server.rows("/nodes"))
+    recorder.error = NotSent("a", "refused")
+    with pytest.raises(NotSent):
+        server.document("/status")
+    recorder.error = Rejected("a", 400, "no")
+    with pytest.raises(Rejected):
+        server.submit(command)
+    assert server.failed_requests == 3
+    recorder.error = SyncError("asked to stop")
+    with pytest.raises(SyncError):
+        server.submit(command)
+    assert server.failed_requests == 3
+    recorder.error = None
+    assert str(server.document("/x")) == "/x"
+    assert (server.submit(command), server.endpoint) == ("uuid", recorder.endpoint)
+    server.close()
+    assert recorder.closed
+
+
+def test_a_pass_tells_how_many_requests_failed_those_tried_again_with_success_too(site: Site) -> None:
+    for number in range(4):
+        site.a.apply("replace facts", facts(f"n{number}", site.ago(5)))
+    breaks = [IncompleteResponse("a", "cut")]
+    site.a.broken = lambda path, query: breaks.pop() if path == "/factsets" and query[0] == "and" and breaks else None
+    result = site.pull(site.b)
+    assert result.ok
+    assert (len(site.b.tables["factsets"]), result.failed_requests) == (4, 1)
+    assert result.as_json()["failed_requests"] == 1
+
+
+def test_both_servers_of_a_pass_are_asked_as_their_own_version_allows(site: Site) -> None:
+    site.b.version = "8.4.1"
+    seen: dict[str, list[Any]] = {"a": [], "b": []}
+    for name, server in (("a", site.a), ("b", site.b)):
+
+        def rows(
+            path: str, *, params: Any = None, _name: str = name, _rows: Any = server.rows, **options: Any
+        ) -> Any:
+            seen[_name].append(params or {})
+            return _rows(path, params=params, **options)
+
+        server.rows = rows  # type: ignore[method-assign]
+    site.a.apply("replace facts", facts("n", site.ago(5)))
+    assert site.pull(site.b).ok
+    assert all(params["origin"] == "pdbclient-sync" and "timeout" not in params for params in seen["a"])
+    assert all(0 < params["timeout"] <= 1800 for params in seen["b"])
+    assert seen["a"]
+    assert seen["b"]
