@@ -1,0 +1,185 @@
+"""The daemon's local port, on a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pdbclient.errors import SyncError
+from pdbclient.sync.status_port import StatusPort, ask_for_pass
+
+URL = "https://b.example.com:8081"
+
+
+class Daemon:
+    """What stands behind the port; `broken` is raised by everything."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+        self.broken: Exception | None = None
+
+    def status(self) -> Sequence[dict[str, Any]]:
+        self._break()
+        return [{"remote": URL}]
+
+    def metrics(self) -> bytes:
+        self._break()
+        return b"a_metric 1.0\n"
+
+    def trigger(self, remote: str | None) -> Sequence[str]:
+        self._break()
+        self.asked.append(remote)
+        return [URL] if remote in (None, URL) else []
+
+    def _break(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+
+
+def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, dict(answer.getheaders()), body
+
+
+def port_threads() -> list[threading.Thread]:
+    return [
+        thread for thread in threading.enumerate() if "status-port" in thread.name or "process_request" in thread.name
+    ]
+
+
+def test_it_shows_the_status_as_json_and_the_metrics_as_text() -> None:
+    with StatusPort(0, Daemon()) as port:
+        status, headers, body = ask(port.port, "GET", "/status")
+        assert (status, headers["Content-Type"], json.loads(body)) == (200, "application/json", [{"remote": URL}])
+        status, headers, body = ask(port.port, "GET", "/metrics")
+        assert (status, body) == (200, b"a_metric 1.0\n")
+        assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_a_head_is_a_get_without_the_body() -> None:
+    with StatusPort(0, Daemon()) as port:
+        status, headers, body = ask(port.port, "HEAD", "/metrics")
+        assert (status, headers["Content-Length"], body) == (200, "13", b"")
+
+
+def test_a_trigger_is_accepted_for_all_remotes_or_one_and_not_for_another() -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        status, _, body = ask(port.port, "POST", "/trigger")
+        assert (status, json.loads(body)) == (202, {"triggered": [URL]})
+        assert ask(port.port, "POST", "/trigger?remote=https%3A%2F%2Fb.example.com%3A8081")[0] == 202
+        status, _, body = ask(port.port, "POST", "/trigger?remote=https://elsewhere:8081")
+        assert status == 404
+        assert "elsewhere" in json.loads(body)["error"]
+    assert daemon.asked == [None, URL, "https://elsewhere:8081"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("POST", "/pdb/cmd/v1", 404),
+        ("GET", "/trigger", 405),
+        ("POST", "/status", 405),
+        ("DELETE", "/metrics", 405),
+        ("PUT", "/trigger", 405),
+    ],
+)
+def test_anything_else_is_told_what_there_is(method: str, path: str, status: int) -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        answered, headers, body = ask(port.port, method, path)
+    assert answered == status
+    assert "POST /trigger" in json.loads(body)["error"]
+    assert ("Allow" in headers) is (status == 405)
+    assert daemon.asked == []
+
+
+def test_a_state_file_that_cannot_be_read_is_a_503_with_the_reason_and_a_defect_a_500_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        daemon.broken = SyncError("state.sqlite: is damaged")
+        status, _, body = ask(port.port, "GET", "/metrics")
+        assert (status, json.loads(body)) == (503, {"error": "state.sqlite: is damaged"})
+        daemon.broken = RuntimeError("a secret of the program")
+        status, _, body = ask(port.port, "GET", "/status")
+        assert status == 500
+        assert b"secret" not in body
+    assert "could not answer /status" in caplog.text
+
+
+def test_it_listens_on_the_loopback_address_alone() -> None:
+    with StatusPort(0, Daemon()) as port:
+        assert port._server.socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with StatusPort(0, Daemon()) as port, pytest.raises(SyncError, match=f"status_port {port.port}.*another process"):
+        StatusPort(port.port, Daemon())
+
+
+def test_nothing_is_left_of_it_even_with_clients_that_say_nothing_or_half_a_request() -> None:
+    before = set(port_threads())
+    with StatusPort(0, Daemon()) as port:
+        silent, halfway = (socket.create_connection(("127.0.0.1", port.port), timeout=10) for _ in range(2))
+        halfway.sendall(b"GET /status HTT")
+        # Answered after those two were taken in, which are still there.
+        assert ask(port.port, "GET", "/status")[0] == 200
+    assert set(port_threads()) == before
+    for client in (silent, halfway):
+        assert client.recv(1) == b""
+        client.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port.port), timeout=10)
+
+
+def test_the_port_can_be_had_again_at_once() -> None:
+    with StatusPort(0, Daemon()) as first:
+        assert ask(first.port, "GET", "/status")[0] == 200
+    with StatusPort(first.port, Daemon()) as second:
+        assert ask(second.port, "GET", "/status")[0] == 200
+
+
+def test_asking_for_a_pass_tells_against_which_remotes() -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        assert ask_for_pass(port.port, None) == [URL]
+        assert ask_for_pass(port.port, URL) == [URL]
+        with pytest.raises(SyncError, match=r"refused: .*elsewhere"):
+            ask_for_pass(port.port, "https://elsewhere:8081")
+    assert daemon.asked == [None, URL, "https://elsewhere:8081"]
+
+
+def test_asking_where_nobody_listens_says_so() -> None:
+    with StatusPort(0, Daemon()) as port:
+        pass
+    with pytest.raises(SyncError, match=r"no daemon listens on 127\.0\.0\.1 port .*sync run"):
+        ask_for_pass(port.port, None)
+
+
+def test_asking_where_something_else_listens_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1000)
+                client.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(SyncError, match="does not answer as the daemon does"):
+            ask_for_pass(listener.getsockname()[1], None)
+        thread.join()
