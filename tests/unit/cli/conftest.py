@@ -20,6 +20,8 @@ from pdbclient.config.model import TlsFiles
 from pdbclient.lab.certificates import CertificateAuthority
 from tests.faults.fake import Fake
 
+from .sync_site import SyncSite
+
 LONG = 60.0
 
 
@@ -91,6 +93,11 @@ class Site:
 def site(tmp_path: Path, tls: dict[str, TlsFiles]) -> Iterator[Site]:
     with ExitStack() as stack:
         yield Site(tmp_path, tls, stack)
+
+
+@pytest.fixture
+def sync_site(tmp_path: Path, tls: dict[str, TlsFiles], monkeypatch: pytest.MonkeyPatch) -> SyncSite:
+    return SyncSite(tmp_path, tls["client"], monkeypatch)
 
 
 @pytest.fixture

@@ -41,8 +41,17 @@ COMMANDS = {
     "submit facts",
     "submit inputs",
     "submit report",
+    "sync audit",
+    "sync diff",
     "sync once",
+    "sync quarantine drop",
+    "sync quarantine list",
+    "sync quarantine retry",
+    "sync quarantine show",
     "sync run",
+    "sync seed",
+    "sync status",
+    "sync trigger",
     "terminus setup",
 }
 

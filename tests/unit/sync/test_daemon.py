@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +18,7 @@ from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.errors import ConfigError, Problem, SyncError
 from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
 from pdbclient.sync.ports import Clock
+from pdbclient.sync.status_port import ask_for_pass
 
 from .conftest import FakeTime, Site
 
@@ -200,3 +203,103 @@ def test_a_configuration_that_cannot_be_used_at_the_start_ends_the_daemon(time: 
 
     with pytest.raises(SyncError, match="no state directory"):
         Daemon(lambda: config, clock=time.clock, runner=refuse).run()
+
+
+def test_a_pass_that_is_asked_for_is_made_at_once_and_the_interval_counts_from_it(
+    time: FakeTime, config: SyncConfig
+) -> None:
+    config = replace(config, remotes=(Remote(A, 600.0), Remote(B, 600.0)))
+
+    def act(number: int) -> float:
+        if number == 2:
+            running.trigger(B)
+            running.trigger(B)
+        return 1.0
+
+    recorder = Recorder(time, 4, act)
+    running = daemon(config, recorder)
+    running.run()
+    assert recorder.began == [(0.0, A.host), (1.0, B.host), (2.0, B.host), (601.0, A.host)]
+
+
+def test_a_pass_asked_for_while_the_daemon_waits_begins_within_a_second(time: FakeTime, config: SyncConfig) -> None:
+    recorder = Recorder(time, 2, lambda number: 0.0)
+    running = daemon(config, recorder)
+    wait = time.wait
+
+    def asking(timeout: float | None = None) -> bool:
+        if 10 <= time.elapsed < 11:
+            running.trigger(A)
+        return wait(timeout)
+
+    time.wait = asking  # type: ignore[method-assign]
+    running.run()
+    assert recorder.began[1][0] <= 12.0
+
+
+def test_a_pass_against_somebody_who_is_no_remote_any_more_is_not_made(time: FakeTime, config: SyncConfig) -> None:
+    recorder = Recorder(time, 2, lambda number: 0.0)
+    running = daemon(config, recorder)
+    running.trigger(B)
+    running.run()
+    assert [host for _, host in recorder.began] == [A.host, A.host]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_the_status_port_is_there_while_the_daemon_runs_and_a_reload_moves_it(
+    time: FakeTime, config: SyncConfig
+) -> None:
+    first, second = free_port(), free_port()
+    configs = [replace(config, status_port=first), replace(config, status_port=second)]
+    seen: list[tuple[list[str], bool]] = []
+
+    def act(number: int) -> float:
+        port, other = (first, second) if number == 1 else (second, first)
+        answered = ask_for_pass(port, A.url)
+        with pytest.raises(SyncError, match="no daemon listens"):
+            ask_for_pass(other, None)
+        seen.append((answered, number == 1))
+        running.reload()
+        return 1.0
+
+    recorder = Recorder(time, 2, act)
+    running = Daemon(lambda: configs.pop(0) if len(configs) > 1 else configs[0], clock=time.clock, runner=recorder)
+    running.run()
+    assert seen == [([A.url], True), ([A.url], False)]
+    # What was asked for on the first port is done by the second configuration, at once.
+    assert recorder.began[1][0] == pytest.approx(1.0)
+    assert not [thread for thread in threading.enumerate() if "status-port" in thread.name]
+
+
+def test_a_reload_to_a_port_that_is_taken_leaves_the_old_one_in_force(
+    time: FakeTime, config: SyncConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = int(listener.getsockname()[1])
+        configs = [replace(config, status_port=port), replace(config, status_port=taken)]
+
+        def act(number: int) -> float:
+            assert ask_for_pass(port, None) == [A.url]
+            if number == 1:
+                running.reload()
+            return 1.0
+
+        recorder = Recorder(time, 2, act)
+        running = Daemon(lambda: configs.pop(0), clock=time.clock, runner=recorder)
+        running.run()
+    assert f"status_port {taken}: cannot listen" in caplog.text
+    assert "the old one stays" in caplog.text
+
+
+def test_a_status_port_that_is_taken_at_the_start_ends_the_daemon(time: FakeTime, config: SyncConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = int(listener.getsockname()[1])
+        recorder = Recorder(time, 1)
+        with pytest.raises(SyncError, match=f"status_port {taken}"):
+            daemon(replace(config, status_port=taken), recorder).run()
+    assert recorder.began == []
