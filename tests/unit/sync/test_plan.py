@@ -25,7 +25,7 @@ from pdbclient.sync.plan import (
 )
 
 from .conftest import Site
-from .fake import FakePuppetDB, catalog, deactivation, facts, report
+from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report
 
 LATEST = 10_000
 TERMS = Terms(LATEST)
@@ -205,7 +205,12 @@ def test_the_brake_for_an_empty_remote_needs_something_to_have_been_there(
 
 AGES = st.sampled_from([10, 20, 30, 4000, 9000, 5 * 86_400, 20 * 86_400])
 CERTNAMES = st.sampled_from(["a.example.com", "b.example.com"])
-ACTS = st.sampled_from(["facts", "facts", "catalog", "catalog", "report", "deactivate", "expire", "purge"])
+ACTS = st.sampled_from(
+    [
+        *("facts", "facts", "catalog", "catalog", "inputs", "inputs", "expiration", "report"),
+        *("deactivate", "expire", "purge"),
+    ]
+)
 STEP = st.tuples(st.booleans(), st.booleans(), ACTS, CERTNAMES, AGES, st.integers(0, 2))
 
 
@@ -216,6 +221,10 @@ def act(site: Site, side: FakePuppetDB, name: str, certname: str, age: int, valu
             side.apply("replace facts", facts(certname, when, value))
         case "catalog":
             side.apply("replace catalog", catalog(certname, when, value % 2, f"u{value}"))
+        case "inputs":
+            side.apply("replace catalog inputs", inputs(certname, when, f"u{value}"))
+        case "expiration":
+            side.apply("configure expiration", expiration(certname, when, value > 0))
         case "report":
             side.apply("store report", report(certname, when, f"r{value}"))
         case "deactivate":
@@ -260,10 +269,10 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
         for side in (site.a, site.b):
             assert known[side.endpoint] <= set(side.nodes), "a node was deleted"
         left_alone = listed(site)
-        for table in ("factsets", "catalogs"):
+        for table in ("factsets", "catalogs", "catalog-inputs"):
             for certname in site.a.tables[table].keys() | site.b.tables[table].keys():
                 versions = [
-                    (row["producer_timestamp"], row["hash"], row.get("transaction_uuid"))
+                    (row["producer_timestamp"], row.get("hash"), row.get("transaction_uuid"), row.get("catalog_uuid"))
                     for side in (site.a, site.b)
                     if (row := side.tables[table].get(certname)) is not None
                 ]
@@ -276,6 +285,8 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
         )
         assert (ours ^ theirs) <= left_alone
         for certname in site.a.nodes.keys() & site.b.nodes.keys():
+            expiries = [side.nodes[certname].expires_facts_updated for side in (site.a, site.b)]
+            assert expiries[0] == expiries[1] or certname in left_alone, (certname, expiries)
             dead = [side.nodes[certname].deactivated for side in (site.a, site.b)]
             assert dead[0] == dead[1] or certname in left_alone or waits_for_purge(site, certname)
 
