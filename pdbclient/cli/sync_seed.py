@@ -72,7 +72,10 @@ def _seed(args: argparse.Namespace) -> int:
     clock = Clock()
     tally = Tally(_expected(config, remote, mode, clock), time.monotonic)
     with stop_on_signals(clock), _shown(tally, terminal) as progress:
-        results = seed(config, remote.endpoint, mode, clock=clock, progress=progress)
+        results = []
+        for result in seed(config, remote.endpoint, mode, clock=clock, progress=progress):
+            results.append(result)
+            tally.next_pass()
     if args.json:
         output.print_json([result.as_json() for result in results])
     else:
@@ -108,7 +111,7 @@ def _expected(config: SyncConfig, remote: Remote, mode: Mode, clock: Clock) -> i
 
 @dataclass(slots=True)
 class Tally:
-    """How far a seeding is: over all entities and passes. `expected` records were lacking at its start, if known."""
+    """How far a seeding is, over all entities and passes. `expected` records were lacking at its start, if known."""
 
     expected: int | None
     monotonic: Callable[[], float]
@@ -121,11 +124,13 @@ class Tally:
         self.began = self.monotonic()
 
     def count(self, entity: Entity, done: int) -> None:
-        """`done` records of `entity` are done in this pass; less than before means a new pass."""
-        if done < self._now.get(entity, 0):
-            self._before, self._now = self.done, {}
+        """`done` records of `entity` are done in this pass."""
         self.entity = entity
         self._now[entity] = done
+
+    def next_pass(self) -> None:
+        """What is counted from here on comes on top."""
+        self._before, self._now = self.done, {}
 
     @property
     def done(self) -> int:

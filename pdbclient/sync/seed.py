@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -30,8 +30,8 @@ def seed(
     connect: Connect | None = None,
     clock: Clock | None = None,
     progress: Progress | None = None,
-) -> list[PassResult]:
-    """Passes against `remote` until one finds nothing, or only what came in meanwhile.
+) -> Iterator[PassResult]:
+    """Passes against `remote` until one finds nothing, or only what came in meanwhile; each result when it is there.
 
     Each pass begins with what both servers have: it may be stopped, killed and called again. Raises `SyncError` as
     `Reconciler` does; what else goes wrong is told in the last result.
@@ -40,7 +40,7 @@ def seed(
     with Reconciler(config, mode=mode, connect=connect, clock=clock, progress=progress) as reconciler:
         while goes_on(results):
             results.append(reconciler.run_once(remote))
-    return results
+            yield results[-1]
 
 
 def goes_on(results: Sequence[PassResult]) -> bool:

@@ -23,7 +23,8 @@ def fill(site: Site, nodes: int = 7) -> None:
 
 def seeded(site: Site, mode: Mode | None = None) -> list[PassResult]:
     config = site.config(site.b)
-    return seed(config, config.remotes[0].endpoint, mode or Mode(seed=True), connect=site.connect, clock=site.clock)
+    remote = config.remotes[0].endpoint
+    return list(seed(config, remote, mode or Mode(seed=True), connect=site.connect, clock=site.clock))
 
 
 def lacking(site: Site, selection: Selection | None = None) -> int | None:
