@@ -20,6 +20,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
+from pdbclient.config.settings import PUPPETDB_PORT
+from pdbclient.config.urls import parse_server_url
 from pdbclient.errors import ConfigError, SyncError
 from pdbclient.sync.metrics import Counted, exposition
 from pdbclient.sync.model import PassResult
@@ -164,7 +166,13 @@ class _Sources:
         return exposition(read_status(self.config, self.clock.wall()), self.counted)
 
     def trigger(self, remote: str | None) -> Sequence[str]:
-        chosen = [each.endpoint for each in self.config.remotes if remote is None or each.endpoint.url == remote]
+        chosen = [each.endpoint for each in self.config.remotes]
+        if remote is not None:
+            try:
+                wanted = parse_server_url(remote, default_port=PUPPETDB_PORT)
+            except ValueError:
+                return []
+            chosen = [endpoint for endpoint in chosen if endpoint == wanted]
         for endpoint in chosen:
             self.wake(endpoint)
         return [endpoint.url for endpoint in chosen]

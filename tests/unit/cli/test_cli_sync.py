@@ -197,6 +197,20 @@ def test_the_time_left_is_told_in_units_that_one_can_grasp(left: float, text: st
     assert tally.line().endswith(text)
 
 
+def test_on_a_terminal_a_seeding_shows_rate_and_time_left_and_no_log_lines(
+    run: Run, sync_site: SyncSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sync_site, "a", "b")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    ended = run("sync", "seed", "--config", sync_site.conf, "--json")
+    assert ended.code == 0
+    assert "6 of about 6 records" in ended.err
+    assert "a second" in ended.err
+    assert "INFO" not in ended.err
+
+
 # --- diff
 
 

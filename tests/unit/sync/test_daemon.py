@@ -259,7 +259,10 @@ def test_the_status_port_is_there_while_the_daemon_runs_and_a_reload_moves_it(
 
     def act(number: int) -> float:
         port, other = (first, second) if number == 1 else (second, first)
-        answered = ask_for_pass(port, A.url)
+        answered = ask_for_pass(port, f"{A.url.upper().replace('HTTPS', 'https')}/")
+        for nobody in (B.url, "nonsense"):
+            with pytest.raises(SyncError, match="is not one of the remotes"):
+                ask_for_pass(port, nobody)
         with pytest.raises(SyncError, match="no daemon listens"):
             ask_for_pass(other, None)
         seen.append((answered, number == 1))
