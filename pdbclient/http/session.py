@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import requests
@@ -32,7 +32,7 @@ from pdbclient.errors import (
 )
 from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
 from pdbclient.http.outcome import Operation, error_for_status
-from pdbclient.http.stream import ArrayReader, MalformedJson, decode_document
+from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader, decode_document
 from pdbclient.http.tls import client_context
 from pdbclient.http.whole import Whole
 from pdbclient.wire.command import Command
@@ -55,6 +55,19 @@ _ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
 
 _JSON = {"Accept": "application/json", **_ENCODED}
 _POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Reader(Protocol[T_co]):
+    @property
+    def rows(self) -> int: ...
+
+    def feed(self, chunk: bytes) -> Iterator[T_co]: ...
+
+    def close(self) -> Iterator[T_co]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +149,8 @@ class Session:
         seconds to wait for the first byte when that may take longer than the read limit. Raises `InvalidQuery`
         for a query that cannot be written as JSON.
         """
-        body = _query_body(query, params)
-        path = f"/pdb/query/v4{path}"
-        response = self._send("POST", path, Operation.QUERY, within, patience, body=body, headers=_POST_JSON)
-        return Selection(CaseInsensitiveDict(response.headers), self._elements(response))
+        response = self._query(path, query=query, params=params, within=within, patience=patience)
+        return Selection(CaseInsensitiveDict(response.headers), self._read(response, ArrayReader()))
 
     def rows(self, path: str, **options: Any) -> Iterator[bytes]:
         """As `select`, every row's exact JSON text, as it arrives.
@@ -147,8 +158,8 @@ class Session:
         The rows are all there only when the iterator ends without an error: a broken answer raises
         `IncompleteResponse`.
         """
-        for _, text in self.select(path, **options).elements:
-            yield text.encode()
+        response = self._query(path, **options)
+        yield from self._read(response, RowReader())
 
     def records(self, path: str, **options: Any) -> Iterator[Any]:
         """As `rows`, with each row decoded."""
@@ -181,6 +192,19 @@ class Session:
         chunks = self._passed(response, is_json and method != "HEAD", target.startswith("/pdb/query/"))
         return Page(CaseInsensitiveDict(response.headers), chunks)
 
+    def _query(
+        self,
+        path: str,
+        *,
+        query: QueryText | None = None,
+        params: Mapping[str, Any] | None = None,
+        within: float | None = None,
+        patience: float | None = None,
+    ) -> requests.Response:
+        body = _query_body(query, params)
+        path = f"/pdb/query/v4{path}"
+        return self._send("POST", path, Operation.QUERY, within, patience, body=body, headers=_POST_JSON)
+
     def _passed(self, response: requests.Response, is_json: bool, is_query: bool) -> Iterator[bytes]:
         whole = Whole()
         beginning = b""
@@ -200,8 +224,7 @@ class Session:
         finally:
             response.close()
 
-    def _elements(self, response: requests.Response) -> Iterator[tuple[Any, str]]:
-        reader = ArrayReader()
+    def _read(self, response: requests.Response, reader: _Reader[T]) -> Iterator[T]:
         try:
             for chunk in self._chunks(response):
                 yield from reader.feed(chunk)

@@ -13,9 +13,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-__all__ = ["ArrayReader", "MalformedJson", "decode_document"]
+import msgspec
+
+__all__ = ["ArrayReader", "MalformedJson", "RowReader", "decode_document"]
 
 DEFAULT_ROW_LIMIT = 64 * 1024 * 1024
+
+_SMALL = 64 * 1024
+"""Bytes: a row that is not complete by then is not one of a summary."""
 
 _BLANK = " \t\r\n"
 _AFTER = frozenset(" \t\r\n,]")
@@ -44,6 +49,8 @@ def _finite(text: str) -> float:
     return number
 
 
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_PLAIN = msgspec.json.Decoder(list[dict[str, str | bool | None]])
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
@@ -52,18 +59,20 @@ class ArrayReader:
 
     Feed it chunks in order, then ask for `close()`. Both give pairs of an element and its exact text: whoever
     forwards a record takes the text, and so changes no number in it. `row_limit` bounds the memory, in characters:
-    a row up to it is read, one of more than twice as many is not.
+    a row up to it is read, one of more than twice as many is not. With `rows_before`, the text goes on after so
+    many rows of the array.
     """
 
-    def __init__(self, row_limit: int = DEFAULT_ROW_LIMIT) -> None:
+    def __init__(self, row_limit: int = DEFAULT_ROW_LIMIT, rows_before: int = 0) -> None:
         self._limit = row_limit
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text = ""
         self._later: list[bytes] = []  # chunks that were not looked at yet
         self._waiting = 0  # their bytes
         self._wanted = 0  # how many of them make a further look worth its cost
-        self._state = "before"  # before the array, at a row, after a row, after the array
-        self.rows = 0
+        # before the array, at its first row or its end, at a further row, after a row, after the array
+        self._state = "after" if rows_before else "before"
+        self.rows = rows_before
 
     def feed(self, chunk: bytes) -> Iterator[tuple[Any, str]]:
         """The elements that `chunk` completes. Raises `MalformedJson` as soon as the text cannot be an array."""
@@ -124,6 +133,52 @@ class ArrayReader:
                 raise MalformedJson(f"no comma after {self.rows} rows, at: {_shown(text[at:])}")
 
 
+class RowReader:
+    """As `ArrayReader`, but gives only the exact text of each row, and small flat rows several times as fast.
+
+    The rows of a summary are objects of plain values, tens of thousands of them, and msgspec cuts them a chunk at
+    a time. Whatever is not of that simple kind is left to an `ArrayReader` from there on, so the same texts are
+    accepted and refused.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._rows = 0
+        self._exact: ArrayReader | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows were given."""
+        return self._rows if self._exact is None else self._exact.rows
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The rows that `chunk` completes. Raises `MalformedJson`."""
+        if self._exact is None:
+            self._held += chunk
+            end = self._held.rfind(b"}") + 1
+            found = _flat_rows(self._held[:end], first=not self._rows) if end else None
+            if found is not None:
+                self._held = self._held[end:]
+                self._rows += len(found)
+                yield from map(bytes, found)
+                return
+            if not end and len(self._held) < _SMALL:
+                return
+            self._exact, chunk = ArrayReader(rows_before=self._rows), self._held
+            self._held = b""
+        for _, text in self._exact.feed(chunk):
+            yield text.encode()
+
+    def close(self) -> Iterator[bytes]:
+        """Say that the text has ended: the last rows. Raises `MalformedJson` unless the array has ended too."""
+        if self._exact is None:
+            self._exact = ArrayReader(rows_before=self._rows)
+            for _, text in self._exact.feed(self._held):
+                yield text.encode()
+        for _, text in self._exact.close():
+            yield text.encode()
+
+
 def decode_document(body: bytes) -> Any:
     """One whole JSON document, held in memory. Raises `MalformedJson`, with the same rules as for rows."""
     try:
@@ -134,6 +189,24 @@ def decode_document(body: bytes) -> Any:
         raise MalformedJson(f"not UTF-8: {error.reason}") from error
     except (ValueError, RecursionError) as error:
         raise MalformedJson(f"not JSON: {_shown(body.decode('utf-8', 'replace'))}") from error
+
+
+def _flat_rows(text: bytes, *, first: bool) -> list[msgspec.Raw] | None:
+    """The rows of `text`, which goes from the array's beginning, or from the comma after a row, to the end of a row.
+
+    None for anything but objects of strings without a backslash, null, true and false: of these, counting shows
+    that no key stands twice in one, and no number can be out of range.
+    """
+    text = text.lstrip()
+    if text[:1] != (b"[" if first else b",") or b"\\" in text:
+        return None
+    array = b"[" + text[1:] + b"]"
+    try:
+        plain, rows = _PLAIN.decode(array), _RAWS.decode(array)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    # Where nothing is escaped, a quote before a colon is the end of a key.
+    return rows if sum(map(len, plain)) == array.count(b'":') else None
 
 
 def _element_end(text: str, start: int) -> tuple[Any, int] | None:

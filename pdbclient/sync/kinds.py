@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,8 +23,7 @@ from pdbclient.wire.summary import (
 __all__ = ["CATALOGS", "EXPIRATION", "FACTS", "INPUTS", "PER_NODE", "REPORTS", "Kind", "Summary"]
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What a summary row, or the same fields of a full row, says. `key` is a certname, or a report's hash.
 
     The certname is empty where the server has none.

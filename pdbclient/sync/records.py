@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.context import Context
-from pdbclient.sync.inventory import both_sides, found_versions, list_records
+from pdbclient.sync.inventory import differing_records, found_versions
 from pdbclient.sync.kinds import Kind
 from pdbclient.sync.model import Entity, EntityPlan, EntityResult
 from pdbclient.sync.plan import FIRST_WINS, Nodes, brake_empty, plan_records
@@ -19,13 +19,12 @@ def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tup
     """The plan for one of `kinds.PER_NODE`, and how many the remote has. Raises `SafetyBrake` when it lost
     them all.
     """
-    within = budget.left()
-    there, here = both_sides(context.there, context.here, lambda server: list_records(server, kind, within))
+    there, here = differing_records(context.there, context.here, kind, budget.left())
     # Few nodes have an expiration, and the last one may go with its node: that alone says nothing.
     if kind.entity is not Entity.EXPIRATION:
-        brake_empty(kind.entity, len(there), len(here), context.state.seen(context.remote, kind.entity))
-    plan = plan_records(kind.entity, there, here, nodes, context.terms(), context.memory(kind.entity))
-    return plan, len(there)
+        brake_empty(kind.entity, there.total, here.total, context.state.seen(context.remote, kind.entity))
+    terms, memory = context.terms(), context.memory(kind.entity)
+    return plan_records(kind.entity, there.versions, here.versions, nodes, terms, memory), there.total
 
 
 def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityResult, budget: Budget) -> None:

@@ -40,7 +40,9 @@ def is_wire_timestamp(text: str) -> bool:
 
 def to_millis(text: str) -> int:
     """Milliseconds since 1970 UTC, rounded down as the server does. Raises ValueError as `parse` does."""
-    since = parse(text) - _EPOCH
+    # The form in which servers show stamps, tens of thousands in a listing: what else is in it must be digits.
+    shown = len(text) == 24 and text[4:20:3] == "--T::." and text[23] == "Z"
+    since = (datetime.fromisoformat(text) if shown else parse(text)) - _EPOCH
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 

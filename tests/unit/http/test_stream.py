@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pdbclient.http import stream
-from pdbclient.http.stream import ArrayReader, MalformedJson, decode_document
+from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader, decode_document
 
 
 def read(chunks: Iterable[bytes], row_limit: int = stream.DEFAULT_ROW_LIMIT) -> list[tuple[Any, str]]:
@@ -21,6 +21,22 @@ def read(chunks: Iterable[bytes], row_limit: int = stream.DEFAULT_ROW_LIMIT) -> 
     rows += reader.close()
     assert reader.rows == len(rows)
     return rows
+
+
+def read_texts(chunks: Iterable[bytes]) -> list[str]:
+    reader = RowReader()
+    rows = [row for chunk in chunks for row in reader.feed(chunk)]
+    rows += reader.close()
+    assert reader.rows == len(rows)
+    return [row.decode() for row in rows]
+
+
+def outcome(read: Callable[[list[bytes]], list[str]], chunks: list[bytes]) -> list[str] | None:
+    """The texts, or None for an error."""
+    try:
+        return read(chunks)
+    except MalformedJson:
+        return None
 
 
 def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
@@ -182,10 +198,11 @@ def test_a_number_in_the_text_keeps_its_form() -> None:
 )
 def test_what_is_not_one_array_is_an_error(body: bytes, message: str) -> None:
     for chunks in ([body], [body[:1], body[1:]], [body[: len(body) // 2], body[len(body) // 2 :]]):
-        with pytest.raises(MalformedJson) as caught:
-            read(chunks)
-        assert message in str(caught.value)
-        assert len(str(caught.value)) < 400
+        for reading in (read, read_texts):
+            with pytest.raises(MalformedJson) as caught:
+                reading(chunks)
+            assert message in str(caught.value)
+            assert len(str(caught.value)) < 400
 
 
 def test_rows_before_the_break_are_counted() -> None:
@@ -247,6 +264,77 @@ def test_many_small_rows_cost_one_look_each(monkeypatch: pytest.MonkeyPatch) -> 
     chunks = [body[at : at + 1000] for at in range(0, len(body), 1000)]
     assert len(read(chunks)) == 2000
     assert calls <= 2000 + len(chunks) + 1
+
+
+# -- rows as text alone
+
+
+PLAIN = st.none() | st.booleans() | st.text() | st.sampled_from(["", '":', "},{", "[{", "a\\", "e", '"'])
+FLAT = st.fixed_dictionaries({"certname": PLAIN, "hash": PLAIN, 'a":b': PLAIN})
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [{}, [], 1, 2.5, "x", None, {"certname": 1}, {"certname": {}}, {"certname": [], "hash": "x"}]
+)
+
+
+@given(st.lists(FLAT | FLAT | ODD, max_size=12), st.sampled_from([(",", ":"), (", ", ": ")]), st.data())
+@settings(max_examples=300)
+def test_rows_alone_are_those_of_the_exact_reader_whole_or_cut_off(
+    rows: list[Any], separators: tuple[str, str], data: st.DataObject
+) -> None:
+    body = json.dumps(rows, separators=separators, ensure_ascii=data.draw(st.booleans())).encode()
+    places = data.draw(st.lists(st.integers(0, len(body)), max_size=6))
+    end = data.draw(st.integers(0, len(body)))
+    for part in (body, body[:end], body + b"]", body[:end] + b"}" + body[end:], body[:end] + b"," + body[end:]):
+        chunks = cut(part, places)
+        exact = outcome(lambda chunks: [text for _, text in read(chunks)], chunks)
+        assert outcome(read_texts, chunks) == exact
+
+
+@given(arrays(), st.lists(st.integers(0, 200), max_size=12))
+def test_rows_alone_of_any_array_are_its_texts(array: tuple[list[Any], list[str], bytes], places: list[int]) -> None:
+    assert read_texts(cut(array[2], places)) == array[1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"a":"1","b":"2","a":"3"}',
+        '{"a":"1","a":"2"}',
+        '{"a":"1","b":1e400}',
+        '{"a":"1","b":NaN}',
+        '{"a":"1","b":[NaN]}',
+        '{"a":"1","b":"\xff"}',
+        '{"a":"1","b":tru}',
+        '{"a":"1","b":"2",}',
+        '{"a":"1" "b":"2"}',
+        '{"a":"1","b":"\n"}',
+        '{"a":"1"}}',
+        '{"a":"1","b":"2"}{"a":"1","b":"2"}',
+        '{"a":"1","b":"2"}]{"a":"1","b":"2"}',
+    ],
+)
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_bad_row_among_simple_ones_is_an_error_to_both(bad: str, before: int, after: int) -> None:
+    good = '{"a":"1","b":null}'
+    body = f"[{','.join([good] * before + [bad] + [good] * after)}]".encode("latin-1")
+    for place in range(len(body)):
+        chunks = [body[:place], body[place:]]
+        assert outcome(read_texts, chunks) is None
+        with pytest.raises(MalformedJson):
+            read(chunks)
+
+
+def test_simple_rows_come_as_soon_as_they_are_complete_and_need_no_exact_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "_element_end", None)
+    reader = RowReader()
+    assert list(reader.feed(b' [{"a":"1"} ,{"a":"2"},{"a"')) == [b'{"a":"1"}', b'{"a":"2"}']
+    assert list(reader.feed(b':"3"}\n')) == [b'{"a":"3"}']
+    assert list(reader.feed(b' , {"a":null}]')) == [b'{"a":null}']
+    assert reader.rows == 4
+    assert list(reader.close()) == []
 
 
 # -- whole documents
