@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ def read_status(config: SyncConfig, now: float) -> list[RemoteStatus]:
 def _status(state: State, remote: str, now: float) -> RemoteStatus:
     record = state.last_pass(remote)
     cursor = state.cursor(remote)
-    refused: dict[Skip, Counter[Entity]] = {Skip.QUARANTINED: Counter(), Skip.WAITING: Counter()}
+    refused: dict[Skip, Counter[Entity]] = defaultdict(Counter)
     for name, entity, _, each in state.refusals():
         if name == remote:
             # One that may be tried again by now still waits for the pass that does it.

@@ -1,0 +1,102 @@
+"""What the state file tells of the passes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from pdbclient.errors import NotSent, SyncError
+from pdbclient.sync.model import Entity, Version
+from pdbclient.sync.state import Cursor, State, state_path
+from pdbclient.sync.status import RemoteStatus, read_status
+
+from .conftest import NOW, Site
+from .fake import facts
+
+V = Version(1, "h")
+
+
+def opened(site: Site) -> closing[State]:
+    path = state_path(site.config(site.b).state_dir, site.b.endpoint)
+    path.parent.mkdir(exist_ok=True)
+    return closing(State(path))
+
+
+def status(site: Site) -> RemoteStatus:
+    (found,) = read_status(site.config(site.b), site.clock.wall())
+    return found
+
+
+def test_without_a_pass_nothing_is_known_and_nothing_has_succeeded(site: Site) -> None:
+    found = status(site)
+    assert (found.ran, found.succeeded, found.worked, found.lag, found.cursor_age) == (
+        False,
+        False,
+        False,
+        None,
+        None,
+    )
+
+
+def test_after_a_pass_it_has_what_the_pass_did(site: Site) -> None:
+    site.a.apply("replace facts", facts("n", site.ago(50)))
+    site.pull(site.b)
+    site.time.elapsed += 90
+    found = status(site)
+    assert found.succeeded
+    assert found.lag == pytest.approx(90, abs=1)
+    assert found.total("transferred") == 1
+    assert found.of(Entity.FACTS, "transferred") == 1
+    assert found.of(Entity.CATALOGS, "transferred") == 0
+    assert found.transfer_mean is not None
+
+
+def test_a_failed_pass_keeps_the_last_success_and_its_lag(site: Site) -> None:
+    site.pull(site.b)
+    site.a.down = NotSent("a", "refused")
+    site.time.elapsed += 60
+    site.pull(site.b)
+    found = status(site)
+    assert not found.succeeded
+    assert found.worked
+    assert found.failed_after_working
+    assert found.lag == pytest.approx(60, abs=1)
+    assert found.last_error is not None
+    assert "refused" in found.last_error
+
+
+def test_what_waits_and_what_is_quarantined_is_counted_by_entity_and_what_was_dropped_is_not(site: Site) -> None:
+    remote = site.a.endpoint.url
+    with opened(site) as state:
+        for tries, key in ((1, "a"), (3, "b"), (3, "c")):
+            for _ in range(tries):
+                state.remember_refused(remote, Entity.FACTS, {key: (V, "bad")}, NOW)
+        state.drop(remote, Entity.FACTS, "c")
+        state.remember_refused("https://elsewhere:8081", Entity.FACTS, {"d": (V, "bad")}, NOW)
+    for elapsed in (0, 100_000):
+        site.time.elapsed = elapsed
+        found = status(site)
+        # What is due to be tried again waits for the pass that does it.
+        assert found.waiting == {Entity.FACTS: 1}
+        assert found.quarantined == {Entity.FACTS: 1}
+
+
+def test_the_age_of_the_cursor_is_told(site: Site) -> None:
+    with opened(site) as state:
+        state.remember_cursor(site.a.endpoint.url, Cursor(int((NOW - 30) * 1000)))
+    assert status(site).cursor_age == pytest.approx(30)
+
+
+def test_it_can_be_read_while_another_has_the_file_open(site: Site) -> None:
+    with opened(site) as state:
+        state.remember_seen(site.a.endpoint.url, Entity.FACTS, 1)
+        assert not status(site).ran
+
+
+def test_a_damaged_file_is_said(site: Site) -> None:
+    path = state_path(site.config(site.b).state_dir, site.b.endpoint)
+    path.parent.mkdir()
+    path.write_bytes(b"rubbish" * 1000)
+    with pytest.raises(SyncError, match="Move the file away"):
+        status(site)
