@@ -114,9 +114,10 @@ class Reconciler:
                     errors.append(str(error))
         elapsed = round((self._clock.monotonic() - began) * 1000)
         failed_requests = there.failed_requests + here.failed_requests
+        result = PassResult(remote.url, outcome, results, errors, elapsed, failed_requests)
         if outcome is not Outcome.STOPPED:
-            self._state.remember_pass(remote.url, self._clock.wall(), "; ".join(errors) or None)
-        return PassResult(remote.url, outcome, results, errors, elapsed, failed_requests)
+            self._state.remember_pass(result, self._clock.wall())
+        return result
 
 
 class _Pass:

@@ -18,6 +18,7 @@ from pdbclient.sync.model import Entity, EntityPlan, EntityResult
 from pdbclient.sync.plan import Nodes, plan_reports
 from pdbclient.sync.pull import pull
 from pdbclient.sync.settle import count_skipped, settle
+from pdbclient.sync.state import Hour
 from pdbclient.sync.verify import judge_report
 from pdbclient.wire.summary import HourBucket
 
@@ -67,7 +68,7 @@ def plan_slices(context: Context, nodes: Nodes, budget: Budget) -> Iterator[Slic
     oldest = int((context.clock.wall() - max(0.0, context.config.report_ttl - DAY)) * 1000)
     within = budget.left()
     there, here = both_sides(context.there, context.here, lambda server: list_hours(server, oldest, FUTURE, within))
-    known = context.state.verified_hours(context.remote)
+    known = {start: hour.fingerprint for start, hour in context.state.hours(context.remote).items()}
     marks = {start: _marks(bucket) for start, bucket in there.items()}
     alike = {start for start, mark in marks.items() if start in here and _marks(here[start]) == mark}
     # Hours that only this side has are the peer's to pull.
@@ -102,7 +103,9 @@ def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budg
         )
         if part.verified:
             oldest = int((context.clock.wall() - context.config.report_ttl) * 1000)
-            context.state.remember_hours(context.remote, part.verified, oldest)
+            now = context.clock.wall()
+            hours = {start: Hour(fingerprint, now) for start, fingerprint in part.verified.items()}
+            context.state.remember_hours(context.remote, hours, oldest)
 
 
 def _plan_slice(context: Context, nodes: Nodes, part: Slice, marks: Mapping[int, str], budget: Budget) -> SlicePlan:

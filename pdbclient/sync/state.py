@@ -3,39 +3,34 @@
 All of it is an optimisation or a courtesy: without the file the next pass lists more and tries rejected
 records again. So a file that cannot be trusted is refused with that advice, never repaired or replaced
 silently.
+
+Times of ours (`now`, `verified_at`, `retry_at`) are wall seconds since 1970. A clock that is set back must not
+make anything wait for the time that it lost: what is noted for later than `now` allows counts as due.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
-from pdbclient.sync.model import Entity, Skip, Version
+from pdbclient.sync.model import Entity, PassResult, Skip, Version
+from pdbclient.sync.state_file import open_state
 
-__all__ = ["Refused", "State", "state_path"]
+__all__ = ["Anchor", "Cursor", "Hour", "PassRecord", "Refused", "State", "state_path"]
 
-SCHEMA = 1
-APPLICATION_ID = 0x70646273  # "pdbs"
 TRIES = 3
 RETRY_FIRST = 60.0
 RETRY_FACTOR = 5.0
+HOUR = 3_600_000
 
-_TABLES = """
-CREATE TABLE unequal (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT,
-    PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
-CREATE TABLE refused (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT, tries INTEGER,
-    retry_at REAL, reason TEXT, PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
-CREATE TABLE verified_hour (remote TEXT, start INTEGER, fingerprint TEXT,
-    PRIMARY KEY (remote, start)) WITHOUT ROWID;
-CREATE TABLE seen (remote TEXT, entity TEXT, records INTEGER, PRIMARY KEY (remote, entity)) WITHOUT ROWID;
-CREATE TABLE pass (remote TEXT PRIMARY KEY, last_success REAL, last_failure REAL, last_error TEXT)
-    WITHOUT ROWID;
-"""
+_UNEQUAL = "stored, but with another hash"
 
 
 def state_path(state_dir: Path, local: Endpoint) -> Path:
@@ -45,18 +40,73 @@ def state_path(state_dir: Path, local: Endpoint) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that the local server did not take. `retry_at` is in seconds since the epoch."""
+    """A record that the local server did not take, or that the operator `dropped`. `retry_at` is in wall seconds."""
 
     version: Version
     tries: int
     retry_at: float
     reason: str
+    dropped: bool = False
 
     def verdict(self, now: float) -> Skip | None:
         """Whether to leave the record alone at `now`."""
+        if self.dropped:
+            return Skip.DROPPED
         if self.tries >= TRIES:
             return Skip.QUARANTINED
-        return Skip.WAITING if now < self.retry_at else None
+        # Before the failure itself: the clock was set back, and the wait would be that much longer.
+        failed_at = self.retry_at - _wait(self.tries)
+        return Skip.WAITING if failed_at <= now < self.retry_at else None
+
+
+class Anchor(NamedTuple):
+    """A report that a remote had; `millis` is its producer timestamp."""
+
+    hash: str
+    certname: str
+    millis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a remote's newest reports are dealt with: up to this `receive_time` (ms, by the remote's clock).
+
+    `anchors` are a few of the last reports it had. Where they are gone, it is not the remote of before.
+    """
+
+    millis: int
+    anchors: tuple[Anchor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One hour of a remote's reports, known to be here as far as they are to be.
+
+    `fingerprint` is what both sides counted when their full lists were compared, at `verified_at`; empty: they
+    were not. `partial`: some were left out because of their nodes. `fills`: how often it was empty here and was
+    filled from the remote.
+    """
+
+    fingerprint: str = ""
+    verified_at: float = 0.0
+    partial: bool = False
+    fills: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PassRecord:
+    """The passes against one remote; times in wall seconds.
+
+    `last_error` is why the latest one failed, None if it did not. `failed_after_working`: whether one failed after
+    another had worked, at any time. `result` is the latest one as `PassResult.as_json` has it.
+    """
+
+    last_success: float | None
+    last_failure: float | None
+    last_error: str | None
+    worked: bool
+    failed_after_working: bool
+    result: dict[str, Any] = field(default_factory=dict)
 
 
 class State:
@@ -68,32 +118,33 @@ class State:
         Raises `SyncError` for a file that is damaged, foreign, or from a newer version.
         """
         self._path = path
-        try:
-            self._db = self._connect(read_only)
-        except sqlite3.Error as error:
-            raise self._useless(f"cannot be used: {error}") from error
+        self._db = open_state(path, read_only=read_only)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
+    # --- records that are left alone
+
     def unequal(self, remote: str, entity: Entity) -> dict[str, Version]:
         """Records that were pulled and still differ, by key: hashes that no transfer preserves."""
-        rows = self._db.execute(
-            "SELECT key, millis, hash, uuid FROM unequal WHERE remote = ? AND entity = ?", (remote, entity)
+        rows = self._rows(
+            "SELECT key, millis, hash, uuid FROM unequal WHERE remote = ? AND entity = ?", remote, entity
         )
         return {key: Version(millis, text, uuid) for key, millis, text, uuid in rows}
 
+    def unequals(self) -> list[tuple[str, Entity, str, Version]]:
+        """As `unequal`, of all remotes and entities: remote, entity, key, version."""
+        rows = self._rows("SELECT remote, entity, key, millis, hash, uuid FROM unequal")
+        return [(remote, Entity(entity), key, Version(*version)) for remote, entity, key, *version in rows]
+
     def refused(self, remote: str, entity: Entity) -> dict[str, Refused]:
-        """Records that the local server did not take, by key."""
-        rows = self._db.execute(
-            "SELECT key, millis, hash, uuid, tries, retry_at, reason FROM refused WHERE remote = ? AND entity = ?",
-            (remote, entity),
-        )
-        return {
-            key: Refused(Version(millis, text, uuid), tries, retry_at, reason)
-            for key, millis, text, uuid, tries, retry_at, reason in rows
-        }
+        """Records that the local server did not take, and those dropped, by key."""
+        return {key: each for _, _, key, each in self._refused("WHERE remote = ? AND entity = ?", remote, entity)}
+
+    def refusals(self) -> list[tuple[str, Entity, str, Refused]]:
+        """As `refused`, of all remotes and entities: remote, entity, key, what is known."""
+        return list(self._refused(""))
 
     def remember_unequal(self, remote: str, entity: Entity, versions: Mapping[str, Version]) -> None:
         """Remember pulled versions that still differ from what is here."""
@@ -109,15 +160,12 @@ class State:
         """Count one more failure (version, reason) per key; another version of a record starts again at
         one.
         """
-        before = self.refused(remote, entity)
-        rows = []
-        for key, (version, reason) in versions.items():
-            old = before.get(key)
-            tries = old.tries + 1 if old is not None and old.version == version else 1
-            retry_at = now + RETRY_FIRST * RETRY_FACTOR ** (tries - 1)
-            rows.append((remote, entity, key, *version, tries, retry_at, reason))
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            before = self.refused(remote, entity)
+            for key, (version, reason) in versions.items():
+                old = before.get(key)
+                tries = old.tries + 1 if old is not None and old.version == version else 1
+                self._refuse(remote, entity, key, Refused(version, tries, now + _wait(tries), reason))
 
     def forget_refused(self, remote: str, entity: Entity, keys: Iterable[str]) -> None:
         """These were taken after all."""
@@ -127,96 +175,183 @@ class State:
                 [(remote, entity, key) for key in keys],
             )
 
-    def verified_hours(self, remote: str) -> dict[int, str]:
-        """Hours (start in ms) whose full report lists were equal, with both sides' fingerprint of that
-        moment.
-        """
-        rows = self._db.execute("SELECT start, fingerprint FROM verified_hour WHERE remote = ?", (remote,))
-        return dict(rows.fetchall())
+    def retry(self, remote: str, entity: Entity, key: str) -> None:
+        """Forget everything against a record, so that the next pass tries it again."""
+        with self._transaction():
+            known = self._left_alone(remote, entity, key)
+            for table in ("refused", "unequal"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE remote = ? AND entity = ? AND key = ?", (remote, entity, key)
+                )
+            if known is not None and entity is Entity.REPORTS:
+                # Its hour was as complete as could be; now it is not.
+                self._db.execute(
+                    "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND start > ? AND start <= ?",
+                    (remote, known.version.millis - HOUR, known.version.millis),
+                )
 
-    def remember_hours(self, remote: str, fingerprints: Mapping[int, str], oldest: int) -> None:
-        """Remember verified hours, and forget those before `oldest` (ms)."""
+    def drop(self, remote: str, entity: Entity, key: str) -> None:
+        """Leave a record alone until the remote has another version of it. Nothing, if none is left alone."""
+        with self._transaction():
+            known = self._left_alone(remote, entity, key)
+            if known is not None:
+                self._refuse(remote, entity, key, known, dropped=True)
+                self._db.execute(
+                    "DELETE FROM unequal WHERE remote = ? AND entity = ? AND key = ?", (remote, entity, key)
+                )
+
+    # --- reports
+
+    def cursor(self, remote: str) -> Cursor | None:
+        """Where the next pass goes on with the remote's newest reports; None: it lists them."""
+        found = self._rows("SELECT millis FROM cursor WHERE remote = ?", remote)
+        anchors = self._rows("SELECT hash, certname, millis FROM anchor WHERE remote = ?", remote)
+        return Cursor(found[0][0], tuple(Anchor(*anchor) for anchor in anchors)) if found else None
+
+    def remember_cursor(self, remote: str, cursor: Cursor) -> None:
+        """Remember it in place of the one before."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (remote, cursor.millis))
+            self._db.execute("DELETE FROM anchor WHERE remote = ?", (remote,))
+            self._db.executemany(
+                "INSERT INTO anchor VALUES (?, ?, ?, ?)", [(remote, *anchor) for anchor in cursor.anchors]
+            )
+
+    def hours(self, remote: str) -> dict[int, Hour]:
+        """What is known of the remote's hours of reports, by their start (ms)."""
+        rows = self._rows(
+            "SELECT start, fingerprint, verified_at, partial, fills FROM verified_hour WHERE remote = ?", remote
+        )
+        return {start: Hour(text, at, bool(partial), fills) for start, text, at, partial, fills in rows}
+
+    def left_out(self, remote: str) -> frozenset[str]:
+        """The nodes whose reports were left out of partial hours."""
+        rows = self._rows("SELECT certname FROM left_out WHERE remote = ?", remote)
+        return frozenset(certname for (certname,) in rows)
+
+    def remember_hours(
+        self, remote: str, hours: Mapping[int, Hour], oldest: int, left_out: Collection[str] = ()
+    ) -> None:
+        """Remember hours by their start, and the nodes `left_out` of them; forget what is before `oldest` (ms)."""
         with self._transaction():
             self._db.execute("DELETE FROM verified_hour WHERE remote = ? AND start < ?", (remote, oldest))
-            self._db.executemany(
-                "INSERT OR REPLACE INTO verified_hour VALUES (?, ?, ?)",
-                [(remote, start, fingerprint) for start, fingerprint in fingerprints.items()],
+            self._db.execute(
+                "DELETE FROM refused WHERE remote = ? AND entity = ? AND millis < ?", (remote, Entity.REPORTS, oldest)
             )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO verified_hour VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (remote, start, hour.fingerprint, hour.verified_at, hour.partial, hour.fills)
+                    for start, hour in hours.items()
+                ],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (?, ?)", [(remote, certname) for certname in left_out]
+            )
+
+    def forget_left_out(self, remote: str, certnames: Iterable[str], *, distrust: bool) -> None:
+        """These nodes are not left out any more; `distrust`: so partial hours are to be compared again."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM left_out WHERE remote = ? AND certname = ?", [(remote, name) for name in certnames]
+            )
+            if distrust:
+                self._db.execute(
+                    "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND partial = 1", (remote,)
+                )
+
+    def forget_reports(self, remote: str) -> None:
+        """Forget the cursor, its anchors and all hours: what they say is not so any more."""
+        with self._transaction():
+            for table in ("cursor", "anchor", "verified_hour", "left_out"):
+                self._db.execute(f"DELETE FROM {table} WHERE remote = ?", (remote,))
+
+    # --- passes
 
     def seen(self, remote: str, entity: Entity) -> int:
         """How many records of `entity` the remote last reported, 0 if it was never asked."""
-        row = self._db.execute(
-            "SELECT records FROM seen WHERE remote = ? AND entity = ?", (remote, entity)
-        ).fetchone()
-        return 0 if row is None else int(row[0])
+        found = self._rows("SELECT records FROM seen WHERE remote = ? AND entity = ?", remote, entity)
+        return int(found[0][0]) if found else 0
 
     def remember_seen(self, remote: str, entity: Entity, records: int) -> None:
         """Note how many records of `entity` the remote reports."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (remote, entity, records))
 
-    def remember_pass(self, remote: str, now: float, error: str | None) -> None:
-        """Note when a pass ended, and why it failed if it did."""
-        column = "last_success" if error is None else "last_failure"
+    def remotes(self) -> list[str]:
+        """The remotes (URLs) that a pass was ever made against."""
+        return [remote for (remote,) in self._rows("SELECT remote FROM pass ORDER BY remote")]
+
+    def remember_pass(self, result: PassResult, now: float) -> None:
+        """Note a pass that ended at `now`. It failed when it has errors."""
+        error = "; ".join(result.errors) or None
         with self._transaction():
+            old = self.last_pass(result.remote) or PassRecord(None, None, None, False, False)
             self._db.execute(
-                f"INSERT INTO pass (remote, {column}, last_error) VALUES (?, ?, ?) "
-                f"ON CONFLICT (remote) DO UPDATE "
-                f"SET {column} = excluded.{column}, last_error = excluded.last_error",
-                (remote, now, error),
+                "INSERT OR REPLACE INTO pass VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    result.remote,
+                    now if error is None else old.last_success,
+                    old.last_failure if error is None else now,
+                    error,
+                    old.worked or error is None,
+                    old.failed_after_working or (old.worked and error is not None),
+                    json.dumps(result.as_json()),
+                ),
             )
 
-    def last_pass(self, remote: str) -> tuple[float | None, float | None, str | None]:
-        """When a pass last succeeded, last failed, and the error if the latest one failed."""
-        row = self._db.execute(
-            "SELECT last_success, last_failure, last_error FROM pass WHERE remote = ?", (remote,)
-        ).fetchone()
-        return (None, None, None) if row is None else (row[0], row[1], row[2])
+    def last_pass(self, remote: str) -> PassRecord | None:
+        """What is known of the passes against the remote, None if there was none."""
+        found = self._rows(
+            "SELECT last_success, last_failure, last_error, worked, failed_after_working, result FROM pass "
+            "WHERE remote = ?",
+            remote,
+        )
+        if not found:
+            return None
+        success, failure, error, worked, failed, result = found[0]
+        return PassRecord(success, failure, error, bool(worked), bool(failed), json.loads(result) if result else {})
+
+    # --- inside
+
+    def _refused(self, where: str, *values: str) -> Iterator[tuple[str, Entity, str, Refused]]:
+        rows = self._rows(
+            f"SELECT remote, entity, key, millis, hash, uuid, tries, retry_at, reason, dropped FROM refused {where}",
+            *values,
+        )
+        for remote, entity, key, millis, text, uuid, tries, retry_at, reason, dropped in rows:
+            known = Refused(Version(millis, text, uuid), tries, retry_at, reason, bool(dropped))
+            yield remote, Entity(entity), key, known
+
+    def _left_alone(self, remote: str, entity: Entity, key: str) -> Refused | None:
+        known = self.refused(remote, entity).get(key)
+        if known is None and (version := self.unequal(remote, entity).get(key)) is not None:
+            known = Refused(version, 0, 0.0, _UNEQUAL)
+        return known
+
+    def _refuse(self, remote: str, entity: Entity, key: str, known: Refused, *, dropped: bool = False) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (remote, entity, key, *known.version, known.tries, known.retry_at, known.reason, dropped),
+        )
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise SyncError(f"{self._path}: cannot be read: {error}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
             with self._db:
+                # At once for writing: what is read inside is still so when it is written back.
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
         except sqlite3.Error as error:
             raise SyncError(f"{self._path}: cannot be written: {error}") from error
 
-    def _connect(self, read_only: bool) -> sqlite3.Connection:
-        new = not self._path.exists()
-        if read_only:
-            target = "file::memory:" if new else f"{self._path.absolute().as_uri()}?mode=ro"
-            db = sqlite3.connect(target, uri=True)
-        else:
-            db = sqlite3.connect(self._path)
-        try:
-            # Rollback journal and full sync: a pass writes rarely, and what it wrote must survive a power
-            # cut.
-            db.execute("PRAGMA journal_mode = DELETE")
-            db.execute("PRAGMA synchronous = FULL")
-            self._prepare(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        with closing(db.execute("SELECT count(*) FROM sqlite_master")) as tables:
-            empty = tables.fetchone()[0] == 0
-        if empty and version == 0:
-            db.executescript(
-                f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
-            )
-            return
-        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise self._useless("is not a state file of the reconciler")
-        if version != SCHEMA:
-            raise self._useless(f"is of schema {version}, this pdbclient knows {SCHEMA}")
-        if (check := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise self._useless(f"is damaged: {check}")
-
-    def _useless(self, why: str) -> SyncError:
-        return SyncError(
-            f"{self._path}: {why}. Move the file away (or go back to the pdbclient that wrote it): "
-            f"without it the next pass only takes longer"
-        )
+def _wait(tries: int) -> float:
+    """Seconds until a record is tried again after its `tries`th failure."""
+    return RETRY_FIRST * RETRY_FACTOR ** (tries - 1)

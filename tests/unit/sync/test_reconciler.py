@@ -413,9 +413,10 @@ def test_success_and_failure_of_passes_are_remembered(site: Site) -> None:
     site.time.elapsed += 10
     site.pull(site.b)
     state = State(state_path(config.state_dir, config.local))
-    success, failure, error = state.last_pass(site.a.endpoint.url)
+    record = state.last_pass(site.a.endpoint.url)
     state.close()
-    assert success is not None
-    assert failure is not None
-    assert failure - success > 9
-    assert error == "https://a: refused"
+    assert record is not None
+    assert record.last_success is not None
+    assert record.last_failure is not None
+    assert record.last_failure - record.last_success > 9
+    assert record.last_error == "https://a: refused"

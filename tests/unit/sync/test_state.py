@@ -6,15 +6,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
+from pdbclient.sync import state_file
 from pdbclient.sync.lock import InstanceLock
-from pdbclient.sync.model import Entity, Skip, Version
-from pdbclient.sync.state import State, state_path
+from pdbclient.sync.model import Entity, Outcome, PassResult, Skip, Version
+from pdbclient.sync.state import Anchor, Cursor, Hour, PassRecord, Refused, State, state_path
 
 OLD, NEW = Version(1000, "aa"), Version(2000, "bb", "u")
 
@@ -25,16 +27,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_there_after_reopening(path: Path) -> None:
+    cursor = Cursor(7, (Anchor("aa", "n", 5), Anchor("bb", "m", 6)))
     state = State(path)
     state.remember_unequal("r", Entity.FACTS, {"n": NEW})
-    state.remember_hours("r", {5: "x"}, oldest=0)
+    state.remember_hours("r", {5: Hour("x", 1.5, True, 2)}, 0, {"m"})
+    state.remember_cursor("r", Cursor(1, (Anchor("old", "n", 1),)))
+    state.remember_cursor("r", cursor)
     state.remember_seen("r", Entity.NODES, 7)
     state.close()
     state = State(path)
     assert state.unequal("r", Entity.FACTS) == {"n": NEW}
     assert state.unequal("r", Entity.CATALOGS) == {}
     assert state.unequal("other", Entity.FACTS) == {}
-    assert state.verified_hours("r") == {5: "x"}
+    assert state.hours("r") == {5: Hour("x", 1.5, True, 2)}
+    assert (state.cursor("r"), state.cursor("other")) == (cursor, None)
+    assert (sorted(state.left_out("r")), sorted(state.left_out("other"))) == (["m"], [])
     assert (state.seen("r", Entity.NODES), state.seen("r", Entity.FACTS)) == (7, 0)
     state.close()
 
@@ -65,22 +72,110 @@ def test_another_version_of_a_refused_record_starts_afresh_and_success_forgets_i
     state.close()
 
 
-def test_verified_hours_past_the_horizon_are_forgotten(path: Path) -> None:
+@pytest.mark.parametrize("step", [-3600.0, -86_400.0])
+def test_a_clock_that_is_set_back_makes_nothing_wait_for_the_time_it_lost(path: Path, step: float) -> None:
     state = State(path)
-    state.remember_hours("r", {5: "x", 9: "y"}, oldest=0)
-    state.remember_hours("r", {12: "z"}, oldest=9)
-    assert state.verified_hours("r") == {9: "y", 12: "z"}
+    state.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=1e6)
+    refused = state.refused("r", Entity.FACTS)["n"]
+    assert refused.verdict(1e6) is Skip.WAITING
+    assert refused.verdict(1e6 + step) is None
+    state.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=1e6 + step)
+    refused = state.refused("r", Entity.FACTS)["n"]
+    assert [refused.verdict(1e6 + step + seconds) for seconds in (0, 299, 301)] == [Skip.WAITING, Skip.WAITING, None]
     state.close()
+
+
+def test_a_record_that_is_retried_is_as_if_it_had_never_failed(path: Path) -> None:
+    state = State(path)
+    for _ in range(3):
+        state.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=0.0)
+    state.remember_unequal("r", Entity.CATALOGS, {"n": NEW})
+    state.retry("r", Entity.FACTS, "n")
+    state.retry("r", Entity.CATALOGS, "n")
+    state.retry("r", Entity.CATALOGS, "never heard of")
+    assert (state.refusals(), state.unequals()) == ([], [])
+    state.close()
+
+
+def test_a_report_that_is_retried_has_its_hour_compared_again(path: Path) -> None:
+    hour = 3_600_000
+    state = State(path)
+    state.remember_refused("r", Entity.REPORTS, {"h": (Version(5 * hour + 10, "h"), "why")}, now=0.0)
+    state.remember_hours("r", {start * hour: Hour("x", 1.0) for start in (4, 5, 6)}, oldest=0)
+    state.retry("r", Entity.REPORTS, "h")
+    assert [known.fingerprint for _, known in sorted(state.hours("r").items())] == ["x", "", "x"]
+    state.close()
+
+
+def test_a_dropped_record_is_left_alone_until_there_is_another_version(path: Path) -> None:
+    state = State(path)
+    state.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=0.0)
+    state.remember_unequal("r", Entity.CATALOGS, {"n": NEW})
+    for entity in (Entity.FACTS, Entity.CATALOGS, Entity.INPUTS):
+        state.drop("r", entity, "n")
+    assert state.refused("r", Entity.FACTS)["n"] == Refused(OLD, 1, 60.0, "why", dropped=True)
+    assert {(entity, each.version) for _, entity, _, each in state.refusals()} == {
+        (Entity.FACTS, OLD),
+        (Entity.CATALOGS, NEW),
+    }
+    assert all(each.verdict(1e12) is Skip.DROPPED for *_, each in state.refusals())
+    assert state.unequals() == []
+    state.remember_refused("r", Entity.FACTS, {"n": (NEW, "why")}, now=0.0)
+    assert state.refused("r", Entity.FACTS)["n"].verdict(0.0) is Skip.WAITING
+    state.close()
+
+
+def test_what_is_known_of_reports_past_the_horizon_is_forgotten(path: Path) -> None:
+    state = State(path)
+    state.remember_hours("r", {5: Hour("x"), 9: Hour("y")}, oldest=0)
+    versions = {name: (Version(millis, name), "why") for name, millis in (("old", 8), ("new", 9))}
+    state.remember_refused("r", Entity.REPORTS, versions, now=0.0)
+    state.remember_refused("r", Entity.FACTS, {"n": (Version(1, "a"), "why")}, now=0.0)
+    state.remember_hours("r", {12: Hour("z")}, oldest=9)
+    assert state.hours("r") == {9: Hour("y"), 12: Hour("z")}
+    assert sorted(key for _, _, key, _ in state.refusals()) == ["n", "new"]
+    state.close()
+
+
+def test_hours_with_reports_left_out_are_distrusted_when_their_nodes_are_back(path: Path) -> None:
+    state = State(path)
+    state.remember_hours("r", {5: Hour("x", 1.0, partial=True), 9: Hour("y", 1.0)}, 0, {"back", "away", "gone"})
+    state.forget_left_out("r", ["gone"], distrust=False)
+    assert (sorted(state.left_out("r")), state.hours("r")[5].fingerprint) == (["away", "back"], "x")
+    state.forget_left_out("r", ["back"], distrust=True)
+    assert sorted(state.left_out("r")) == ["away"]
+    assert [known.fingerprint for _, known in sorted(state.hours("r").items())] == ["", "y"]
+    state.close()
+
+
+def test_the_reports_of_one_remote_are_forgotten_and_those_of_another_kept(path: Path) -> None:
+    state = State(path)
+    for remote in ("r", "s"):
+        state.remember_cursor(remote, Cursor(1, (Anchor("aa", "n", 5),)))
+        state.remember_hours(remote, {5: Hour("x")}, 0, {"n"})
+    state.forget_reports("r")
+    assert (state.cursor("r"), state.hours("r"), sorted(state.left_out("r"))) == (None, {}, [])
+    assert state.cursor("s") == Cursor(1, (Anchor("aa", "n", 5),))
+    assert (state.hours("s"), sorted(state.left_out("s"))) == ({5: Hour("x")}, ["n"])
+    state.close()
+
+
+def passed(*errors: str) -> PassResult:
+    return PassResult("r", Outcome.DONE, {}, errors, 5)
 
 
 def test_the_last_success_stays_when_a_later_pass_fails(path: Path) -> None:
     state = State(path)
-    state.remember_pass("r", 10.0, None)
-    state.remember_pass("r", 20.0, "no")
-    assert state.last_pass("r") == (10.0, 20.0, "no")
-    state.remember_pass("r", 30.0, None)
-    assert state.last_pass("r") == (30.0, 20.0, None)
-    assert state.last_pass("other") == (None, None, None)
+    assert (state.last_pass("r"), state.remotes()) == (None, [])
+    state.remember_pass(passed("early"), 5.0)
+    assert state.last_pass("r") == PassRecord(None, 5.0, "early", False, False, passed("early").as_json())
+    state.remember_pass(passed(), 10.0)
+    assert state.last_pass("r") == PassRecord(10.0, 5.0, None, True, False, passed().as_json())
+    state.remember_pass(passed("no", "way"), 20.0)
+    assert state.last_pass("r") == PassRecord(10.0, 20.0, "no; way", True, True, passed("no", "way").as_json())
+    state.remember_pass(passed(), 30.0)
+    assert state.last_pass("r") == PassRecord(30.0, 20.0, None, True, True, passed().as_json())
+    assert (state.last_pass("other"), state.remotes()) == (None, ["r"])
     state.close()
 
 
@@ -89,6 +184,103 @@ def test_a_power_cut_loses_nothing_that_was_written(path: Path) -> None:
     state = State(path)
     assert state._db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert state._db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    state.close()
+
+
+SCHEMA_1 = """
+CREATE TABLE unequal (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT,
+    PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
+CREATE TABLE refused (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT, tries INTEGER,
+    retry_at REAL, reason TEXT, PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
+CREATE TABLE verified_hour (remote TEXT, start INTEGER, fingerprint TEXT,
+    PRIMARY KEY (remote, start)) WITHOUT ROWID;
+CREATE TABLE seen (remote TEXT, entity TEXT, records INTEGER, PRIMARY KEY (remote, entity)) WITHOUT ROWID;
+CREATE TABLE pass (remote TEXT PRIMARY KEY, last_success REAL, last_failure REAL, last_error TEXT)
+    WITHOUT ROWID;
+PRAGMA application_id = 1885626995;
+PRAGMA user_version = 1;
+INSERT INTO unequal VALUES ('r', 'facts', 'n', 2000, 'bb', 'u');
+INSERT INTO refused VALUES ('r', 'facts', 'm', 1000, 'aa', '', 2, 300.0, 'why');
+INSERT INTO verified_hour VALUES ('r', 5, '3 a b t');
+INSERT INTO seen VALUES ('r', 'nodes', 7);
+INSERT INTO pass VALUES ('r', 10.0, 20.0, 'no');
+INSERT INTO pass VALUES ('s', 10.0, NULL, NULL);
+"""
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_of_schema_1_is_taken_over(path: Path, read_only: bool) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(SCHEMA_1)
+    before = path.read_bytes()
+    state = State(path, read_only=read_only)
+    assert state.unequal("r", Entity.FACTS) == {"n": NEW}
+    assert state.refused("r", Entity.FACTS) == {"m": Refused(OLD, 2, 300.0, "why")}
+    assert state.hours("r") == {5: Hour("3 a b t / 3 a b t")}
+    assert state.seen("r", Entity.NODES) == 7
+    assert state.cursor("r") is None
+    assert state.last_pass("r") == PassRecord(10.0, 20.0, "no", True, True)
+    assert state.last_pass("s") == PassRecord(10.0, None, None, True, False)
+    state.close()
+    assert (path.read_bytes() == before) is read_only
+    state = State(path)
+    state.remember_cursor("r", Cursor(1))
+    assert state.cursor("r") == Cursor(1)
+    state.close()
+
+
+def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(SCHEMA_1)
+    before = path.read_bytes()
+    monkeypatch.setattr(state_file, "_FROM_1", state_file._FROM_1 + "CREATE TABLE seen (a);")
+    with pytest.raises(SyncError, match="already exists"):
+        State(path)
+    assert path.read_bytes() == before
+
+
+def test_an_operator_may_write_beside_the_daemon(path: Path) -> None:
+    daemon, operator = State(path), State(path)
+    daemon.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=0.0)
+    operator.drop("r", Entity.FACTS, "n")
+    daemon.remember_refused("r", Entity.FACTS, {"m": (OLD, "why")}, now=0.0)
+    assert daemon.refused("r", Entity.FACTS)["n"].dropped
+    assert operator.refused("r", Entity.FACTS).keys() == {"n", "m"}
+    for state in (daemon, operator):
+        assert state._db.execute("PRAGMA busy_timeout").fetchone() == (10_000,)
+        state.close()
+
+
+def test_a_file_that_stays_locked_is_told_as_such(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_file, "BUSY_TIMEOUT", 0.0)
+    state = State(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SyncError, match="cannot be written: database is locked"):
+            state.remember_seen("r", Entity.NODES, 1)
+        with pytest.raises(SyncError, match="cannot be read: database is locked"):
+            state.seen("r", Entity.NODES)
+    state.remember_seen("r", Entity.NODES, 1)
+    assert state.seen("r", Entity.NODES) == 1
+    state.close()
+
+
+def test_after_a_kill_in_the_middle_of_a_write_the_file_reads_as_before_it(path: Path) -> None:
+    state = State(path)
+    state.remember_seen("r", Entity.NODES, 1)
+    state.close()
+    script = (
+        "import os, signal, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.executescript('PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE; "
+        "UPDATE seen SET records = 2; CREATE TABLE filler (a)')\n"
+        "db.executemany('INSERT INTO filler VALUES (?)', [('x' * 500,)] * 500)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
+    assert path.with_name(path.name + "-journal").stat().st_size > 0
+    state = State(path, read_only=True)
+    assert state.seen("r", Entity.NODES) == 1
     state.close()
 
 

@@ -1,0 +1,138 @@
+"""The state file itself: its tables, its versions, and which files are refused.
+
+Rollback journal and full sync: a pass writes rarely, and what it wrote must survive a power cut. Operators'
+commands write beside a running daemon, so whoever finds the file in use waits a while.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from pdbclient.errors import SyncError
+
+__all__ = ["open_state", "useless"]
+
+SCHEMA = 2
+APPLICATION_ID = 0x70646273  # "pdbs"
+BUSY_TIMEOUT = 10.0
+
+_TABLES = """
+CREATE TABLE unequal (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT,
+    PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
+CREATE TABLE refused (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT, tries INTEGER,
+    retry_at REAL, reason TEXT, dropped INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
+CREATE TABLE verified_hour (remote TEXT, start INTEGER, fingerprint TEXT, verified_at REAL NOT NULL DEFAULT 0,
+    partial INTEGER NOT NULL DEFAULT 0, fills INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (remote, start)) WITHOUT ROWID;
+CREATE TABLE left_out (remote TEXT, certname TEXT, PRIMARY KEY (remote, certname)) WITHOUT ROWID;
+CREATE TABLE cursor (remote TEXT PRIMARY KEY, millis INTEGER) WITHOUT ROWID;
+CREATE TABLE anchor (remote TEXT, hash TEXT, certname TEXT, millis INTEGER, PRIMARY KEY (remote, hash))
+    WITHOUT ROWID;
+CREATE TABLE seen (remote TEXT, entity TEXT, records INTEGER, PRIMARY KEY (remote, entity)) WITHOUT ROWID;
+CREATE TABLE pass (remote TEXT PRIMARY KEY, last_success REAL, last_failure REAL, last_error TEXT,
+    worked INTEGER NOT NULL DEFAULT 0, failed_after_working INTEGER NOT NULL DEFAULT 0, result TEXT)
+    WITHOUT ROWID;
+"""
+
+# In schema 1 an hour was verified only when both sides' marks were alike, and they were noted once.
+_FROM_1 = """
+ALTER TABLE refused ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE verified_hour ADD COLUMN verified_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE verified_hour ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE verified_hour ADD COLUMN fills INTEGER NOT NULL DEFAULT 0;
+UPDATE verified_hour SET fingerprint = fingerprint || ' / ' || fingerprint;
+CREATE TABLE left_out (remote TEXT, certname TEXT, PRIMARY KEY (remote, certname)) WITHOUT ROWID;
+CREATE TABLE cursor (remote TEXT PRIMARY KEY, millis INTEGER) WITHOUT ROWID;
+CREATE TABLE anchor (remote TEXT, hash TEXT, certname TEXT, millis INTEGER, PRIMARY KEY (remote, hash))
+    WITHOUT ROWID;
+ALTER TABLE pass ADD COLUMN worked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pass ADD COLUMN failed_after_working INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pass ADD COLUMN result TEXT;
+UPDATE pass SET worked = last_success IS NOT NULL,
+    failed_after_working = last_success IS NOT NULL AND coalesce(last_failure > last_success, 0);
+"""
+
+
+def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """A connection to the state file at `path`, in autocommit mode; a missing file is made.
+
+    Read-only: nothing is made or written, and a missing file reads as an empty one. Raises `SyncError` for a file
+    that is damaged, foreign or from a newer version, which stays as it is.
+    """
+    try:
+        db = _connect(path, read_only)
+    except sqlite3.Error as error:
+        raise useless(path, f"cannot be used: {error}") from error
+    try:
+        if read_only:
+            db = _readable(path, db)
+            db.execute("PRAGMA query_only = ON")
+        else:
+            db.execute("PRAGMA journal_mode = DELETE")
+            db.execute("PRAGMA synchronous = FULL")
+            _prepare(path, db)
+    except sqlite3.Error as error:
+        db.close()
+        raise useless(path, f"cannot be used: {error}") from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def useless(path: Path, why: str) -> SyncError:
+    """The error for a file that cannot be trusted."""
+    return SyncError(
+        f"{path}: {why}. Move the file away (or go back to the pdbclient that wrote it): "
+        f"without it the next pass only takes longer"
+    )
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    target = f"{path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
+    if read_only and not path.exists():
+        target = "file::memory:"
+    # Read-only opens for writing too, if it may: after a kill in mid-commit that is needed to read at all.
+    return sqlite3.connect(target, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+
+
+def _readable(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
+    """The file as this version sees it; one of an older schema is read into memory and changed there."""
+    if _version(path, db) == SCHEMA:
+        return db
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    db.backup(copy)
+    db.close()
+    _prepare(path, copy)
+    return copy
+
+
+def _prepare(path: Path, db: sqlite3.Connection) -> None:
+    """Make the tables, or take over an older schema: all of it or nothing."""
+    if _version(path, db) == SCHEMA:
+        return
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        # Another process may have been faster.
+        version = _version(path, db)
+        if version != SCHEMA:
+            for statement in (_FROM_1 if version else _TABLES).split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _version(path: Path, db: sqlite3.Connection) -> int:
+    """The schema of the file, 0 for an empty one. Raises `SyncError` for what is no state file, or a newer one."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        return 0
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise useless(path, "is not a state file of the reconciler")
+    if version not in (1, SCHEMA):
+        raise useless(path, f"is of schema {version}, this pdbclient knows {SCHEMA}")
+    if (check := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise useless(path, f"is damaged: {check}")
+    return version
