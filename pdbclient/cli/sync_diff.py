@@ -92,11 +92,11 @@ def _print(found: Diff) -> None:
                     if each.difference is kind
                 ]
     output.print_table(("ENTITY", "DIFFERENCE", "NUMBER", "NODE", "HERE", "THERE"), rows)
-    compared = ", ".join(f"{part.entity} {part.here}/{part.there}" for part in found.entities)
+    listed = ", ".join(f"{part.entity} {part.here}/{part.there}" for part in found.entities)
     verdict = "nothing differs" if found.equal else "they differ"
     if found.equal and rows:
         verdict = "nothing differs that could be made equal"
-    output.note(f"{verdict}; compared (here/there): {compared}")
+    output.note(f"{verdict}; listed here/there: {listed}")
 
 
 def _version(version: Version | None) -> str | None:

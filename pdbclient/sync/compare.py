@@ -101,7 +101,7 @@ class Window:
 
 @dataclass(slots=True)
 class EntityDiff:
-    """What differs of one entity. `here` and `there` count the records that were compared.
+    """What differs of one entity. `here` and `there` count what the servers list, whatever is selected of it.
 
     `examples` holds at most `limit` of each kind, in the order in which they were found.
     """
