@@ -45,6 +45,8 @@ class FakePuppetDB:
     """`now` gives wall seconds. Faults: `down` is raised by everything, `broken(path, query)` may return an
     error for a query, certnames in `discards` are accepted and never stored, those in `mangles` are stored
     with another hash; one that does not `purges` counts no node as inactive.
+
+    `received` gives the receive time (ms) of reports by hash; one that is not in it was received when produced.
     """
 
     def __init__(self, name: str, now: Callable[[], float]) -> None:
@@ -59,6 +61,7 @@ class FakePuppetDB:
         self.tables: dict[str, dict[str, Row]] = {
             name: {} for name in ("factsets", "catalogs", "catalog-inputs", "reports")
         }
+        self.received: dict[str, int] = {}
         self.submitted: list[Command] = []
         self.queries: list[tuple[str, Any]] = []
         self.down: Exception | None = None
@@ -126,7 +129,9 @@ class FakePuppetDB:
                 self._replace("catalogs", certname, millis, payload)
             case "store report":
                 row = {**payload, "hash": _hash(certname, millis, payload["transaction_uuid"])}
-                self.tables["reports"].setdefault(row["hash"], row)
+                if row["hash"] not in self.tables["reports"]:
+                    self.tables["reports"][row["hash"]] = row
+                    self.received[row["hash"]] = int(self.now() * 1000)
             case "replace catalog inputs":
                 if not payload["inputs"]:
                     return
@@ -194,6 +199,8 @@ class FakePuppetDB:
         return [_expanded(table, row, params) for row in rows]
 
     def _rows(self, table: str) -> list[Row]:
+        if table == "reports":
+            return [{**row, "receive_time": self._receive_time(row)} for row in self.tables[table].values()]
         if table != "nodes":
             return list(self.tables[table].values())
         return [
@@ -206,6 +213,10 @@ class FakePuppetDB:
             }
             for name, node in self.nodes.items()
         ]
+
+    def _receive_time(self, row: Row) -> str:
+        millis = self.received.get(row["hash"])
+        return str(row["producer_timestamp"]) if millis is None else from_millis(millis)
 
     def _matches(self, row: Row, query: Any) -> bool:
         match query:
@@ -277,7 +288,7 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
         return {**row, "resources": {"data": row["resources"]}, "edges": {"data": row["edges"]}}
     shown = {key: value for key, value in row.items() if key != "resources"}
     lists = {name: {"data": row[name]} for name in ("metrics", "logs")}
-    return {**shown, **lists, "receive_time": row["producer_timestamp"], "resource_events": {"data": []}}
+    return {**shown, **lists, "resource_events": {"data": []}}
 
 
 def _hash(*parts: object) -> str:
