@@ -134,7 +134,7 @@ class _Pass:
         nodes = listed = list_both(context, context.budget())
         if Entity.NODES in selected:
             self._entity(Entity.NODES, lambda result: self._deactivate(listed, result))
-            if context.mode.one_way:
+            if context.mode.one_way and self._results[Entity.NODES].transferred:
                 nodes = list_again_here(context, listed)
         for kind in PER_NODE:
             if kind.entity in selected:
