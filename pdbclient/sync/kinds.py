@@ -94,18 +94,21 @@ def _extract(columns: Sequence[str], clause: query.Ast) -> query.Ast:
     return ["extract", list(columns), clause]
 
 
-_WITH_EXPIRATION = {"include_facts_expiration": "true"}
+def _expirations(certnames: Sequence[str] | None = None) -> query.Ast:
+    # A summary is the whole record. The other fields of a node, when it was received last, say, differ anyway.
+    return _extract(ExpirationSummary.__struct_fields__, query.facts_expiration(certnames))
+
 
 EXPIRATION = Kind(
     Entity.EXPIRATION,
     "/nodes",
     _read_expiration,
     record.expiration_command,
-    query.facts_expiration,
-    query.facts_expiration,
-    query.facts_expiration(),
-    _WITH_EXPIRATION,
-    _WITH_EXPIRATION,
+    _expirations,
+    _expirations,
+    _expirations(),
+    {"include_facts_expiration": "true"},
+    {"include_facts_expiration": "true"},
 )
 FACTS = Kind(
     Entity.FACTS,
