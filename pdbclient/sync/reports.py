@@ -1,123 +1,168 @@
-"""Reports: many, immutable, and known by their hash; compared hour by hour, the newest hour first.
+"""Reports: many, immutable, and known by their hash.
 
-An hour's marks (count, least and greatest hash, last timestamp) are a filter, not a digest: each side may
-lack another report and still count alike. So an hour is left out only once its full lists were found equal,
-and only while both sides' marks stay what they were then.
+The newest come by a cursor on when the remote received them; all are counted hour by hour on both sides, and
+hours that this does not explain are listed in full (`report_hours` chooses them). What is settled is noted slice
+by slice, so a pass that is killed costs the slice that it was at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.context import Context
-from pdbclient.sync.inventory import HOUR, both_sides, found_versions, list_hours, list_reports
+from pdbclient.sync.inventory import HOUR
 from pdbclient.sync.kinds import REPORTS
-from pdbclient.sync.model import Entity, EntityPlan, EntityResult
-from pdbclient.sync.plan import Nodes, plan_reports
+from pdbclient.sync.model import Entity, EntityPlan, EntityResult, Skip, Version
+from pdbclient.sync.plan import Nodes, ReportRow, plan_reports
 from pdbclient.sync.pull import pull
+from pdbclient.sync.report_hours import DAY, SLICE_ROWS, Slice, choose, cut, fingerprint
+from pdbclient.sync.report_inventory import compare, known_reports
+from pdbclient.sync.report_survey import FUTURE, Survey, survey_reports
 from pdbclient.sync.settle import count_skipped, settle
-from pdbclient.sync.state import Hour
+from pdbclient.sync.state import Cursor, Hour
 from pdbclient.sync.verify import judge_report
-from pdbclient.wire.summary import HourBucket
+from pdbclient.wire.summary import from_millis
 
-__all__ = ["Slice", "cut", "plan_slices", "reconcile_reports"]
+__all__ = ["DAY", "FUTURE", "SLICE_ROWS", "Slice", "cut", "plan_slices", "reconcile_reports"]
 
-DAY = 86_400.0
-SLICE_ROWS = 20_000
-FUTURE = 4_102_444_800_000
-"""The year 2100 in ms: listing up to there finds the reports that come from the future."""
+_logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Adjacent hours whose reports are listed together, from `start` up to, not including, `end` (ms)."""
-
-    start: int
-    end: int
+_BY_NODE = frozenset({Skip.SOURCE_INACTIVE, Skip.DEAD_HERE})
+"""Left out as long as the node's state stays what it is: the state file names those nodes."""
+_FINAL = frozenset({Skip.QUARANTINED, Skip.DROPPED, Skip.NAMELESS})
+"""Left out until an operator says otherwise, and then the state file forgets the hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlicePlan:
-    """The plan for one slice. `verified` gives the marks of its hours if both full lists were equal."""
+    """The plan for reports that are done together, and what to remember once they are.
+
+    - `hours`: those of which everything is here that is to be; `left_out`: nodes whose reports are not
+    - `empty`: hours without a report here, with what is known of them
+    - `cursor`: how far the newest reports are done after this
+    """
 
     plan: EntityPlan
-    verified: Mapping[int, str]
-
-
-def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:
-    """Hours (start in ms, number of reports) in slices of about `limit` reports, the newest first."""
-    slices: list[Slice] = []
-    rows = 0
-    for start in sorted(sizes, reverse=True):
-        last = slices[-1] if slices else None
-        if last is not None and last.start == start + HOUR and rows + sizes[start] <= limit:
-            slices[-1] = Slice(start, last.end)
-            rows += sizes[start]
-        else:
-            slices.append(Slice(start, start + HOUR))
-            rows = sizes[start]
-    return slices
+    hours: Mapping[int, Hour] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    empty: Mapping[int, Hour] = field(default_factory=dict)
+    cursor: Cursor | None = None
 
 
 def plan_slices(context: Context, nodes: Nodes, budget: Budget) -> Iterator[SlicePlan]:
-    """The plans for all hours that differ or were never compared in full, each made when it is asked for."""
-    # The destination's own retention, less a day because servers drop whole days: what is older would be
-    # dropped here and pulled again for ever.
-    oldest = int((context.clock.wall() - max(0.0, context.config.report_ttl - DAY)) * 1000)
-    within = budget.left()
-    there, here = both_sides(context.there, context.here, lambda server: list_hours(server, oldest, FUTURE, within))
-    known = {start: hour.fingerprint for start, hour in context.state.hours(context.remote).items()}
-    marks = {start: _marks(bucket) for start, bucket in there.items()}
-    alike = {start for start, mark in marks.items() if start in here and _marks(here[start]) == mark}
-    # Hours that only this side has are the peer's to pull.
-    listed = {
-        start: bucket.count
-        for start, bucket in there.items()
-        if not (start in alike and known.get(start) == marks[start])
-    }
-    for part in cut(listed):
-        yield _plan_slice(
-            context,
-            nodes,
-            Slice(max(part.start, oldest), part.end),
-            {start: marks[start] for start in alike if part.start <= start < part.end},
-            budget,
-        )
+    """The plans for all that is to be listed, each made when it is asked for. Changes nothing."""
+    yield from _slices(context, nodes, survey_reports(context, nodes, budget), budget)
 
 
 def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
     """Pull the reports that are missing here, slice by slice, each verified and noted before the next."""
-    for part in plan_slices(context, nodes, budget):
+    survey = survey_reports(context, nodes, budget)
+    _heed(context, survey)
+    for part in _slices(context, nodes, survey, budget):
         count_skipped(context, part.plan, result)
-        pulled = pull(context, REPORTS, part.plan, result, budget)
-        settle(
-            context,
-            Entity.REPORTS,
-            pulled,
-            lambda hashes: found_versions(context.here, REPORTS, hashes, budget.left()),
-            judge_report,
-            result,
-            budget,
-        )
-        if part.verified:
-            oldest = int((context.clock.wall() - context.config.report_ttl) * 1000)
-            now = context.clock.wall()
-            hours = {start: Hour(fingerprint, now) for start, fingerprint in part.verified.items()}
-            context.state.remember_hours(context.remote, hours, oldest)
+        stored = _pull(context, part.plan, result, budget) if part.plan.pull else {}
+        _remember(context, survey, part, stored)
 
 
-def _plan_slice(context: Context, nodes: Nodes, part: Slice, marks: Mapping[int, str], budget: Budget) -> SlicePlan:
-    within = budget.left()
-    there, here = both_sides(
-        context.there, context.here, lambda server: list_reports(server, part.start, part.end, within)
+def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> Iterator[SlicePlan]:
+    counted = survey.counted
+    choice = choose(counted, survey.now, context.config.audit_interval)
+    until = counted.dropped_until(survey.now)
+    recent = [
+        row
+        for row in survey.recent
+        if (hour := counted.hour(row.millis)) not in choice and (until is None or hour > until)
+    ]
+    if recent:
+        yield SlicePlan(plan_reports(recent, (), nodes, context.terms(), context.memory(Entity.REPORTS)))
+    for part in cut(choice.hot):
+        yield _listed(context, nodes, survey, part, budget)
+    if survey.cursor is not None:
+        yield SlicePlan(EntityPlan(Entity.REPORTS), cursor=survey.cursor)
+    for part in cut(choice.cold):
+        yield _listed(context, nodes, survey, part, budget)
+
+
+def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget: Budget) -> SlicePlan:
+    """Compare the full lists of some hours."""
+    counted = survey.counted
+    found = compare(context.there, context.here, max(part.start, survey.start), part.end, budget)
+    plan = plan_reports(found.missing, (), nodes, context.terms(), context.memory(Entity.REPORTS))
+    rows = {row.hash: row for row in found.missing}
+    lacking = {counted.hour(version.millis) for version in plan.pull.values()}
+    partial: set[int] = set()
+    left_out: set[str] = set()
+    for key, why in plan.skipped:
+        hour = counted.hour(rows[key].millis)
+        if why in _BY_NODE:
+            partial.add(hour)
+            left_out.add(rows[key].certname)
+        elif why not in _FINAL:
+            lacking.add(hour)
+    there = [start for start in counted.there if part.start <= start < part.end]
+    here = [start for start in counted.here if part.start <= start < part.end]
+    # What was listed is what was counted: else the marks of before say nothing about it.
+    steady = found.there == sum(counted.there[start].count for start in there) and found.here == sum(
+        counted.here[start].count for start in here
     )
-    ours = {row.hash for row in here}
-    plan = plan_reports(there, ours, nodes, context.terms(), context.memory(Entity.REPORTS))
-    equal = len(there) == len(ours) and not plan.pull and not plan.skipped
-    return SlicePlan(plan, marks if equal else {})
+    now, hot = context.now(), counted.hot(survey.now)
+    known = {start: counted.known.get(start, Hour()) for start in there}
+    return SlicePlan(
+        plan,
+        hours={
+            start: Hour(
+                fingerprint(counted.there[start], counted.here.get(start)), now, start in partial, known[start].fills
+            )
+            for start in there
+            if steady and start < hot and start not in lacking
+        },
+        left_out=frozenset(left_out),
+        empty={start: known[start] for start in there if start not in counted.here},
+    )
 
 
-def _marks(bucket: HourBucket) -> str:
-    return f"{bucket.count} {bucket.min_hash} {bucket.max_hash} {bucket.max_producer_timestamp}"
+def _pull(context: Context, plan: EntityPlan, result: EntityResult, budget: Budget) -> Mapping[str, Version]:
+    """Pull and verify; what is here now."""
+    pulled = pull(context, REPORTS, plan, result, budget)
+
+    def look(hashes: Sequence[str]) -> dict[str, Version]:
+        rows = [ReportRow(key, "", pulled.submitted[key].millis) for key in hashes]
+        return {key: pulled.submitted[key] for key in known_reports(context.here, rows, budget)}
+
+    return settle(context, Entity.REPORTS, pulled, look, judge_report, result, budget)
+
+
+def _remember(context: Context, survey: Survey, part: SlicePlan, stored: Mapping[str, Version]) -> None:
+    """Note what a settled slice says about the remote as a whole; of a part of its reports it says nothing."""
+    if not context.mode.selection.whole:
+        return
+    hours = dict(part.hours)
+    for version in stored.values():
+        start = survey.counted.hour(version.millis)
+        if start in part.empty:
+            hours[start] = Hour(fills=part.empty[start].fills + 1)
+    if hours or part.left_out:
+        context.state.remember_hours(context.remote, hours, survey.oldest, part.left_out)
+    if part.cursor is not None and part.cursor != context.state.cursor(context.remote):
+        context.state.remember_cursor(context.remote, part.cursor)
+
+
+def _heed(context: Context, survey: Survey) -> None:
+    """Forget what does not hold any more, and say what needs a person."""
+    if survey.void:
+        _logger.warning("reports of %s: %s; all of them are compared again", context.remote, survey.void)
+        context.state.forget_reports(context.remote)
+    elif survey.returned or survey.gone:
+        names = survey.returned | survey.gone
+        context.state.forget_left_out(context.remote, names, distrust=bool(survey.returned))
+    if (until := survey.counted.dropped_until(survey.now)) is not None:
+        _logger.warning(
+            "%d reports of %s up to %s are not pulled: they were stored here before, and were dropped again each "
+            "time. Set report_ttl to this server's report-ttl; after raising the latter, make an audit pass",
+            sum(bucket.count for start, bucket in survey.counted.there.items() if start <= until),
+            context.remote,
+            from_millis(until + HOUR),
+        )

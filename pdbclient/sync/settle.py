@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from pdbclient.sync.budget import Budget
@@ -27,8 +28,8 @@ def settle(
     judge: Judge,
     result: EntityResult,
     budget: Budget,
-) -> None:
-    """Verify `pulled` and write the outcome into the state and `result`.
+) -> dict[str, Version]:
+    """Verify `pulled` and write the outcome into the state and `result`; what was taken as it was submitted.
 
     A record that was queued and then not stored counts as failed, not as transferred.
     """
@@ -53,12 +54,21 @@ def settle(
         state.remember_refused(context.remote, entity, refused, context.clock.wall())
     if known := state.refused(context.remote, entity).keys() & (pulled.submitted.keys() - refused.keys()):
         state.forget_refused(context.remote, entity, known)
+    return {
+        key: version
+        for key, version in pulled.submitted.items()
+        if key not in refused and key not in verified.unequal
+    }
 
 
 def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> None:
     """Count what the plan leaves alone, and say so where it needs a person."""
+    reasons = Counter(why for _, why in plan.skipped)
     result.held += plan.held
-    result.unequal += sum(1 for _, why in plan.skipped if why is Skip.EQUIVALENT)
+    result.unequal += reasons[Skip.EQUIVALENT]
+    result.waiting += reasons[Skip.WAITING]
+    result.quarantined += reasons[Skip.QUARANTINED]
+    result.tied += reasons[Skip.TIE]
     for why in (Skip.FUTURE, Skip.QUARANTINED):
         keys = [key for key, reason in plan.skipped if reason is why]
         if keys:

@@ -29,6 +29,9 @@ __all__ = [
     "nodes_summary",
     "report_hashes",
     "report_hour_buckets",
+    "report_keys",
+    "report_summaries",
+    "reports_received",
     "resource_type",
     "rooted",
 ]
@@ -133,6 +136,24 @@ def report_hour_buckets(start: str, end: str) -> Ast:
 def report_hashes(start: str, end: str) -> Ast:
     """For `reports`: rows of `ReportSummary` produced from `start` up to, not including, `end`."""
     return _extract(["hash", "certname", "producer_timestamp"], _during(start, end))
+
+
+def report_keys(start: str, end: str) -> Ast:
+    """For `reports`: the hashes alone of those produced from `start` up to, not including, `end`."""
+    return _extract(["hash"], _during(start, end))
+
+
+def report_summaries(hashes: Iterable[str], start: str, end: str) -> Ast:
+    """For `reports`: as `report_hashes`, of those of `hashes` that are there."""
+    return _extract(["hash", "certname", "producer_timestamp"], by_hashes(hashes, start, end))
+
+
+def reports_received(since: str | None) -> Ast:
+    """For `reports`: rows of `ReceivedReport` that the server received from `since` on (None: ever), by its clock."""
+    bound = [] if since is None else [[">=", "receive_time", since]]
+    return _extract(
+        ["hash", "certname", "producer_timestamp", "receive_time"], ["and", _ANY_TYPE, _state("any"), *bound]
+    )
 
 
 def by_certnames(entity: str, certnames: Iterable[str]) -> Ast:

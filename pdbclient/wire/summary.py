@@ -21,6 +21,7 @@ __all__ = [
     "FactsetSummary",
     "HourBucket",
     "NodeSummary",
+    "ReceivedReport",
     "ReportSummary",
     "from_millis",
     "to_millis",
@@ -55,6 +56,15 @@ class ReportSummary(Struct, frozen=True, gc=False):
     hash: str
     certname: str | None
     producer_timestamp: str
+
+
+class ReceivedReport(Struct, frozen=True, gc=False):
+    """A report with when its server got it, by that server's clock."""
+
+    hash: str
+    certname: str | None
+    producer_timestamp: str
+    receive_time: str
 
 
 class CatalogInputsSummary(Struct, frozen=True, gc=False):

@@ -21,6 +21,9 @@ from pdbclient.wire.query import (
     nodes_summary,
     report_hashes,
     report_hour_buckets,
+    report_keys,
+    report_summaries,
+    reports_received,
     resource_type,
     rooted,
 )
@@ -173,6 +176,10 @@ def test_an_empty_or_shapeless_query_is_refused(query: Any) -> None:
         *(by_certnames(entity, ["a"]) for entity in ("catalogs", "factsets", "reports", "nodes")),
         report_hour_buckets(A, B),
         report_hashes(A, B),
+        report_keys(A, B),
+        report_summaries(["h"], A, B),
+        reports_received(A),
+        reports_received(None),
         by_hashes(["x"]),
         by_hashes(["x"], A, B),
     ],
@@ -186,6 +193,10 @@ def test_every_query_can_reach_inactive_nodes(query: list[Any]) -> None:
     [
         report_hour_buckets(A, B),
         report_hashes(A, B),
+        report_keys(A, B),
+        report_summaries(["h"], A, B),
+        reports_received(A),
+        reports_received(None),
         by_hashes(["x"]),
         by_hashes(["x"], A, B),
         by_certnames("reports", []),
@@ -204,6 +215,8 @@ def test_summaries_mean_active_nodes_unless_told_otherwise() -> None:
 def test_times_are_half_open_ranges_bounded_on_both_sides() -> None:
     bounds = [[">=", "producer_timestamp", A], ["<", "producer_timestamp", B]]
     assert report_hashes(A, B)[2][-2:] == bounds
+    assert report_keys(A, B)[2][-2:] == bounds
+    assert report_summaries(["h"], A, B)[2][-2:] == bounds
     assert by_hashes(["x"], A, B)[-2:] == bounds
 
 

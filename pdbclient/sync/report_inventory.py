@@ -1,0 +1,116 @@
+"""The reports of both sides: what differs between two times, and what came in at the remote.
+
+Of millions of reports only the hashes are listed, and those rows that are the same text on both sides are not
+even decoded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from pdbclient.sync.budget import Budget
+from pdbclient.sync.inventory import PATIENCE, both_sides, read_rows
+from pdbclient.sync.kinds import REPORTS
+from pdbclient.sync.plan import ReportRow
+from pdbclient.sync.ports import Server
+from pdbclient.sync.verify import batches
+from pdbclient.wire import query
+from pdbclient.wire.summary import ReceivedReport, from_millis, to_millis
+
+__all__ = ["RECEIVED_ROWS", "Compared", "Received", "compare", "known_reports", "newest_received", "received_since"]
+
+RECEIVED_ROWS = 50_000
+"""So many reports received since the last pass, and listing whole hours is no worse."""
+NEWEST_ROWS = 50
+CHUNK = 500
+
+
+class Received(NamedTuple):
+    """A report, and when its server got it (ms, by that server's clock)."""
+
+    report: ReportRow
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two full lists of reports: how many each side has, and those `missing` at the local one."""
+
+    there: int
+    here: int
+    missing: Sequence[ReportRow]
+
+
+class _Key(msgspec.Struct):
+    hash: str
+
+
+_key = msgspec.json.Decoder(_Key).decode
+_received = msgspec.json.Decoder(ReceivedReport).decode
+
+
+def compare(there: Server, here: Server, start: int, end: int, budget: Budget) -> Compared:
+    """The reports produced from `start` up to, not including, `end` (ms) on both sides."""
+    ast = query.report_keys(from_millis(start), from_millis(end))
+    within = budget.left()
+
+    def ask(server: Server) -> set[bytes]:
+        return set(server.rows(REPORTS.path, query=ast, within=within, patience=PATIENCE))
+
+    theirs, ours = both_sides(there, here, ask)
+    # Servers of two versions may write the same row in two ways: what is left is compared by what it says.
+    known = set(_keys(here, ours - theirs))
+    missing = [key for key in _keys(there, theirs - ours) if key not in known]
+    rows = [row for chunk in batches(missing, CHUNK) for row in _summaries(there, chunk, start, end, budget.left())]
+    return Compared(len(theirs), len(ours), rows)
+
+
+def known_reports(server: Server, reports: Iterable[ReportRow], budget: Budget) -> set[str]:
+    """The hashes of those of `reports` that the server has."""
+    # In the order of time: then each question is about few days, and a server keeps each day in a table.
+    times = {row.hash: row.millis for row in sorted(reports, key=lambda row: row.millis)}
+    return {
+        row.hash
+        for chunk in batches(list(times), CHUNK)
+        for row in _summaries(server, chunk, times[chunk[0]], times[chunk[-1]] + 1, budget.left())
+    }
+
+
+def received_since(server: Server, since: int, budget: Budget) -> list[Received] | None:
+    """What the server received from `since` (ms, its own clock) on; None when that is more than RECEIVED_ROWS."""
+    found = _receipts(server, from_millis(since), {"limit": str(RECEIVED_ROWS + 1)}, budget.left())
+    return found if len(found) <= RECEIVED_ROWS else None
+
+
+def newest_received(server: Server, budget: Budget) -> list[Received]:
+    """The reports that the server received last: up to NEWEST_ROWS."""
+    order = json.dumps([{"field": "receive_time", "order": "desc"}])
+    return _receipts(server, None, {"limit": str(NEWEST_ROWS), "order_by": order}, budget.left())
+
+
+def _receipts(server: Server, since: str | None, params: dict[str, str], within: float) -> list[Received]:
+    ast = query.reports_received(since)
+    rows = server.rows(REPORTS.path, query=ast, params=params, within=within, patience=PATIENCE)
+    return list(read_rows(server, rows, _read_received))
+
+
+def _read_received(row: bytes) -> Received:
+    found = _received(row)
+    report = ReportRow(found.hash, found.certname or "", to_millis(found.producer_timestamp))
+    return Received(report, to_millis(found.receive_time))
+
+
+def _keys(server: Server, rows: Iterable[bytes]) -> Iterator[str]:
+    return read_rows(server, rows, lambda row: _key(row).hash)
+
+
+def _summaries(server: Server, hashes: Sequence[str], start: int, end: int, within: float) -> Iterator[ReportRow]:
+    ast = query.report_summaries(hashes, from_millis(start), from_millis(end))
+    rows = server.rows(REPORTS.path, query=ast, within=within, patience=PATIENCE)
+    for found in read_rows(server, rows, REPORTS.read):
+        yield ReportRow(found.key, found.certname, found.version.millis)
