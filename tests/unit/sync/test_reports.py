@@ -1,0 +1,477 @@
+"""Reports: what is listed, what is remembered, and that nothing gets lost by either."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from pdbclient.errors import IncompleteResponse
+from pdbclient.sync import Entity, Mode, PassResult, Selection, plan, reconcile, report_hours, report_inventory
+from pdbclient.sync.report_inventory import RECEIVED_ROWS
+from pdbclient.sync.state import Cursor, State, state_path
+from pdbclient.wire.summary import to_millis
+
+from .conftest import Site
+from .fake import FakePuppetDB, deactivation, report
+
+HOUR = 3_600_000
+COLD = 3 * 3600.0
+"""So long ago (s) that the hour is over for good."""
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    """With a node that both sides know, and that runs on; its reports are a matter of the tests."""
+    for side in (site.a, site.b):
+        side.apply("store report", report("n", site.ago(100 * 3600), "first"))
+    return site
+
+
+def run(side: FakePuppetDB, site: Site, uuid: str, ago: float = 0.0, certname: str = "n") -> str:
+    """A report, received now; its hash."""
+    before = set(side.tables["reports"])
+    side.apply("store report", report(certname, site.ago(ago), uuid))
+    (added,) = set(side.tables["reports"]) - before
+    return added
+
+
+def pull(site: Site, mode: Mode | None = None) -> PassResult:
+    """One pass that brings the reports of a to b."""
+    result = reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
+    assert not result.errors, result
+    return result
+
+
+def moved(site: Site, mode: Mode | None = None) -> int:
+    return pull(site, mode).entities[Entity.REPORTS].transferred
+
+
+def same(site: Site) -> bool:
+    return site.a.tables["reports"].keys() == site.b.tables["reports"].keys()
+
+
+def listed(site: Site) -> list[int]:
+    """The hours that the last passes asked a to list in full; how long ago they began (in hours, from this one)."""
+    this = site.ago(0) // HOUR
+    hours: list[int] = []
+    for path, query in site.a.queries:
+        if path == "/reports" and query[:2] == ["extract", ["hash"]]:
+            start, end = (_hour(clause[2]) for clause in query[2] if clause[1] == "producer_timestamp")
+            hours += range(this - end + 1, this - start + 1)
+    site.a.queries.clear()
+    return sorted(hours)
+
+
+def _hour(stamp: str) -> int:
+    return to_millis(stamp) // HOUR
+
+
+def state(site: Site) -> State:
+    config = site.config(site.b)
+    return State(state_path(config.state_dir, config.local), read_only=True)
+
+
+def cursor(site: Site) -> Cursor | None:
+    with_state = state(site)
+    found = with_state.cursor(site.a.endpoint.url)
+    with_state.close()
+    return found
+
+
+def hours(site: Site) -> dict[int, Any]:
+    with_state = state(site)
+    found = with_state.hours(site.a.endpoint.url)
+    with_state.close()
+    return found
+
+
+def lose(side: FakePuppetDB, *hashes: str) -> None:
+    for key in hashes:
+        del side.tables["reports"][key]
+
+
+# --- the cursor
+
+
+def test_new_reports_are_found_by_when_they_were_received_and_no_hour_is_listed(site: Site) -> None:
+    for number in range(5):
+        run(site.a, site, f"old{number}", 600 * number)
+    assert moved(site) == 5
+    listed(site)
+    for number in range(3):
+        site.time.elapsed += 60
+        run(site.a, site, f"new{number}")
+        assert moved(site) == 1
+    assert moved(site) == 0
+    assert (same(site), listed(site)) == (True, [])
+
+
+def test_an_hour_is_listed_once_it_is_over_and_then_trusted(site: Site) -> None:
+    run(site.a, site, "x")
+    pull(site)
+    site.time.elapsed += 2 * 3600
+    listed(site)
+    pull(site)
+    assert listed(site) == [2]
+    pull(site)
+    assert listed(site) == []
+
+
+def test_a_report_that_comes_late_is_found_by_the_next_pass_and_its_hour_compared_by_the_one_after(
+    site: Site,
+) -> None:
+    for number in range(50):
+        run(site.a, site, f"r{number}", 3600 * number)
+    moved(site)
+    pull(site)
+    listed(site)
+    site.time.elapsed += 700
+    for number in range(10, 20):
+        run(site.a, site, f"late{number}", 3600 * number)
+    assert moved(site) == 10
+    assert listed(site) == []
+    assert moved(site) == 0
+    assert len(listed(site)) == 10
+    pull(site)
+    assert (same(site), listed(site)) == (True, [])
+
+
+def test_the_queue_of_the_remote_may_lag_behind_the_receive_time(site: Site) -> None:
+    """What was received before the cursor and stored after it, by more than the overlap: the counts tell."""
+    pull(site)
+    site.time.elapsed += 3000
+    run(site.a, site, "cursor is here")
+    pull(site)
+    slow = run(site.a, site, "slow", 5)
+    site.a.received[slow] = site.ago(2000)
+    assert moved(site) == 1
+    assert same(site)
+
+
+def test_a_remote_clock_that_is_set_back_loses_no_report(site: Site) -> None:
+    run(site.a, site, "before")
+    pull(site)
+    for number in range(3):
+        site.time.elapsed += 60
+        site.a.received[run(site.a, site, f"after{number}")] = site.ago(7200)
+        assert moved(site) == 1
+    assert same(site)
+
+
+def test_a_receive_time_of_the_future_does_not_hide_what_is_received_until_then(site: Site) -> None:
+    site.a.received[run(site.a, site, "future")] = site.ago(-86_400)
+    pull(site)
+    found = cursor(site)
+    assert found is not None
+    assert found.millis <= site.ago(-60)
+    listed(site)
+    site.time.elapsed += 60
+    run(site.a, site, "now")
+    assert moved(site) == 1
+    assert listed(site) == []
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_our_own_clock_may_be_set_back_or_forth_by_an_hour(site: Site, step: float) -> None:
+    for number in range(10):
+        run(site.a, site, f"r{number}", 1800 * number)
+    pull(site)
+    pull(site)
+    site.time.elapsed += step
+    run(site.a, site, "after", 0)
+    assert moved(site) == 1
+    site.time.elapsed += 60
+    run(site.a, site, "again", 0)
+    assert moved(site) == 1
+    assert same(site)
+    site.time.elapsed += 2 * 86_400
+    listed(site)
+    pull(site)
+    assert len(listed(site)) >= 6, "the audit is not kept waiting by what was noted for later than now"
+
+
+def test_the_cursor_stays_when_a_pass_breaks_before_the_new_reports_are_settled(site: Site) -> None:
+    run(site.a, site, "old")
+    pull(site)
+    before = cursor(site)
+    site.time.elapsed += 900
+    run(site.a, site, "new")
+    site.a.broken = lambda path, query: (
+        IncompleteResponse("a", "cut") if path == "/reports" and query[0] == "and" else None
+    )
+    result = site.pull(site.b)
+    assert result.entities[Entity.REPORTS].failed == 1
+    site.a.broken = lambda path, query: None
+    site.b.down = IncompleteResponse("b", "gone")
+    site.pull(site.b)
+    assert cursor(site) != before, "a report that fails alone is remembered as such"
+    site.b.down = None
+    before = cursor(site)
+    site.time.elapsed += 900
+    run(site.a, site, "newer")
+    site.b.broken = lambda path, query: (
+        IncompleteResponse("b", "cut") if path == "/reports" and "newer" in str(site.b.submitted[-1].body) else None
+    )
+    site.pull(site.b)
+    assert cursor(site) == before
+    site.b.broken = lambda path, query: None
+    assert moved(site) <= 1
+    assert same(site)
+
+
+def test_when_too_many_reports_came_in_the_hours_are_listed_instead(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert RECEIVED_ROWS >= 10_000
+    monkeypatch.setattr(report_inventory, "RECEIVED_ROWS", 5)
+    run(site.a, site, "old")
+    pull(site)
+    site.time.elapsed += 60
+    for number in range(6):
+        run(site.a, site, f"r{number}")
+    listed(site)
+    assert moved(site) == 6
+    assert listed(site) == [0]
+
+
+# --- anchors
+
+
+def test_a_remote_that_was_restored_from_a_backup_is_noticed_and_everything_listed_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10):
+        run(site.a, site, f"r{number}", 7200 * number, f"n{number}")
+    backup = dict(site.a.tables["reports"])
+    pull(site)
+    pull(site)
+    site.time.elapsed += 600
+    for number in range(4):
+        run(site.a, site, f"lost{number}", 0, f"n{number}")
+    pull(site)
+    site.a.tables["reports"] = backup
+    listed(site)
+    pull(site)
+    assert "it was restored from a backup" in caplog.text
+    assert len(listed(site)) == 11
+    caplog.clear()
+    pull(site)
+    assert not caplog.text
+
+
+def test_a_node_that_the_remote_purged_is_no_restored_remote(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        run(site.a, site, f"r{number}", 60, f"n{number}")
+    pull(site)
+    site.a.purge("n0")
+    listed(site)
+    pull(site)
+    assert (caplog.text, listed(site)) == ("", [])
+
+
+def test_a_remote_without_its_reports_is_noticed_even_if_its_nodes_are_gone_too(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(site.a, site, "r", 60, "m")
+    pull(site)
+    for certname in ("m", "n"):
+        site.a.purge(certname)
+    run(site.a, site, "another database", 60, "k")
+    assert moved(site) == 1
+    assert "another database" in caplog.text
+
+
+def test_reports_that_are_lost_here_come_back_with_the_next_pass(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """This side restored from a backup, its state file not: also of the hours that are left to the cursor."""
+    hashes = [run(site.a, site, f"r{number}", 1200 * number) for number in range(20)]
+    pull(site)
+    site.time.elapsed += 1200
+    pull(site)
+    lose(site.b, *hashes[:9])
+    assert moved(site) == 9
+    assert same(site)
+    site.b.tables["reports"].clear()
+    assert moved(site) == 21
+    assert "no reports here any more" in caplog.text
+
+
+# --- the audit
+
+
+def swap(site: Site) -> None:
+    """b loses a report and gets one that a has not, of the same hour, with a hash in between: it counts as before."""
+    marked = sorted(key for key, row in site.b.tables["reports"].items() if row["transaction_uuid"].startswith("r"))
+    lost = marked[len(marked) // 2]
+    when = site.b.tables["reports"][lost]["producer_timestamp"]
+    for number in range(100):
+        site.b.apply("store report", {**report("n", 0, f"own{number}"), "producer_timestamp": when})
+        (added,) = set(site.b.tables["reports"]) - set(site.a.tables["reports"])
+        if marked[0] < added < marked[-1]:
+            break
+        lose(site.b, added)
+    lose(site.b, lost)
+
+
+def test_equal_counts_of_different_reports_are_found_by_the_next_audit(site: Site) -> None:
+    site.options["audit_interval"] = 7200.0
+    for number in range(20):
+        run(site.a, site, f"r{number}", COLD)
+    pull(site)
+    site.time.elapsed += 1000
+    run(site.a, site, "the cursor goes on")
+    pull(site)
+    swap(site)
+    site.time.elapsed += 5900
+    assert moved(site) == 0, "nothing tells that the hour changed"
+    site.time.elapsed += 1400
+    assert moved(site) == 1
+
+
+def test_an_audit_trusts_neither_cursor_nor_hours(site: Site) -> None:
+    for number in range(20):
+        run(site.a, site, f"r{number}", COLD)
+    pull(site)
+    site.time.elapsed += 1000
+    run(site.a, site, "hot")
+    pull(site)
+    swap(site)
+    assert moved(site) == 0
+    listed(site)
+    assert moved(site, Mode(audit=True)) == 1
+    assert listed(site) == [0, 3, 100]
+
+
+def test_the_rotation_lists_a_bounded_part_in_each_pass_and_leaves_no_hour_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_hours, "SLICE_ROWS", 10)
+    for number in range(4, 16):
+        for part in range(3):
+            run(site.a, site, f"r{number} {part}", 3600 * number)
+    pull(site)
+    pull(site)
+    site.time.elapsed += 86_500
+    listed(site)
+    seen: list[list[int]] = []
+    for _ in range(6):
+        pull(site)
+        seen.append(listed(site))
+        site.time.elapsed += 60
+    assert all(sum(1 if hour == 124 else 3 for hour in each) <= 10 for each in seen)
+    assert len({hour for each in seen for hour in each}) == sum(map(len, seen)) == 13
+
+
+# --- what is remembered
+
+
+def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: Site) -> None:
+    run(site.a, site, "r1", COLD, "web1")
+    run(site.a, site, "r2", COLD, "db1")
+    run(site.a, site, "r3", 20 * 3600, "web1")
+    assert moved(site, Mode(Selection(certnames=("web*",), max_age=36_000))) == 1
+    assert (cursor(site), hours(site)) == (None, {})
+    assert moved(site) == 2
+    assert cursor(site) is not None
+
+
+def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
+    run(site.a, site, "r1", COLD)
+    pull(site)
+    run(site.a, site, "r2", COLD)
+    lose(site.a, *[key for key, row in site.a.tables["reports"].items() if row["transaction_uuid"] == "r1"])
+    before = (cursor(site), hours(site))
+    plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
+    assert len(plans[-1].pull) == 1
+    assert (cursor(site), hours(site)) == before
+
+
+def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is_back(site: Site) -> None:
+    for number in range(3):
+        run(site.a, site, f"r{number}", COLD, "away")
+    site.a.apply("deactivate node", deactivation("away", site.ago(COLD - 1)))
+    assert moved(site) == 0
+    listed(site)
+    pull(site)
+    assert listed(site) == []
+    site.time.elapsed += 60
+    run(site.a, site, "back", 0, "away")
+    assert moved(site) == 4
+    assert same(site)
+
+
+def test_a_slice_that_is_done_is_not_done_again_after_a_pass_that_broke(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_hours.cut, "__defaults__", (3,))
+    for number in range(5, 17):
+        run(site.a, site, f"r{number}", 3600 * number)
+    pull(site)
+    config = site.config(site.b)
+    path = state_path(config.state_dir, config.local)
+    path.unlink()
+    listed(site)
+    asked: list[str] = []
+
+    def broken(path: str, query: Any) -> Exception | None:
+        if path == "/reports" and query[:2] == ["extract", ["hash"]]:
+            asked.append(path)
+        return IncompleteResponse("a", "cut") if len(asked) == 3 else None
+
+    site.a.broken = broken
+    assert site.pull(site.b).errors == ["reports: a: cut"]
+    first = listed(site)
+    site.a.broken = lambda path, query: None
+    pull(site)
+    second = listed(site)
+    assert len(first) == 9
+    assert sorted(first[:6] + second) == [*range(5, 17), 100]
+
+
+# --- retention
+
+
+def test_reports_that_this_side_drops_again_and_again_are_left_alone_and_told_once_a_pass(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """report-ttl here is 2 days, the configuration believes 14."""
+    for number in range(0, 200, 10):
+        run(site.a, site, f"r{number}", 3600 * number)
+
+    def collect_garbage() -> None:
+        for key, row in list(site.b.tables["reports"].items()):
+            if row["producer_timestamp"] < report("n", site.ago(2 * 86_400), "")["producer_timestamp"]:
+                del site.b.tables["reports"][key]
+
+    rounds = []
+    for _ in range(5):
+        rounds.append(moved(site))
+        collect_garbage()
+    assert rounds == [20, 16, 16, 0, 0]
+    told = [record for record in caplog.records if "are not pulled: they were stored here before" in record.message]
+    assert len(told) == 2
+    assert told[0].levelno == logging.WARNING
+    run(site.a, site, "late, and too old", 7 * 86_400)
+    run(site.a, site, "late", 86_400)
+    assert moved(site) == 1
+    assert moved(site, Mode(audit=True)) == 17, "an audit tries it again"
+
+
+def test_a_side_that_was_emptied_is_filled_however_often(site: Site) -> None:
+    for number in range(0, 200, 10):
+        run(site.a, site, f"r{number}", 3600 * number)
+    for _ in range(5):
+        pull(site)
+        assert same(site)
+        site.b.tables["reports"].clear()
+
+
+def test_an_hour_that_was_lost_in_the_middle_is_filled_however_often(site: Site) -> None:
+    hashes = [run(site.a, site, f"r{number}", 3600 * 10 * number) for number in range(1, 9)]
+    for _ in range(6):
+        pull(site)
+        assert same(site)
+        lose(site.b, *hashes[:4])
