@@ -238,9 +238,7 @@ def plan(
         if Entity.NODES in selected:
             plans.append(plan_nodes(context, nodes, context.budget()))
             nodes = deactivated_first(nodes, plans[0])
-        plans += [
-            plan_kind(context, kind, nodes, context.budget())[0] for kind in PER_NODE if kind.entity in selected
-        ]
+        plans += [plan_kind(context, kind, nodes, context.budget()) for kind in PER_NODE if kind.entity in selected]
         if Entity.REPORTS in selected:
             plans.append(_joined(part.plan for part in plan_slices(context, nodes, context.budget())))
         return plans

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.context import Context
-from pdbclient.sync.inventory import differing_records, found_versions
+from pdbclient.sync.inventory import Records, differing_records, found_versions
 from pdbclient.sync.kinds import Kind
 from pdbclient.sync.model import Entity, EntityPlan, EntityResult
 from pdbclient.sync.plan import FIRST_WINS, Nodes, brake_empty, plan_records
@@ -15,21 +15,24 @@ from pdbclient.sync.verify import judge_first, judge_record
 __all__ = ["plan_kind", "reconcile_kind"]
 
 
-def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tuple[EntityPlan, int]:
-    """The plan for one of `kinds.PER_NODE`, and how many the remote has. Raises `SafetyBrake` when it lost
-    them all.
-    """
+def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> EntityPlan:
+    """The plan for one of `kinds.PER_NODE`. Raises `SafetyBrake` when the remote lost them all."""
+    return _planned(context, kind, nodes, budget)[0]
+
+
+def _planned(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tuple[EntityPlan, Records, Records]:
+    """The plan, and what it was made of: the remote's and the local server's records."""
     there, here = differing_records(context.there, context.here, kind, budget.left())
     # Few nodes have an expiration, and the last one may go with its node: that alone says nothing.
     if kind.entity is not Entity.EXPIRATION:
         brake_empty(kind.entity, there.total, here.total, context.state.seen(context.remote, kind.entity))
     terms, memory = context.terms(), context.memory(kind.entity)
-    return plan_records(kind.entity, there.versions, here.versions, nodes, terms, memory), there.total
+    return plan_records(kind.entity, there.versions, here.versions, nodes, terms, memory), there, here
 
 
 def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
     """Pull what differs and verify it."""
-    plan, records = plan_kind(context, kind, nodes, budget)
+    plan, there, here = _planned(context, kind, nodes, budget)
     count_skipped(context, plan, result)
     pulled = pull(context, kind, plan, result, budget)
     settle(
@@ -40,5 +43,6 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
         judge_first if kind.entity in FIRST_WINS else judge_record,
         result,
         budget,
+        here.versions,
     )
-    context.remember_seen(kind.entity, records)
+    context.remember_seen(kind.entity, there.total)

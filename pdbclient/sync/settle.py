@@ -28,13 +28,14 @@ def settle(
     judge: Judge,
     result: EntityResult,
     budget: Budget,
+    before: Mapping[str, Version] | None = None,
 ) -> dict[str, Version]:
     """Verify `pulled` and write the outcome into the state and `result`; what was taken as it was submitted.
 
-    A record that was queued and then not stored counts as failed, not as transferred.
+    `before` is as for `verify`. A record that was queued and then not stored counts as failed, not as transferred.
     """
     verified = verify(
-        pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic
+        pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic, before
     )
     refused = dict(pulled.failed)
     for key, version in verified.missing.items():
@@ -69,7 +70,7 @@ def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> N
     result.waiting += reasons[Skip.WAITING]
     result.quarantined += reasons[Skip.QUARANTINED]
     result.tied += reasons[Skip.TIE]
-    for why in (Skip.FUTURE, Skip.QUARANTINED):
+    for why in (Skip.FUTURE, Skip.QUARANTINED, Skip.TIE, Skip.NAMELESS):
         keys = [key for key, reason in plan.skipped if reason is why]
         if keys:
             _logger.warning(

@@ -98,19 +98,23 @@ def verify(
     depth: Callable[[], int],
     budget: Budget,
     monotonic: Callable[[], float],
+    before: Mapping[str, Version] | None = None,
 ) -> Verified:
     """Ask for the submitted keys until all are visible, or nothing has moved for a while.
 
     `look` gives what the local server has of some keys, `depth` how long its queue is: that only sets how
-    long to wait without news, for a queue can hold a stuck command for hours. Raises `Stopped` or
+    long to wait without news, for a queue can hold a stuck command for hours. `before` is what the local server
+    had: seen again, at the same time as what was submitted, it may only be still there. Raises `Stopped` or
     `OutOfTime`, and then says nothing about the rest: it is not refused, only unknown.
     """
+    before = before or {}
     verified = Verified()
     left = dict(submitted)
+    stale: dict[str, Version] = {}
     news = monotonic()
     delay = POLL_FIRST
     while left:
-        settled = list(_settled(left, look, judge))
+        settled = list(_settled(left, look, judge, before, stale))
         for key, verdict in settled:
             verified.count(key, left.pop(key), verdict)
         if settled:
@@ -120,7 +124,7 @@ def verify(
         silent = monotonic() - news
         if silent >= QUIET and _hopeless(silent, depth()):
             for key, version in left.items():
-                verified.count(key, version, Verdict.MISSING)
+                verified.count(key, version, Verdict.UNEQUAL if key in stale else Verdict.MISSING)
             break
         budget.wait(delay)
         delay = min(delay * 1.6, POLL_LAST)
@@ -138,11 +142,18 @@ def batches(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _settled(
-    left: Mapping[str, Version], look: Callable[[Sequence[str]], Mapping[str, Version]], judge: Judge
+    left: Mapping[str, Version],
+    look: Callable[[Sequence[str]], Mapping[str, Version]],
+    judge: Judge,
+    before: Mapping[str, Version],
+    stale: dict[str, Version],
 ) -> Iterator[tuple[str, Verdict]]:
     for chunk in batches(list(left), CHUNK):
         found = look(chunk)
         for key in chunk:
-            verdict = judge(left[key], found.get(key))
-            if verdict is not Verdict.MISSING:
+            version = found.get(key)
+            verdict = judge(left[key], version)
+            if verdict is Verdict.UNEQUAL and version is not None and version == before.get(key):
+                stale[key] = version
+            elif verdict is not Verdict.MISSING:
                 yield key, verdict

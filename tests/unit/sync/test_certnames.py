@@ -31,7 +31,9 @@ def nameless(server: FakePuppetDB, name: Any, millis: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["", None])
-def test_a_record_without_a_certname_is_refused_and_the_others_arrive(site: Site, name: str | None) -> None:
+def test_a_record_without_a_certname_is_refused_and_the_others_arrive(
+    site: Site, name: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(3):
         site.a.apply("replace facts", facts(f"n{number}", site.ago(5)))
         site.a.apply("replace catalog", catalog(f"n{number}", site.ago(5)))
@@ -50,6 +52,8 @@ def test_a_record_without_a_certname_is_refused_and_the_others_arrive(site: Site
     assert result.ok
     assert moved(result) == {"facts": 3, "catalogs": 3, "catalog_inputs": 3, "reports": 3}
     assert set(site.b.nodes) == {"n0", "n1", "n2"}
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum("without a usable certname" in message for message in warned) == 4
 
 
 @pytest.mark.parametrize("name", ["", None])

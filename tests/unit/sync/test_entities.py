@@ -119,15 +119,25 @@ def test_times_that_differ_below_a_millisecond_count_as_equal(site: Site) -> Non
     assert left_alone(site) == {}
 
 
-def test_ties_are_neither_pulled_nor_a_failure_and_both_sides_list_them(site: Site) -> None:
+def test_ties_are_neither_pulled_nor_a_failure_and_both_sides_list_them(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     when = site.ago(60)
     for side, uuid, expires in ((site.a, ONE, True), (site.b, TWO, False)):
         side.apply("replace catalog inputs", inputs("n", when, uuid))
         side.apply("configure expiration", expiration("n", when, expires))
     for side in (site.a, site.b):
+        caplog.clear()
         result = site.pull(side)
         assert result.ok
         assert moved(result) == {}
+        assert {entity: part.tied for entity, part in result.entities.items() if part.tied} == {
+            Entity.EXPIRATION: 1,
+            Entity.INPUTS: 1,
+        }
+        warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warned) == 2
+        assert "not pulled, equal times, other content: cannot be settled: n" in warned[1]
     assert left_alone(site) == {Entity.EXPIRATION: [("n", Skip.TIE)], Entity.INPUTS: [("n", Skip.TIE)]}
 
 

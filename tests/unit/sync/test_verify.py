@@ -74,6 +74,42 @@ def test_a_slow_queue_is_waited_for_as_long_as_it_moves() -> None:
     assert time.elapsed == pytest.approx(2500, abs=5)
 
 
+def test_another_record_of_the_same_time_may_be_the_old_one_that_is_still_there() -> None:
+    time = FakeTime()
+    old = Version(5, "a")
+
+    def look(keys: Sequence[str]) -> Mapping[str, Version]:
+        return dict.fromkeys(keys, SUBMITTED if time.elapsed > 3 else old)
+
+    def verified(before: Version | None) -> Verified:
+        known = {} if before is None else {"n": before}
+        budget = Budget(time.clock, 1800.0)
+        return verify({"n": SUBMITTED}, look, judge_record, lambda: 0, budget, time.clock.monotonic, known)
+
+    assert verified(None).unequal == {"n": SUBMITTED}
+    found = verified(old)
+    assert (found.unequal, found.missing) == ({}, {})
+    assert 3 < time.elapsed < 6
+
+
+def test_a_record_of_the_same_time_that_stays_as_it_was_is_unequal_and_not_missing() -> None:
+    """Its hash did not survive this time either: it was pulled before, and nobody remembers."""
+    time = FakeTime()
+    old = Version(5, "a")
+    budget = Budget(time.clock, 1800.0)
+    found = verify(
+        {"n": SUBMITTED, "m": SUBMITTED},
+        lambda keys: {key: old for key in keys if key == "n"},
+        judge_record,
+        lambda: 0,
+        budget,
+        time.clock.monotonic,
+        {"n": old},
+    )
+    assert (found.unequal, found.missing) == ({"n": SUBMITTED}, {"m": SUBMITTED})
+    assert 5 <= time.elapsed <= 9
+
+
 def test_a_record_that_never_shows_is_given_up_soon_when_the_queue_is_empty() -> None:
     time = FakeTime()
     found = Queue(time, ["n1"], 1.0).verify(["n1", "n2"])
