@@ -91,7 +91,8 @@ def _print(found: Diff) -> None:
                     for each in part.examples
                     if each.difference is kind
                 ]
-    output.print_table(("ENTITY", "DIFFERENCE", "NUMBER", "NODE", "HERE", "THERE"), rows)
+    if rows:
+        output.print_table(("ENTITY", "DIFFERENCE", "NUMBER", "NODE", "HERE", "THERE"), rows)
     listed = ", ".join(f"{part.entity} {part.here}/{part.there}" for part in found.entities)
     verdict = "nothing differs" if found.equal else "they differ"
     if found.equal and rows:

@@ -26,7 +26,8 @@ daemon runs, whose next pass goes by what they did.
 states:
   waiting      failed, and will be tried again by itself
   quarantined  failed three times, and is left alone until `retry`, or until there is a newer one
-  unequal      stored, but with another hash: a transfer does not preserve everything (some floats, NUL)
+  unequal      stored, but with another hash: a transfer does not preserve everything (some floats, NUL). This is as
+               it was then: `pdbclient sync diff` tells what differs now
   dropped      left alone because an operator said so
 """
 _EXIT_CODES = """\

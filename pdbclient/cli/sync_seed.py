@@ -32,7 +32,7 @@ from pdbclient.sync.context import Progress as Report
 from pdbclient.sync.ports import Clock
 from pdbclient.sync.seed import outstanding, seed
 
-__all__ = ["Tally", "register"]
+__all__ = ["Lines", "Tally", "register"]
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _seed(args: argparse.Namespace) -> int:
     else:
         for result in results:
             print_result(result)
-    output.note(tally.line())
+    output.note(f"{remote.endpoint}: {tally.text()}")
     return _exit_code(results[-1])
 
 
@@ -116,7 +116,6 @@ class Tally:
     expected: int | None
     monotonic: Callable[[], float]
     began: float = field(init=False)
-    entity: Entity = Entity.NODES
     _before: int = 0
     _now: dict[Entity, int] = field(default_factory=dict)
 
@@ -125,7 +124,6 @@ class Tally:
 
     def count(self, entity: Entity, done: int) -> None:
         """`done` records of `entity` are done in this pass."""
-        self.entity = entity
         self._now[entity] = done
 
     def next_pass(self) -> None:
@@ -154,14 +152,14 @@ class Tally:
             return None
         return (self.total - self.done) / self.rate
 
-    def line(self) -> str:
-        """`facts: 1200 of about 9000 records, 60.1 a second, 2 min 10 s left`."""
+    def text(self) -> str:
+        """`1200 of about 9000 records, 60.1 a second, 2 min 10 s left`."""
         parts = [f"{self.done} records" if self.total is None else f"{self.done} of about {self.total} records"]
         if self.done:
             parts.append(f"{self.rate:.1f} a second")
         if self.left:
             parts.append(f"{_span(self.left)} left")
-        return f"{self.entity}: {', '.join(parts)}"
+        return ", ".join(parts)
 
 
 def _span(seconds: float) -> str:
@@ -180,14 +178,14 @@ class _Rest(ProgressColumn):
         self._tally = tally
 
     def render(self, task: Task) -> Text:
-        return Text(self._tally.line().partition(": ")[2])
+        return Text(self._tally.text())
 
 
 @contextmanager
 def _shown(tally: Tally, terminal: bool) -> Iterator[Report]:
     """One bar for all on a terminal; elsewhere a line in the log now and then."""
     if not terminal:
-        yield _Lines(tally, time.monotonic).show
+        yield Lines(tally, time.monotonic).show
         return
     columns = (TextColumn("{task.description:15}"), BarColumn(), _Rest(tally), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -200,14 +198,17 @@ def _shown(tally: Tally, terminal: bool) -> Iterator[Report]:
         yield show
 
 
-class _Lines:
+class Lines:
+    """Logs how far it is, at most every LINE_EVERY seconds."""
+
     def __init__(self, tally: Tally, monotonic: Callable[[], float]) -> None:
         self._tally = tally
         self._monotonic = monotonic
         self._next = monotonic() + LINE_EVERY
 
     def show(self, entity: Entity, done: int, total: int) -> None:
+        """As `pdbclient.sync.context.Progress`."""
         self._tally.count(entity, done)
         if self._monotonic() >= self._next:
             self._next = self._monotonic() + LINE_EVERY
-            _logger.info("%s", self._tally.line())
+            _logger.info("%s: %s", entity, self._tally.text())

@@ -76,6 +76,8 @@ def _print(status: RemoteStatus) -> None:
 
 
 def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.0f}" if isinstance(value, float) else value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.cli.sync_seed import Tally
+from pdbclient.cli.sync_seed import Lines, Tally
 from pdbclient.errors import NotSent, SyncError
 from pdbclient.sync import Entity
 from tests.unit.sync.fake import FakePuppetDB, catalog, facts, report
@@ -165,16 +165,29 @@ def test_a_seeding_without_its_remote_is_exit_3(run: Run, sync_site: SyncSite) -
 def test_the_tally_of_a_seeding_goes_over_entities_and_passes() -> None:
     now = [100.0]
     tally = Tally(50, lambda: now[0])
-    assert tally.line() == "nodes: 0 of about 50 records"
+    assert tally.text() == "0 of about 50 records"
     now[0] = 110.0
     tally.count(Entity.FACTS, 15)
     tally.count(Entity.CATALOGS, 5)
-    assert tally.line() == "catalogs: 20 of about 50 records, 2.0 a second, 15 s left"
+    assert tally.text() == "20 of about 50 records, 2.0 a second, 15 s left"
     tally.next_pass()
     tally.count(Entity.FACTS, 1)
     assert tally.done == 21
     tally.count(Entity.REPORTS, 40)
-    assert tally.line() == "reports: 61 of about 61 records, 6.1 a second"
+    assert tally.text() == "61 of about 61 records, 6.1 a second"
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_logged_every_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    tally = Tally(1000, lambda: now[0])
+    lines = Lines(tally, lambda: now[0])
+    for second in range(1, 36):
+        now[0] = float(second)
+        lines.show(Entity.FACTS, 20 * second, 1000)
+    assert caplog.messages == [
+        f"facts: {20 * second} of about 1000 records, 20.0 a second, {50 - second} s left" for second in (10, 20, 30)
+    ]
 
 
 def test_a_tally_without_a_total_tells_no_time_left() -> None:
@@ -182,7 +195,7 @@ def test_a_tally_without_a_total_tells_no_time_left() -> None:
     tally = Tally(None, lambda: now[0])
     now[0] = 4.0
     tally.count(Entity.FACTS, 10)
-    assert tally.line() == "facts: 10 records, 2.5 a second"
+    assert tally.text() == "10 records, 2.5 a second"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,7 @@ def test_the_time_left_is_told_in_units_that_one_can_grasp(left: float, text: st
     tally = Tally(round(left * 10) + 10, lambda: now[0])
     now[0] = 1.0
     tally.count(Entity.FACTS, 10)
-    assert tally.line().endswith(text)
+    assert tally.text().endswith(text)
 
 
 def test_on_a_terminal_a_seeding_shows_rate_and_time_left_and_no_log_lines(
