@@ -58,6 +58,29 @@ class Counted:
         """The first of the hours (ms) that are still hot at `now` (s)."""
         return self.hour(int(now * 1000)) - (HOT_HOURS - 1) * HOUR
 
+    def changed_from(self, now: float) -> int:
+        """The first hour (ms) that may have got reports at the remote which no full list is going to show: those
+        that are hot at `now` (s), and those that were compared and count otherwise now.
+        """
+        changed = (
+            start
+            for start, bucket in self.there.items()
+            if (known := self.known.get(start)) is not None
+            and known.fingerprint
+            and not known.fingerprint.startswith(f"{_marks(bucket)} / ")
+        )
+        return min(self.hot(now), min(changed, default=self.hot(now)))
+
+    def expected(self, start: int, end: int) -> float:
+        """About how many reports were produced from `start` up to `end` (ms), on the side that has more."""
+        number = 0.0
+        hour = self.hour(start)
+        while hour < end:
+            counts = [side[hour].count for side in (self.there, self.here) if hour in side]
+            number += max(counts, default=0) * (min(end, hour + HOUR) - max(start, hour)) / HOUR
+            hour += HOUR
+        return number
+
     def explained(self, start: int) -> bool:
         """Whether what is here and what the cursor found account for all that the remote has in an hour.
 

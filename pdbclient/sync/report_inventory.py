@@ -6,15 +6,14 @@ even decoded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pdbclient.sync.budget import Budget
-from pdbclient.sync.inventory import PATIENCE, both_sides, read_rows
+from pdbclient.sync.inventory import HOUR, PATIENCE, both_sides, read_rows
 from pdbclient.sync.kinds import REPORTS
 from pdbclient.sync.plan import ReportRow
 from pdbclient.sync.ports import Server
@@ -22,12 +21,26 @@ from pdbclient.sync.verify import batches
 from pdbclient.wire import query
 from pdbclient.wire.summary import ReceivedReport, from_millis, to_millis
 
-__all__ = ["RECEIVED_ROWS", "Compared", "Received", "compare", "known_reports", "newest_received", "received_since"]
+__all__ = [
+    "RECEIVED_ROWS",
+    "Compared",
+    "Expected",
+    "Received",
+    "compare",
+    "known_reports",
+    "newest_received",
+    "received_since",
+]
 
 RECEIVED_ROWS = 50_000
 """So many reports received since the last pass, and listing whole hours is no worse."""
 NEWEST_ROWS = 50
 CHUNK = 500
+WORTH_LISTING = 10
+"""Listing ten reports costs a server less than looking for one of them by its hash (PuppetDB 7.12.1: a fifteenth)."""
+
+Expected = Callable[[int, int], float]
+"""About how many reports were produced from one time up to another (ms)."""
 
 
 class Received(NamedTuple):
@@ -56,13 +69,8 @@ _received = msgspec.json.Decoder(ReceivedReport).decode
 
 def compare(there: Server, here: Server, start: int, end: int, budget: Budget) -> Compared:
     """The reports produced from `start` up to, not including, `end` (ms) on both sides."""
-    ast = query.report_keys(from_millis(start), from_millis(end))
     within = budget.left()
-
-    def ask(server: Server) -> set[bytes]:
-        return set(server.rows(REPORTS.path, query=ast, within=within, patience=PATIENCE))
-
-    theirs, ours = both_sides(there, here, ask)
+    theirs, ours = both_sides(there, here, lambda server: set(_list(server, start, end, within)))
     # Servers of two versions may write the same row in two ways: what is left is compared by what it says.
     known = set(_keys(here, ours - theirs))
     missing = [key for key in _keys(there, theirs - ours) if key not in known]
@@ -70,31 +78,49 @@ def compare(there: Server, here: Server, start: int, end: int, budget: Budget) -
     return Compared(len(theirs), len(ours), rows)
 
 
-def known_reports(server: Server, reports: Iterable[ReportRow], budget: Budget) -> set[str]:
-    """The hashes of those of `reports` that the server has."""
+def known_reports(server: Server, reports: Iterable[ReportRow], budget: Budget, expected: Expected) -> set[str]:
+    """The hashes of those of `reports` that the server has.
+
+    `expected` tells about how many reports there are between two times: where it is not many more than those in
+    question, all are listed, for a server answers that much faster than whether it has certain ones.
+    """
+    asked: set[str] = set()
+    hours: dict[int, list[ReportRow]] = {}
+    for row in sorted(reports, key=lambda row: row.millis):
+        hours.setdefault(row.millis // HOUR, []).append(row)
+        asked.add(row.hash)
+    found: set[str] = set()
+    single: dict[str, int] = {}
+    for rows in hours.values():
+        start, end = rows[0].millis, rows[-1].millis + 1
+        if expected(start, end) <= WORTH_LISTING * len(rows):
+            found.update(asked.intersection(_keys(server, _list(server, start, end, budget.left()))))
+        else:
+            single.update((row.hash, row.millis) for row in rows)
     # In the order of time: then each question is about few days, and a server keeps each day in a table.
-    times = {row.hash: row.millis for row in sorted(reports, key=lambda row: row.millis)}
-    return {
-        row.hash
-        for chunk in batches(list(times), CHUNK)
-        for row in _summaries(server, chunk, times[chunk[0]], times[chunk[-1]] + 1, budget.left())
-    }
+    for chunk in batches(list(single), CHUNK):
+        rows_there = _summaries(server, chunk, single[chunk[0]], single[chunk[-1]] + 1, budget.left())
+        found.update(row.hash for row in rows_there)
+    return found
 
 
-def received_since(server: Server, since: int, budget: Budget) -> list[Received] | None:
-    """What the server received from `since` (ms, its own clock) on; None when that is more than RECEIVED_ROWS."""
-    found = _receipts(server, from_millis(since), {"limit": str(RECEIVED_ROWS + 1)}, budget.left())
+def received_since(server: Server, since: int, start: int, budget: Budget) -> list[Received] | None:
+    """What the server received from `since` (ms, its own clock) on, of what was produced from `start` (ms) on; None
+    when that is more than RECEIVED_ROWS.
+    """
+    ast = query.reports_received(from_millis(since), from_millis(start))
+    found = _receipts(server, ast, {"limit": RECEIVED_ROWS + 1}, budget.left())
     return found if len(found) <= RECEIVED_ROWS else None
 
 
-def newest_received(server: Server, budget: Budget) -> list[Received]:
-    """The reports that the server received last: up to NEWEST_ROWS."""
-    order = json.dumps([{"field": "receive_time", "order": "desc"}])
-    return _receipts(server, None, {"limit": str(NEWEST_ROWS), "order_by": order}, budget.left())
+def newest_received(server: Server, start: int, budget: Budget) -> list[Received]:
+    """Those that the server received last of what was produced from `start` (ms) on: up to NEWEST_ROWS."""
+    order = [{"field": "receive_time", "order": "desc"}]
+    ast = query.reports_received(None, from_millis(start))
+    return _receipts(server, ast, {"limit": NEWEST_ROWS, "order_by": order}, budget.left())
 
 
-def _receipts(server: Server, since: str | None, params: dict[str, str], within: float) -> list[Received]:
-    ast = query.reports_received(since)
+def _receipts(server: Server, ast: query.Ast, params: dict[str, Any], within: float) -> list[Received]:
     rows = server.rows(REPORTS.path, query=ast, params=params, within=within, patience=PATIENCE)
     return list(read_rows(server, rows, _read_received))
 
@@ -103,6 +129,11 @@ def _read_received(row: bytes) -> Received:
     found = _received(row)
     report = ReportRow(found.hash, found.certname or "", to_millis(found.producer_timestamp))
     return Received(report, to_millis(found.receive_time))
+
+
+def _list(server: Server, start: int, end: int, within: float) -> Iterator[bytes]:
+    ast = query.report_keys(from_millis(start), from_millis(end))
+    return server.rows(REPORTS.path, query=ast, within=within, patience=PATIENCE)
 
 
 def _keys(server: Server, rows: Iterable[bytes]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pdbclient.sync.inventory import HOUR, list_hours
 from pdbclient.sync.plan import Nodes, ReportRow, plan_reports
 from pdbclient.sync.report_hours import DAY, Counted
 from pdbclient.sync.report_inventory import Received, known_reports, newest_received, received_since
-from pdbclient.sync.state import Anchor, Cursor
+from pdbclient.sync.state import Anchor, Cursor, Hour
 from pdbclient.wire.summary import HourBucket
 
 __all__ = ["FUTURE", "Survey", "survey_reports"]
@@ -53,6 +54,17 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
+class _Question:
+    """What is remembered of the remote, and the times as in `Survey`."""
+
+    cursor: Cursor | None
+    known: Mapping[int, Hour]
+    now: float
+    oldest: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Remote:
     """What the remote answered. `received` is None without a cursor that holds; then `newest` are its newest."""
 
@@ -74,7 +86,8 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
         cursor, known = context.state.cursor(context.remote), context.state.hours(context.remote)
         names = context.state.left_out(context.remote)
     with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
-        asked_there = pool.submit(_ask_remote, context, nodes, cursor, oldest, start, budget)
+        question = _Question(cursor, known, now, oldest, start)
+        asked_there = pool.submit(_ask_remote, context, nodes, question, budget)
         asked_here = pool.submit(list_hours, context.here, start, FUTURE, budget.left())
         remote, here = asked_there.result(), asked_here.result()
 
@@ -92,7 +105,7 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     counted = Counted(remote.hours, here, known)
     recent: list[ReportRow] = []
     if remote.received is not None:
-        recent = _lacking(context, remote.received, start, budget)
+        recent = _lacking(context, remote.received, counted, budget)
         counted = replace(counted, lacking=Counter(counted.hour(row.millis) for row in recent))
         counted = _counted_again(context, counted, now, budget)
     latest = remote.newest if remote.received is None else remote.received
@@ -109,20 +122,19 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     )
 
 
-def _ask_remote(
-    context: Context, nodes: Nodes, cursor: Cursor | None, oldest: int, start: int, budget: Budget
-) -> _Remote:
+def _ask_remote(context: Context, nodes: Nodes, question: _Question, budget: Budget) -> _Remote:
+    there, cursor, start = context.there, question.cursor, question.start
     restored = False
     if cursor is not None and cursor.anchors:
-        rows = [ReportRow(*anchor) for anchor in cursor.anchors]
-        found = known_reports(context.there, rows, budget)
-        restored = _restored(cursor.anchors, found, nodes, oldest)
+        found = known_reports(there, (ReportRow(*anchor) for anchor in cursor.anchors), budget, _many)
+        restored = _restored(cursor.anchors, found, nodes, question.oldest)
     # The hours first: then whatever they count was received before the second question.
-    hours = list_hours(context.there, start, FUTURE, budget.left())
+    hours = list_hours(there, start, FUTURE, budget.left())
     received = None
     if cursor is not None and not restored:
-        received = received_since(context.there, cursor.millis - OVERLAP, budget)
-    newest = newest_received(context.there, budget) if received is None else []
+        produced = max(start, Counted(hours, {}, question.known).changed_from(question.now))
+        received = received_since(there, cursor.millis - OVERLAP, produced, budget)
+    newest = newest_received(there, start, budget) if received is None else []
     return _Remote(hours, received, newest, restored)
 
 
@@ -133,10 +145,9 @@ def _restored(anchors: Sequence[Anchor], found: Collection[str], nodes: Nodes, o
     return bool(gone) and (len(gone) == len(judged) or any(anchor.certname in nodes.there for anchor in gone))
 
 
-def _lacking(context: Context, received: Sequence[Received], start: int, budget: Budget) -> list[ReportRow]:
-    rows = [each.report for each in received if each.report.millis >= start]
-    here = known_reports(context.here, rows, budget)
-    return [row for row in rows if row.hash not in here]
+def _lacking(context: Context, received: Sequence[Received], counted: Counted, budget: Budget) -> list[ReportRow]:
+    here = known_reports(context.here, (each.report for each in received), budget, counted.expected)
+    return [each.report for each in received if each.report.hash not in here]
 
 
 def _counted_again(context: Context, counted: Counted, now: float, budget: Budget) -> Counted:
@@ -174,6 +185,10 @@ def _returned(names: Iterable[str], nodes: Nodes, context: Context) -> frozenset
 
 def _nothing(key: str, version: object) -> None:
     return None
+
+
+def _many(start: int, end: int) -> float:
+    return math.inf
 
 
 def _hour_after(millis: int) -> int:

@@ -63,7 +63,7 @@ def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budg
     _heed(context, survey)
     for part in _slices(context, nodes, survey, budget):
         count_skipped(context, part.plan, result)
-        stored = _pull(context, part.plan, result, budget) if part.plan.pull else {}
+        stored = _pull(context, survey, part.plan, result, budget) if part.plan.pull else {}
         _remember(context, survey, part, stored)
 
 
@@ -124,13 +124,16 @@ def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget:
     )
 
 
-def _pull(context: Context, plan: EntityPlan, result: EntityResult, budget: Budget) -> Mapping[str, Version]:
+def _pull(
+    context: Context, survey: Survey, plan: EntityPlan, result: EntityResult, budget: Budget
+) -> Mapping[str, Version]:
     """Pull and verify; what is here now."""
     pulled = pull(context, REPORTS, plan, result, budget)
+    expected = survey.counted.expected
 
     def look(hashes: Sequence[str]) -> dict[str, Version]:
         rows = [ReportRow(key, "", pulled.submitted[key].millis) for key in hashes]
-        return {key: pulled.submitted[key] for key in known_reports(context.here, rows, budget)}
+        return {key: pulled.submitted[key] for key in known_reports(context.here, rows, budget, expected)}
 
     return settle(context, Entity.REPORTS, pulled, look, judge_report, result, budget)
 

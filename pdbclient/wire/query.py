@@ -148,12 +148,16 @@ def report_summaries(hashes: Iterable[str], start: str, end: str) -> Ast:
     return _extract(["hash", "certname", "producer_timestamp"], by_hashes(hashes, start, end))
 
 
-def reports_received(since: str | None) -> Ast:
-    """For `reports`: rows of `ReceivedReport` that the server received from `since` on (None: ever), by its clock."""
-    bound = [] if since is None else [[">=", "receive_time", since]]
-    return _extract(
-        ["hash", "certname", "producer_timestamp", "receive_time"], ["and", _ANY_TYPE, _state("any"), *bound]
-    )
+def reports_received(since: str | None, start: str) -> Ast:
+    """For `reports`: rows of `ReceivedReport`, of those that the server received from `since` on (None: ever), by
+    its own clock, and that were produced from `start` on.
+
+    No index helps with the first bound: the second one says which days are read at all.
+    """
+    condition = ["and", _ANY_TYPE, _state("any"), [">=", "producer_timestamp", start]]
+    if since is not None:
+        condition.append([">=", "receive_time", since])
+    return _extract(["hash", "certname", "producer_timestamp", "receive_time"], condition)
 
 
 def by_certnames(entity: str, certnames: Iterable[str]) -> Ast:
