@@ -239,7 +239,10 @@ def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_si
     assert moved(site.pull(PRIMARY)) == {}
     done = sync_once(site, REPLICA, "--json", "--log-format", "json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["transferred"] == {"nodes": 1, "facts": 1, "catalogs": 1, "reports": 1}
+    assert json.loads(done.stdout)[0]["transferred"] == {
+        **dict.fromkeys(("nodes", "facts", "catalogs", "reports"), 1),
+        **dict.fromkeys(("fact_expiration", "catalog_inputs"), 0),
+    }
     phases = [json.loads(line).get("phase") for line in done.stderr.splitlines()]
     assert phases.index("deactivate") == phases.index("entity") + 1
     dead = {
@@ -377,8 +380,10 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
     assert story == [
         ("sync", "start", None, None),
         *entity("nodes", *pair("deactivate", None, "dead.example.com")),
+        *entity("fact_expiration"),
         *entity("facts", *pair("record", "facts", "a.example.com")),
         *entity("catalogs", *pair("record", "catalogs", "a.example.com")),
+        *entity("catalog_inputs"),
         *entity("reports", *pair("record", "reports", "a.example.com")),
         ("sync", "finished", None, None),
     ]
@@ -389,7 +394,7 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
         ("deactivate", "start", None): common | {"certname"},
         ("deactivate", "finished", None): common | ended | {"certname"},
     }
-    for name in ("nodes", "facts", "catalogs", "reports"):
+    for name in Entity:
         where = {"remote", "entity"}
         record = common | where | {"query", "certname"} | ({"hash"} if name == "reports" else set())
         expected["entity", "start", name] = common | where
@@ -402,7 +407,10 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
     assert {line["hash"] for line in lines if "hash" in line} == {report["hash"]}
     assert all(report["hash"] in line["query"] for line in lines if "hash" in line)
     finished = [line for line in lines if (line["phase"], line["event"]) == ("entity", "finished")]
-    assert [(line["transferred"], line["failed"]) for line in finished] == [(1, 0)] * 4
+    assert {line["entity"]: (line["transferred"], line["failed"]) for line in finished} == {
+        **dict.fromkeys(("nodes", "facts", "catalogs", "reports"), (1, 0)),
+        **dict.fromkeys(("fact_expiration", "catalog_inputs"), (0, 0)),
+    }
 
 
 def test_a_second_process_on_one_configuration_is_refused_with_the_pid_of_the_first(site: Site) -> None:
