@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from pdbclient.cli.sync_seed import Lines, Tally
 from pdbclient.errors import NotSent, SyncError
 from pdbclient.sync import Entity
+from pdbclient.wire.command import Command
 from tests.unit.sync.fake import FakePuppetDB, catalog, facts, report
 
 from .conftest import Run
@@ -160,6 +163,26 @@ def test_a_seeding_without_its_remote_is_exit_3(run: Run, sync_site: SyncSite) -
     ended = run("sync", "seed", "--config", sync_site.conf, "--json")
     assert ended.code == 3
     assert [result["outcome"] for result in json.loads(ended.out)] == ["unreachable"]
+
+
+def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(
+    run: Run, sync_site: SyncSite
+) -> None:
+    fill(sync_site, *(f"n{number}" for number in range(60)))
+    submit = sync_site.here.submit
+
+    def interrupted(command: Command, *, within: float | None = None) -> str:
+        if len(sync_site.here.submitted) == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        return submit(command, within=within)
+
+    sync_site.here.submit = interrupted  # type: ignore[method-assign]
+    ended = run("sync", "seed", "--config", sync_site.conf)
+    assert ended.code == 130
+    assert "what was transferred stands" in ended.err
+    sync_site.here.submit = submit  # type: ignore[method-assign]
+    assert run("sync", "seed", "--config", sync_site.conf).code == 0
+    assert sync_site.here.tables == sync_site.there.tables
 
 
 def test_the_tally_of_a_seeding_goes_over_entities_and_passes() -> None:

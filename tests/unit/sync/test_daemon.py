@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import socket
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -276,6 +278,26 @@ def test_the_status_port_is_there_while_the_daemon_runs_and_a_reload_moves_it(
     # What was asked for on the first port is done by the second configuration, at once.
     assert recorder.began[1][0] == pytest.approx(1.0)
     assert not [thread for thread in threading.enumerate() if "status-port" in thread.name]
+
+
+def test_the_status_port_shows_the_state_file_and_what_this_daemon_counted(
+    time: FakeTime, config: SyncConfig
+) -> None:
+    port = free_port()
+    shown: list[bytes] = []
+
+    def act(number: int) -> float:
+        for path in ("status", "metrics"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+                shown.append(answer.read())
+        return 1.0
+
+    daemon(replace(config, status_port=port), Recorder(time, 2, act)).run()
+    (remote,) = json.loads(shown[0])
+    assert (remote["remote"], remote["last_success"]) == (A.url, None)
+    counted = f'pdbclient_sync_passes_total{{outcome="done",remote="{A.url}"}}'
+    assert counted.encode() not in shown[1]
+    assert f"{counted} 1.0".encode() in shown[3]
 
 
 def test_a_reload_to_a_port_that_is_taken_leaves_the_old_one_in_force(

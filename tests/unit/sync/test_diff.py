@@ -131,6 +131,20 @@ def test_a_hash_that_no_transfer_preserves_is_known_by_its_content_from_both_sid
         assert counted(found) == {"facts": {"same_content": 1}}
 
 
+def test_a_record_that_cannot_be_read_in_full_is_not_taken_for_the_same(site: Site) -> None:
+    for side in both(site):
+        side.mangles.add("n")
+        side.apply("replace facts", facts("n", site.ago(10), "x"))
+    plain = site.a._answer
+
+    def without_facts(table: str, query: object, params: object) -> list[dict[str, object]]:
+        rows = plain(table, query, params)  # type: ignore[arg-type]
+        return [{name: value for name, value in row.items() if name != "facts"} for row in rows]
+
+    site.a._answer = without_facts  # type: ignore[method-assign]
+    assert counted(compare(site, site.b)) == {"facts": {"unequal": 1}}
+
+
 def test_what_was_pulled_and_stayed_unequal_is_known_to_the_side_that_pulled_it(site: Site) -> None:
     config = site.config(site.b)
     site.a.apply("replace facts", facts("n", site.ago(10), "one"))
