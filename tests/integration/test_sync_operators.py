@@ -99,6 +99,22 @@ def test_a_diff_sees_what_passes_then_settle_and_is_the_same_from_both_sides(sit
     assert sync(site, REPLICA, "audit").code == 0
 
 
+def test_what_the_servers_keep_as_it_came_first_is_tied_and_counts_nowhere(site: Site) -> None:
+    stamp = site.ago(minutes=5).isoformat(timespec="milliseconds")
+    for side, uuid, expires in ((PRIMARY, "a", True), (REPLICA, "b", False)):
+        node = {"certname": "n", "producer_timestamp": stamp}
+        inputs = {"catalog_uuid": f"{uuid * 8}-0000-4000-8000-000000000000", "inputs": [["hiera", uuid]]}
+        site.submit(side, "replace catalog inputs", {**node, **inputs})
+        site.submit(side, "configure expiration", {**node, "expire": {"facts": expires}})
+    site.settle()
+    for side in (PRIMARY, REPLICA):
+        assert site.pull(side).ok
+    tied = {"fact_expiration": {"tied": 1}, "catalog_inputs": {"tied": 1}}
+    assert [differences(site, side) for side in (PRIMARY, REPLICA)] == [(0, tied)] * 2
+    (status,) = json.loads(sync(site, REPLICA, "status", "--json").out)
+    assert (status["ok"], status["tied"]) == (True, 2)
+
+
 def test_a_hash_that_no_transfer_preserves_is_listed_by_diff_and_quarantine_and_counts_nowhere(site: Site) -> None:
     # jsonb gives 123456789.0 back as an integer: nobody can submit what the hash was made of
     for number in range(8):
