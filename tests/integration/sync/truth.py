@@ -1,0 +1,82 @@
+"""What two PuppetDBs hold, by SQL on their databases: nothing of pdbclient has a part in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pdbclient.lab import Lab
+from pdbclient.sync import Entity
+
+__all__ = ["Difference", "Held", "differences", "held"]
+
+_MILLIS = "(extract(epoch from {}) * 1000)::bigint"
+_HASH = "encode({}, 'hex')"
+
+# Key, node, producer timestamp (ms), and what tells one content from another.
+_QUERIES = {
+    Entity.NODES: f"select certname, certname, {_MILLIS.format('deactivated')}, '' from certnames"
+    " where deactivated is not null",
+    Entity.EXPIRATION: f"select c.certname, c.certname, {_MILLIS.format('e.updated')}, e.expire::text"
+    " from certname_fact_expiration e join certnames c on c.id = e.certid",
+    Entity.FACTS: f"select certname, certname, {_MILLIS.format('producer_timestamp')}, {_HASH.format('hash')}"
+    " from factsets",
+    Entity.CATALOGS: f"select certname, certname, {_MILLIS.format('producer_timestamp')},"
+    f" {_HASH.format('hash')} || ' ' || transaction_uuid from catalogs",
+    Entity.INPUTS: f"select c.certname, c.certname, {_MILLIS.format('c.catalog_inputs_timestamp')},"
+    " c.catalog_inputs_uuid || ' ' || string_agg(i.type || '=' || i.name, ',' order by i.type, i.name)"
+    " from certnames c join catalog_inputs i on i.certname_id = c.id group by 1, 2, 3, c.catalog_inputs_uuid",
+    Entity.REPORTS: f"select {_HASH.format('hash')}, certname, {_MILLIS.format('producer_timestamp')}, ''"
+    " from reports",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One record. `millis` is its producer timestamp, for a node that of its deactivation."""
+
+    certname: str
+    millis: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A record that is not the same on both sides; None: that side has none."""
+
+    entity: Entity
+    key: str
+    here: Held | None
+    there: Held | None
+
+    @property
+    def certname(self) -> str:
+        """The node."""
+        held = self.here or self.there
+        assert held is not None
+        return held.certname
+
+    @property
+    def tied(self) -> bool:
+        """Whether both sides have one, of the same time."""
+        return self.here is not None and self.there is not None and self.here.millis == self.there.millis
+
+
+def held(lab: Lab, name: str) -> Mapping[Entity, Mapping[str, Held]]:
+    """All that a server holds, by entity and key (certname, or a report's hash)."""
+    return {
+        entity: {
+            key: Held(certname, int(millis), content) for key, certname, millis, content in lab.sql(name, statement)
+        }
+        for entity, statement in _QUERIES.items()
+    }
+
+
+def differences(lab: Lab, here: str, there: str) -> Iterator[Difference]:
+    """All records that are not the same on both servers."""
+    ours, theirs = held(lab, here), held(lab, there)
+    for entity in Entity:
+        for key in sorted(ours[entity].keys() | theirs[entity].keys()):
+            pair = ours[entity].get(key), theirs[entity].get(key)
+            if pair[0] != pair[1]:
+                yield Difference(entity, key, *pair)
