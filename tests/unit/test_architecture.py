@@ -87,7 +87,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 PURE = {
     *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM),
-    *("http.whole", "sync.model", "sync.plan", "gateway.intake", "journal.model", "journal.packing", SCHEMA),
+    *(
+        "http.whole",
+        "sync.model",
+        "sync.plan",
+        "sync.compare",
+        "gateway.intake",
+        "journal.model",
+        "journal.packing",
+        SCHEMA,
+    ),
 }
 """Policy and formats: no I/O, no clock, no chance, no logger; what they need are arguments."""
 
