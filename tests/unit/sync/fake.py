@@ -1,15 +1,15 @@
-"""An in-memory PuppetDB: the queries that the reconciler asks, and the server's own precedence rules.
+"""An in-memory PuppetDB: the queries that the reconciler asks, over the rules of `fake_store`.
 
-Rules as measured on PuppetDB 7.12.1: facts and catalogs are stale only against a strictly newer one (so at
-equal times the last writer wins), reports are stored once per hash, a deactivation loses to a strictly newer
-record, and data brings a node back to life only if it is newer than the flag. Catalog inputs and the
-expiration of facts are replaced only by strictly newer ones (so at equal times the first one stays); empty
-inputs are ignored.
+What it takes for granted, each with its test in tests/integration/test_sync_rules.py:
+
+- A query that does not say which nodes it means is about the active ones, but for catalogs and reports; one for
+  reports that does not name their type is about those of agents.
+- An hour's label is in UTC, and hours come with count, least and greatest hash, and last timestamp.
+- `receive_time` is the server's own clock, when it got the report.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,13 +18,24 @@ from email.utils import formatdate
 from typing import Any
 
 from pdbclient.config.model import Endpoint
+from pdbclient.errors import IncompleteResponse
 from pdbclient.wire.command import Command
 from pdbclient.wire.summary import HOUR_FORMAT, from_millis, to_millis
 
-PURGE_MILLIS = 14 * 86_400_000
-CATALOG_UUID = "1e1b5ad2-0000-4000-8000-000000000000"
+from .fake_store import FakeNode, Row, Store
 
-Row = dict[str, Any]
+__all__ = [
+    "FakeNode",
+    "FakePuppetDB",
+    "catalog",
+    "deactivation",
+    "expiration",
+    "facts",
+    "inputs",
+    "report",
+]
+
+CATALOG_UUID = "1e1b5ad2-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
@@ -33,42 +44,30 @@ class FakeAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class FakeNode:
-    deactivated: int | None = None
-    expired: int | None = None
-    expires_facts: bool | None = None
-    expires_facts_updated: str | None = None
-
-
-class FakePuppetDB:
+class FakePuppetDB(Store):
     """`now` gives wall seconds. Faults: `down` is raised by everything, `broken(path, query)` may return an
-    error for a query, certnames in `discards` are accepted and never stored, those in `mangles` are stored
-    with another hash; one that does not `purges` counts no node as inactive.
+    error for a query, answers break off after `cut` rows, certnames in `discards` are accepted and never
+    stored, those in `mangles` are stored with another hash; one that does not `purges` counts no node as
+    inactive. `arrives` is called at each request, before anything else.
 
     `received` gives the receive time (ms) of reports by hash; one that is not in it was received when produced.
     """
 
     def __init__(self, name: str, now: Callable[[], float]) -> None:
         self.endpoint = Endpoint(f"{name}.example.com", 8081)
-        self.now = now
+        super().__init__(now, self.endpoint.host)
         self.version = "7.12.1"
         self.state = "running"
         self.maintenance = False
         self.depth = 0
-        self.purges = True
-        self.nodes: dict[str, FakeNode] = {}
-        self.tables: dict[str, dict[str, Row]] = {
-            name: {} for name in ("factsets", "catalogs", "catalog-inputs", "reports")
-        }
-        self.received: dict[str, int] = {}
         self.submitted: list[Command] = []
         self.queries: list[tuple[str, Any]] = []
         self.down: Exception | None = None
         self.broken: Callable[[str, Any], Exception | None] = lambda path, query: None
+        self.cut: int | None = None
         self.refuses: dict[str, Exception] = {}
         self.discards: set[str] = set()
-        self.mangles: set[str] = set()
+        self.arrives: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
 
     # --- what the reconciler uses
@@ -78,24 +77,24 @@ class FakePuppetDB:
         path: str,
         *,
         query: Any = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
         within: float | None = None,
         patience: float | None = None,
     ) -> Iterator[bytes]:
         assert within is None or within > 0
-        if self.down is not None:
-            raise self.down
+        self._arrives()
         self.queries.append((path, query))
         if (error := self.broken(path, query)) is not None:
             raise error
         with self._lock:
             found = self._answer(path.removeprefix("/"), query, params or {})
-        for row in found:
+        for seen, row in enumerate(found):
+            if seen == self.cut:
+                raise IncompleteResponse(str(self.endpoint), "the answer breaks off", seen)
             yield json.dumps(row).encode()
 
     def document(self, path: str, *, within: float | None = None) -> FakeAnswer:
-        if self.down is not None:
-            raise self.down
+        self._arrives()
         if path == "/pdb/meta/v1/version":
             return FakeAnswer({"version": self.version})
         assert path == "/status/v1/services/puppetdb-status"
@@ -103,8 +102,7 @@ class FakePuppetDB:
         return FakeAnswer({"state": self.state, "status": status}, {"Date": formatdate(self.now(), usegmt=True)})
 
     def submit(self, command: Command, *, within: float | None = None) -> str:
-        if self.down is not None:
-            raise self.down
+        self._arrives()
         if (error := self.refuses.get(command.certname)) is not None:
             raise error
         payload = json.loads(command.body)
@@ -117,81 +115,23 @@ class FakePuppetDB:
     def close(self) -> None:
         pass
 
-    # --- the server's own rules
-
-    def apply(self, name: str, payload: Row) -> None:
-        millis = to_millis(payload["producer_timestamp"])
-        certname = payload["certname"]
-        match name:
-            case "replace facts":
-                self._replace("factsets", certname, millis, payload)
-            case "replace catalog":
-                self._replace("catalogs", certname, millis, payload)
-            case "store report":
-                row = {**payload, "hash": _hash(certname, millis, payload["transaction_uuid"])}
-                if row["hash"] not in self.tables["reports"]:
-                    self.tables["reports"][row["hash"]] = row
-                    self.received[row["hash"]] = int(self.now() * 1000)
-            case "replace catalog inputs":
-                if not payload["inputs"]:
-                    return
-                old = self.tables["catalog-inputs"].get(certname)
-                if old is None or to_millis(old["producer_timestamp"]) < millis:
-                    self.tables["catalog-inputs"][certname] = payload
-            case "configure expiration":
-                configured = self.nodes.setdefault(certname, FakeNode())
-                before = configured.expires_facts_updated
-                if before is None or to_millis(before) < millis:
-                    configured.expires_facts = payload["expire"]["facts"]
-                    configured.expires_facts_updated = payload["producer_timestamp"]
-            case "deactivate node":
-                self._deactivate(certname, millis)
-                return
-            case _:
-                raise AssertionError(name)
-        node = self.nodes.setdefault(certname, FakeNode())
-        if max(node.deactivated or 0, node.expired or 0) < millis:
-            node.deactivated = node.expired = None
-
-    def purge(self, certname: str) -> None:
-        del self.nodes[certname]
-        for table in ("factsets", "catalogs", "catalog-inputs"):
-            self.tables[table].pop(certname, None)
-        reports = self.tables["reports"]
-        for key in [key for key, row in reports.items() if row["certname"] == certname]:
-            del reports[key]
-
-    def _replace(self, table: str, certname: str, millis: int, payload: Row) -> None:
-        old = self.tables[table].get(certname)
-        if old is not None and to_millis(old["producer_timestamp"]) > millis:
-            return
-        content = payload["values"] if table == "factsets" else payload["resources"]
-        salt = self.endpoint.host if certname in self.mangles else ""
-        self.tables[table][certname] = {**payload, "hash": _hash(certname, content, salt)}
-
-    def _deactivate(self, certname: str, millis: int) -> None:
-        newest = max(
-            (
-                to_millis(row["producer_timestamp"])
-                for table in ("factsets", "catalogs", "reports")
-                for row in self.tables[table].values()
-                if row["certname"] == certname
-            ),
-            default=0,
-        )
-        node = self.nodes.setdefault(certname, FakeNode())
-        if newest <= millis and (node.deactivated or 0) < millis:
-            node.deactivated = millis
+    def _arrives(self) -> None:
+        self.arrives()
+        if self.down is not None:
+            raise self.down
 
     # --- queries
 
-    def _answer(self, table: str, query: Any, params: Mapping[str, str]) -> list[Row]:
+    def _answer(self, table: str, query: Any, params: Mapping[str, Any]) -> list[Row]:
         columns: list[Any] | None = None
         grouped = False
         if query[0] == "extract":
             columns, grouped = query[1], len(query) > 3
             query = query[2]
-        rows = [row for row in self._rows(table) if self._matches(row, query)]
+        rows = [row for row in self._rows(table) if self._matches(row, ["and", query, *_scope(table, query)])]
+        for order in params.get("order_by", ()):
+            rows.sort(key=lambda row: str(row[order["field"]]), reverse=order["order"] == "desc")
+        rows = rows[: params.get("limit")]
         if grouped and columns is not None:
             return _group(rows, columns)
         if columns is not None:
@@ -223,9 +163,9 @@ class FakePuppetDB:
             case ["and", *clauses]:
                 return all(self._matches(row, clause) for clause in clauses)
             case ["=", "node_state", state]:
-                return bool(state == "any") or self._liveness(row["certname"]) == state
-            case ["=", "type", "any"]:
-                return True
+                return bool(state == "any") or self.liveness(row["certname"]) == state
+            case ["=", "type", wanted]:
+                return bool(wanted == "any") or bool(row["type"] == wanted)
             case ["null?", column, wanted]:
                 return (row[column] is None) is wanted
             case ["in", column, ["array", values]]:
@@ -237,14 +177,16 @@ class FakePuppetDB:
             case _:
                 raise AssertionError(query)
 
-    def _liveness(self, certname: str) -> str:
-        node = self.nodes[certname]
-        since = max(node.deactivated or 0, node.expired or 0)
-        if not since:
-            return "active"
-        if not self.purges:
-            return "neither"
-        return "gone" if since < self.now() * 1000 - PURGE_MILLIS else "inactive"
+
+def _scope(table: str, query: Any) -> list[Any]:
+    """What the server adds to a query that does not say it."""
+    text = json.dumps(query)
+    added: list[Any] = []
+    if '"node_state"' not in text and table not in ("catalogs", "reports"):
+        added.append(["=", "node_state", "active"])
+    if '"type"' not in text and table == "reports":
+        added.append(["=", "type", "agent"])
+    return added
 
 
 def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
@@ -289,10 +231,6 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
     shown = {key: value for key, value in row.items() if key != "resources"}
     lists = {name: {"data": row[name]} for name in ("metrics", "logs")}
     return {**shown, **lists, "resource_events": {"data": []}}
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha1(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _text(millis: int | None) -> str | None:

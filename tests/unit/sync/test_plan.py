@@ -292,7 +292,7 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
 
 
 def waits_for_purge(site: Site, certname: str) -> bool:
-    return any(side._liveness(certname) == "gone" for side in (site.a, site.b))
+    return any(side.liveness(certname) == "gone" for side in (site.a, site.b))
 
 
 def stamp(millis: int) -> str:
