@@ -24,8 +24,8 @@ demo: setup
 test: lint
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
-	@# Two processes, each with a real pair of its own, for which it waits a lot.
-	$(BIN)/pytest -n 2 --dist loadfile
+	@# Three processes, each with a real pair of its own, for which it waits a lot.
+	$(BIN)/pytest -n 3 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
