@@ -73,11 +73,12 @@ def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> I
     until = counted.dropped_until(survey.now)
     recent = [
         row
-        for row in survey.recent
+        for row in sorted(survey.recent, key=lambda row: row.millis, reverse=True)
         if (hour := counted.hour(row.millis)) not in choice and (until is None or hour > until)
     ]
-    if recent:
-        yield SlicePlan(plan_reports(recent, (), nodes, context.terms(), context.memory(Entity.REPORTS)))
+    for first in range(0, len(recent), SLICE_ROWS):
+        rows = recent[first : first + SLICE_ROWS]
+        yield SlicePlan(plan_reports(rows, (), nodes, context.terms(), context.memory(Entity.REPORTS)))
     for part in cut(choice.hot):
         yield _listed(context, nodes, survey, part, budget)
     if survey.cursor is not None:
