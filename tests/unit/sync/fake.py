@@ -27,6 +27,7 @@ from .fake_store import FakeNode, Row, Store
 __all__ = [
     "FakeNode",
     "FakePuppetDB",
+    "Row",
     "catalog",
     "deactivation",
     "expiration",
