@@ -282,9 +282,10 @@ def test_a_diff_as_json_is_one_document_a_remote(run: Run, sync_site: SyncSite) 
 
 
 def test_what_cannot_be_made_equal_is_listed_and_exit_0(run: Run, sync_site: SyncSite) -> None:
+    when = sync_site.ago(100)
     for server in (sync_site.here, sync_site.there):
         server.mangles.add("n")
-        server.apply("replace facts", facts("n", sync_site.ago(100)))
+        server.apply("replace facts", facts("n", when))
     ended = run("sync", "diff", "--config", sync_site.conf)
     assert ended.code == 0
     assert ended.out.startswith("facts\tsame_content*\t1\t")
