@@ -7,6 +7,7 @@ import json
 import pytest
 
 from pdbclient.config.settings import SYNC_ENTITIES
+from pdbclient.errors import Rejected
 from pdbclient.sync import Entity, PassResult, Skip, Version, plan
 from pdbclient.sync.model import Liveness, NodeStatus
 from pdbclient.sync.plan import Nodes, Terms, plan_records
@@ -158,6 +159,17 @@ def test_inputs_alone_do_not_bring_a_dead_node_back(site: Site) -> None:
     assert moved(site.pull(site.b)) == {}
     assert moved(site.pull(site.a)) == {"nodes": 1}
     assert site.a.nodes["n"].deactivated == site.b.nodes["n"].deactivated is not None
+
+
+def test_a_deactivation_that_the_local_server_rejects_fails_alone(site: Site) -> None:
+    for name in ("bad", "good"):
+        for side in (site.a, site.b):
+            side.apply("replace facts", facts(name, site.ago(500)))
+        site.a.apply("deactivate node", deactivation(name, site.ago(50)))
+    site.b.refuses["bad"] = Rejected("b", 400, "no")
+    result = site.pull(site.b)
+    assert (result.entities[Entity.NODES].transferred, result.entities[Entity.NODES].failed) == (1, 1)
+    assert (site.b.nodes["good"].deactivated is None, site.b.nodes["bad"].deactivated) == (False, None)
 
 
 def test_inputs_from_the_future_are_held(site: Site) -> None:
