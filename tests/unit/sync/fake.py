@@ -149,7 +149,8 @@ class FakePuppetDB(Store):
                 "certname": name,
                 "deactivated": _text(node.deactivated),
                 "expired": _text(node.expired),
-                "expires_facts": node.expires_facts,
+                # Also where nobody said so: then without a time.
+                "expires_facts": node.expires_facts is not False,
                 "expires_facts_updated": node.expires_facts_updated,
             }
             for name, node in self.nodes.items()

@@ -15,7 +15,8 @@ Measured on PuppetDB 7.12.1, and held against a real one, rule by rule, in tests
   never to expire. Inputs and the setting itself count.
 - A node counts as inactive while one of its flags is younger than node-purge-ttl, and is purged, with what it has,
   once one of them is older: one can be both. A node never is `inactive` where node-purge-ttl is 0.
-- Reports go by whole UTC days, with the day that ended before report-ttl began.
+- The server's own garbage collection purges 25 nodes at a time.
+- Reports go by whole UTC days, that ended before report-ttl began: the oldest first, one at a time.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class Store:
                 node.expired = self.millis
 
     def purge_nodes(self) -> list[str]:
-        """`clean purge_nodes`; who was purged."""
+        """`clean purge_nodes`, as many as the server's own garbage collection does at once; who was purged."""
         before = self.millis - self.node_purge_ttl
         due = [name for name, node in self.nodes.items() if self.purges and any(flag < before for flag in node.flags)]
         for certname in due[:PURGE_BATCH]:
@@ -168,10 +169,13 @@ class Store:
 
     def purge_reports(self) -> None:
         """`clean purge_reports`."""
-        today = self.millis - self.report_ttl
+        before = (self.millis - self.report_ttl) // DAY
         reports = self.tables["reports"]
-        for key in [k for k, row in reports.items() if to_millis(row["producer_timestamp"]) < today - today % DAY]:
-            del reports[key]
+        days = {key: to_millis(row["producer_timestamp"]) // DAY for key, row in reports.items()}
+        oldest = min(days.values(), default=before)
+        for key, day in days.items():
+            if day == oldest < before:
+                del reports[key]
 
     # --- copies
 

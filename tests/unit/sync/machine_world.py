@@ -107,7 +107,9 @@ class World:
             self.servers[target].apply(name, payload)
         self.buried = {(where, who) for where, who in self.buried if who != certname}
 
-    def purge(self, name: str) -> None:
+    def collect_garbage(self, name: str) -> None:
+        self.servers[name].expire()
+        self.servers[name].purge_reports()
         others = [server for other, server in self.servers.items() if other != name]
         for certname in self.servers[name].purge_nodes():
             if not any(certname in server.nodes and server.liveness(certname) == "active" for server in others):

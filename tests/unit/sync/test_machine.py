@@ -86,10 +86,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(server=SERVER)
     def collect_garbage(self, server: int) -> None:
-        name = self.name(server)
-        self.world.servers[name].expire()
-        self.world.purge(name)
-        self.world.servers[name].purge_reports()
+        self.world.collect_garbage(self.name(server))
 
     @rule(server=SERVER)
     def back_up(self, server: int) -> None:
@@ -153,6 +150,11 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         try:
+            self.world.rest()
+            assert not list(unexplained(self.world))
+            # What one server purges and another still has does not come back.
+            for name in self.world.names[1:]:
+                self.world.collect_garbage(name)
             self.world.rest()
             assert not list(unexplained(self.world))
         finally:
