@@ -356,11 +356,13 @@ def test_what_a_query_is_about_when_it_does_not_say(duel: Duel) -> None:
     duel.give("dead", "deactivation", 1)
     duel.run()
     some = ["in", "certname", ["array", ["alive", "dead"]]]
+    scopes: list[list[Any]] = [some, ["and", some, _ANY], ["and", some, ["=", "node_state", "active"]]]
+    types: list[list[Any]] = [["=", "type", "any"], ["=", "type", "plan"], ["null?", "type", False]]
     for path in ("/nodes", "/factsets", "/catalogs", "/catalog-inputs", "/reports"):
-        for ast in (some, ["and", some, _ANY], ["and", some, ["=", "node_state", "active"]]):
+        for ast in scopes:
             shown_there, shown_here = names(duel, path, ast)
             assert shown_there == shown_here, (path, ast)
-    for ast in (["=", "type", "any"], ["=", "type", "plan"], ["null?", "type", False]):
+    for ast in types:
         shown_there, shown_here = names(duel, "/reports", ast)
         assert shown_there == shown_here, ast
 
