@@ -1,95 +1,21 @@
-"""Reports: what is listed, what is remembered, and that nothing gets lost by either."""
+"""Reports: what is listed, and that nothing gets lost by what is not."""
 
 from __future__ import annotations
-
-import logging
-from typing import Any
 
 import pytest
 
 from pdbclient.errors import IncompleteResponse
-from pdbclient.sync import Entity, Mode, PassResult, Selection, plan, reconcile, report_hours, report_inventory
+from pdbclient.sync import Entity, Mode, report_hours, report_inventory
 from pdbclient.sync.report_inventory import RECEIVED_ROWS
-from pdbclient.sync.state import Cursor, State, state_path
-from pdbclient.wire.summary import to_millis
 
 from .conftest import Site
-from .fake import FakePuppetDB, deactivation, report
-
-HOUR = 3_600_000
-COLD = 3 * 3600.0
-"""So long ago (s) that the hour is over for good."""
+from .fake import report
+from .report_steps import COLD, begin, cursor, listed, lose, moved, pull, run, same
 
 
 @pytest.fixture
 def site(site: Site) -> Site:
-    """With a node that both sides know, and that runs on; its reports are a matter of the tests."""
-    for side in (site.a, site.b):
-        side.apply("store report", report("n", site.ago(100 * 3600), "first"))
-    return site
-
-
-def run(side: FakePuppetDB, site: Site, uuid: str, ago: float = 0.0, certname: str = "n") -> str:
-    """A report, received now; its hash."""
-    before = set(side.tables["reports"])
-    side.apply("store report", report(certname, site.ago(ago), uuid))
-    (added,) = set(side.tables["reports"]) - before
-    return added
-
-
-def pull(site: Site, mode: Mode | None = None) -> PassResult:
-    """One pass that brings the reports of a to b."""
-    result = reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
-    assert not result.errors, result
-    return result
-
-
-def moved(site: Site, mode: Mode | None = None) -> int:
-    return pull(site, mode).entities[Entity.REPORTS].transferred
-
-
-def same(site: Site) -> bool:
-    return site.a.tables["reports"].keys() == site.b.tables["reports"].keys()
-
-
-def listed(site: Site) -> list[int]:
-    """The hours that the last passes asked a to list in full; how long ago they began (in hours, from this one)."""
-    this = site.ago(0) // HOUR
-    hours: list[int] = []
-    for path, query in site.a.queries:
-        if path == "/reports" and query[:2] == ["extract", ["hash"]]:
-            start, end = (_hour(clause[2]) for clause in query[2] if clause[1] == "producer_timestamp")
-            hours += range(this - end + 1, this - start + 1)
-    site.a.queries.clear()
-    return sorted(hours)
-
-
-def _hour(stamp: str) -> int:
-    return to_millis(stamp) // HOUR
-
-
-def state(site: Site) -> State:
-    config = site.config(site.b)
-    return State(state_path(config.state_dir, config.local), read_only=True)
-
-
-def cursor(site: Site) -> Cursor | None:
-    with_state = state(site)
-    found = with_state.cursor(site.a.endpoint.url)
-    with_state.close()
-    return found
-
-
-def hours(site: Site) -> dict[int, Any]:
-    with_state = state(site)
-    found = with_state.hours(site.a.endpoint.url)
-    with_state.close()
-    return found
-
-
-def lose(side: FakePuppetDB, *hashes: str) -> None:
-    for key in hashes:
-        del side.tables["reports"][key]
+    return begin(site)
 
 
 # --- the cursor
@@ -363,115 +289,3 @@ def test_the_rotation_lists_a_bounded_part_in_each_pass_and_leaves_no_hour_out(
         site.time.elapsed += 60
     assert all(sum(1 if hour == 124 else 3 for hour in each) <= 10 for each in seen)
     assert len({hour for each in seen for hour in each}) == sum(map(len, seen)) == 13
-
-
-# --- what is remembered
-
-
-def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: Site) -> None:
-    run(site.a, site, "r1", COLD, "web1")
-    run(site.a, site, "r2", COLD, "db1")
-    run(site.a, site, "r3", 20 * 3600, "web1")
-    assert moved(site, Mode(Selection(certnames=("web*",), max_age=36_000))) == 1
-    assert (cursor(site), hours(site)) == (None, {})
-    assert moved(site) == 2
-    assert cursor(site) is not None
-
-
-def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
-    run(site.a, site, "r1", COLD)
-    pull(site)
-    run(site.a, site, "r2", COLD)
-    lose(site.a, *[key for key, row in site.a.tables["reports"].items() if row["transaction_uuid"] == "r1"])
-    before = (cursor(site), hours(site))
-    plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
-    assert len(plans[-1].pull) == 1
-    assert (cursor(site), hours(site)) == before
-
-
-def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is_back(site: Site) -> None:
-    for number in range(3):
-        run(site.a, site, f"r{number}", COLD, "away")
-    site.a.apply("deactivate node", deactivation("away", site.ago(COLD - 1)))
-    assert moved(site) == 0
-    listed(site)
-    pull(site)
-    assert listed(site) == []
-    site.time.elapsed += 60
-    run(site.a, site, "back", 0, "away")
-    assert moved(site) == 4
-    assert same(site)
-
-
-def test_a_slice_that_is_done_is_not_done_again_after_a_pass_that_broke(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report_hours.cut, "__defaults__", (3,))
-    for number in range(5, 17):
-        run(site.a, site, f"r{number}", 3600 * number)
-    pull(site)
-    config = site.config(site.b)
-    path = state_path(config.state_dir, config.local)
-    path.unlink()
-    listed(site)
-    asked: list[str] = []
-
-    def broken(path: str, query: Any) -> Exception | None:
-        if path == "/reports" and query[:2] == ["extract", ["hash"]]:
-            asked.append(path)
-        return IncompleteResponse("a", "cut") if len(asked) == 3 else None
-
-    site.a.broken = broken
-    assert site.pull(site.b).errors == ["reports: a: cut"]
-    first = listed(site)
-    site.a.broken = lambda path, query: None
-    pull(site)
-    second = listed(site)
-    assert len(first) == 9
-    assert sorted(first[:6] + second) == [*range(5, 17), 100]
-
-
-# --- retention
-
-
-def test_reports_that_this_side_drops_again_and_again_are_left_alone_and_told_once_a_pass(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
-    """report-ttl here is 2 days, the configuration believes 14."""
-    for number in range(0, 200, 10):
-        run(site.a, site, f"r{number}", 3600 * number)
-
-    def collect_garbage() -> None:
-        for key, row in list(site.b.tables["reports"].items()):
-            if row["producer_timestamp"] < report("n", site.ago(2 * 86_400), "")["producer_timestamp"]:
-                del site.b.tables["reports"][key]
-
-    rounds = []
-    for _ in range(5):
-        rounds.append(moved(site))
-        collect_garbage()
-    assert rounds == [20, 16, 16, 0, 0]
-    told = [record for record in caplog.records if "are not pulled: they were stored here before" in record.message]
-    assert len(told) == 2
-    assert told[0].levelno == logging.WARNING
-    run(site.a, site, "late, and too old", 7 * 86_400)
-    run(site.a, site, "late", 86_400)
-    assert moved(site) == 1
-    assert moved(site, Mode(audit=True)) == 17, "an audit tries it again"
-
-
-def test_a_side_that_was_emptied_is_filled_however_often(site: Site) -> None:
-    for number in range(0, 200, 10):
-        run(site.a, site, f"r{number}", 3600 * number)
-    for _ in range(5):
-        pull(site)
-        assert same(site)
-        site.b.tables["reports"].clear()
-
-
-def test_an_hour_that_was_lost_in_the_middle_is_filled_however_often(site: Site) -> None:
-    hashes = [run(site.a, site, f"r{number}", 3600 * 10 * number) for number in range(1, 9)]
-    for _ in range(6):
-        pull(site)
-        assert same(site)
-        lose(site.b, *hashes[:4])

@@ -1,0 +1,84 @@
+"""What the tests of reports do and look at, over and over."""
+
+from __future__ import annotations
+
+from pdbclient.sync import Entity, Mode, PassResult, reconcile
+from pdbclient.sync.state import Cursor, Hour, State, state_path
+from pdbclient.wire.summary import to_millis
+
+from .conftest import Site
+from .fake import FakePuppetDB, report
+
+HOUR = 3_600_000
+COLD = 3 * 3600.0
+"""So long ago (s) that the hour is over for good."""
+
+
+def begin(site: Site) -> Site:
+    """With a node that both sides know, and that runs on; its reports are a matter of the tests."""
+    for side in (site.a, site.b):
+        side.apply("store report", report("n", site.ago(100 * 3600), "first"))
+    return site
+
+
+def run(side: FakePuppetDB, site: Site, uuid: str, ago: float = 0.0, certname: str = "n") -> str:
+    """A report, received now; its hash."""
+    before = set(side.tables["reports"])
+    side.apply("store report", report(certname, site.ago(ago), uuid))
+    (added,) = set(side.tables["reports"]) - before
+    return added
+
+
+def pull(site: Site, mode: Mode | None = None) -> PassResult:
+    """One pass that brings the reports of a to b."""
+    result = reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
+    assert not result.errors, result
+    return result
+
+
+def moved(site: Site, mode: Mode | None = None) -> int:
+    return pull(site, mode).entities[Entity.REPORTS].transferred
+
+
+def same(site: Site) -> bool:
+    return site.a.tables["reports"].keys() == site.b.tables["reports"].keys()
+
+
+def listed(site: Site) -> list[int]:
+    """The hours that the last passes asked a to list in full; how long ago they began (in hours, from this one)."""
+    this = site.ago(0) // HOUR
+    hours: list[int] = []
+    for path, query in site.a.queries:
+        if path == "/reports" and query[:2] == ["extract", ["hash"]]:
+            start, end = (_hour(clause[2]) for clause in query[2] if clause[1] == "producer_timestamp")
+            hours += range(this - end + 1, this - start + 1)
+    site.a.queries.clear()
+    return sorted(hours)
+
+
+def _hour(stamp: str) -> int:
+    return to_millis(stamp) // HOUR
+
+
+def state(site: Site) -> State:
+    config = site.config(site.b)
+    return State(state_path(config.state_dir, config.local), read_only=True)
+
+
+def cursor(site: Site) -> Cursor | None:
+    with_state = state(site)
+    found = with_state.cursor(site.a.endpoint.url)
+    with_state.close()
+    return found
+
+
+def hours(site: Site) -> dict[int, Hour]:
+    with_state = state(site)
+    found = with_state.hours(site.a.endpoint.url)
+    with_state.close()
+    return found
+
+
+def lose(side: FakePuppetDB, *hashes: str) -> None:
+    for key in hashes:
+        del side.tables["reports"][key]

@@ -1,0 +1,133 @@
+"""Reports: what is remembered of them, and what this side drops again and again."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from pdbclient.errors import IncompleteResponse
+from pdbclient.sync import Mode, Selection, plan, report_hours
+from pdbclient.sync.state import state_path
+
+from .conftest import Site
+from .fake import deactivation, report
+from .report_steps import COLD, begin, cursor, hours, listed, lose, moved, pull, run, same
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    return begin(site)
+
+
+# --- what is remembered
+
+
+def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: Site) -> None:
+    run(site.a, site, "r1", COLD, "web1")
+    run(site.a, site, "r2", COLD, "db1")
+    run(site.a, site, "r3", 20 * 3600, "web1")
+    assert moved(site, Mode(Selection(certnames=("web*",), max_age=36_000))) == 1
+    assert (cursor(site), hours(site)) == (None, {})
+    assert moved(site) == 2
+    assert cursor(site) is not None
+
+
+def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
+    run(site.a, site, "r1", COLD)
+    pull(site)
+    run(site.a, site, "r2", COLD)
+    lose(site.a, *[key for key, row in site.a.tables["reports"].items() if row["transaction_uuid"] == "r1"])
+    before = (cursor(site), hours(site))
+    plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
+    assert len(plans[-1].pull) == 1
+    assert (cursor(site), hours(site)) == before
+
+
+def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is_back(site: Site) -> None:
+    for number in range(3):
+        run(site.a, site, f"r{number}", COLD, "away")
+    site.a.apply("deactivate node", deactivation("away", site.ago(COLD - 1)))
+    assert moved(site) == 0
+    listed(site)
+    pull(site)
+    assert listed(site) == []
+    site.time.elapsed += 60
+    run(site.a, site, "back", 0, "away")
+    assert moved(site) == 4
+    assert same(site)
+
+
+def test_a_slice_that_is_done_is_not_done_again_after_a_pass_that_broke(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_hours.cut, "__defaults__", (3,))
+    for number in range(5, 17):
+        run(site.a, site, f"r{number}", 3600 * number)
+    pull(site)
+    config = site.config(site.b)
+    path = state_path(config.state_dir, config.local)
+    path.unlink()
+    listed(site)
+    asked: list[str] = []
+
+    def broken(path: str, query: Any) -> Exception | None:
+        if path == "/reports" and query[:2] == ["extract", ["hash"]]:
+            asked.append(path)
+        return IncompleteResponse("a", "cut") if len(asked) == 3 else None
+
+    site.a.broken = broken
+    assert site.pull(site.b).errors == ["reports: a: cut"]
+    first = listed(site)
+    site.a.broken = lambda path, query: None
+    pull(site)
+    second = listed(site)
+    assert len(first) == 9
+    assert sorted(first[:6] + second) == [*range(5, 17), 100]
+
+
+# --- retention
+
+
+def test_reports_that_this_side_drops_again_and_again_are_left_alone_and_told_once_a_pass(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """report-ttl here is 2 days, the configuration believes 14."""
+    for number in range(0, 200, 10):
+        run(site.a, site, f"r{number}", 3600 * number)
+
+    def collect_garbage() -> None:
+        for key, row in list(site.b.tables["reports"].items()):
+            if row["producer_timestamp"] < report("n", site.ago(2 * 86_400), "")["producer_timestamp"]:
+                del site.b.tables["reports"][key]
+
+    rounds = []
+    for _ in range(5):
+        rounds.append(moved(site))
+        collect_garbage()
+    assert rounds == [20, 16, 16, 0, 0]
+    told = [record for record in caplog.records if "are not pulled: they were stored here before" in record.message]
+    assert len(told) == 2
+    assert told[0].levelno == logging.WARNING
+    run(site.a, site, "late, and too old", 7 * 86_400)
+    run(site.a, site, "late", 86_400)
+    assert moved(site) == 1
+    assert moved(site, Mode(audit=True)) == 17, "an audit tries it again"
+
+
+def test_a_side_that_was_emptied_is_filled_however_often(site: Site) -> None:
+    for number in range(0, 200, 10):
+        run(site.a, site, f"r{number}", 3600 * number)
+    for _ in range(5):
+        pull(site)
+        assert same(site)
+        site.b.tables["reports"].clear()
+
+
+def test_an_hour_that_was_lost_in_the_middle_is_filled_however_often(site: Site) -> None:
+    hashes = [run(site.a, site, f"r{number}", 3600 * 10 * number) for number in range(1, 9)]
+    for _ in range(6):
+        pull(site)
+        assert same(site)
+        lose(site.b, *hashes[:4])
