@@ -42,11 +42,14 @@ class Pulled:
     failed: dict[str, tuple[Version, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Row:
+    """A record on its way; `seconds` is how long its transfer took, once it has ended."""
+
     summary: Summary
     raw: bytes
     query: str
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -64,7 +67,7 @@ class _Pull:
         for batch in batches(keys, self.context.config.batch_size):
             self.submitter.room()
             for row in self.rows(batch):
-                self.submitter.put(partial(self.transfer, row), partial(self.settle, row.summary))
+                self.submitter.put(partial(self.transfer, row), partial(self.arrived, row))
         self.submitter.drain()
 
     def rows(self, keys: Sequence[str]) -> Iterator[_Row]:
@@ -103,6 +106,7 @@ class _Pull:
 
     def transfer(self, row: _Row) -> PdbError | None:
         """One record into the local queue. Runs on a thread of the submitter."""
+        began = self.context.clock.monotonic()
         try:
             with self.event(row.summary.key, row.summary.certname, row.query):
                 submit_patiently(self.context.here, self.kind.command(row.raw), self.budget)
@@ -112,7 +116,13 @@ class _Pull:
             if isinstance(error, _THE_SERVER):
                 raise
             return error
+        finally:
+            row.seconds = self.context.clock.monotonic() - began
         return None
+
+    def arrived(self, row: _Row, error: PdbError | None) -> None:
+        self.result.transfer_seconds += row.seconds
+        self.settle(row.summary, error)
 
     def settle(self, summary: Summary, error: PdbError | None) -> None:
         if error is None:

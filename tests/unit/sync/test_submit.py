@@ -8,11 +8,13 @@ import pytest
 
 from pdbclient.errors import Ambiguous, Busy, NotSent, PdbError, Rejected
 from pdbclient.sync.budget import Budget, Stopped
+from pdbclient.sync.model import Entity
 from pdbclient.sync.submit import Submitter, submit_patiently
+from pdbclient.wire.command import Command
 from pdbclient.wire.record import deactivation_command
 
 from .conftest import FakeTime, Site
-from .fake import FakePuppetDB
+from .fake import FakePuppetDB, facts
 
 COMMAND = deactivation_command("n", "2026-01-31T12:00:00.000Z")
 BUSY = Busy("b", 503, "maintenance", retry_after=7.0)
@@ -111,3 +113,21 @@ def test_what_reached_the_queue_before_the_server_went_away_is_counted(tmp_path:
     with pytest.raises(NotSent):
         work()
     assert [type(error) for error in told] == [type(None), Rejected]
+
+
+def test_the_time_of_the_transfers_is_told_also_of_one_that_fails(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.options["concurrency"] = 1
+    for name in ("n1", "n2"):
+        site.a.apply("replace facts", facts(name, site.ago(60)))
+    site.b.refuses["n2"] = Rejected("b", 400, "no")
+    submit = site.b.submit
+
+    def slowly(command: Command, *, within: float | None = None) -> str:
+        site.time.elapsed += 2.0
+        return submit(command, within=within)
+
+    monkeypatch.setattr(site.b, "submit", slowly)
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert (result.transferred, result.failed, result.transfer_seconds) == (1, 1, 4.0)
