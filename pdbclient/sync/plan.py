@@ -104,6 +104,9 @@ def plan_records(
         if why is None and equal_time and entity in FIRST_WINS:
             why = Skip.TIE
         why = why or memory(certname, version)
+        if why is Skip.EQUIVALENT and not equal_time:
+            # What was stored here then has been lost since: restored from a backup, emptied, or purged.
+            why = None
         if why is None:
             pull[certname] = version
         else:

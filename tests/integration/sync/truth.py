@@ -10,7 +10,7 @@ from pdbclient.sync import Entity
 
 __all__ = ["Difference", "Held", "differences", "held"]
 
-_MILLIS = "(extract(epoch from {}) * 1000)::bigint"
+_MILLIS = "floor(extract(epoch from {}) * 1000)::bigint"
 _HASH = "encode({}, 'hex')"
 
 # Key, node, producer timestamp (ms), and what tells one content from another.

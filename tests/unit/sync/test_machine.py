@@ -52,10 +52,10 @@ FAULTS = st.sampled_from(["down", "cut", "discard", "killed", "meanwhile"])
 class Machine(RuleBasedStateMachine):
     """Servers are known by number, modulo how many there are."""
 
-    @initialize(servers=st.integers(2, 3))
-    def start(self, servers: int) -> None:
+    @initialize(servers=st.integers(2, 3), mangled=st.sets(CERTNAMES, max_size=1))
+    def start(self, servers: int, mangled: set[str]) -> None:
         self.directory = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
-        self.world = World(Path(self.directory.name), "abc"[:servers])
+        self.world = World(Path(self.directory.name), "abc"[:servers], mangled)
         self.backups: list[tuple[str, Any]] = []
 
     def name(self, number: int) -> str:

@@ -112,9 +112,18 @@ def test_a_record_from_the_future_is_held_and_the_last_believed_one_is_not() -> 
 
 
 def test_what_the_memory_objects_to_is_not_pulled() -> None:
-    there = {"n": Version(1, "b")}
-    made = plan_records(Entity.FACTS, there, {}, sides(ACTIVE, None), TERMS, lambda k, v: Skip.EQUIVALENT)
+    there, here = {"n": Version(1, "b")}, {"n": Version(1, "a")}
+    made = plan_records(Entity.FACTS, there, here, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Skip.EQUIVALENT)
     assert list(made.skipped) == [("n", Skip.EQUIVALENT)]
+    made = plan_records(Entity.FACTS, there, {}, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Skip.QUARANTINED)
+    assert list(made.skipped) == [("n", Skip.QUARANTINED)]
+
+
+@pytest.mark.parametrize("here", [{}, {"n": Version(0, "a")}], ids=["nothing here", "an older one here"])
+def test_what_was_pulled_before_and_is_not_here_any_more_is_pulled_again(here: dict[str, Version]) -> None:
+    there = {"n": Version(1, "b")}
+    made = plan_records(Entity.FACTS, there, here, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Skip.EQUIVALENT)
+    assert made.pull == there
 
 
 def test_missing_reports_are_pulled_newest_first_and_extra_ones_here_do_not_matter() -> None:
