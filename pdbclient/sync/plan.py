@@ -255,12 +255,14 @@ def _node_obstacle(certname: str, millis: int, nodes: Nodes, terms: Terms) -> Sk
 
 def _dead_alike(certname: str, millis: int, nodes: Nodes, terms: Terms) -> bool:
     """Whether a one-way pass may bring data of a node deactivated at the remote: it is deactivated here too,
-    and by nothing older than these data, which would make it active.
+    and has no flag older than these data. A server makes a node active when either of its flags is older.
     """
     theirs, ours = nodes.there[certname], nodes.here.get(certname)
     if not terms.one_way or theirs.liveness is Liveness.GONE or theirs.deactivated is None:
         return False
-    return ours is not None and ours.deactivated is not None and ours.deactivated >= millis
+    if ours is None or ours.deactivated is None:
+        return False
+    return ours.deactivated >= millis and (ours.expired is None or ours.expired >= millis)
 
 
 def _death(status: NodeStatus) -> int | None:

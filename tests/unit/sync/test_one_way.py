@@ -71,6 +71,8 @@ def test_at_equal_times_the_remotes_content_is_taken_whatever_the_hash(
         (DEAD, DEAD_LATER, 500, True),
         # such data would make the node active here
         (DEAD, DEAD, 501, False),
+        (DEAD, NodeStatus(Liveness.INACTIVE, 500, 399), 400, False),
+        (DEAD, NodeStatus(Liveness.INACTIVE, 500, 400), 400, True),
         (DEAD, None, 400, False),
         (DEAD, ACTIVE, 400, False),
         (DEAD, EXPIRED, 400, False),
