@@ -24,8 +24,8 @@ demo: setup
 test: lint
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
-	@# Three processes, each with a real pair of its own, for which it waits a lot.
-	$(BIN)/pytest -n 3 --dist loadfile
+	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

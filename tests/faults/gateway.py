@@ -309,7 +309,7 @@ class GatewayProcess:
         self.said("listening at")
         return self
 
-    def said(self, what: str, times: int = 1, seconds: float = 10.0) -> None:
+    def said(self, what: str, times: int = 1, seconds: float = 60.0) -> None:
         """Wait until it has logged that, so many times."""
         end = time.monotonic() + seconds
         while self.text.count(what) < times and self.process.poll() is None and time.monotonic() < end:

