@@ -27,7 +27,7 @@ __all__ = ["site"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(420, 7200))]
 
-BATCHES = rounds(9, 90)
+BATCHES = rounds(8, 90)
 BATCH = 30
 NODES = 60
 QUIET = 8
