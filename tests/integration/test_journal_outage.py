@@ -23,7 +23,7 @@ from .journal_truth import Verdict, held, judge, process_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(600, 10_800))]
 
-SECONDS = rounds(0, 20 * 60)
+SECONDS = rounds(0, 8 * 60)
 """How long the outage lasts; at least until `FEWEST` commands are in."""
 FEWEST = 600
 MOST = 170.0
