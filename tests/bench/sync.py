@@ -15,7 +15,8 @@ until all of them are stored; the ratio of the rates is judged.
 
     python -m tests.bench.sync [--quick] [--lab DIR] [--only PART]
 
-Both servers and the reconciler share this machine: what the remote does for an answer it takes from the others.
+The remote's servers have half of the cores to themselves, as if they were on a machine of their own; the others and the
+reconciler share the rest.
 Ends with one JSON line. Exit 1 when a converged pass takes more than 1.25 times the bare queries or more than 150 MB,
 a pass with changes more than that and the ingestion, or seeding reaches less than 0.9 of the bare rate. `--lab` is a
 lab of two nodes, which is emptied.
@@ -49,7 +50,7 @@ from pdbclient.wire import query
 from pdbclient.wire.command import Command
 from pdbclient.wire.summary import from_millis
 from tests.bench.load.bare import BarePuppetDB, Query, Stored, store
-from tests.bench.load.place import running_lab, workplace
+from tests.bench.load.place import apart, running_lab, workplace
 from tests.bench.load.rows import Site, certname
 
 HERE, THERE = "primary", "replica"
@@ -89,7 +90,7 @@ def main() -> int:
     parts, scale = args.only or PARTS, QUICK if args.quick else FULL
     report: dict[str, Any] = {"bench": "sync"}
     missed: list[str] = []
-    with running_lab(args.lab, 2) as lab, workplace() as home:
+    with running_lab(args.lab, 2) as lab, workplace() as home, apart(lab, THERE):
         bench = Bench(lab, home)
         bench.empty()
         if "converged" in parts or "changed" in parts:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pdbclient.lab import Lab
+from tests.bench.load.meters import family
 
-__all__ = ["running_lab", "workplace"]
+__all__ = ["apart", "running_lab", "workplace"]
 
 
 @contextmanager
@@ -32,3 +34,31 @@ def running_lab(directory: Path | None, nodes: int = 1) -> Iterator[Lab]:
             yield lab
         finally:
             lab.down(purge=True)
+
+
+@contextmanager
+def apart(lab: Lab, name: str) -> Iterator[None]:
+    """Inside, a node's servers have half of the cores, the other nodes' and this process the rest: as if on two machines."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    if not half:
+        raise SystemExit("one core cannot be shared out: two are needed")
+    _confine(lab, {node.name: cores[:half] if node.name == name else cores[half:] for node in lab.nodes})
+    os.sched_setaffinity(0, cores[half:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        _confine(lab, {node.name: cores for node in lab.nodes})
+
+
+def _confine(lab: Lab, cores: Mapping[str, Iterable[int]]) -> None:
+    """What these servers start later inherits it."""
+    for name, allowed in cores.items():
+        for server in ("puppetdb", "postgres"):
+            root = lab.pid(name, server)
+            assert root is not None, f"{server} of {name} is down"
+            for thread in (task for pid in family(root) for task in Path(f"/proc/{pid}/task").glob("*")):
+                # Some end meanwhile.
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(int(thread.name), allowed)
