@@ -15,8 +15,8 @@ until all of them are stored; the ratio of the rates is judged.
 
     python -m tests.bench.sync [--quick] [--lab DIR] [--only PART]
 
-The remote's servers have half of the cores to themselves, as if they were on a machine of their own; the others and the
-reconciler share the rest.
+The remote's servers have half of the cores, as if on a machine of their own; the others and the reconciler share the
+rest.
 Ends with one JSON line. Exit 1 when a converged pass takes more than 1.25 times the bare queries or more than 150 MB,
 a pass with changes more than that and the ingestion, or seeding reaches less than 0.9 of the bare rate. `--lab` is a
 lab of two nodes, which is emptied.
