@@ -38,7 +38,7 @@ def running_lab(directory: Path | None, nodes: int = 1) -> Iterator[Lab]:
 
 @contextmanager
 def apart(lab: Lab, name: str) -> Iterator[None]:
-    """Inside, a node's servers have half of the cores, this process and the other nodes the rest: as on two machines."""
+    """Inside, a node's servers have half of the cores, all else here the rest: as on two machines."""
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2
     if not half:
