@@ -24,6 +24,7 @@ exit codes:
   1  the latest pass against a remote failed, there was none yet, or the last success is longer ago than --max-lag; or
      the state file cannot be read
   2  the configuration or the command line is wrong
+  4  as 0, but some records did not get here: they failed in the latest pass, or wait, or are quarantined
 """
 _TRIGGER = """\
 Have the running daemon make a pass now, against all remotes or one, instead of at its interval. It is asked on its
@@ -63,7 +64,9 @@ def _status(args: argparse.Namespace) -> int:
         for each in found:
             _print(each)
     well = all(each.succeeded and (args.max_lag is None or (each.lag or 0.0) <= args.max_lag) for each in found)
-    return 0 if well else 1
+    if not well:
+        return 1
+    return 4 if any(each.lacking for each in found) else 0
 
 
 def _print(status: RemoteStatus) -> None:
@@ -73,6 +76,8 @@ def _print(status: RemoteStatus) -> None:
     output.print_table(("WHAT", "VALUE"), rows)
     if not status.ran:
         output.note(f"{status.remote}: no pass yet")
+    if status.lacking:
+        output.note(f"{status.remote}: some records did not get here: see `pdbclient sync quarantine list`")
 
 
 def _cell(value: object) -> object:

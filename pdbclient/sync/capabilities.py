@@ -62,7 +62,8 @@ def capabilities(version: str) -> Capabilities:
 
 
 class PassServer:
-    """A server as one pass asks it: queries say who asks and for how long, and failed requests are counted.
+    """A server as one pass (or `diff`) asks it: queries say who asks and for how long, and failed requests are
+    counted.
 
     It knows nothing of the server's version until it is told (`learn`), and then adds nothing to queries.
     """

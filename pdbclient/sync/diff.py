@@ -15,6 +15,7 @@ from pdbclient.config.model import Endpoint, SyncConfig
 from pdbclient.errors import InvalidCommand
 from pdbclient.http.session import Session
 from pdbclient.sync.budget import Budget
+from pdbclient.sync.capabilities import PassServer
 from pdbclient.sync.compare import (
     Difference,
     EntityDiff,
@@ -27,6 +28,7 @@ from pdbclient.sync.compare import (
 )
 from pdbclient.sync.context import Context
 from pdbclient.sync.events import SyncLog
+from pdbclient.sync.gate import server_version
 from pdbclient.sync.inventory import HOUR, both_sides, list_hours, list_nodes, list_records, list_reports, read_rows
 from pdbclient.sync.kinds import PER_NODE, Kind
 from pdbclient.sync.model import Entity, Mode, Selection, Version
@@ -89,17 +91,20 @@ def diff(
 ) -> Diff:
     """Compare the local server with `remote`. Reads only, from both.
 
-    Raises `SyncError` when the state file is unusable or the time limit of an entity is over, and the errors of one
-    attempt when a server cannot be asked.
+    Raises `SyncError` when the state file is unusable, a server does not tell its version, or the time limit of an
+    entity is over, and the errors of one attempt when a server cannot be asked.
     """
     scope = scope or Scope()
     connect = connect or (lambda endpoint: Session(endpoint, config.tls, config.timeouts))
     clock = clock or Clock()
     with (
         closing(State(state_path(config.state_dir, config.local), read_only=True)) as state,
-        closing(connect(remote)) as there,
-        closing(connect(config.local)) as here,
+        closing(PassServer(connect(remote))) as there,
+        closing(PassServer(connect(config.local))) as here,
     ):
+        remote_version, local_version = both_sides(there, here, server_version)
+        there.learn(remote_version)
+        here.learn(local_version)
         mode = Mode(selection=scope.selection)
         context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode)
         return Diff(config.local.url, remote.url, list(_Comparison(context, scope).run()))

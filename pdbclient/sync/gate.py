@@ -14,7 +14,7 @@ from pdbclient.sync.capabilities import release
 from pdbclient.sync.inventory import both_sides
 from pdbclient.sync.ports import Answer, Clock, Server
 
-__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth"]
+__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth", "server_version"]
 
 STATUS_PATH = "/status/v1/services/puppetdb-status"
 VERSION_PATH = "/pdb/meta/v1/version"
@@ -65,6 +65,15 @@ def queue_depth(server: Server) -> int:
     return _depth(server, server.document(STATUS_PATH, within=WITHIN).value)
 
 
+def server_version(server: Server) -> str:
+    """The server's version. Raises `SyncError` when it does not tell one."""
+    meta = server.document(VERSION_PATH, within=WITHIN).value
+    version = meta.get("version") if isinstance(meta, dict) else None
+    if not isinstance(version, str):
+        raise SyncError(f"{server.endpoint} does not tell its version")
+    return version
+
+
 def clock_skew(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float:
     """The least difference (s) between two clocks, each known by a range of `Checked.epoch`.
 
@@ -96,11 +105,7 @@ def _check(server: Server, clock: Clock) -> Checked:
     if state != "running" or maintenance is not False:
         mode = ", in maintenance mode" if maintenance else ""
         raise SyncError(f"{server.endpoint} is not running: state {state!r}{mode}")
-    meta = server.document(VERSION_PATH, within=WITHIN).value
-    version = meta.get("version") if isinstance(meta, dict) else None
-    if not isinstance(version, str):
-        raise SyncError(f"{server.endpoint} does not tell its version")
-    return Checked(version, _depth(server, document), _epoch(answer, began, ended))
+    return Checked(server_version(server), _depth(server, document), _epoch(answer, began, ended))
 
 
 def _status(document: Any) -> dict[str, Any]:

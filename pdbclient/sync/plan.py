@@ -236,7 +236,8 @@ def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
     if there == 0 and here > 0 and seen_before > 0:
         raise SafetyBrake(
             f"the remote reports no {what} at all, but had {seen_before} before and there are {here} here: "
-            f"it looks emptied, freshly installed, or pointed at another database"
+            f"it looks emptied, freshly installed, or pointed at another database. Find out what happened to it; "
+            f"if it is to be filled again, do that from here (`pdbclient sync seed` beside it), and passes go on"
         )
 
 

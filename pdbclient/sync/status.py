@@ -48,8 +48,13 @@ class RemoteStatus:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the latest pass did."""
+        """Whether the latest pass did. One in which only some records failed did: those are `lacking`."""
         return self.ran and self.last_error is None
+
+    @property
+    def lacking(self) -> bool:
+        """Whether some records did not get here: they failed in the latest pass, or wait, or are quarantined."""
+        return bool(self.total("failed") or any(self.waiting.values()) or any(self.quarantined.values()))
 
     @property
     def lag(self) -> float | None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,8 @@ from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
 from pdbclient.wire.timestamp import utc_text
 from tests.soak import rounds
+
+from .admin_commands import delete
 
 pytestmark = pytest.mark.integration
 
@@ -128,17 +129,6 @@ class Site:
         reports = self.session[name].records("/reports", query=["=", "type", "any"])
         found["reports"] = {(row["hash"], row["certname"]) for row in reports}
         return found
-
-    def delete(self, name: str, certname: str) -> None:
-        """Take a node out of a server, as purging does in its time."""
-        command = {"command": "delete", "version": 1, "payload": {"certname": certname}}
-        request = urllib.request.Request(
-            f"{self.lab.node(name).cleartext_url}/pdb/admin/v1/cmd",
-            json.dumps(command).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            assert json.load(answer) == {"deleted": certname}
 
     def recover(self, name: str, **options: Any) -> Recovery:
         with Journal.open(self.place, beside=True) as journal:
@@ -325,7 +315,7 @@ def test_every_kind_of_command_and_node_arrives(site: Site) -> None:
         for command in commands:
             client.submit(command)
     site.settle()
-    site.delete(PRIMARY, purged)
+    delete(site.lab, PRIMARY, purged)
     result = site.recover(REPLICA)
     assert result.ok, result
     # The inputs that are none leave no trace, and are lacking nowhere.

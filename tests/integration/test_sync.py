@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,8 @@ from pdbclient.lab.samples import Samples
 from pdbclient.sync import Entity, PassResult, reconcile
 from pdbclient.wire import query
 from pdbclient.wire.command import Command, deactivate_node
+
+from .admin_commands import delete
 
 pytestmark = pytest.mark.integration
 
@@ -152,12 +154,15 @@ def sync_once(site: Site, name: str, *options: str) -> subprocess.CompletedProce
 
 
 @contextmanager
-def sync_running(site: Site, name: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """`sync run` as a process, ended with the block whatever happens."""
+def sync_running(
+    site: Site, name: str, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """`sync run` as a process, ended with the block whatever happens. `environment` is added to ours."""
     process = subprocess.Popen(
         command_line("sync", "run", "--config", site.conf[name], "--log-format", "json", *options),
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **(environment or {})},
     )
     with process:
         try:
@@ -263,14 +268,7 @@ def test_a_node_purged_here_and_dead_there_does_not_come_back(site: Site) -> Non
     for side in (PRIMARY, REPLICA):
         site.deactivate(side, "gone.example.com", site.ago(hours=1))
     site.settle()
-    command = {"command": "delete", "version": 1, "payload": {"certname": "gone.example.com"}}
-    request = urllib.request.Request(
-        f"{site.lab.node(PRIMARY).cleartext_url}/pdb/admin/v1/cmd",
-        json.dumps(command).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert json.load(answer) == {"deleted": "gone.example.com"}
+    delete(site.lab, PRIMARY, "gone.example.com")
     # the reports of the same runs differ by their transaction: those of the living node cross over
     assert moved(site.pull(PRIMARY)).keys() <= {"catalogs", "reports"}
     assert [row["certname"] for row in site.records(PRIMARY)["nodes"]] == ["alive.example.com"]

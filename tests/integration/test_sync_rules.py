@@ -8,7 +8,6 @@ meet in its queue, and all cases cost what the longest one does.
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from pdbclient.wire.summary import from_millis, to_millis
 from ..unit.sync import fake
 from ..unit.sync.fake import FakePuppetDB
 from ..unit.sync.fake_store import DAY, PURGE_BATCH, Row
+from .admin_commands import clean
 
 T = TypeVar("T")
 
@@ -169,14 +169,7 @@ class Duel:
 
     def clean(self, what: str, **options: int) -> None:
         """Have the real server collect its garbage."""
-        order = {"command": "clean", "version": 1, "payload": [[what, options] if options else what]}
-        request = urllib.request.Request(
-            f"{self.lab.node(NODE).cleartext_url}/pdb/admin/v1/cmd",
-            json.dumps(order).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert json.load(answer) == {"ok": True}
+        clean(self.lab, NODE, what, **options)
 
     def flag(self, certname: str, **hours: float) -> None:
         """Give a node the flags that only a server's own clock sets."""

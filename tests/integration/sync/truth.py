@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pdbclient.lab import Lab
 from pdbclient.sync import Entity
 
-__all__ = ["Difference", "Held", "differences", "held"]
+__all__ = ["Difference", "Held", "differences", "held", "same_facts"]
 
 _MILLIS = "floor(extract(epoch from {}) * 1000)::bigint"
 _HASH = "encode({}, 'hex')"
@@ -29,6 +29,14 @@ _QUERIES = {
     Entity.REPORTS: f"select {_HASH.format('hash')}, certname, {_MILLIS.format('producer_timestamp')}, ''"
     " from reports",
 }
+
+# Which fact is in which of the two columns depends on how often the server saw it change.
+_FACTS = """
+select f.certname, (coalesce(f.stable, '{}') || coalesce(f.volatile, '{}'))::text,
+    (select string_agg(concat_ws(' ', p.name, p.version, p.provider), ',' order by p.name, p.version, p.provider)
+        from certname_packages cp join packages p on p.id = cp.package_id where cp.certname_id = c.id)
+from factsets f join certnames c on c.certname = f.certname
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +88,9 @@ def differences(lab: Lab, here: str, there: str) -> Iterator[Difference]:
             pair = ours[entity].get(key), theirs[entity].get(key)
             if pair[0] != pair[1]:
                 yield Difference(entity, key, *pair)
+
+
+def same_facts(lab: Lab, here: str, there: str) -> frozenset[str]:
+    """The nodes whose facts and packages are the same on both servers, whatever the hashes of their factsets."""
+    ours, theirs = lab.sql(here, _FACTS), lab.sql(there, _FACTS)
+    return frozenset(row[0] for row in set(ours) & set(theirs))

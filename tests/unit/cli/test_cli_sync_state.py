@@ -123,14 +123,31 @@ def test_the_status_counts_what_waits_and_what_is_quarantined(run: Run, sync_sit
     assert (told["waiting"], told["quarantined"]) == (1, 2)
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_record_that_waits_or_is_quarantined_is_exit_4_unless_a_pass_failed(
+    times: int, run: Run, sync_site: SyncSite
+) -> None:
+    refuse(sync_site, Entity.FACTS, "a", times)
+    assert status(run, sync_site)[0] == 1, "no pass yet"
+    assert run("sync", "once", "--config", sync_site.conf).code == 0
+    assert status(run, sync_site)[0] == 4
+    assert status(run, sync_site, "--max-lag", "1us")[0] == 1
+    assert "quarantine list" in run("sync", "status", "--config", sync_site.conf).err
+    assert run("sync", "quarantine", "drop", "a", "--config", sync_site.conf).code == 0
+    assert status(run, sync_site)[0] == 0
+    assert "quarantine list" not in run("sync", "status", "--config", sync_site.conf).err
+
+
 def test_a_record_that_the_server_does_not_take_is_failed_in_the_status_and_waiting(
     run: Run, sync_site: SyncSite
 ) -> None:
     sync_site.there.apply("replace facts", facts("n", sync_site.ago(50)))
     sync_site.here.refuses["n"] = Rejected("here", 400, "bad facts")
     assert run("sync", "once", "--config", sync_site.conf).code == 1
-    _, (told,) = status(run, sync_site)
+    code, (told,) = status(run, sync_site)
+    assert (code, told["ok"], told["last_error"]) == (4, True, None), "the pass itself succeeded"
     assert (told["failed"], told["waiting"]) == (1, 1)
+    assert told["last_pass"]["failed"]["facts"] == 1
     ((key, state, entity),) = listed(run, sync_site)
     assert (key, state, entity) == ("n", "waiting", "facts")
     # The cause is mended: without a retry it would wait, with one the next pass takes it.
@@ -141,6 +158,7 @@ def test_a_record_that_the_server_does_not_take_is_failed_in_the_status_and_wait
     assert run("sync", "once", "--config", sync_site.conf).code == 0
     assert "n" in sync_site.here.tables["factsets"]
     assert listed(run, sync_site) == []
+    assert status(run, sync_site)[0] == 0
 
 
 # --- quarantine

@@ -11,6 +11,7 @@ import pytest
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import IncompleteResponse, NotSent, Rejected, SyncError
 from pdbclient.sync.capabilities import Capabilities, PassServer, capabilities
+from pdbclient.sync.diff import diff
 from pdbclient.sync.gate import hash_class
 from pdbclient.wire.command import Command
 
@@ -132,9 +133,11 @@ def test_a_pass_tells_how_many_requests_failed_those_tried_again_with_success_to
     assert result.as_json()["failed_requests"] == 1
 
 
-def test_both_servers_of_a_pass_are_asked_as_their_own_version_allows(site: Site) -> None:
+@pytest.fixture
+def seen(site: Site) -> dict[str, list[dict[str, Any]]]:
+    """The parameters of the queries to `a`, a 7.12.1, and to `b`, an 8.4.1."""
     site.b.version = "8.4.1"
-    seen: dict[str, list[Any]] = {"a": [], "b": []}
+    seen: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
     for name, server in (("a", site.a), ("b", site.b)):
 
         def rows(
@@ -145,8 +148,28 @@ def test_both_servers_of_a_pass_are_asked_as_their_own_version_allows(site: Site
 
         server.rows = rows  # type: ignore[method-assign]
     site.a.apply("replace facts", facts("n", site.ago(5)))
-    assert site.pull(site.b).ok
+    return seen
+
+
+def assert_asked_as_their_versions_allow(seen: dict[str, list[dict[str, Any]]]) -> None:
     assert all(params["origin"] == "pdbclient-sync" and "timeout" not in params for params in seen["a"])
     assert all(0 < params["timeout"] <= 1800 for params in seen["b"])
+    assert all(params["origin"] == "pdbclient-sync" for params in seen["b"])
     assert seen["a"]
     assert seen["b"]
+
+
+def test_both_servers_of_a_pass_are_asked_as_their_own_version_allows(
+    site: Site, seen: dict[str, list[dict[str, Any]]]
+) -> None:
+    assert site.pull(site.b).ok
+    assert_asked_as_their_versions_allow(seen)
+
+
+def test_both_servers_of_a_comparison_are_asked_as_their_own_version_allows(
+    site: Site, seen: dict[str, list[dict[str, Any]]]
+) -> None:
+    config = site.config(site.b)
+    found = diff(config, site.a.endpoint, connect=site.connect, clock=site.clock)
+    assert not found.equal
+    assert_asked_as_their_versions_allow(seen)

@@ -8,10 +8,14 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pdbclient.errors import Rejected
 from pdbclient.sync import EntityResult, Outcome, PassResult
 from pdbclient.sync.metrics import PREFIX, Counted, exposition
 from pdbclient.sync.model import Entity
-from pdbclient.sync.status import RemoteStatus
+from pdbclient.sync.status import RemoteStatus, read_status
+
+from .conftest import Site
+from .fake import facts
 
 A, B = "https://a.example.com:8081", "https://b.example.com:8081"
 NOW = 1_790_000_000.0
@@ -90,6 +94,18 @@ def test_a_pass_that_failed_is_shown_as_such() -> None:
     assert value(samples, "last_sync_succeeded", remote=A) == 0.0
     assert value(samples, "sync_has_failed_after_working", remote=A) == 1.0
     assert value(samples, "seconds_since_last_successful_sync", remote=A) == 30.0
+
+
+def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_has_metrics_of_its_own(site: Site) -> None:
+    site.a.apply("replace facts", facts("n", site.ago(50)))
+    site.b.refuses["n"] = Rejected("b", 400, "no")
+    counted = Counted()
+    counted.add(site.pull(site.b))
+    samples = read(*read_status(site.config(site.b), site.clock.wall()), counted=counted)
+    remote = site.a.endpoint.url
+    assert value(samples, "last_sync_succeeded", remote=remote) == 1.0
+    assert value(samples, "divergence", remote=remote, entity="facts", kind="waiting") == 1.0
+    assert value(samples, "records_failed_total", remote=remote, entity="facts") == 1.0
 
 
 def test_of_a_remote_without_a_pass_only_that_is_shown() -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from pdbclient.errors import NotSent, SyncError
+from pdbclient.errors import NotSent, Rejected, SyncError
 from pdbclient.sync.model import Entity, Version
 from pdbclient.sync.state import Cursor, State, state_path
 from pdbclient.sync.status import RemoteStatus, read_status
@@ -64,6 +64,24 @@ def test_a_failed_pass_keeps_the_last_success_and_its_lag(site: Site) -> None:
     assert found.lag == pytest.approx(60, abs=1)
     assert found.last_error is not None
     assert "refused" in found.last_error
+
+
+def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_is_lacking(site: Site) -> None:
+    for name in ("good", "bad"):
+        site.a.apply("replace facts", facts(name, site.ago(50)))
+    site.b.refuses["bad"] = Rejected("b", 400, "no")
+    assert not site.pull(site.b).ok
+    found = status(site)
+    assert (found.succeeded, found.lacking, found.total("failed")) == (True, True, 1)
+    assert found.as_json()["ok"]
+    del site.b.refuses["bad"]
+    site.pull(site.b)
+    # It was not due yet: this pass had no failure, and the record is still not here.
+    found = status(site)
+    assert (found.succeeded, found.lacking, found.total("failed")) == (True, True, 0)
+    site.time.elapsed += 3600
+    site.pull(site.b)
+    assert not status(site).lacking
 
 
 def test_what_waits_and_what_is_quarantined_is_counted_by_entity_and_what_was_dropped_is_not(site: Site) -> None:
