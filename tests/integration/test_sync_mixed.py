@@ -6,9 +6,8 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from typing import Any
 import pytest
 
 from pdbclient import Client
-from pdbclient.config import Endpoint, load_config
 from pdbclient.lab import Lab, LabOptions
 from pdbclient.sync.capabilities import Capabilities, capabilities
 from tests import puppetdb8
 
 from .conftest import ready, running_lab
 from .sync import truth
-from .sync.history import History
+from .sync.history import ALIVE, History
 from .sync.log import Log
 from .test_sync import (
     PRIMARY,
@@ -242,45 +240,51 @@ class Upgrade:
         return all(log.finished("sync") for log in self.logs.values())
 
 
-def puppet_runs(site: Site, urls: Sequence[Endpoint], number: int) -> None:
-    """Puppet stores facts and asks something, with these `server_urls`: the first one serves it."""
-    with Client(replace(load_config(site.lab.puppetdb_conf), server_urls=tuple(urls))) as client:
+def puppet_runs(site: Site, conf: Path, first: str, number: int) -> None:
+    """Puppet stores facts and asks something, with this `puppetdb.conf`: its first server serves it."""
+    with Client.from_config(conf) as client:
         facts = site.samples.facts(f"live{number}.example.com", number, datetime.now(UTC))
-        stored = client.submit_payload("replace facts", facts)
-        assert (stored.endpoint, stored.failed_over) == (urls[0], False)
-        assert client.query("nodes[certname] {}").endpoint == urls[0]
+        stored, asked = client.submit_payload("replace facts", facts), client.query("nodes[certname] {}")
+        assert [str(each.endpoint) for each in (stored, asked)] == [site.lab.node(first).url] * 2
+    site.lab.settle(first)
 
 
 def test_the_upgrade_goes_as_the_readme_tells_it(site: Site, tmp_path: Path) -> None:
-    for number in range(10):
+    for number in range(6):
         site.run(SEVEN, f"web{number}.example.com", number, site.ago(minutes=20 + 11 * number))
-    history = History(seed=8, nodes=40)
+    site.simple_facts(SEVEN, "dead.example.com", site.ago(hours=3), x=1)
+    history = History(8, 40, ALIVE)
     for _ in range(2):
         for command in history.batch(40):
             site.session[SEVEN].submit(command)
         site.settle()
-    seven, eight = load_config(site.lab.puppetdb_conf).server_urls
+    site.deactivate(SEVEN, "dead.example.com", site.ago(hours=1))
+    site.settle()
+    old, new = site.lab.puppetdb_conf, tmp_path / "puppetdb.conf"
+    seven, eight = (site.lab.node(side).url for side in SIDES)
+    new.write_text(old.read_text().replace(f"{seven},{eight}", f"{eight},{seven}"))
     for side in SIDES:
-        site.conf[side].write_text(site.conf[side].read_text().replace("5m", "1s"))
+        site.conf[side].write_text(site.conf[side].read_text().replace("5m", "2s"))
     with ExitStack() as running:
         upgrade = Upgrade(site, running, tmp_path)
-        puppet_runs(site, [seven], 1)
+        puppet_runs(site, old, SEVEN, 1)
         assert upgrade.step("Fill it.") == ["new seed"]
         assert {each.certname for each in differing(site)} <= {"live1.example.com"}
-        puppet_runs(site, [seven], 2)
+        puppet_runs(site, old, SEVEN, 2)
         assert upgrade.step("Compare.") == ["new diff"]
         assert upgrade.step("Let both pull.") == ["new run", "old run"]
         until(upgrade.passes)
         assert upgrade.step("Look at them for a while.") == ["new status", "old status", "new diff", "old diff"]
         until(lambda: differing(site) == [])
 
-        puppet_runs(site, [eight, seven], 3)
+        puppet_runs(site, new, EIGHT, 3)
         until(lambda: differing(site) == [])
         assert upgrade.step("Switch.") == ["old diff"]
-        with Client(load_config(site.lab.puppetdb_conf)) as back:
-            found = back.query('facts[certname] { name = "hostname" and certname ~ "^live" }')
-            assert found.endpoint == seven
-            assert sorted(row["certname"] for row in found) == [f"live{number}.example.com" for number in (1, 2, 3)]
+        puppet_runs(site, old, SEVEN, 4)
+        with Client.from_config(old) as client:
+            found = client.query('nodes[certname] { certname ~ "^live[123]" }')
+        assert sorted(row["certname"] for row in found) == [f"live{number}.example.com" for number in (1, 2, 3)]
+        until(lambda: differing(site) == [])
     for kind, records in truth.held(site.lab, EIGHT).items():
         assert records, f"no {kind}: it shows nothing of them"
     assert [differences(site, side, "--full") for side in SIDES] == [(0, {}), (0, {})]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
 
-__all__ = ["KINDS", "History"]
+__all__ = ["ALIVE", "KINDS", "History"]
 
 KINDS = {
     "replace facts": 5,
@@ -20,6 +20,8 @@ KINDS = {
     "configure expiration": 1,
     "deactivate node": 1,
 }
+ALIVE = {kind: often for kind, often in KINDS.items() if kind != "deactivate node"}
+"""Without deactivations: what a dead node has is not carried, and counts of records would have to leave it out."""
 EQUAL = 0.15
 """How many commands have the very time of an earlier one of their kind and node."""
 HOURS = 6
