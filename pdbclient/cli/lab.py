@@ -96,6 +96,14 @@ def _register_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     output.add_json_option(up)
     # No default stands here: an existing lab keeps its own values unless an option is given.
     up.add_argument("--puppetdb-jar", type=Path, metavar="FILE", help="puppetdb.jar (default: the package's)")
+    up.add_argument(
+        "--node-jar",
+        action="append",
+        type=_node_jar,
+        dest="node_jars",
+        metavar="NODE=FILE",
+        help="another puppetdb.jar for one node, to try an upgrade with; may be given several times",
+    )
     up.add_argument("--postgres-bin", type=Path, metavar="DIR", help="where initdb is (default: the newest found)")
     up.add_argument("--java", type=Path, metavar="FILE", help="default: $JAVA_HOME/bin/java, else java on PATH")
     up.add_argument("--heap", metavar="SIZE", help=f"each JVM's maximum heap (default: {defaults.heap})")
@@ -120,6 +128,13 @@ def _register_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.set_defaults(run=_up)
 
 
+def _node_jar(text: str) -> tuple[str, Path]:
+    name, sign, file = text.partition("=")
+    if not (name and sign and file):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NODE=FILE")
+    return name, Path(file)
+
+
 def _add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir",
@@ -141,6 +156,7 @@ _OPTION_NAMES = (
     "node_purge_ttl",
     "report_ttl",
     "start_timeout",
+    "node_jars",
 )
 
 
@@ -150,7 +166,10 @@ def _options(args: argparse.Namespace, directory: Path) -> LabOptions | None:
     if not given:
         return None
     lab = Lab.find(directory)
-    return replace(LabOptions() if lab is None else lab.options, **given)
+    options = LabOptions() if lab is None else lab.options
+    if "node_jars" in given:
+        given["node_jars"] = {**options.node_jars, **dict(given["node_jars"])}
+    return replace(options, **given)
 
 
 def _directory(args: argparse.Namespace) -> Path:

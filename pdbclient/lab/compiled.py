@@ -20,14 +20,14 @@ from pdbclient.errors import LabError
 from pdbclient.lab.account import Account
 from pdbclient.lab.options import Programs
 
-__all__ = ["class_path", "compile_ahead"]
+__all__ = ["cache_directory", "class_path", "compile_ahead", "libraries"]
 
 _ENTRY_POINTS = ("puppetlabs.puppetdb.core", "puppetlabs.puppetdb.cli.services", "clojure.main")
 _COMPILE_SECONDS = 600.0
 
 
-def _cache() -> Path:
-    """`$XDG_CACHE_HOME/pdbclient`; for root a place that the servers' account can reach."""
+def cache_directory() -> Path:
+    """Of what all labs of an account share: `$XDG_CACHE_HOME/pdbclient`, for root where the servers can reach it."""
     if os.geteuid() == 0:
         return Path("/var/cache/pdbclient")
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "pdbclient").expanduser()
@@ -38,7 +38,7 @@ def _entry(jar: Path, name: str) -> str | None:
         return archive.read(name).decode() if name in archive.namelist() else None
 
 
-def _libraries(jar: Path) -> list[Path]:
+def libraries(jar: Path) -> list[Path]:
     """The jars that the manifest's Class-Path adds (long lines of a manifest go on after a newline and a space)."""
     manifest = (_entry(jar, "META-INF/MANIFEST.MF") or "").replace("\r\n", "\n").replace("\n ", "")
     for line in manifest.splitlines():
@@ -50,11 +50,11 @@ def _libraries(jar: Path) -> list[Path]:
 def _classes(jar: Path) -> Path:
     """Where the classes of exactly these jars belong: an upgrade of any of them leads to another directory."""
     digest = hashlib.sha256()
-    for file in (jar, *_libraries(jar)):
+    for file in (jar, *libraries(jar)):
         if file.exists():
             info = file.stat()
             digest.update(f"{file}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
-    return _cache() / f"puppetdb-{digest.hexdigest()[:16]}"
+    return cache_directory() / f"puppetdb-{digest.hexdigest()[:16]}"
 
 
 def _read_classes(jar: Path) -> Path:

@@ -212,14 +212,19 @@ def _paths(document: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {k: Path(v) if k in names and v is not None else v for k, v in document.items()}
 
 
+def _with_jars(document: dict[str, Any]) -> dict[str, Any]:
+    jars = {name: Path(file) for name, file in document.get("node_jars", {}).items()}
+    return {**_paths(document, ["java", "puppetdb_jar", "postgres_bin"]), "node_jars": jars}
+
+
 def _decode(document: dict[str, Any]) -> LabState:
     known = {field.name for field in fields(LabOptions)}
     options = {k: v for k, v in document["options"].items() if k in known}
     return LabState(
         directory=Path(document["directory"]),
         nodes=tuple(Node(**_paths(node, ["home"])) for node in document["nodes"]),
-        programs=Programs(**_paths(document["programs"], ["java", "puppetdb_jar", "postgres_bin"])),
-        options=LabOptions(**_paths(options, ["java", "puppetdb_jar", "postgres_bin"])),
+        programs=Programs(**_with_jars(document["programs"])),
+        options=LabOptions(**_with_jars(options)),
         password=document["password"],
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pdbclient.errors import LabError
@@ -25,6 +26,9 @@ class LabOptions:
     spelling (`14d`, `30m`). `node_ttl` `0s` means never; `node_purge_ttl` must not be `0s` where deactivated
     nodes matter, because PuppetDB then lists none of them as inactive. `gc_interval` is in minutes, and 0
     turns the collector off. `start_timeout` is how many seconds a PuppetDB may take until it is `running`.
+
+    `node_jars` gives nodes, by name, another jar than `puppetdb_jar`: two versions side by side, as in an
+    upgrade.
     """
 
     puppetdb_jar: Path | None = None
@@ -37,15 +41,24 @@ class LabOptions:
     node_purge_ttl: str = "3650d"
     report_ttl: str = "3650d"
     start_timeout: float = 240.0
+    node_jars: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The programs a lab runs, as absolute paths; `postgres_bin` is the directory of initdb and postgres."""
+    """The programs a lab runs, as absolute paths; `postgres_bin` is the directory of initdb and postgres.
+
+    `node_jars` are the jars of nodes that do not run `puppetdb_jar`.
+    """
 
     java: Path
     puppetdb_jar: Path
     postgres_bin: Path
+    node_jars: Mapping[str, Path] = field(default_factory=dict)
+
+    def jar(self, node: str) -> Path:
+        """The jar that the node of this name runs."""
+        return self.node_jars.get(node, self.puppetdb_jar)
 
 
 def _newest_debian_postgres() -> Path | None:
@@ -90,9 +103,11 @@ def find_programs(options: LabOptions) -> Programs:
     postgres = options.postgres_bin or _newest_debian_postgres() or _postgres_on_path()
     java = options.java or _java()
     problems = [problem for problem in (_jar_problem(options, jar), _postgres_problem(postgres)) if problem]
+    node_jars = {name: file.absolute() for name, file in options.node_jars.items()}
+    problems += [f"--node-jar {name}={file}: no such file" for name, file in node_jars.items() if not file.is_file()]
     if java is None or not os.access(java, os.X_OK):
         problems.append(f"no Java to run PuppetDB with: {java or 'java is not on PATH'} (another place: --java FILE)")
     if problems or postgres is None or java is None:
         hint = "`pdbclient lab install` brings PuppetDB, PostgreSQL and Java on Debian, or tells what to install"
         raise LabError("\n".join([*problems, hint]))
-    return Programs(java.absolute(), jar, postgres.absolute())
+    return Programs(java.absolute(), jar, postgres.absolute(), node_jars)

@@ -124,7 +124,7 @@ class PuppetDB:
             f"-Xmx{options.heap}",
             *_JVM_FLAGS,
             "-cp",
-            class_path(programs.puppetdb_jar),
+            class_path(programs.jar(self.node.name)),
             "clojure.main",
             "-m",
             "puppetlabs.puppetdb.core",

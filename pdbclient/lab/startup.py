@@ -6,8 +6,9 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from pdbclient.lab.ports import free_port
 from pdbclient.lab.postgres import PortTakenError
 from pdbclient.lab.servers import LOCK_FILE, Servers
 
-__all__ = ["Startup", "new_state"]
+__all__ = ["Startup", "check_node_jars", "new_state"]
 
 _PORT_TRIES = 5
 
@@ -35,6 +36,7 @@ def new_state(directory: Path, count: int, options: LabOptions, account: Account
     if count < 1:
         raise LabError(f"a lab needs at least one node, not {count}")
     programs = find_programs(options)
+    check_node_jars(options, node_names(count))
     if any(entry.name != LOCK_FILE for entry in directory.iterdir()):
         raise LabError(f"{directory} is neither a lab nor empty: choose another directory (--dir)")
     require_reachable(directory, account)
@@ -49,6 +51,13 @@ def new_state(directory: Path, count: int, options: LabOptions, account: Account
     state = LabState(directory, tuple(nodes), programs, options, secrets.token_hex(16))
     write_state(state)
     return state
+
+
+def check_node_jars(options: LabOptions, names: Sequence[str]) -> None:
+    """Raise `LabError` when a jar is meant for a node that is none of `names`."""
+    for name in options.node_jars:
+        if name not in names:
+            raise LabError(f"--node-jar {name}=…: the lab has no such node, but {', '.join(names)}")
 
 
 class Startup:
@@ -90,9 +99,11 @@ class Startup:
                 self._progress(str(error))
 
     def _compile(self) -> None:
-        problem = compile_ahead(self.state.programs, self._account, self._progress)
-        if problem:
-            self._progress(f"PuppetDB's code could not be compiled ({problem}): it will start more slowly")
+        programs = self.state.programs
+        for jar in dict.fromkeys(programs.jar(node.name) for node in self.state.nodes):
+            problem = compile_ahead(replace(programs, puppetdb_jar=jar), self._account, self._progress)
+            if problem:
+                self._progress(f"PuppetDB's code could not be compiled ({problem}): it will start more slowly")
 
     def _servers(self, name: str) -> Servers:
         return Servers(self.state, self.state.node(name), self._account)

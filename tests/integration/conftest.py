@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.http.shown import queue_depth
-from pdbclient.lab import Lab
+from pdbclient.lab import Lab, LabOptions
 
 
 @pytest.fixture(scope="session")
@@ -27,26 +27,41 @@ def lab_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def lab(lab_directory: Path) -> Iterator[Lab]:
-    """A pair that runs for the whole session and is removed at its end, however that comes.
+    """A pair that runs for the whole session."""
+    with running_lab(lab_directory, "pair") as pair:
+        yield pair
 
-    With PDBCLIENT_LAB_DIR naming a lab (`pdbclient lab up --dir DIR`), that one is used, started where parts of it
-    are down, emptied by the tests, and left running: half a minute saved at every run while developing.
+
+@contextmanager
+def running_lab(
+    directory: Path, name: str, nodes: int | None = None, options: LabOptions | None = None
+) -> Iterator[Lab]:
+    """A lab below `directory` that is removed at the end, however that comes.
+
+    With PDBCLIENT_LAB_DIR naming a lab (`pdbclient lab up --dir DIR`), that one is used as the pair (and DIR-NAME as
+    others), started where parts of it are down, emptied by the tests, and left running: half a minute saved at every
+    run while developing.
     """
     reused = os.environ.get("PDBCLIENT_LAB_DIR")
     if reused:
-        yield Lab.up(Path(reused))
+        yield Lab.up(Path(reused if name == "pair" else f"{reused}-{name}"), nodes, options=options)
         return
     # A failed `up` stops what it had started, and the directory goes with its own fixture.
-    pair = Lab.up(lab_directory / "pair")
+    lab = Lab.up(directory / name, nodes, options=options)
     try:
-        yield pair
+        yield lab
     finally:
-        pair.down(purge=True)
+        lab.down(purge=True)
 
 
 @pytest.fixture
 def pair(lab: Lab) -> Lab:
-    """The pair as every test may expect it: both nodes running, thawed and empty."""
+    """The pair as every test may expect it."""
+    return ready(lab)
+
+
+def ready(lab: Lab) -> Lab:
+    """All nodes running, thawed and empty."""
     for node in lab.nodes:
         lab.fault(node.name, "start-postgres")
         lab.fault(node.name, "start")

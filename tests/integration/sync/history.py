@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
 
-__all__ = ["KINDS", "History"]
+__all__ = ["ALIVE", "KINDS", "History"]
 
 KINDS = {
     "replace facts": 5,
@@ -20,15 +20,18 @@ KINDS = {
     "configure expiration": 1,
     "deactivate node": 1,
 }
+ALIVE = {kind: often for kind, often in KINDS.items() if kind != "deactivate node"}
+"""Without deactivations: what a dead node has is not carried, and counts of records would have to leave it out."""
 EQUAL = 0.15
 """How many commands have the very time of an earlier one of their kind and node."""
 HOURS = 6
 
 
 class History:
-    """The same commands for the same `seed`, apart from the time of the whole."""
+    """The same commands for the same `seed`, apart from the time of the whole. `kinds`: how often each is drawn."""
 
-    def __init__(self, seed: int, nodes: int) -> None:
+    def __init__(self, seed: int, nodes: int, kinds: Mapping[str, int] = KINDS) -> None:
+        self._kinds = kinds
         self._random = random.Random(seed)
         self._nodes = [f"node{number}.example.com" for number in range(nodes)]
         self._now = datetime.now(UTC).replace(microsecond=0)
@@ -38,7 +41,7 @@ class History:
         """Commands for so many different nodes: two for one node could meet in a server's queue, which PuppetDB
         7.12.1 does not survive (a command made obsolete there stays in it for hours).
         """
-        names = self._random.choices(list(KINDS), weights=list(KINDS.values()), k=size)
+        names = self._random.choices(list(self._kinds), weights=list(self._kinds.values()), k=size)
         for certname, name in zip(self._random.sample(self._nodes, size), names, strict=True):
             yield self._command(name, certname)
 

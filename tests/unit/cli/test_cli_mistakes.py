@@ -134,6 +134,14 @@ def test_a_directory_that_cannot_be_made_is_one_line(run: Run) -> None:
     assert ended.err.count("\n") == 1
 
 
+def test_a_node_jar_comes_with_its_node(run: Run, tmp_path: Path) -> None:
+    """A file alone could be meant for any."""
+    jar = tmp_path / "puppetdb.jar"
+    ended = run("lab", "up", "--dir", tmp_path / "lab", "--node-jar", jar)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"'{jar}' is not NODE=FILE" in ended.err
+
+
 def test_options_may_stand_between_arguments(run: Run, site: Site, tmp_path: Path) -> None:
     """As in any other program."""
     ended = run("submit", "deactivate", "a", "--config", site.conf, "b", "--json", "c")

@@ -26,7 +26,7 @@ done
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    monkeypatch.setattr(compiled, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(compiled, "cache_directory", lambda: tmp_path / "cache")
     java = tmp_path / "java"
     java.write_text(JAVA.format(log=tmp_path / "calls"))
     java.chmod(0o755)

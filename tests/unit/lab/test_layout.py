@@ -19,8 +19,10 @@ def state_in(directory: Path) -> LabState:
         Node(name, directory / "nodes" / name, 1000 + n, 2000 + n, 3000 + n)
         for n, name in enumerate(("primary", "replica"))
     )
-    programs = Programs(Path("/bin/java"), Path("/puppetdb.jar"), Path("/pg/bin"))
-    return LabState(directory, nodes, programs, LabOptions(java=Path("/bin/java"), heap="1g"), "secret")
+    jars = {"replica": Path("/puppetdb8.jar")}
+    programs = Programs(Path("/bin/java"), Path("/puppetdb.jar"), Path("/pg/bin"), jars)
+    options = LabOptions(java=Path("/bin/java"), heap="1g", node_jars=jars)
+    return LabState(directory, nodes, programs, options, "secret")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,19 @@ def test_a_state_with_an_option_of_a_later_version_is_read_without_it(tmp_path: 
     document["options"]["of_tomorrow"] = 1
     file.write_text(json.dumps(document))
     assert read_state(state.directory) == state
+
+
+def test_a_state_of_an_earlier_version_has_one_jar_for_all_nodes(tmp_path: Path) -> None:
+    state = state_in(tmp_path / "lab")
+    write_state(state)
+    file = state.directory / "lab.json"
+    document = json.loads(file.read_text())
+    for part in ("options", "programs"):
+        del document[part]["node_jars"]
+    file.write_text(json.dumps(document))
+    read = read_state(state.directory)
+    assert read is not None
+    assert read.programs.jar("replica") == read.programs.jar("primary") == Path("/puppetdb.jar")
 
 
 def test_no_state_file_is_no_lab(tmp_path: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import random
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pdbclient.errors import LabError
+from pdbclient.lab import Lab, ports
 from pdbclient.lab import install as install_module
 from pdbclient.lab import options as options_module
-from pdbclient.lab import ports
 from pdbclient.lab.account import Account, require_reachable
 from pdbclient.lab.install import install
 from pdbclient.lab.options import LabOptions, find_programs
@@ -50,6 +51,21 @@ def test_everything_that_is_missing_is_named_at_once_with_its_option(tmp_path: P
     text = str(caught.value)
     for expected in ("--puppetdb-jar", "--postgres-bin", "initdb, postgres, psql", "--java", "lab install"):
         assert expected in text
+
+
+def test_a_node_may_run_another_jar_than_the_others(complete: LabOptions, tmp_path: Path) -> None:
+    other = executable(tmp_path / "puppetdb8.jar")
+    programs = find_programs(replace(complete, node_jars={"replica": other}))
+    assert [programs.jar(name) for name in ("primary", "replica")] == [tmp_path / "puppetdb.jar", other]
+    other.unlink()
+    with pytest.raises(LabError, match=rf"--node-jar replica={other}: no such file"):
+        find_programs(replace(complete, node_jars={"replica": other}))
+
+
+def test_a_jar_for_a_node_that_the_lab_does_not_have_is_refused(complete: LabOptions, tmp_path: Path) -> None:
+    options = replace(complete, node_jars={"third": complete.puppetdb_jar or tmp_path})
+    with pytest.raises(LabError, match="--node-jar third=…: the lab has no such node, but primary, replica"):
+        Lab.up(tmp_path / "lab", options=options)
 
 
 def test_the_newest_packaged_postgresql_is_taken(

@@ -1,0 +1,290 @@
+"""PuppetDB 7 and 8 in one pair: what the reconciler carries between them, and the upgrade as the README tells it."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdbclient import Client
+from pdbclient.lab import Lab, LabOptions
+from pdbclient.sync.capabilities import Capabilities, capabilities
+from tests import puppetdb8
+
+from .conftest import ready, running_lab
+from .sync import truth
+from .sync.history import ALIVE, History
+from .sync.log import Log
+from .test_sync import (
+    PRIMARY,
+    REPLICA,
+    Site,
+    moved,
+    sync_running,
+    test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides,
+    test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_side,
+    test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more,
+    test_numbers_and_text_arrive_as_they_were,
+)
+from .test_sync_operators import differences, sync, until
+
+# What holds within a pair of one version holds between two versions.
+__all__ = [
+    "test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides",
+    "test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_side",
+    "test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more",
+    "test_numbers_and_text_arrive_as_they_were",
+]
+
+pytestmark = pytest.mark.integration
+
+SEVEN, EIGHT = PRIMARY, REPLICA
+VERSIONS = {SEVEN: "7.12.1", EIGHT: puppetdb8.VERSION}
+SIDES = tuple(VERSIONS)
+# Beside its hash, what a report holds. An event's hash is made of the number that its report has on its own server.
+REPORTS = """
+select encode(r.hash, 'hex'), r.report_type, r.logs, r.metrics,
+  (select string_agg(event.content, ' ' order by event.content) from (
+    select (to_jsonb(e) - array['event_hash', 'report_id', 'certname_id'])::text as content
+    from resource_events e where e.report_id = r.id) event)
+from reports r order by 1
+"""
+README = Path(__file__).parents[2] / "README.md"
+PAGE = "## Upgrading PuppetDB 7 to 8 without an outage"
+
+
+@pytest.fixture(scope="module")
+def mixed(lab_directory: Path) -> Iterator[Lab]:
+    options = LabOptions(node_jars={EIGHT: puppetdb8.jar()})
+    with running_lab(lab_directory, "mixed", options=options) as lab:
+        yield lab
+
+
+@pytest.fixture
+def site(mixed: Lab, tmp_path: Path) -> Iterator[Site]:
+    made = Site(ready(mixed), tmp_path)
+    assert {node.name: node.version for node in mixed.status()} == VERSIONS
+    yield made
+    for session in made.session.values():
+        session.close()
+    assert [mixed.discarded(side) for side in SIDES] == [(), ()]
+
+
+def one_of_each(site: Site, side: str, number: int) -> None:
+    """A record of every kind that only this side has, and some that are newer here."""
+    for run in range(3):
+        site.run(side, f"run{run}.{side}", 3 * number + run, site.ago(minutes=50 * run + 1))
+    stamp = site.ago(minutes=5).isoformat(timespec="milliseconds")
+    node = {"certname": f"run0.{side}", "producer_timestamp": stamp}
+    inputs = {"catalog_uuid": "0f0e0d0c-0000-4000-8000-000000000000", "inputs": [["hiera", side], ["hiera", "all"]]}
+    site.submit(side, "replace catalog inputs", {**node, **inputs})
+    site.submit(side, "configure expiration", {**node, "expire": {"facts": False}})
+    plan = site.samples.report(f"run1.{side}", number, site.ago(minutes=7))
+    site.submit(side, "store report", {**plan, "type": "plan"})
+    for other in SIDES:
+        site.simple_facts(other, f"dead.{side}", site.ago(hours=3), x=1)
+        site.run(other, f"both.{side}", number, site.ago(hours=2 if other == side else 30))
+    site.settle()
+    site.deactivate(side, f"dead.{side}", site.ago(hours=1))
+    site.settle()
+
+
+def differing(site: Site) -> list[truth.Difference]:
+    return list(truth.differences(site.lab, SEVEN, EIGHT))
+
+
+def test_a_record_of_every_kind_goes_from_each_version_to_the_other_and_once_only(site: Site) -> None:
+    for number, side in enumerate(SIDES):
+        one_of_each(site, side, number)
+    got = {
+        "nodes": 1,
+        "fact_expiration": 1,
+        "facts": 4,
+        "catalogs": 4,
+        "catalog_inputs": 1,
+        # Of each node that ran against both, the report that only the other side has; both nodes have one there.
+        "reports": 6,
+    }
+    assert {entity for entity in got if any(each.entity == entity for each in differing(site))} == got.keys()
+    assert [moved(site.pull(side)) for side in SIDES] == [got, got]
+    assert differing(site) == []
+    seven, eight = site.records(SEVEN), site.records(EIGHT)
+    for entity, count in (("nodes", 10), ("factsets", 10), ("catalogs", 8), ("reports", 12)):
+        assert len(seven[entity]) == count
+        assert seven[entity] == eight[entity]
+    packages = site.packages(SEVEN)
+    assert len(packages) > 1000
+    assert packages == site.packages(EIGHT)
+    reports = site.lab.sql(SEVEN, REPORTS)
+    assert all(logs and metrics and events for _, _, logs, metrics, events in reports)
+    assert sorted({row[1] for row in reports}) == ["agent", "plan"]
+    assert reports == site.lab.sql(EIGHT, REPORTS)
+    assert [moved(site.pull(side)) for side in SIDES] == [{}, {}]
+    assert [differences(site, side, "--full") for side in SIDES] == [(0, {}), (0, {})]
+
+
+def test_what_both_versions_were_sent_has_the_same_hashes_and_is_not_transferred(site: Site) -> None:
+    history = History(seed=7, nodes=40)
+    for _ in range(3):
+        for command in history.batch(30):
+            for side in SIDES:
+                site.session[side].submit(command)
+        site.settle()
+    for number in range(3):
+        when, certname = site.ago(minutes=20 + number), f"sample{number}.example.com"
+        payloads = {
+            "replace facts": site.samples.facts(certname, number, when),
+            "replace catalog": site.samples.catalog(certname, number, when),
+            "store report": site.samples.report(certname, number, when),
+        }
+        for side in SIDES:
+            for name, payload in payloads.items():
+                site.submit(side, name, payload)
+    site.settle()
+    held = truth.held(site.lab, EIGHT)
+    assert all(held.values()), "a history of every kind"
+    assert differing(site) == []
+    assert [moved(site.pull(side)) for side in SIDES] == [{}, {}]
+
+
+def test_what_is_below_a_millisecond_is_no_difference(site: Site) -> None:
+    """Both versions cut it off; OpenVoxDB 8.13 keeps it, and does not show it."""
+    below = "select extract(microseconds from producer_timestamp)::int % 1000 from {}"
+    for side in SIDES:
+        payload = {"certname": "n", "environment": "production", "producer": None, "values": {"x": 1}}
+        stamp = site.ago(minutes=1).replace(microsecond=123456).isoformat()
+        site.submit(side, "replace facts", {**payload, "producer_timestamp": stamp})
+    site.run(EIGHT, "m", 1, site.ago(minutes=2))
+    site.settle()
+    assert [site.lab.sql(side, below.format("factsets where certname = 'n'")) for side in SIDES] == [[("0",)]] * 2
+    for table in ("factsets", "catalogs", "reports"):
+        site.lab.sql(
+            EIGHT, f"update {table} set producer_timestamp = producer_timestamp + interval '456 microseconds'"
+        )
+        assert {row for row in site.lab.sql(EIGHT, below.format(table))} == {("456",)}
+    assert moved(site.pull(SEVEN)) == {"facts": 1, "catalogs": 1, "reports": 1}
+    assert [moved(site.pull(side)) for side in (EIGHT, SEVEN)] == [{}, {}]
+    assert [differences(site, side, "--full") for side in SIDES] == [(0, {}), (0, {})]
+    # A millisecond is one.
+    site.simple_facts(SEVEN, "n", site.ago(minutes=1).replace(microsecond=124000), x=2)
+    site.settle()
+    assert moved(site.pull(EIGHT)) == {"facts": 1}
+
+
+def status(site: Site, side: str, headers: dict[str, str], **parameters: Any) -> int:
+    """What a query is answered with."""
+    url = f"{site.lab.node(side).cleartext_url}/pdb/query/v4/nodes?{urllib.parse.urlencode(parameters)}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_each_version_is_asked_only_what_it_knows(site: Site) -> None:
+    for side, version in VERSIONS.items():
+        known = capabilities(version)
+        for name, value in Capabilities(origin=True, timeout=True).params(5.0).items():
+            assert status(site, side, {}, **{name: value}) == (200 if getattr(known, name) else 400), (version, name)
+        assert status(site, side, {}, **known.params(5.0)) == 200
+    assert [capabilities(version).timeout for version in VERSIONS.values()] == [False, True]
+
+
+def test_the_number_with_which_enterprise_syncs_would_keep_these_two_apart(site: Site) -> None:
+    answers = {side: [status(site, side, {"x-pdb-sync-ver": number}) for number in ("1", "2", "x")] for side in SIDES}
+    assert answers == {SEVEN: [200, 409, 400], EIGHT: [409, 200, 400]}
+
+
+class Upgrade:
+    """The commands of the README's page, step by step, beside the old server and the new one."""
+
+    def __init__(self, site: Site, running: ExitStack, directory: Path) -> None:
+        self._site, self._running, self._directory = site, running, directory
+        self._sides = {"old": SEVEN, "new": EIGHT}
+        self.logs: dict[str, Log] = {}
+        _, _, text = README.read_text().partition(f"\n{PAGE}\n")
+        text, _, _ = text.partition("\n## ")
+        self._steps = re.findall(r"^\d+\. .*?(?=^\d+\. |\Z)", text, flags=re.M | re.S)
+
+    def step(self, title: str) -> list[str]:
+        """Do what the step of this title says; its commands."""
+        (text,) = (step for step in self._steps if f"**{title}**" in step)
+        done = []
+        for host, command, arguments in re.findall(r"^ +(old|new)\$ pdbclient sync (\w+) (.*)$", text, flags=re.M):
+            self._do(self._sides[host], command, arguments.split())
+            done.append(f"{host} {command}")
+        return done
+
+    def _do(self, name: str, command: str, arguments: list[str]) -> None:
+        assert arguments[:2] == ["--config", "sync.conf"]
+        urls = {f"https://{host}:8081": self._site.lab.node(side).url for host, side in self._sides.items()}
+        options = [urls.get(word, word) for word in arguments[2:]]
+        if command == "run":
+            self.logs[name] = Log(self._directory, name)
+            options += ["--log-config", str(self.logs[name].config)]
+            self._running.enter_context(sync_running(self._site, name, *options))
+            return
+        done = sync(self._site, name, command, *options)
+        assert done.code == 0, (command, options, done.out, done.err)
+
+    def passes(self) -> bool:
+        """Whether each daemon has made a pass."""
+        return all(log.finished("sync") for log in self.logs.values())
+
+
+def puppet_runs(site: Site, conf: Path, first: str, number: int) -> None:
+    """Puppet stores facts and asks something, with this `puppetdb.conf`: its first server serves it."""
+    with Client.from_config(conf) as client:
+        facts = site.samples.facts(f"live{number}.example.com", number, datetime.now(UTC))
+        stored, asked = client.submit_payload("replace facts", facts), client.query("nodes[certname] {}")
+        assert [str(each.endpoint) for each in (stored, asked)] == [site.lab.node(first).url] * 2
+    site.lab.settle(first)
+
+
+def test_the_upgrade_goes_as_the_readme_tells_it(site: Site, tmp_path: Path) -> None:
+    for number in range(6):
+        site.run(SEVEN, f"web{number}.example.com", number, site.ago(minutes=20 + 11 * number))
+    site.simple_facts(SEVEN, "dead.example.com", site.ago(hours=3), x=1)
+    history = History(8, 40, ALIVE)
+    for _ in range(2):
+        for command in history.batch(40):
+            site.session[SEVEN].submit(command)
+        site.settle()
+    site.deactivate(SEVEN, "dead.example.com", site.ago(hours=1))
+    site.settle()
+    old, new = site.lab.puppetdb_conf, tmp_path / "puppetdb.conf"
+    seven, eight = (site.lab.node(side).url for side in SIDES)
+    new.write_text(old.read_text().replace(f"{seven},{eight}", f"{eight},{seven}"))
+    for side in SIDES:
+        site.conf[side].write_text(site.conf[side].read_text().replace("5m", "2s"))
+    with ExitStack() as running:
+        upgrade = Upgrade(site, running, tmp_path)
+        puppet_runs(site, old, SEVEN, 1)
+        assert upgrade.step("Fill it.") == ["new seed"]
+        assert {each.certname for each in differing(site)} <= {"live1.example.com"}
+        puppet_runs(site, old, SEVEN, 2)
+        assert upgrade.step("Compare.") == ["new diff"]
+        assert upgrade.step("Let both pull.") == ["new run", "old run"]
+        until(upgrade.passes)
+        assert upgrade.step("Look at them for a while.") == ["new status", "old status", "new diff", "old diff"]
+        until(lambda: differing(site) == [])
+
+        puppet_runs(site, new, EIGHT, 3)
+        until(lambda: differing(site) == [])
+        assert upgrade.step("Switch.") == ["old diff"]
+        puppet_runs(site, old, SEVEN, 4)
+        with Client.from_config(old) as client:
+            found = client.query('nodes[certname] { certname ~ "^live[123]" }')
+        assert sorted(row["certname"] for row in found) == [f"live{number}.example.com" for number in (1, 2, 3)]
+        until(lambda: differing(site) == [])
+    for kind, records in truth.held(site.lab, EIGHT).items():
+        assert records, f"no {kind}: it shows nothing of them"
+    assert [differences(site, side, "--full") for side in SIDES] == [(0, {}), (0, {})]
