@@ -39,10 +39,9 @@ def give_reports(site: Site, *hours: float) -> None:
 
 
 def make_quiet(site: Site) -> None:
-    """Ordinary passes each way until none has anything to do, and what was missing has been compared again."""
-    for _ in range(2):
-        for name in SIDES:
-            assert site.pull(name).ok
+    """An ordinary pass each way, and another, which has nothing to do but to compare the hours that are full now."""
+    for name in SIDES:
+        assert site.pull(name).ok
     assert [moved(site.pull(name)) for name in SIDES] == [{}, {}]
 
 
@@ -112,7 +111,7 @@ def assert_refused(result: PassResult, wrong: int) -> None:
 
 
 def test_a_daemon_whose_own_clock_jumps_keeps_its_interval_and_finds_each_report(site: Site, tmp_path: Path) -> None:
-    site.conf[REPLICA].write_text(site.conf[REPLICA].read_text().replace("5m", "3s"))
+    site.conf[REPLICA].write_text(site.conf[REPLICA].read_text().replace("5m", "2s"))
     clock = SettableClock(tmp_path)
     with sync_running(site, REPLICA, environment=clock.environment) as daemon:
         events_until(daemon, "sync", "finished")
@@ -122,7 +121,7 @@ def test_a_daemon_whose_own_clock_jumps_keeps_its_interval_and_finds_each_report
             give_reports(site, 0, 30)
             start = events_until(daemon, "sync", "start")[-1]
             # Early would be at once, late in an hour.
-            assert 1.5 < time.monotonic() - ended < 30
+            assert 1.0 < time.monotonic() - ended < 30
             shown = datetime.fromisoformat(start["timestamp"]) - datetime.now(UTC)
             assert abs(shown.total_seconds() - wrong) < 60, "the daemon does have this clock"
             lines = events_until(daemon, "sync", "finished")
@@ -139,15 +138,15 @@ def test_a_remote_restored_from_yesterdays_copy_is_noticed_by_itself_and_both_si
     site: Site, state: State, lab_directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     backup = Backup(site.lab, lab_directory)
-    for number in range(6):
-        site.run(SIDES[number % 2], f"node{number}.example.com", number, site.ago(hours=30 + number / 2))
+    for number in range(3):
+        site.run(SIDES[number % 2], f"node{number}.example.com", number, site.ago(hours=30 + number))
     for name in SIDES:
         site.simple_facts(name, "dead.example.com", site.ago(hours=30), x=1)
     site.settle()
     make_quiet(site)
     backup.save(PRIMARY)
 
-    for number in range(4):
+    for number in range(3):
         site.run(SIDES[number % 2], f"node{number}.example.com", 7 + number, site.ago(minutes=20 + number))
     site.run(REPLICA, "young.example.com", 1, site.ago(minutes=20))
     site.deactivate(PRIMARY, "dead.example.com", site.ago(hours=2))
@@ -155,13 +154,13 @@ def test_a_remote_restored_from_yesterdays_copy_is_noticed_by_itself_and_both_si
     make_quiet(site)
     assert differing(site) == []
     compared = known_hours(site, state)
-    assert compared
+    assert len(compared) == 3
     assert site.pull(REPLICA).ok
     assert known_hours(site, state) == compared, "an ordinary pass takes them for granted"
     assert "restored" not in caplog.text
 
     backup.restore(PRIMARY)
-    assert len(differing(site)) == 4 * 3 + 3 + 1, "runs, the young node, the deactivation"
+    assert len(differing(site)) == 3 * 3 + 3 + 1, "runs, the young node, the deactivation"
     site.run(PRIMARY, "node0.example.com", 20, site.ago(minutes=5))
     site.run(REPLICA, "node1.example.com", 21, site.ago(minutes=5))
     site.settle()
@@ -171,7 +170,7 @@ def test_a_remote_restored_from_yesterdays_copy_is_noticed_by_itself_and_both_si
     again = known_hours(site, state)
     assert again.keys() == compared.keys()
     assert all(again[start].verified_at > compared[start].verified_at for start in compared)
-    assert moved(site.pull(PRIMARY)) == {"nodes": 1, "facts": 4, "catalogs": 4, "reports": 6}
+    assert moved(site.pull(PRIMARY)) == {"nodes": 1, "facts": 3, "catalogs": 3, "reports": 5}
     caplog.clear()
     make_quiet(site)
     assert "restored" not in caplog.text
@@ -185,18 +184,18 @@ def known_hours(site: Site, state: State) -> Mapping[int, Hour]:
 
 
 def test_an_emptied_remote_takes_nothing_away_and_passes_go_on_once_it_is_filled_from_here(site: Site) -> None:
-    for number in range(4):
-        site.run(SIDES[number % 2], f"node{number}.example.com", number, site.ago(hours=number))
+    for number in range(2):
+        site.run(SIDES[number], f"node{number}.example.com", number, site.ago(hours=number))
     site.settle()
     make_quiet(site)
     before = held(site.lab, REPLICA)
     site.lab.empty(PRIMARY)
     refused = sync_once(site, REPLICA)
     assert refused.returncode == 1
-    assert "reports no nodes at all, but had 4 before and there are 4 here" in refused.stderr
+    assert "reports no nodes at all, but had 2 before and there are 2 here" in refused.stderr
     assert "`pdbclient sync seed` beside it" in refused.stderr
     assert held(site.lab, REPLICA) == before
-    assert moved(site.pull(PRIMARY)) == {"facts": 4, "catalogs": 4, "reports": 4}
+    assert moved(site.pull(PRIMARY)) == {"facts": 2, "catalogs": 2, "reports": 2}
     assert moved(site.pull(REPLICA)) == {}
     assert held(site.lab, REPLICA) == before
     assert differing(site) == []
@@ -210,7 +209,7 @@ class Nodeless(Session):
 
 
 def test_a_remote_that_lists_no_nodes_is_refused_and_deactivates_nobody(site: Site) -> None:
-    for number in range(3):
+    for number in range(2):
         site.run(PRIMARY, f"node{number}.example.com", number, site.ago(hours=1 + number))
     site.settle()
     make_quiet(site)
@@ -225,7 +224,7 @@ def test_a_remote_that_lists_no_nodes_is_refused_and_deactivates_nobody(site: Si
 
     (result,) = reconcile(config, connect=connect)
     assert result.outcome is Outcome.REFUSED
-    assert "reports no nodes at all, but had 3 before" in result.errors[0]
+    assert "reports no nodes at all, but had 2 before" in result.errors[0]
     assert held(site.lab, REPLICA) == before
     assert moved(site.pull(REPLICA)) == {"facts": 1, "catalogs": 1, "reports": 1}
     assert differing(site) == []

@@ -19,6 +19,7 @@ import pytest
 
 from pdbclient.config import SyncConfig
 from pdbclient.sync import Entity, Mode, PassResult, Skip, plan, reconcile
+from pdbclient.sync.state import RETRY_FIRST
 from pdbclient.wire.command import Command
 from tests.soak import rounds
 
@@ -75,8 +76,12 @@ class Hostile:
         for _ in range(QUIET):
             results = [self._pull(name, Mode(audit=True)) for name in (PRIMARY, REPLICA)]
             assert all(result.ok for result in results), results
-            moved.append(sum(each.transferred for result in results for each in result.entities.values()))
-            if not moved[-1]:
+            parts = [each for result in results for each in result.entities.values()]
+            moved.append(sum(each.transferred for each in parts))
+            if any(each.waiting for each in parts):
+                # What failed because a server was frozen is tried again after a minute.
+                time.sleep(RETRY_FIRST)
+            elif not moved[-1]:
                 break
         return moved
 
@@ -116,7 +121,9 @@ class Hostile:
     def _frozen_inside(self, name: str) -> None:
         """The other server is pulling from this one when it freezes, with records still to be asked for."""
         self.counts["freeze in a pull"] += 1
-        self._submit((name,))
+        for _ in range(3):
+            # Much of what comes late in a history is older than what is there.
+            self._submit((name,))
         config = replace(self.site.config(OTHER[name]), batch_size=1, concurrency=1)
         thaw = threading.Timer(FREEZE, self.lab.fault, (name, "thaw"))
 
