@@ -174,11 +174,18 @@ def test_daemons_beside_all_servers_at_the_same_time_bring_each_record_once_too(
         return {name: len(log.finished("sync")) for name, log in logs.items()}
 
     with ExitStack() as running:
+        daemons = []
         for name, log in logs.items():
             conf = servers.conf[name]
             conf.write_text(conf.read_text().replace("5m", "1s"))
-            running.enter_context(sync_running(servers, name, "--log-config", str(log.config)))
-        until(lambda: not +servers.lacking(), within=rounds(60, 600))
+            daemons.append(running.enter_context(sync_running(servers, name, "--log-config", str(log.config))))
+
+        def equal() -> bool:
+            for daemon in daemons:
+                assert daemon.poll() is None, (daemon.returncode, daemon.stderr and daemon.stderr.read())
+            return not +servers.lacking()
+
+        until(equal, within=rounds(60, 600))
         before = passes()
         until(lambda: all(number >= before[name] + 2 * len(MESH[name]) for name, number in passes().items()))
     got = {name: sum(event["transferred"] for event in log.finished("entity")) for name, log in logs.items()}
