@@ -98,6 +98,17 @@ def _check_expiration(payload: Mapping[str, object]) -> bool:
     return True
 
 
+for _kind in (
+    schema.Catalog,
+    schema.CatalogInputs,
+    schema.Facts,
+    schema.Report,
+    schema.DeactivateNode,
+    schema.ConfigureExpiration,
+):
+    # Now and not at the first command: two threads that both meet a kind for the first time can crash msgspec.
+    msgspec.json.Decoder(_kind)
+
 _CHECKS: Mapping[str, Callable[[Mapping[str, object]], bool]] = {
     "replace catalog": _check_catalog,
     "replace catalog inputs": _check_inputs,

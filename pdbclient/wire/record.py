@@ -29,11 +29,17 @@ __all__ = [
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
+# Made here and not when first used: two threads that both meet a kind of row for the first time can crash msgspec.
+_read_catalog = msgspec.json.Decoder(rows.CatalogRow).decode
+_read_facts = msgspec.json.Decoder(rows.FactsetRow).decode
+_read_report = msgspec.json.Decoder(rows.ReportRow).decode
+_read_inputs = msgspec.json.Decoder(rows.CatalogInputsRow).decode
+_read_expiration = msgspec.json.Decoder(rows.ExpirationRow).decode
 
 
 def catalog_command(row: bytes) -> Command:
     """`replace catalog` from a row of `catalogs`. Raises `InvalidCommand` when the row has not its shape."""
-    return _command("replace catalog", row, rows.CatalogRow, _catalog)
+    return _command("replace catalog", row, _read_catalog, _catalog)
 
 
 def factset_command(row: bytes) -> Command:
@@ -42,7 +48,7 @@ def factset_command(row: bytes) -> Command:
     Ask with `include_package_inventory=true`: a factset copied without its packages deletes them at the
     destination. Raises `InvalidCommand` when the row has not its shape.
     """
-    return _command("replace facts", row, rows.FactsetRow, _facts)
+    return _command("replace facts", row, _read_facts, _facts)
 
 
 def report_command(row: bytes) -> Command:
@@ -50,12 +56,12 @@ def report_command(row: bytes) -> Command:
 
     Resources without an event are lost: the open-source server does not keep them.
     """
-    return _command("store report", row, rows.ReportRow, _report)
+    return _command("store report", row, _read_report, _report)
 
 
 def catalog_inputs_command(row: bytes) -> Command:
     """`replace catalog inputs` from a row of `catalog-inputs`. Raises `InvalidCommand`."""
-    return _command("replace catalog inputs", row, rows.CatalogInputsRow, _inputs)
+    return _command("replace catalog inputs", row, _read_inputs, _inputs)
 
 
 def expiration_command(row: bytes) -> Command:
@@ -63,7 +69,7 @@ def expiration_command(row: bytes) -> Command:
 
     Ask with `include_facts_expiration=true`. Raises `InvalidCommand`.
     """
-    return _command("configure expiration", row, rows.ExpirationRow, _expiration)
+    return _command("configure expiration", row, _read_expiration, _expiration)
 
 
 def deactivation_command(certname: str, deactivated: str) -> Command:
@@ -73,11 +79,11 @@ def deactivation_command(certname: str, deactivated: str) -> Command:
     return _ready(name, certname, deactivated, payload)
 
 
-def _command(name: str, row: bytes, kind: type[T], build: Callable[[T], dict[str, object]]) -> Command:
+def _command(name: str, row: bytes, read: Callable[[bytes], T], build: Callable[[T], dict[str, object]]) -> Command:
     try:
         if not row.isascii():
             row.decode("utf-8")  # the decoder passes over text that it does not keep, or keeps as it is
-        payload = build(msgspec.json.decode(row, type=kind))
+        payload = build(read(row))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason, _, path = str(error).partition(" - at ")
         where = path.strip("`") or "$"
