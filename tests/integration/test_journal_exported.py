@@ -195,7 +195,7 @@ def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_f
 @pytest.mark.soak
 def test_a_whole_site_is_brought_up_in_the_background_before_long(site: Site) -> None:
     """More than the budget allows for: the first answers are stale, and say so; then they are whole."""
-    nodes = rounds(40, 150)
+    nodes = rounds(30, 150)
     client = site.client(stale_exported_budget=1.0)
     for number in range(nodes):
         site.submit(client, f"node{number}.example", number)

@@ -35,7 +35,7 @@ from .admin_commands import delete
 pytestmark = pytest.mark.integration
 
 PRIMARY, REPLICA = "primary", "replica"
-COMMANDS = rounds(100, 2000)
+COMMANDS = rounds(60, 2000)
 ODD = ("web 1&a=b", "100%+1", "d'accord\"s\\", "ünïcödé.example", "UPPER.example", "{curly}", "a" * 200)
 COUNTS = {
     "certnames": "select count(*) from certnames",

@@ -434,7 +434,7 @@ def test_a_waiting_daemon_ends_at_once_and_cleanly_when_told(site: Site, number:
 def test_a_daemon_told_to_end_in_the_middle_of_a_pull_finishes_its_batch_and_the_next_one_goes_on(
     site: Site,
 ) -> None:
-    for number in range(25):
+    for number in range(15):
         site.run(PRIMARY, f"node{number}.example.com", number, site.ago(minutes=number))
     site.settle()
     with sync_running(site, REPLICA) as process:

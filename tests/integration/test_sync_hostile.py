@@ -50,7 +50,7 @@ class Hostile:
         self.site, self.lab = site, site.lab
         self.counts: Counter[str] = Counter()
         self._random = random.Random(seed)
-        self._history = History(seed, NODES)
+        self._history = History(seed, NODES, lossy=True)
         self._backup = Backup(site.lab, directory)
 
     def run(self, batches: int) -> None:
