@@ -13,7 +13,6 @@ import pytest
 from pdbclient.journal import Journal, entries
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
-
 from tests.soak import rounds
 
 from .puppet.apply_site import ApplySite
