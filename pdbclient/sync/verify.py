@@ -34,6 +34,8 @@ them.
 CHUNK = 500
 POLL_FIRST = 0.05
 POLL_LAST = 2.0
+SHARE = 3
+"""The next look waits until about one in so many of the rest should be there: it costs the server time to work."""
 
 
 class Verdict(Enum):
@@ -118,7 +120,9 @@ def verify(
         for key, verdict in settled:
             verified.count(key, left.pop(key), verdict)
         if settled:
-            news, delay = monotonic(), max(POLL_FIRST, min(len(left) / CHUNK, POLL_LAST))
+            before_that, news = news, monotonic()
+            pace = (news - before_that) / len(settled)
+            delay = min(max(POLL_FIRST, pace * len(left) / SHARE), POLL_LAST)
         if not left:
             break
         silent = monotonic() - news

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdbclient.errors import SafetyBrake
-from pdbclient.sync import Entity, Skip, Version, plan
+from pdbclient.sync import Entity, Mode, Skip, Version, plan
 from pdbclient.sync.model import Liveness, NodeStatus
 from pdbclient.sync.plan import (
     Nodes,
@@ -245,11 +245,15 @@ def act(site: Site, side: FakePuppetDB, name: str, certname: str, age: int, valu
 
 
 def listed(site: Site) -> set[str]:
-    """Certnames (or report hashes) that a plan of either side leaves alone, with a reason."""
+    """Certnames (or report hashes) that a plan of either side leaves alone, with a reason.
+
+    Of an audit: another one does not list again the hours of reports that were compared before.
+    """
+    audit = Mode(audit=True)
     return {
         key
         for local, remote in ((site.a, site.b), (site.b, site.a))
-        for part in plan(site.config(local), remote.endpoint, connect=site.connect, clock=site.clock)
+        for part in plan(site.config(local), remote.endpoint, mode=audit, connect=site.connect, clock=site.clock)
         for key, _ in part.skipped
     }
 

@@ -134,6 +134,17 @@ def test_waiting_asks_ever_more_rarely() -> None:
     assert queue.looks < 30
 
 
+@pytest.mark.parametrize("pace", [0.02, 0.25, 1.0])
+def test_a_queue_that_moves_is_asked_rarely_and_its_end_is_seen_at_once(pace: float) -> None:
+    """Each look costs a busy server time: asking five times a second took a quarter of one core."""
+    time = FakeTime()
+    keys = [f"n{number}" for number in range(100)]
+    queue = Queue(time, keys, pace)
+    queue.verify(keys, depth=1)
+    assert 100 * pace <= time.elapsed <= 100 * pace + 0.5 * max(1.0, pace)
+    assert queue.looks <= 15 + time.elapsed
+
+
 def test_running_out_of_time_says_nothing_about_the_rest() -> None:
     with pytest.raises(OutOfTime):
         Queue(FakeTime(), [], 1.0).verify(["n1"], depth=1000, seconds=10.0)
