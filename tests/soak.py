@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["rounds"]
+__all__ = ["LONG", "rounds"]
 
 LONG = bool(os.environ.get("PDBCLIENT_SOAK"))
+"""Whether this is the long form."""
 
 
 def rounds(short: int, long: int) -> int:

@@ -51,6 +51,7 @@ def site(hosts: tuple[Host, Host], pair: Lab) -> Iterator[tuple[Host, Host]]:
         yield hosts
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 def test_a_run_succeeds_and_stores_exports_and_collects_with_an_outage(
     outage: Outage, site: tuple[Host, Host], pair: Lab, tmp_path: Path

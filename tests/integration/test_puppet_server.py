@@ -10,6 +10,7 @@ import pytest
 
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
+from tests.soak import rounds
 
 from .puppet.evidence import COLLECTING, assert_stored, assert_untouched, exporting, seed, stored
 from .puppet.gateway import Gateway
@@ -18,6 +19,9 @@ from .puppet.run import Run
 from .puppet.server_site import Agent, PuppetServer
 
 pytestmark = pytest.mark.integration
+
+DIRECT = ["nothing", "primary killed"][: rounds(1, 2)]
+"""What fails around agents whose server has no gateway: that the stock terminus fails over is not for us to show."""
 
 SERVER, NODE1, NODE2 = "puppet.mycorp.net", "node1.mycorp.net", "node2.mycorp.net"
 STOCK_LIMITS = {"server_url_timeout": LIMITS["server_url_timeout"]}
@@ -73,6 +77,7 @@ def nodes(node1: str, node2: str) -> str:
     return f"node '{NODE1}' {{\n{node1}\n}}\nnode '{NODE2}' {{\n{node2}\n}}\n"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 def test_agents_run_store_export_and_collect_with_an_outage(
     outage: Outage, site: Site, pair: Lab, tmp_path: Path
@@ -133,7 +138,8 @@ def test_queries_in_a_manifest_deactivating_a_node_and_its_status_go_through_the
     assert_untouched(pair, REPLICA)
 
 
-@pytest.mark.parametrize("outage", [OUTAGES["nothing"], OUTAGES["primary killed"]], ids=["nothing", "primary killed"])
+@pytest.mark.soak
+@pytest.mark.parametrize("outage", [OUTAGES[name] for name in DIRECT], ids=DIRECT)
 def test_the_example_without_the_gateway_runs_agents_too(
     outage: Outage, direct: Site, pair: Lab, tmp_path: Path
 ) -> None:
