@@ -33,7 +33,7 @@ __all__ = ["site"]
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(420, 7200))]
 
 BATCHES = rounds(8, 90)
-BATCH = rounds(22, 30)
+BATCH = 30
 NODES = 60
 QUIET = 8
 """Rounds of passes after which nothing may move any more."""
