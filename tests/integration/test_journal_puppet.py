@@ -1,24 +1,22 @@
-"""Real Puppet runs through a gateway with a journal: no time travel, and runs that go on without any PuppetDB."""
+"""Real Puppet runs through a gateway with a journal: no time travel."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from pdbclient.journal import Journal, entries
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 from tests.soak import rounds
 
 from .puppet.apply_site import ApplySite
-from .puppet.evidence import COLLECTING, exporting, seed, stored
+from .puppet.evidence import COLLECTING, exporting, seed
 from .puppet.gateway import Gateway
-from .puppet.outage import PRIMARY, REPLICA, blackout, reading_only
+from .puppet.outage import PRIMARY, REPLICA, reading_only
 from .puppet.run import Run
 from .puppet.story import Story, manifest, side_by_side, told
 
@@ -98,45 +96,6 @@ def test_two_nodes_see_each_others_exported_resources_across_a_failover_and_back
     print(side_by_side(with_journal, without))
     assert with_journal == Story(first=False, during=True, after=True)
     assert without == Story(first=False, during=False, after=False)
-
-
-def test_with_no_puppetdb_left_a_run_succeeds_and_what_it_sent_is_delivered_later(
-    site: Site, pair: Lab, tmp_path: Path
-) -> None:
-    """Without `soft_write_failure`. A run that collects cannot: only a PuppetDB knows what others export."""
-    local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}\n"
-    journal = tmp_path / "journal"
-    with site.running(journal):
-        with blackout(pair):
-            run = site.apply(NODE1, local + exporting(tmp_path / "exported", "node1")).require(2)
-            again = site.apply(NODE1, local + exporting(tmp_path / "exported", "node1")).require(0)
-            collecting = site.apply(NODE2, COLLECTING).require(1)
-            with Journal.open(str(journal), beside=True) as beside:
-                counts = beside.run(entries.counts)
-            print(f"in the journal while no PuppetDB runs: {counts}")
-        assert [run.failovers, again.failovers] == [[], []]
-        assert "Failed to execute" not in run.output + again.output
-        assert "Could not retrieve resources from the PuppetDB" in collecting.output
-        wait_until_delivered(journal)
-    # On the first server that was back. Of facts and catalogs the newest, of reports all.
-    there = stored_on_both(pair)
-    assert there["reports"] == [NODE1, NODE1]
-    assert set(there["catalogs"]) == {NODE1}
-    assert set(there["facts"]) == {NODE1, NODE2}, "the run that could not collect had sent its facts before"
-    assert pair.discarded(PRIMARY) == pair.discarded(REPLICA) == ()
-
-
-def stored_on_both(lab: Lab) -> dict[str, list[str]]:
-    primary, replica = (stored(lab, name) for name in (PRIMARY, REPLICA))
-    return {kind: primary[kind] + replica[kind] for kind in primary}
-
-
-def wait_until_delivered(journal: Path) -> None:
-    end = time.monotonic() + 120
-    with Journal.open(str(journal), beside=True) as beside:
-        while owed := beside.run(entries.counts).owed:
-            assert time.monotonic() < end, f"still owed: {owed}"
-            time.sleep(0.5)
 
 
 def test_with_stale_exported_fail_a_run_fails_and_says_why_and_asks_no_other_server(
