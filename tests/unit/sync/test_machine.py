@@ -192,7 +192,7 @@ def _quiet_log() -> Any:
 @pytest.mark.timeout(rounds(300, 7200))
 def test_after_any_history_servers_left_in_peace_hold_the_same_or_say_truly_why_not() -> None:
     Machine.TestCase.settings = settings(
-        max_examples=rounds(25, 500),
+        max_examples=rounds(25, 1000),
         stateful_step_count=rounds(30, 60),
         deadline=None,
         derandomize=not LONG,
