@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
+from pdbclient.config.model import Timeouts
 from pdbclient.journal import EntryState, Journal, entries
 from pdbclient.wire import Command
 
@@ -26,6 +27,8 @@ QUICK = {
     "pdbclient.http.breaker.BACKOFF_LAST": 0.5,
 }
 """A server that is back is noticed at once."""
+PATIENT = Timeouts(attempt=30.0, connect=10.0, read=10.0, operation=25.0)
+"""No command times out because this machine is slow: it would rightly be sent again, and the tests count."""
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -35,7 +38,7 @@ class Place:
     def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
         self.site, self._directory, self._stack = site, directory, stack
         self.journal = directory / "journal"
-        self.config = gateway_config(site.config(site.proxy.port), site.pki.server)
+        self.config = gateway_config(site.config(site.proxy.port, timeouts=PATIENT), site.pki.server)
         assert self.config.gateway_url is not None
         self.gateway = self.config.gateway_url
         self._runs = 0
