@@ -93,33 +93,27 @@ def test_a_run_succeeds_with_postgresql_stopped_under_the_primary(
     assert pair.discarded(PRIMARY) == pair.discarded(REPLICA) == ()
 
 
-def test_with_no_puppetdb_left_a_run_ends_as_it_does_without_the_gateway(
+def test_with_no_puppetdb_left_a_run_ends_as_it_does_without_the_gateway_or_softly(
     site: tuple[Host, Host], pair: Lab, tmp_path: Path
 ) -> None:
-    node1, _ = site
+    """With `soft_write_failure` a run succeeds that reads nothing."""
+    node1, node2 = site
+    node2.configure(soft_write_failure="true")
     manifest = exporting(tmp_path / "never", "never")
+    local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}"
     with blackout(pair):
         gateway = node1.puppet.apply(manifest)
         node1.configure(gateway=False)
         stock = node1.puppet.apply(manifest)
+        soft = node2.puppet.apply(local + manifest).require(2)
+        collecting = node2.puppet.apply(COLLECTING).require(1)
     assert gateway.status == stock.status == 1
     assert last_error(gateway) == last_error(stock)
     assert "Failed to execute '/pdb/cmd/v1' on at least 1 of the following 'server_urls'" in last_error(stock)
-
-
-def test_with_no_puppetdb_left_soft_write_failure_lets_a_run_succeed_that_reads_nothing(
-    site: tuple[Host, Host], pair: Lab, tmp_path: Path
-) -> None:
-    node1, _ = site
-    local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}"
-    node1.configure(soft_write_failure="true")
-    with blackout(pair):
-        run = node1.puppet.apply(local + exporting(tmp_path / "never", "never")).require(2)
-        collecting = node1.puppet.apply(COLLECTING).require(1)
     assert (tmp_path / "local").read_text() == "local"
     for command in ("replace_facts", "replace_catalog", "store_report"):
         told = rf"^Error: Failed to execute '/pdb/cmd/v1\?\S*command={command}&\S* on at least 1 of"
-        assert re.search(told, run.output, re.M), run.output
+        assert re.search(told, soft.output, re.M), soft.output
     assert "Could not retrieve resources from the PuppetDB" in last_error(collecting)
 
 
