@@ -19,7 +19,7 @@ from pdbclient.errors import JournalError, Rejected, StaleAnswer, TransportError
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.session import Session
-from pdbclient.journal import entries, exported_sql, holdings, owing
+from pdbclient.journal import exported_sql, holdings, owing
 from pdbclient.journal.exported_sql import Behind
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
@@ -172,7 +172,8 @@ class Exported:
         def push(entry: Listed) -> None:
             if self._clock() >= deadline:
                 return
-            stored = self._journal.run(entries.fetch, [entry.id]).get(entry.id)
+            # Delivery may be at work on the same ones, when this server is the first one back.
+            stored = self._journal.run(exported_sql.still_missing, session.endpoint.url, entry.id)
             if stored is not None:
                 self._journal.run(owing.settle, entry.id, [self._sent(session, entry, stored, deadline)])
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pdbclient.http.freshness import Freshness
 from pdbclient.journal import entries, holdings
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.model import Listed
+from pdbclient.journal.model import Entry, Listed
+from pdbclient.journal.packing import Damaged
 
-__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "behind"]
+__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "behind", "still_missing"]
 
 DECIDING = ("replace catalog", "deactivate node")
 """The commands that decide what a query of exported resources gives."""
@@ -55,6 +56,13 @@ def behind(tx: Transaction, server: str, after: int, now: float, patience: float
     missing += _overtaken(tx, server, after, now, since)
     awaited = _awaited(tx, server, after, now - patience)
     return Behind(top, entries.listed(tx, missing), entries.listed(tx, awaited))
+
+
+def still_missing(tx: Transaction, server: str, entry: int) -> Entry | Damaged | None:
+    """An entry to be sent, in whole; None when `server` got it meanwhile from somebody else, or it was dropped."""
+    if tx.rows("SELECT 1 FROM copies WHERE entry = :entry AND server = :server", entry=entry, server=server):
+        return None
+    return entries.fetch(tx, [entry]).get(entry)
 
 
 def _overtaken(tx: Transaction, server: str, after: int, now: float, since: float) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections import Counter
@@ -80,6 +81,10 @@ class JournalGateway:
             assert time.monotonic() - began < seconds, f"still owed: {owed}\n{self._log.read_text()[-3000:]}"
             time.sleep(0.5)
         return time.monotonic() - began
+
+    def delivered(self) -> list[str]:
+        """The uuids of what its delivery brought to a server, in that order, by its log."""
+        return re.findall(r"INFO +pdbclient\.journal: delivered: .+ \((\S+)\) to https://", self._log.read_text())
 
     def _end(self, number: signal.Signals, code: int) -> None:
         assert self._process is not None

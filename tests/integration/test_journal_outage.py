@@ -83,7 +83,7 @@ def test_an_outage_of_all_servers_loses_nothing_and_ends_in_order_at_the_rate_th
     assert ledger.journal_only == len(ledger.sent) >= FEWEST
     assert verdict == Verdict((), (), ())
     assert len(came) + superseded == len(noted) == len(ledger.sent)
-    require_order(came, noted)
+    require_order(came, gateway.delivered(), noted)
     require_rate([each for each in came if each.name != "replace catalog"])
 
 
@@ -112,7 +112,7 @@ class Received:
     at: float
     name: str
     certname: str
-    stamp: str
+    producer_timestamp: str
 
 
 def received(lab: Lab) -> list[Received]:
@@ -136,24 +136,27 @@ def received(lab: Lab) -> list[Received]:
     return sorted(Received(at, *key) for key, at in first.items())
 
 
-def require_order(came: Sequence[Received], noted: Sequence[Listed]) -> None:
+def require_order(came: Sequence[Received], delivered: Sequence[str], noted: Sequence[Listed]) -> None:
     """Catalogs before facts before reports; of the first two a node's newest only; all reports, oldest first.
 
-    Catalogs are also sent for the sake of exported resources, in an order of their own.
+    Catalogs are also sent for the sake of exported resources, in an order of their own, and PuppetDB tells only when
+    it got a catalog last. So the place of the catalogs is as the log has it of what delivery itself brought.
     """
-    names = [each.name for each in came]
-    assert list(dict.fromkeys(names)) == ["replace catalog", "replace facts", "store report"]
-    assert names == sorted(names)
     catalogs, facts = newest_first(noted, "replace catalog"), newest_first(noted, "replace facts")
-    reports = [(entry.certname, entry.producer_timestamp) for entry in noted if entry.name == "store report"]
-    shown = [(each.certname, each.stamp) for each in came]
-    assert set(shown[: len(catalogs)]) == set(catalogs)
-    assert shown[len(catalogs) :] == [*facts, *reports]
+    reports = [entry for entry in noted if entry.name == "store report"]
+    assert {shown(each) for each in came if each.name == "replace catalog"} == {shown(each) for each in catalogs}
+    assert [shown(each) for each in came if each.name != "replace catalog"] == [shown(e) for e in (*facts, *reports)]
+    by_delivery = [entry for entry in catalogs if entry.uuid in delivered]
+    assert delivered == [entry.uuid for entry in (*by_delivery, *facts, *reports)]
 
 
-def newest_first(noted: Sequence[Listed], name: str) -> list[tuple[str, str]]:
+def newest_first(noted: Sequence[Listed], name: str) -> list[Listed]:
     newest = {entry.certname: entry for entry in noted if entry.name == name}
-    return [(e.certname, e.producer_timestamp) for e in sorted(newest.values(), key=lambda entry: -entry.id)]
+    return sorted(newest.values(), key=lambda entry: -entry.id)
+
+
+def shown(command: Received | Listed) -> tuple[str, str, str]:
+    return command.name, command.certname, command.producer_timestamp
 
 
 def busiest(came: Sequence[Received]) -> int:

@@ -176,6 +176,23 @@ def test_what_no_server_took_is_sent_and_delivery_has_nothing_left_to_do(site: S
     assert site.shows(site.b, CATALOG, "node.example") == stamp(1)
 
 
+def test_what_delivery_brings_there_meanwhile_is_not_sent_again(site: Site) -> None:
+    """Both work through the same list, when the second server is the first one back."""
+    first, second = site.put(CATALOG, "first.example", 1), site.put(CATALOG, "second.example", 2)
+    site.clock.now += 2 * TOLD
+    site.b.delay = 1.0
+
+    def deliver() -> None:
+        if not site.b.taken:
+            site.b.submit(command(CATALOG, "second.example", 2))
+            site.store.settle(second, Copy(B, CopyState.ACCEPTED, "uuid", site.clock.now))
+
+    site.b.silence = deliver
+    assert site.ask(site.b) == Freshness()
+    assert [each.certname for each in site.b.taken] == ["second.example", "first.example"]
+    assert [site.store.copies(entry) for entry in (first, second)] == [{B: CopyState.CONFIRMED}] * 2
+
+
 # -- what nobody was told of
 
 
