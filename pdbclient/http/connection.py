@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import requests
 import urllib3
@@ -59,6 +59,13 @@ class DeadlineSocket(ssl.SSLSocket):
 
     deadline: float = float("inf")
     inactivity: float | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Known to the attempt from here on: see `_Connection.connect`."""
+        made = super().__new__(cls, *args, **kwargs)
+        if tracing.trace is not None:
+            tracing.trace.socket = made
+        return made
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         self._arm()
@@ -119,7 +126,13 @@ class _Connection(HTTPSConnection):
     def connect(self) -> None:
         if (trace := tracing.trace) is not None:
             trace.connected = True
-        super().connect()
+        try:
+            super().connect()
+        except BaseException:
+            # When the server resets it before the handshake, Python and urllib3 lose the socket and do not close it.
+            if trace is not None and trace.socket is not None:
+                trace.socket.close()
+            raise
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         trace, sock = tracing.trace, self.sock

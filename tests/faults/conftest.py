@@ -89,14 +89,18 @@ def no_leaks() -> Iterator[None]:
     assert after == before
 
 
-def _held() -> tuple[list[str], set[threading.Thread]]:
-    """The open descriptors, as what they are, and the threads."""
+def descriptors() -> list[str]:
+    """The open descriptors of this process, as what they are."""
     names = []
     for number in os.listdir("/proc/self/fd"):
         # The one that lists the directory is gone by now.
         with suppress(FileNotFoundError):
             names.append(os.readlink(f"/proc/self/fd/{number}"))
-    return sorted(names), set(threading.enumerate())
+    return sorted(names)
+
+
+def _held() -> tuple[list[str], set[threading.Thread]]:
+    return descriptors(), set(threading.enumerate())
 
 
 def deactivation(number: int = 0) -> Command:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +12,12 @@ from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from urllib3.connection import HTTPSConnection
 
 from pdbclient import AllEndpointsFailed, Client
 from pdbclient.http.outcome import Kind, Operation, Sent
 
-from .conftest import SHORT, Site, catalog, deactivation
+from .conftest import SHORT, Site, catalog, deactivation, descriptors
 from .fake import Answer, Request, healthy
 from .proxy import BlackHole, Drip, Latency, Reset, SlowClose, Truncate, syn_black_hole
 
@@ -140,6 +143,32 @@ def test_the_second_address_of_a_name_is_used_when_the_first_is_dead(
         monkeypatch.setattr(socket, "getaddrinfo", both)
         done = site.client(site.primary.port).submit(deactivation())
     assert done.uuid is not None
+
+
+def test_a_connection_that_is_reset_before_the_handshake_leaves_no_descriptor(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would forget to close it, until a collection of garbage comes by."""
+    made, connect = [], HTTPSConnection._new_conn
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def meet_a_reset(connection: HTTPSConnection) -> socket.socket:
+            made.append(connect(connection))
+            peer, _ = listener.accept()
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            return made[-1]
+
+        monkeypatch.setattr(HTTPSConnection, "_new_conn", meet_a_reset)
+        before = descriptors()
+        gc.disable()
+        try:
+            with pytest.raises(AllEndpointsFailed, match=r"no connection: (Connection reset|Transport endpoint)"):
+                site.client(listener.getsockname()[1]).submit(deactivation())
+            assert len(made) == 1
+            assert descriptors() == before
+        finally:
+            gc.enable()
 
 
 def test_a_reset_after_the_command_gives_the_next_server_the_same_bytes_and_timestamp(site: Site) -> None:
