@@ -79,7 +79,7 @@ def certnames(result: QueryResult) -> list[str]:
 
 
 def told(result: QueryResult) -> list[str]:
-    """Its rows, in an order of their own: PuppetDB gives them in any, and not twice in the same one."""
+    """Its rows, sorted: PuppetDB gives the same ones now in this order, now in that."""
     return sorted(map(repr, result.rows))
 
 
