@@ -34,7 +34,7 @@ class Trace:
     """One attempt, as its connection sees it. Times are in seconds of `time.monotonic`.
 
     `fresh` asks for a new connection. `connected` says that one was made, `sending` that bytes of the request
-    may have left; `socket` is the one in use.
+    may have left; `socket` is the one in use, or in its TLS handshake.
     """
 
     deadline: float
