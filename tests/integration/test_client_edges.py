@@ -51,6 +51,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.every_server
 def test_any_certname_goes_through_the_whole_client(site: Site) -> None:
     client = site.client(command_broadcast=True)
     for name in NAMES:
@@ -162,6 +163,7 @@ def test_a_number_beyond_every_column_is_no_match(site: Site) -> None:
 # -- what the fake servers of the fault tests take for granted
 
 
+@pytest.mark.every_server
 def test_a_real_server_answers_as_the_fakes_do(idle: Lab, site: Site) -> None:
     status = site.stock("GET", "/status/v1/services/puppetdb-status").json()
     assert (status["state"], status["status"]["queue_depth"]) == ("running", 0)
