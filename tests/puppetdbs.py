@@ -19,10 +19,10 @@ from pdbclient.lab import LabOptions
 from pdbclient.lab.account import server_account
 from pdbclient.lab.compiled import cache_directory, compile_ahead, libraries
 from pdbclient.lab.options import find_programs
-from pdbclient.lab.release import read_release
+from pdbclient.lab.release import Release, read_release
 from tests.debian import Suite, suite
 
-__all__ = ["OWN", "VERSIONS", "held", "jar", "said"]
+__all__ = ["OWN", "VERSIONS", "Release", "held", "jar", "said"]
 
 JAVA_17 = 61
 """The version of class files that Java 17 reads, the newest Java that Debian 12 has. Debian 13 compiles for Java 21
