@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := submit munge gateway puppet_run journal sync
 
-.PHONY: setup demo test lint unit soak bench clean
+.PHONY: setup demo test matrix lint unit soak bench clean
 
 setup: .venv/ready
 
@@ -26,6 +26,13 @@ test: lint
 	@tests/install-packages
 	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
+# PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
+matrix: setup
+	@$(BIN)/pdbclient lab install
+	@tests/install-packages
+	PDBCLIENT_MATRIX="$(or $(PAIRS),all)" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration
 
 lint: setup
 	$(BIN)/ruff check .

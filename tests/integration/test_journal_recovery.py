@@ -31,6 +31,7 @@ from pdbclient.wire.timestamp import utc_text
 from tests.soak import rounds
 
 from .admin_commands import delete
+from .schema import flags_table
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +43,7 @@ COUNTS = {
     "factsets": "select count(*) from factsets",
     "catalogs": "select count(*) from catalogs",
     "reports": "select count(*) from reports",
-    "deactivated": "select count(*) from certnames where deactivated is not null",
+    "deactivated": "select count(*) from {flags} where deactivated is not null",
 }
 
 
@@ -108,7 +109,8 @@ class Site:
             self.lab.settle(node.name, 60 + COMMANDS / 5)
 
     def count(self, name: str) -> dict[str, int]:
-        return {what: int(self.lab.sql(name, sql)[0][0]) for what, sql in COUNTS.items()}
+        flags = flags_table(self.lab, name)
+        return {what: int(self.lab.sql(name, sql.format(flags=flags))[0][0]) for what, sql in COUNTS.items()}
 
     def stamps(self, name: str) -> dict[str, set[tuple[str, str | None]]]:
         """Every record with its producer timestamp."""
@@ -179,6 +181,7 @@ def recovering(site: Site) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.every_server
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_set(
@@ -294,6 +297,7 @@ def test_what_the_server_has_newer_is_left_alone(site: Site) -> None:
     assert stamp == newer.producer_timestamp
 
 
+@pytest.mark.every_server
 def test_every_kind_of_command_and_node_arrives(site: Site) -> None:
     """Odd certnames; nodes that were deactivated, came back, or were purged meanwhile; inputs, also none."""
     at = site.ago(minutes=30)
