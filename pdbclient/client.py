@@ -18,6 +18,7 @@ from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.session import Selection, Session
+from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.journal.service import Service
 from pdbclient.wire.collector import Filter
 from pdbclient.wire.command import Command
@@ -315,7 +316,7 @@ class Client:
         """Ask every server how it is, all at once, each within the connect and read limits."""
 
         def ask(session: Session, within: float) -> tuple[Any, Any]:
-            status = session.document("/status/v1/services/puppetdb-status", within=within).value
+            status = session.document(STATUS_PATH, within=within).value
             return status, session.document("/pdb/meta/v1/version", within=within).value
 
         answers = self._failover.ask_all(ask)
@@ -384,11 +385,9 @@ def _begun(selection: Selection) -> Iterator[Any]:
 def _status(endpoint: Endpoint, answer: tuple[Any, Any] | TransportError | ServerError) -> ServerStatus:
     if isinstance(answer, Exception):
         return ServerStatus(endpoint, "unreachable", error=str(answer))
-    # Anything may answer at that address, with any JSON.
-    status, version = (part if isinstance(part, dict) else {} for part in answer)
-    details = status.get("status")
-    depth = details.get("queue_depth") if isinstance(details, dict) else None
-    return ServerStatus(endpoint, status.get("state", "unknown"), version.get("version"), depth)
+    status, meta = read_status(answer[0]), answer[1]
+    version = meta.get("version") if isinstance(meta, dict) else None
+    return ServerStatus(endpoint, status.state or "unknown", version, status.queue_depth)
 
 
 def _described(query: QueryText | None, path: str) -> str:

@@ -7,11 +7,10 @@ packages come, as apt checks them, from the mirror that this machine's own packa
 from __future__ import annotations
 
 import fcntl
-import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pdbclient.errors import LabError
@@ -19,12 +18,12 @@ from pdbclient.lab import LabOptions
 from pdbclient.lab.account import server_account
 from pdbclient.lab.compiled import cache_directory, compile_ahead, libraries
 from pdbclient.lab.options import find_programs
+from tests.debian import suite
 
 __all__ = ["VERSION", "jar"]
 
 VERSION = "8.4.1"
 SUITE = "trixie"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 JAVA_17 = 61
 """The version of class files that Java 17 reads, the newest Java that Debian 12 has. Debian 13 compiles for Java 21
 where nobody tells it otherwise; upstream supports PuppetDB 8 on Java 17, and nothing in its libraries needs more.
@@ -63,54 +62,21 @@ def make() -> None:
         raise LabError(f"{target} cannot be compiled: {problem}")
 
 
-def _run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
-    return done.stdout
-
-
 def _unpacked(work: Path) -> Path:
     """PuppetDB 8 and the libraries that it depends on, as Debian 13 has them, below the returned directory."""
-    for name in ("lists/partial", "archives/partial", "packages", "tree"):
-        (work / name).mkdir(parents=True)
-    # An apt of its own: it knows of no other suite, and of nothing that is installed.
-    (work / "status").touch()
-    (work / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror(work)} {SUITE} main\n")
-    settings = {
-        "Dir::State::lists": work / "lists",
-        "Dir::State::status": work / "status",
-        "Dir::Cache": work,
-        "Dir::Etc::SourceList": work / "sources.list",
-        "Dir::Etc::SourceParts": "-",
-        "Dir::Etc::PreferencesParts": "-",
-        "Acquire::Languages": "none",
-        "APT::Sandbox::User": "root",
-    }
-    apt = ["apt-get", "-q", *(f"-o{name}={value}" for name, value in settings.items())]
-    _run(*apt, "update", cwd=work)
-    wanted = _run(*apt, "install", "-y", "--no-install-recommends", "--print-uris", "puppetdb", cwd=work)
-    _run(*apt, "download", *_packages(wanted), cwd=work / "packages")
-    for package in (work / "packages").iterdir():
-        _run("dpkg-deb", "-x", package, work / "tree", cwd=work)
-    (work / "tree" / CLOJURE.relative_to("/")).symlink_to(CLOJURE)
-    return work / "tree"
+    tree = work / "tree"
+    tree.mkdir()
+    with suite(SUITE) as trixie:
+        trixie.unpack(_packages(trixie.needed("puppetdb")), tree)
+    (tree / CLOJURE.relative_to("/")).symlink_to(CLOJURE)
+    return tree
 
 
-def _mirror(work: Path) -> str:
-    uris = _run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", cwd=work).split()
-    for uri in uris:
-        if uri.rstrip("/").endswith("/debian"):
-            return uri
-    raise LabError(f"none of this machine's package sources is a mirror of Debian's main archive: {uris}")
-
-
-def _packages(uris: str) -> Iterator[str]:
+def _packages(files: Iterable[str]) -> Iterator[str]:
     """PuppetDB and its libraries, of what would be installed; not PostgreSQL, Java and the rest of a system."""
-    for line in uris.splitlines():
-        fields = line.split()
-        if line.startswith("'") and fields[1].endswith("_all.deb") and fields[1].startswith(("lib", "puppetdb_")):
-            yield fields[1].partition("_")[0]
+    for file in files:
+        if file.endswith("_all.deb") and file.startswith(("lib", "puppetdb_")):
+            yield file.partition("_")[0]
 
 
 def _libraries(first: Path, tree: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
-from pdbclient.errors import Misrouted, NotFound, ServerError, TransportError
+from pdbclient.errors import ServerError, TransportError
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import exposition
 from pdbclient.http.exchange import AsyncSession
@@ -138,14 +138,8 @@ class Upstream:
             began = time.monotonic()
             freshness = None if journal is None else journal.bring_up(session, within)
             within = max(within - (time.monotonic() - began), 0.001)
-            try:
-                page = session.relay(method, target, body=body, headers=headers, within=within)
-                return replace(_begun(page), freshness=freshness)
-            except Misrouted as error:
-                if error.status != 404 or target.startswith("/pdb/"):
-                    raise
-                # Outside of PuppetDB's own API, a 404 without JSON is how the server says it.
-                raise _not_found(error) from error
+            page = session.relay(method, target, body=body, headers=headers, within=within)
+            return replace(_begun(page), freshness=freshness)
 
         what = f"{method} {target[:200]}"
         answered = await self.run(lambda: self._failover.read(what, begin, timeout=STREAM_LIMIT, streamed=True))
@@ -216,9 +210,3 @@ def _begun(page: Page) -> _Beginning:
         if size > HELD:
             return _Beginning(page.headers, b"".join(pieces), page.chunks)
     return _Beginning(page.headers, b"".join(pieces), None)
-
-
-def _not_found(error: ServerError) -> NotFound:
-    found = NotFound(error.endpoint, error.status, error.reason)
-    found.headers, found.body = error.headers, error.body
-    return found

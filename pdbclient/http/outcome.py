@@ -35,9 +35,11 @@ __all__ = [
     "Operation",
     "Outcome",
     "Sent",
+    "answer_of_puppetdb",
     "effect",
     "effect_of_check",
     "error_for_status",
+    "is_about_one_query",
     "is_final",
 ]
 
@@ -162,15 +164,21 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
 
     A command that timed out opens the circuit at once, so that nobody pays for the same outage twice; a query
     may time out because it is heavy, so it counts one failure. What the connection met counts for commands and
-    queries alike; what the server made of one request, a 500 or half an answer, for its own kind only.
+    queries alike; what the server made of one request, a 500 or half an answer, for its own kind only. And no answer
+    to a query, whatever it says, ever keeps commands away: they would be lost, where a query is only late.
     """
+    is_query = operation is Operation.QUERY
     match outcome.kind:
-        case Kind.NOT_SENT | Kind.MISROUTED:
+        case Kind.NOT_SENT:
             return _HARD
-        case Kind.TLS | Kind.FORBIDDEN:
+        case Kind.MISROUTED:
+            return Effect(hard=True, own_kind=is_query)
+        case Kind.TLS:
             return Effect(open_for=FORBIDDEN_OPEN)
+        case Kind.FORBIDDEN:
+            return Effect(open_for=FORBIDDEN_OPEN, own_kind=is_query)
         case Kind.BUSY:
-            return Effect(open_for=outcome.retry_after or RETRY_AFTER_DEFAULT)
+            return Effect(open_for=outcome.retry_after or RETRY_AFTER_DEFAULT, own_kind=is_query)
         case Kind.TIMEOUT:
             return _HARD if operation is Operation.COMMAND else _SOFT_OWN
         case Kind.INCOMPLETE | Kind.SERVER_ERROR:
@@ -188,9 +196,9 @@ def effect_of_check(outcome: Outcome) -> Effect:
     is down, say) speaks for queries only: such a server still takes commands.
     """
     match outcome.kind:
-        case Kind.TLS | Kind.FORBIDDEN:
+        case Kind.TLS:
             return Effect(open_for=FORBIDDEN_OPEN)
-        case Kind.NOT_SENT | Kind.MISROUTED | Kind.TIMEOUT | Kind.AMBIGUOUS:
+        case Kind.NOT_SENT | Kind.TIMEOUT | Kind.AMBIGUOUS:
             return _HARD
         case _:
             return Effect(hard=True, own_kind=True)
@@ -206,8 +214,10 @@ def error_for_status(
 ) -> ServerError | None:
     """The error that an HTTP answer stands for; None for 200.
 
-    `body` is (the beginning of) the answer's body: it makes the reason, and tells PuppetDB's own 404 (JSON)
-    from one of something in front of it, or of a server that is still starting.
+    `body` is (the beginning of) the answer's body: it makes the reason, and tells PuppetDB's own 404 about a node
+    (JSON) from others. One without JSON may be PuppetDB's word about an address that it does not have (from 8.5.0
+    on), or come from something in front of it, or from a server that is still starting: `Misrouted`, of which
+    `answer_of_puppetdb` makes an answer where the server is seen to be PuppetDB.
     """
     if status == 200:
         return None
@@ -231,6 +241,22 @@ def error_for_status(
             return ServerError(endpoint, status, reason or "unexpected answer")
 
 
+def answer_of_puppetdb(error: Misrouted) -> ServerError:
+    """What `error`, met by a query, says when it comes from a PuppetDB that runs: it has no such address."""
+    kind = NotFound if error.status == 404 else Rejected
+    answer = kind(error.endpoint, error.status, "PuppetDB has no such address")
+    answer.headers, answer.body = error.headers, error.body
+    return answer
+
+
+def is_about_one_query(error: TransportError | ServerError) -> bool:
+    """Whether a server's answer is about that query alone: others are worth asking, now and of the same server.
+
+    Not so when it is busy, keeps us out, or did not answer.
+    """
+    return isinstance(error, ServerError) and not isinstance(error, Busy | Forbidden)
+
+
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds to wait as the `Retry-After` header asks, clamped to 1-60; 5 without a usable one.
 
@@ -251,14 +277,19 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def _reason(body: bytes) -> str:
-    """One line of at most 300 characters out of an error body: PuppetDB's JSON `error`, else the text itself."""
+    """One line of at most 300 characters out of an error body: what PuppetDB's JSON says, else the text itself.
+
+    That is `error`, and `msg` beside a `kind` where Puppet's own web server answers (406 and 415 from 8.8 on).
+    """
     text = body[:4096].decode("utf-8", "replace")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
-    if isinstance(document, dict) and isinstance(document.get("error"), str):
-        text = document["error"]
+    said = [document.get(key) for key in ("error", "msg")] if isinstance(document, dict) else []
+    reason = next((each for each in said if isinstance(each, str)), None)
+    if reason is not None:
+        text = reason
     elif text.lstrip().startswith("<"):
         # An HTML error page says less than the status does.
         return ""

@@ -17,12 +17,12 @@ from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
 from pdbclient.http.shown import newest
+from pdbclient.http.status import STATUS_PATH, read_status
 
 __all__ = ["Prober", "Watch"]
 
 log = logging.getLogger("pdbclient.http")
 
-PROBE_PATH = "/status/v1/services/puppetdb-status"
 PROBE_LIMIT = 3.0
 CONFIRM_GAP = 5.0
 CONFIRM_BATCH = 500
@@ -155,7 +155,6 @@ class Watch:
 
 def _require_running(session: Session) -> None:
     """Raise `TransportError` or `ServerError` unless PuppetDB says that it runs."""
-    status = session.document(PROBE_PATH, within=PROBE_LIMIT).value
-    state = status.get("state") if isinstance(status, dict) else None
+    state = read_status(session.document(STATUS_PATH, within=PROBE_LIMIT).value).state
     if state != "running":
         raise ServerError(session.endpoint.url, 200, f"its state is {str(state)[:50]!r}, not 'running'")

@@ -6,6 +6,7 @@ The one exception: an idle connection that the server had closed is replaced sil
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import ssl
@@ -25,13 +26,15 @@ from pdbclient.errors import (
     Ambiguous,
     DeadlineExceeded,
     IncompleteResponse,
+    Misrouted,
     NotSent,
     ServerError,
     TlsError,
     TransportError,
 )
 from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
-from pdbclient.http.outcome import Operation, error_for_status
+from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
+from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader, decode_document
 from pdbclient.http.tls import client_context
 from pdbclient.http.whole import Whole
@@ -39,6 +42,11 @@ from pdbclient.wire.command import Command
 from pdbclient.wire.query import InvalidQuery, QueryText
 
 __all__ = ["Document", "Page", "Selection", "Session"]
+
+log = logging.getLogger("pdbclient.http")
+
+STATUS_LIMIT = 3.0
+"""Seconds that any server has for its status."""
 
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
@@ -292,8 +300,21 @@ class Session:
             trace.socket.inactivity = self._timeouts.read
         if response.status_code != 200:
             with response:
-                raise _status_error(self._url, response, operation)
+                answered = _status_error(self._url, response, operation)
+            raise self._verified(answered, operation, trace.deadline, target)
         return response
+
+    def _verified(self, error: ServerError, operation: Operation, deadline: float, target: str) -> ServerError:
+        """`error`, or what it means where a running PuppetDB gave it: an address that it does not have."""
+        if not isinstance(error, Misrouted) or operation is not Operation.QUERY or target == STATUS_PATH:
+            return error
+        within = min(STATUS_LIMIT, max(deadline - time.monotonic(), 0.001))
+        try:
+            running = read_status(self.document(STATUS_PATH, within=within).value).running
+        except (TransportError, ServerError) as why:
+            log.debug("%s: HTTP %d, and its status cannot be had: %s", self._url, error.status, why)
+            running = False
+        return answer_of_puppetdb(error) if running else error
 
     def _attempt(self, request: Prepared, trace: Trace) -> requests.Response:
         left = max(trace.deadline - time.monotonic(), 0.001)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pdbclient.errors import IncompleteResponse
 from pdbclient.http.session import Session
+from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.wire import timestamp
 from pdbclient.wire.query import Ast
 
@@ -23,7 +24,6 @@ BATCH = 500
 """Nodes, or reports, that one query asks about at most."""
 TOGETHER = 3_600_000
 """Milliseconds that the reports of one query lie apart at most: it gives all that the nodes reported between them."""
-STATUS_PATH = "/status/v1/services/puppetdb-status"
 STATUS_LIMIT = 15.0
 
 
@@ -32,6 +32,7 @@ class _Place:
     path: str
     field: str
     params: Mapping[str, Any] | None = None
+    extract: bool = True
 
 
 NEWEST: Mapping[str, _Place] = MappingProxyType(
@@ -40,7 +41,10 @@ NEWEST: Mapping[str, _Place] = MappingProxyType(
         "replace facts": _Place("/factsets", "producer_timestamp"),
         "replace catalog inputs": _Place("/catalog-inputs", "producer_timestamp"),
         "deactivate node": _Place("/nodes", "deactivated"),
-        "configure expiration": _Place("/nodes", "expires_facts_updated", {"include_facts_expiration": True}),
+        # Whole nodes: from 8.5.0 on a server answers 500 when only two of their columns are asked for.
+        "configure expiration": _Place(
+            "/nodes", "expires_facts_updated", {"include_facts_expiration": True}, extract=False
+        ),
     }
 )
 """Where the newest command of each kind shows: of these a server has one of a node at most."""
@@ -59,8 +63,8 @@ def newest(
     """
     place, left = NEWEST[name], _Left(within)
     for batch in _batches(certnames):
-        there = ["null?", place.field, False]
-        query = ["extract", ["certname", place.field], ["and", _among(batch), _ANY_STATE, there]]
+        there: Ast = ["and", _among(batch), _ANY_STATE, ["null?", place.field, False]]
+        query = ["extract", ["certname", place.field], there] if place.extract else there
         options: dict[str, Any] = {} if place.params is None else {"params": place.params}
         rows = session.records(place.path, query=query, within=left.seconds(), **options)
         yield from _stamps(session, rows, place.field)
@@ -98,9 +102,7 @@ def reports(
 
 def queue_depth(session: Session) -> int:
     """How many commands wait in the server's queue. Raises the session's errors."""
-    document = session.document(STATUS_PATH, within=STATUS_LIMIT).value
-    status = document.get("status") if isinstance(document, dict) else None
-    depth = status.get("queue_depth") if isinstance(status, dict) else None
+    depth = read_status(session.document(STATUS_PATH, within=STATUS_LIMIT).value).queue_depth
     # PuppetDB says null until its queue is loaded.
     return depth if isinstance(depth, int) else 0
 

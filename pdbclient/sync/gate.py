@@ -6,17 +6,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from pdbclient.config.model import SyncConfig
 from pdbclient.errors import SyncError
+from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.sync.capabilities import release
 from pdbclient.sync.inventory import both_sides
 from pdbclient.sync.ports import Answer, Clock, Server
 
 __all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth", "server_version"]
 
-STATUS_PATH = "/status/v1/services/puppetdb-status"
 VERSION_PATH = "/pdb/meta/v1/version"
 WITHIN = 15.0
 
@@ -62,7 +61,7 @@ def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -
 
 def queue_depth(server: Server) -> int:
     """How many commands wait in the server's queue."""
-    return _depth(server, server.document(STATUS_PATH, within=WITHIN).value)
+    return _depth(server, read_status(server.document(STATUS_PATH, within=WITHIN).value))
 
 
 def server_version(server: Server) -> str:
@@ -98,23 +97,15 @@ def _check(server: Server, clock: Clock) -> Checked:
     began = clock.monotonic()
     answer = server.document(STATUS_PATH, within=WITHIN)
     ended = clock.monotonic()
-    document = answer.value
-    state = document.get("state") if isinstance(document, dict) else None
-    status = _status(document)
-    maintenance = status.get("maintenance_mode?")
-    if state != "running" or maintenance is not False:
-        mode = ", in maintenance mode" if maintenance else ""
-        raise SyncError(f"{server.endpoint} is not running: state {state!r}{mode}")
-    return Checked(server_version(server), _depth(server, document), _epoch(answer, began, ended))
+    status = read_status(answer.value)
+    if not status.running or status.maintenance is not False:
+        mode = ", in maintenance mode" if status.maintenance else ""
+        raise SyncError(f"{server.endpoint} is not running: state {status.state!r}{mode}")
+    return Checked(server_version(server), _depth(server, status), _epoch(answer, began, ended))
 
 
-def _status(document: Any) -> dict[str, Any]:
-    status = document.get("status") if isinstance(document, dict) else None
-    return status if isinstance(status, dict) else {}
-
-
-def _depth(server: Server, document: Any) -> int:
-    depth = _status(document).get("queue_depth")
+def _depth(server: Server, status: Status) -> int:
+    depth = status.queue_depth
     # PuppetDB reports null until its queue is loaded.
     if depth is None:
         return 0

@@ -93,7 +93,7 @@ def healthy(request: Request) -> Answer:
 
 
 class Fake:
-    """The server. `reply` decides about commands and queries; whatever else comes meets a healthy PuppetDB.
+    """The server. `reply` decides about commands and queries, `otherwise` (a healthy PuppetDB) about whatever else.
 
     `requests` has those that came in whole. `early` answers a command as soon as its headers are there, and closes.
     Leaving the context ends every thread and connection.
@@ -101,6 +101,7 @@ class Fake:
 
     def __init__(self, tls: TlsFiles, reply: Reply = healthy, *, client_cas: TlsFiles | None = None) -> None:
         self.reply: Reply = reply
+        self.otherwise: Reply | None = None
         self.early: Answer | None = None
         self.requests: list[Request] = []
         self.connections = 0
@@ -189,7 +190,7 @@ class Fake:
             return False
         self.requests.append(request)
         scripted = request.is_command or request.is_query
-        reply = self.reply if scripted else healthy
+        reply = self.reply if scripted else self.otherwise or healthy
         told = reply(request) if callable(reply) else reply
         for piece in told.pieces:
             tls.sendall(piece)

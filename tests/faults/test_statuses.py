@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,7 +15,7 @@ from pdbclient.http.breaker import Health
 from pdbclient.http.outcome import Kind, Operation
 
 from .conftest import Site, catalog, deactivation
-from .fake import Answer, answer, healthy
+from .fake import Answer, Request, answer, healthy
 
 HTML_404 = answer(b"<html><body><h2>Error 404 Not Found</h2></body></html>", 404, Content_Type="text/html")
 
@@ -152,13 +154,78 @@ def test_a_404_of_the_second_server_tells_that_the_first_one_failed(site: Site) 
     assert [attempt.outcome.kind for attempt in missing.value.attempts] == [Kind.SKIPPED, Kind.NOT_FOUND]
 
 
+UNKNOWN_ADDRESS = answer(b"Not Found", 404, Content_Type="text/html;charset=utf-8")
+"""What a PuppetDB from 8.5.0 on, and every OpenVoxDB, says to an address that it does not have."""
+
+
 @pytest.mark.parametrize("reply", [HTML_404, answer(b"", 404), answer(b"Not Found", 404)])
 def test_a_404_of_something_else_goes_to_the_next_server(site: Site, reply: Answer) -> None:
-    site.primary.reply = reply
+    site.primary.reply = site.primary.otherwise = reply
     client = site.client()
     assert list(client.query("nodes {}")) == []
     assert len(site.replica.queries) == 1
     assert not primary_health(client, Operation.QUERY).usable
+    assert primary_health(client, Operation.COMMAND) == Health(), "no answer to a query keeps commands away"
+
+
+@pytest.mark.parametrize(
+    "status", [answer({"state": "starting"}), answer(b"down", 503), answer([]), answer(b"{", 200), answer(b"no", 403)]
+)
+def test_a_404_of_a_puppetdb_that_does_not_run_goes_to_the_next_server(site: Site, status: Answer) -> None:
+    site.primary.reply, site.primary.otherwise = UNKNOWN_ADDRESS, status
+    client = site.client()
+    assert list(client.query("nodes {}")) == []
+    assert len(site.replica.queries) == 1
+    assert primary_health(client, Operation.COMMAND) == Health()
+
+
+def test_an_address_that_a_running_puppetdb_does_not_have_shuts_no_server_out(site: Site) -> None:
+    site.primary.reply = lambda r: UNKNOWN_ADDRESS if r.is_query else healthy(r)
+    client = site.client()
+    for _ in range(4):
+        with pytest.raises(NotFound, match="no such address") as missing:
+            client.get("nope")
+        assert (missing.value.status, missing.value.body) == (404, b"Not Found")
+        assert [attempt.outcome.kind for attempt in missing.value.attempts] == [Kind.NOT_FOUND]
+    assert site.replica.queries == []
+    assert all(health == Health() for health in client.health().values())
+    assert client.submit(deactivation()).endpoint == client.config.server_urls[0]
+
+
+def test_a_running_puppetdb_that_redirects_a_query_elsewhere_is_not_shut_out(site: Site) -> None:
+    site.primary.reply = answer(b"", 301, Location="/somewhere")
+    client = site.client()
+    with pytest.raises(Rejected, match="no such address"):
+        client.get("nope")
+    assert all(health == Health() for health in client.health().values())
+
+
+def test_a_server_that_says_404_and_then_nothing_of_its_status_is_left_for_the_next_one(site: Site) -> None:
+    over = threading.Event()
+
+    def silent(_: Request) -> Answer:
+        over.wait(20)
+        return answer({"state": "running"})
+
+    site.primary.reply, site.primary.otherwise = UNKNOWN_ADDRESS, silent
+    try:
+        assert list(site.client().query("nodes {}")) == []
+    finally:
+        over.set()
+    assert len(site.replica.queries) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 401, 403, 404, 405, 408, 429, 500, 502, 503, 504, 599])
+def test_no_answer_to_a_query_keeps_commands_away(site: Site, status: int) -> None:
+    told = answer(b"no", status, Retry_After="60", Location="/x")
+    site.primary.reply = lambda r: told if r.is_query else healthy(r)
+    site.primary.otherwise = told
+    client = site.client()
+    for _ in range(4):
+        with contextlib.suppress(Rejected):
+            client.query("nodes {}")
+    assert primary_health(client, Operation.COMMAND) == Health()
+    assert client.submit(deactivation()).endpoint == client.config.server_urls[0]
 
 
 def test_a_404_to_a_command_is_never_final(site: Site) -> None:

@@ -144,4 +144,4 @@ request = JSON.parse(File.read(REQUEST))
 (request['cases'] || []).each { |test_case| write_environment(test_case) }
 cases = (request['cases'] || []).to_h { |test_case| [test_case['name'], answer(test_case)] }
 documents = (request['documents'] || []).to_h { |doc| [doc['name'], reread(doc)] }
-File.write(ANSWER, JSON.generate(cases: cases, documents: documents, types: types))
+File.write(ANSWER, JSON.generate(cases: cases, documents: documents, types: types, version: Puppet.version))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pdbclient.terminus.names import TYPES
 from pdbclient.wire import Command
 from tests.integration.catalog_documents import random_documents
 from tests.integration.catalog_manifests import CASES, Case
+from tests.integration.puppet.stock import StockPuppet, parameters
 
 pytestmark = pytest.mark.integration
 
@@ -188,17 +188,23 @@ def documents() -> list[Payload]:
     return random_documents(400)
 
 
+@pytest.fixture(scope="module", params=parameters())
+def puppet(request: pytest.FixtureRequest) -> StockPuppet:
+    """Each Puppet that the catalogs are compiled by."""
+    stock: StockPuppet = request.param
+    return stock
+
+
 @pytest.fixture(scope="module")
-def answers(documents: list[Payload]) -> Payload:
+def answers(puppet: StockPuppet, documents: list[Payload]) -> Payload:
     """What the driver says of all cases and documents: one Ruby process."""
     request = {"cases": [case.request() for case in CASES], "documents": documents}
     with tempfile.TemporaryDirectory(prefix="pdbclient-stock-") as work:
         asked, answered = Path(work, "request.json"), Path(work, "answer.json")
         asked.write_text(json.dumps(request))
-        command = ["ruby", str(DRIVER), work, str(asked), str(answered)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+        puppet.ruby(DRIVER, work, asked, answered)
         answer: Payload = json.loads(answered.read_text())
+        assert answer["version"].startswith(f"{puppet.version}.")
         return answer
 
 

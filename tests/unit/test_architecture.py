@@ -13,12 +13,13 @@ import pdbclient
 ROOT = Path(pdbclient.__file__).parent
 
 ERRORS, MODEL, CONFIG, WIRE = "errors", "config.model", "config", "wire"
-OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM = (
+OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM, STATUS = (
     "http.outcome",
     "http.breaker",
     "http.route",
     "http.freshness",
     "http.stream",
+    "http.status",
 )
 HTTP, CLIENT, SYNC, OBSERVE, LAB = "http", "client", "sync", "observe", "lab"
 TERMINUS, GATEWAY, JOURNAL, LOCK = "terminus", "gateway", "journal", "lock"
@@ -41,15 +42,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http.tls": {ERRORS, MODEL},
     "http.connection": set(),
     "http.whole": {STREAM},
-    "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.whole", "http.tls", "http.connection"},
+    STATUS: set(),
+    "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, STATUS, "http.whole", "http.tls", "http.connection"},
     "http.link": set(),
     "http.exchange": {
         *(ERRORS, WIRE, OUTCOME, STREAM),
         *("http.connection", "http.link", "http.session"),
     },
     "http.memory": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, FRESHNESS},
-    "http.shown": {ERRORS, WIRE, "http.session"},
-    "http.probe": {ERRORS, MODEL, OUTCOME, "http.memory", "http.session", "http.shown"},
+    "http.shown": {ERRORS, WIRE, STATUS, "http.session"},
+    "http.probe": {ERRORS, MODEL, OUTCOME, STATUS, "http.memory", "http.session", "http.shown"},
     "http.failover": {
         *(ERRORS, MODEL, WIRE, OUTCOME, FRESHNESS),
         *("http.memory", "http.probe", "http.session", "http.tls"),
@@ -71,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA},
     CLIENT: {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
-    SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM},
+    SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM, STATUS},
     TERMINUS: {ERRORS, WIRE},
     # The gateway takes the layer itself: a client's soft_write_failure, say, is the terminus's to decide.
     GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL},
@@ -86,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 PURE = {
-    *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM),
+    *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM, STATUS),
     *(
         "http.whole",
         "sync.model",

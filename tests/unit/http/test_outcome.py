@@ -31,9 +31,11 @@ from pdbclient.http.outcome import (
     Operation,
     Outcome,
     Sent,
+    answer_of_puppetdb,
     effect,
     effect_of_check,
     error_for_status,
+    is_about_one_query,
     is_final,
     retry_after,
 )
@@ -46,6 +48,8 @@ MINUTE = Effect(open_for=60.0)
 COMMAND, QUERY = Operation.COMMAND, Operation.QUERY
 
 
+_LATER = Effect(open_for=7.0, own_kind=True)
+
 # (error, kind, sent, effect of a command, effect of a query, final)
 TABLE = [
     (NotSent(URL, "refused"), Kind.NOT_SENT, Sent.NO, HARD, HARD, False),
@@ -56,9 +60,9 @@ TABLE = [
     (IncompleteResponse(URL, "half"), Kind.INCOMPLETE, Sent.YES, OWN, OWN, False),
     (Rejected(URL, 400, "bad"), Kind.REJECTED, Sent.YES, SUCCESS, SUCCESS, True),
     (NotFound(URL, 404, "none"), Kind.NOT_FOUND, Sent.YES, SUCCESS, SUCCESS, True),
-    (Misrouted(URL, 404, "html"), Kind.MISROUTED, Sent.YES, HARD, HARD, False),
-    (Forbidden(URL, 403, "no"), Kind.FORBIDDEN, Sent.YES, MINUTE, MINUTE, False),
-    (Busy(URL, 503, "later", 7.0), Kind.BUSY, Sent.YES, Effect(open_for=7.0), Effect(open_for=7.0), False),
+    (Misrouted(URL, 404, "html"), Kind.MISROUTED, Sent.YES, HARD, Effect(hard=True, own_kind=True), False),
+    (Forbidden(URL, 403, "no"), Kind.FORBIDDEN, Sent.YES, MINUTE, Effect(open_for=60.0, own_kind=True), False),
+    (Busy(URL, 503, "later", 7.0), Kind.BUSY, Sent.YES, Effect(open_for=7.0), _LATER, False),
     (ServerError(URL, 500, "oops"), Kind.SERVER_ERROR, Sent.UNKNOWN, OWN, OWN, False),
 ]
 
@@ -75,6 +79,43 @@ def test_every_error_has_its_row(
     assert outcome.retry_after == getattr(error, "retry_after", None)
     assert (effect(outcome, COMMAND), effect(outcome, QUERY)) == (command, query)
     assert is_final(outcome) is final
+
+
+@given(st.sampled_from(list(Kind)), st.none() | st.integers(100, 599), st.none() | st.floats(1, 60))
+def test_no_answer_to_a_query_ever_keeps_commands_away(
+    kind: Kind, status: int | None, retry_after: float | None
+) -> None:
+    met = effect(Outcome(kind, Sent.YES, status, retry_after), QUERY)
+    answered = kind not in (Kind.NOT_SENT, Kind.TLS, Kind.AMBIGUOUS)
+    assert met.success or met.own_kind or not answered
+
+
+def test_what_a_running_puppetdb_does_not_have_is_an_answer() -> None:
+    met = Misrouted(URL, 404, "Not Found")
+    met.headers, met.body = {"Content-Type": "text/html"}, b"Not Found"
+    answer = answer_of_puppetdb(met)
+    assert isinstance(answer, NotFound)
+    assert (answer.status, answer.body, answer.headers) == (404, met.body, met.headers)
+    assert is_final(Outcome.of(answer))
+    assert isinstance(answer_of_puppetdb(Misrouted(URL, 302, "")), Rejected)
+
+
+@pytest.mark.parametrize(
+    ("error", "about_it"),
+    [
+        (ServerError(URL, 500, "oops"), True),
+        (Rejected(URL, 400, "bad"), True),
+        (NotFound(URL, 404, "none"), True),
+        (Misrouted(URL, 404, "html"), True),
+        (Busy(URL, 503, "later", 7.0), False),
+        (Forbidden(URL, 403, "no"), False),
+        (NotSent(URL, "refused"), False),
+        (DeadlineExceeded(URL, "slow"), False),
+        (IncompleteResponse(URL, "half"), False),
+    ],
+)
+def test_which_errors_speak_of_one_query_alone(error: TransportError | ServerError, about_it: bool) -> None:
+    assert is_about_one_query(error) is about_it
 
 
 def test_the_table_has_every_kind() -> None:
@@ -207,6 +248,8 @@ def test_a_date_is_measured_against_the_servers_own_clock(now: int, seconds: int
         (b'{"error": "Supported command versions are 5"}', "Supported command versions are 5"),
         (b'{"error": " two\\n lines\\t"}', "two lines"),
         (b'{"error": {"kind": 1}}', '{"error": {"kind": 1}}'),
+        (b'{"kind": "not-acceptable", "msg": "must accept JSON"}', "must accept JSON"),
+        (b'{"error": null, "msg": "why"}', "why"),
         (b'["x"]', '["x"]'),
         (b"PQL parse error at line 1, column 5", "PQL parse error at line 1, column 5"),
         (b"caf\xe9", "caf�"),
@@ -261,9 +304,9 @@ def test_an_attempt_reads_as_one_line() -> None:
         (NotSent(URL, "refused"), HARD),
         (Ambiguous(URL, "reset"), HARD),
         (DeadlineExceeded(URL, "frozen"), HARD),
-        (Misrouted(URL, 404, "html"), HARD),
         (TlsError(URL, "expired"), MINUTE),
-        (Forbidden(URL, 403, "no"), MINUTE),
+        (Misrouted(URL, 404, "html"), Effect(hard=True, own_kind=True)),
+        (Forbidden(URL, 403, "no"), Effect(hard=True, own_kind=True)),
         (Busy(URL, 503, "its database is down", 20.0), Effect(hard=True, own_kind=True)),
         (ServerError(URL, 500, "oops"), Effect(hard=True, own_kind=True)),
         (ServerError(URL, 200, "its state is 'starting'"), Effect(hard=True, own_kind=True)),

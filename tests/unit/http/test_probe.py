@@ -236,7 +236,7 @@ def test_every_server_in_use_is_asked_again_and_again(watched: Watched) -> None:
     assert all(watched.usable(operation) for operation in Operation)
 
 
-@pytest.mark.parametrize("status", ["refused", "timeout", "tls", "404 html"])
+@pytest.mark.parametrize("status", ["refused", "timeout", "tls"])
 def test_a_server_that_cannot_be_reached_is_shut_out_once_and_left_to_the_prober(
     watched: Watched, status: str
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_server_that_cannot_be_reached_is_shut_out_once_and_left_to_the_prober
     assert watched.memory.usable(watched.b, Operation.COMMAND)
 
 
-@pytest.mark.parametrize("status", ["503", "starting", "truncated"])
+@pytest.mark.parametrize("status", ["503", "starting", "truncated", "404 html"])
 def test_a_server_that_is_not_well_is_shut_out_for_queries_and_still_watched(watched: Watched, status: str) -> None:
     watched.fakes[watched.a].status = status
     assert eventually(lambda: watched.woken == 1)

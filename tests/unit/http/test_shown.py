@@ -59,7 +59,8 @@ def test_expiration_is_shown_only_when_asked_for() -> None:
     asked = Asked({"certname": "n", "expires_facts_updated": STAMP})
     assert list(shown.newest(asked.session, "configure expiration", ["n"])) == [("n", STAMP)]
     ((path, query, options),) = asked.asked
-    assert (path, query[1]) == ("/nodes", ["certname", "expires_facts_updated"])
+    assert path == "/nodes"
+    assert query[0] == "and", "no extract: from 8.5.0 on, a server answers 500 to that"
     assert options["params"] == {"include_facts_expiration": True}
 
 
