@@ -3,6 +3,50 @@
 from __future__ import annotations
 
 import gc
+import re
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+from tests import puppetdbs
+
+# Tests of other releases say which in their parameters.
+_PAIR = re.compile(r"\[(?:.*-)?(\d[\d.]*\+\d[\d.]*)[-\]]")
+
+
+def pytest_report_header() -> str:
+    """Which PuppetDBs the tests meet."""
+    return f"PuppetDB: {puppetdbs.said()}"
+
+
+def _pair(nodeid: str) -> str | None:
+    """The pair of releases that a test is about, where that is not this machine's own."""
+    found = _PAIR.search(nodeid)
+    return None if found is None or found.group(1) == f"{puppetdbs.OWN}+{puppetdbs.OWN}" else found.group(1)
+
+
+class ByFileOrPair(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A file's tests go to one process, as with `--dist loadfile`; but all of one pair of other releases go to one.
+
+    So each of these pairs is started once.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _pair(nodeid) or super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFileOrPair | None:
+    """Give out the tests so, where pytest was told to go by files."""
+    return ByFileOrPair(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those of other releases come first: they are the longest pieces."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _pair(item.nodeid) is None)
 
 
 def pytest_collection_finish() -> None:

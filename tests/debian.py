@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,23 +19,30 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Suite:
-    """An apt of its own, which knows of one suite of Debian and of nothing that is installed.
+    """An apt of its own, which knows of one suite of Debian, maybe of others, and of nothing that is installed.
 
     `suite` makes one.
     """
 
-    def __init__(self, name: str, work: Path) -> None:
+    def __init__(self, name: str, work: Path, others: Iterable[str], versions: Mapping[str, str]) -> None:
         self._work = work
         for directory in ("lists/partial", "archives/partial"):
             (work / directory).mkdir(parents=True)
         (work / "status").touch()
-        (work / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror(work)} {name} main\n")
+        mirror, others = _mirror(work), tuple(others)
+        lines = [f"deb [signed-by={KEYRING}] {mirror} {each} main\n" for each in (name, *others)]
+        (work / "sources.list").write_text("".join(lines))
+        pins = [("*", f"release n={each}", 100) for each in others]
+        pins += [(package, f"version {version}", 990) for package, version in versions.items()]
+        texts = [f"Package: {package}\nPin: {pin}\nPin-Priority: {priority}\n" for package, pin, priority in pins]
+        (work / "preferences").write_text("\n".join(texts))
         settings = {
             "Dir::State::lists": work / "lists",
             "Dir::State::status": work / "status",
             "Dir::Cache": work,
             "Dir::Etc::SourceList": work / "sources.list",
             "Dir::Etc::SourceParts": "-",
+            "Dir::Etc::Preferences": work / "preferences",
             "Dir::Etc::PreferencesParts": "-",
             "Acquire::Languages": "none",
             # A mirror that is kept at one day's state has Release files of that day.
@@ -65,10 +72,14 @@ class Suite:
 
 
 @contextmanager
-def suite(name: str) -> Iterator[Suite]:
-    """The suite, for example `trixie`, while the context lasts. Raises `LabError` when its lists cannot be had."""
+def suite(name: str, others: Iterable[str] = (), versions: Mapping[str, str] | None = None) -> Iterator[Suite]:
+    """The suite, for example `trixie`, while the context lasts. Raises `LabError` when its lists cannot be had.
+
+    From `others`, suites too, comes what this one does not have, and packages named in `versions`: of these, the
+    newest that fits the pattern there (`8.*`), in whichever suite it is.
+    """
     with tempfile.TemporaryDirectory(prefix="pdbclient-debian-") as work:
-        yield Suite(name, Path(work))
+        yield Suite(name, Path(work), others, versions or {})
 
 
 def unpack(name: str, packages: Iterable[str], into: Path) -> None:

@@ -8,12 +8,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
 from pdbclient.cli import output
 from pdbclient.cli.arguments import positive
+from pdbclient.cli.lab_options import add_program_options, programs_given
+from pdbclient.lab import Lab, LabOptions
 
 __all__ = ["register"]
 
@@ -36,14 +38,15 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--nodes", type=positive, default=20, metavar="N", help="how many nodes report in (default: 20)"
     )
+    add_program_options(parser)
     parser.set_defaults(run=_demo)
 
 
 def _demo(args: argparse.Namespace) -> int:
-    # Here, because the lab needs an extra that the other commands do without.
+    # Here, because the other commands need nothing of it.
     from pdbclient.demo import play
-    from pdbclient.lab import Lab
 
+    options = replace(LabOptions(), **programs_given(args, LabOptions()))
     output.note("0. Two PuppetDBs, each with a PostgreSQL of its own: about a minute.")
     # In /var/tmp: PostgreSQL refuses to run as root, and its own account must be able to reach the directory.
     with (
@@ -54,7 +57,7 @@ def _demo(args: argparse.Namespace) -> int:
         directory = Path(parent) / "lab"
         lab = None
         try:
-            lab = Lab.up(directory, progress=lambda line: output.note(f"   {line}"))
+            lab = Lab.up(directory, options=options, progress=lambda line: output.note(f"   {line}"))
             outcome = play(lab, output.note, nodes=args.nodes)
         finally:
             if lab is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from pdbclient.cli import output
+from pdbclient.cli.lab_options import add_program_options, programs_given
 from pdbclient.errors import LabError
 from pdbclient.lab import ACTIONS, Lab, LabOptions, default_directory
 from pdbclient.lab.install import install
@@ -94,18 +95,7 @@ def _register_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_directory(up)
     up.add_argument("--nodes", type=int, metavar="N", help="how many PuppetDBs a new lab has (default: 2)")
     output.add_json_option(up)
-    # No default stands here: an existing lab keeps its own values unless an option is given.
-    up.add_argument("--puppetdb-jar", type=Path, metavar="FILE", help="puppetdb.jar (default: the package's)")
-    up.add_argument(
-        "--node-jar",
-        action="append",
-        type=_node_jar,
-        dest="node_jars",
-        metavar="NODE=FILE",
-        help="another puppetdb.jar for one node, to try an upgrade with; may be given several times",
-    )
-    up.add_argument("--postgres-bin", type=Path, metavar="DIR", help="where initdb is (default: the newest found)")
-    up.add_argument("--java", type=Path, metavar="FILE", help="default: $JAVA_HOME/bin/java, else java on PATH")
+    add_program_options(up)
     up.add_argument("--heap", metavar="SIZE", help=f"each JVM's maximum heap (default: {defaults.heap})")
     up.add_argument(
         "--gc-interval",
@@ -128,13 +118,6 @@ def _register_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.set_defaults(run=_up)
 
 
-def _node_jar(text: str) -> tuple[str, Path]:
-    name, sign, file = text.partition("=")
-    if not (name and sign and file):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NODE=FILE")
-    return name, Path(file)
-
-
 def _add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir",
@@ -146,30 +129,16 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_OPTION_NAMES = (
-    "puppetdb_jar",
-    "postgres_bin",
-    "java",
-    "heap",
-    "gc_interval",
-    "node_ttl",
-    "node_purge_ttl",
-    "report_ttl",
-    "start_timeout",
-    "node_jars",
-)
+_OPTION_NAMES = ("heap", "gc_interval", "node_ttl", "node_purge_ttl", "report_ttl", "start_timeout")
 
 
 def _options(args: argparse.Namespace, directory: Path) -> LabOptions | None:
     """What was asked for, on top of what an existing lab has."""
-    given = {name: getattr(args, name) for name in _OPTION_NAMES if getattr(args, name) is not None}
-    if not given:
-        return None
     lab = Lab.find(directory)
     options = LabOptions() if lab is None else lab.options
-    if "node_jars" in given:
-        given["node_jars"] = {**options.node_jars, **dict(given["node_jars"])}
-    return replace(options, **given)
+    given = {name: getattr(args, name) for name in _OPTION_NAMES if getattr(args, name) is not None}
+    given |= programs_given(args, options)
+    return replace(options, **given) if given else None
 
 
 def _directory(args: argparse.Namespace) -> Path:

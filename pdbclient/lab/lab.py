@@ -17,7 +17,7 @@ from pdbclient.lab.faults import Action, inject
 from pdbclient.lab.layout import CLIENT, LabState, Node, read_state, tls_files, write_state
 from pdbclient.lab.options import LabOptions, find_programs
 from pdbclient.lab.servers import Servers, exclusive
-from pdbclient.lab.startup import Startup, check_node_jars, new_state
+from pdbclient.lab.startup import Startup, check_node_names, new_state
 
 __all__ = ["Lab", "NodeStatus"]
 
@@ -223,7 +223,7 @@ def _prepare(directory: Path, nodes: int | None, options: LabOptions | None) -> 
             "remove it (`pdbclient lab down --purge`) or use another directory (--dir)"
         )
     if options is not None:
-        check_node_jars(options, [node.name for node in state.nodes])
+        check_node_names(options, [node.name for node in state.nodes])
         state = replace(state, options=options, programs=find_programs(options))
         write_state(state)
     return state

@@ -212,9 +212,12 @@ def _paths(document: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {k: Path(v) if k in names and v is not None else v for k, v in document.items()}
 
 
-def _with_jars(document: dict[str, Any]) -> dict[str, Any]:
-    jars = {name: Path(file) for name, file in document.get("node_jars", {}).items()}
-    return {**_paths(document, ["java", "puppetdb_jar", "postgres_bin"]), "node_jars": jars}
+def _programs(document: dict[str, Any]) -> dict[str, Any]:
+    nodes = {
+        which: {name: Path(file) for name, file in document.get(which, {}).items()}
+        for which in ("node_jars", "node_javas")
+    }
+    return {**_paths(document, ["java", "puppetdb_jar", "postgres_bin"]), **nodes}
 
 
 def _decode(document: dict[str, Any]) -> LabState:
@@ -223,8 +226,8 @@ def _decode(document: dict[str, Any]) -> LabState:
     return LabState(
         directory=Path(document["directory"]),
         nodes=tuple(Node(**_paths(node, ["home"])) for node in document["nodes"]),
-        programs=Programs(**_with_jars(document["programs"])),
-        options=LabOptions(**_with_jars(options)),
+        programs=Programs(**_programs(document["programs"])),
+        options=LabOptions(**_programs(options)),
         password=document["password"],
     )
 

@@ -19,6 +19,7 @@ from pdbclient.lab.layout import LabState, Node
 from pdbclient.lab.ports import LOOPBACK, is_free
 from pdbclient.lab.postgres import PortTakenError
 from pdbclient.lab.process import ServerProcess, spawn, tail, wait_for_end
+from pdbclient.lab.release import read_release
 
 __all__ = ["PuppetDB"]
 
@@ -83,8 +84,9 @@ class PuppetDB:
         config: dict[str, dict[str, object]] = {
             "global": {"vardir": self.node.vardir, "logging-config": home / "logback.xml"},
             "command-processing": {"threads": options.threads},
-            "puppetdb": {"disable-update-checking": "true"},
         }
+        if read_release(self.state.programs.jar(self.node.name)).checks_for_updates:
+            config["puppetdb"] = {"disable-update-checking": "true"}
         database = {
             "subname": self.node.subname,
             "username": "puppetdb",
@@ -120,7 +122,7 @@ class PuppetDB:
         """The command line of the JVM."""
         programs, options = self.state.programs, self.state.options
         return [
-            programs.java,
+            programs.java_of(self.node.name),
             f"-Xmx{options.heap}",
             *_JVM_FLAGS,
             "-cp",

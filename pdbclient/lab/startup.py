@@ -23,7 +23,7 @@ from pdbclient.lab.ports import free_port
 from pdbclient.lab.postgres import PortTakenError
 from pdbclient.lab.servers import LOCK_FILE, Servers
 
-__all__ = ["Startup", "check_node_jars", "new_state"]
+__all__ = ["Startup", "check_node_names", "new_state"]
 
 _PORT_TRIES = 5
 
@@ -36,7 +36,7 @@ def new_state(directory: Path, count: int, options: LabOptions, account: Account
     if count < 1:
         raise LabError(f"a lab needs at least one node, not {count}")
     programs = find_programs(options)
-    check_node_jars(options, node_names(count))
+    check_node_names(options, node_names(count))
     if any(entry.name != LOCK_FILE for entry in directory.iterdir()):
         raise LabError(f"{directory} is neither a lab nor empty: choose another directory (--dir)")
     require_reachable(directory, account)
@@ -53,11 +53,12 @@ def new_state(directory: Path, count: int, options: LabOptions, account: Account
     return state
 
 
-def check_node_jars(options: LabOptions, names: Sequence[str]) -> None:
-    """Raise `LabError` when a jar is meant for a node that is none of `names`."""
-    for name in options.node_jars:
-        if name not in names:
-            raise LabError(f"--node-jar {name}=…: the lab has no such node, but {', '.join(names)}")
+def check_node_names(options: LabOptions, names: Sequence[str]) -> None:
+    """Raise `LabError` when a jar or a Java is meant for a node that is none of `names`."""
+    for option, nodes in (("--node-jar", options.node_jars), ("--java", options.node_javas)):
+        for name in nodes:
+            if name not in names:
+                raise LabError(f"{option} {name}=…: the lab has no such node, but {', '.join(names)}")
 
 
 class Startup:
@@ -100,8 +101,9 @@ class Startup:
 
     def _compile(self) -> None:
         programs = self.state.programs
-        for jar in dict.fromkeys(programs.jar(node.name) for node in self.state.nodes):
-            problem = compile_ahead(replace(programs, puppetdb_jar=jar), self._account, self._progress)
+        names = [node.name for node in self.state.nodes]
+        for jar, java in {programs.jar(name): programs.java_of(name) for name in names}.items():
+            problem = compile_ahead(replace(programs, puppetdb_jar=jar, java=java), self._account, self._progress)
             if problem:
                 self._progress(f"PuppetDB's code could not be compiled ({problem}): it will start more slowly")
 

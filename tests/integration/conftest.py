@@ -1,4 +1,4 @@
-"""The real PuppetDB pair for the integration tests."""
+"""The real PuppetDB pair for the integration tests, and which releases of PuppetDB it is made of."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.http.shown import queue_depth
 from pdbclient.lab import Lab, LabOptions
+from tests import matrix
+from tests.matrix import MATRIX, Pair
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +27,30 @@ def lab_directory() -> Iterator[Path]:
         yield directory
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests that use a `lab` the pairs that they are to meet, where these are not only the own one."""
+    if "lab" not in metafunc.fixturenames:
+        return
+    mark = metafunc.definition.get_closest_marker("every_server")
+    if mark is not None:
+        pairs = matrix.share(*mark.args, **mark.kwargs)
+    elif MATRIX:
+        pairs = matrix.alike()
+    else:
+        return
+    # The own pair is the one without a parameter, so that all tests, marked or not, share one.
+    labs = [None if pair == matrix.OWN_PAIR else pair for pair in pairs]
+    metafunc.parametrize("lab", labs, ids=map(str, pairs), indirect=True)
+
+
 @pytest.fixture(scope="session")
-def lab(lab_directory: Path) -> Iterator[Lab]:
-    """A pair that runs for the whole session."""
-    with running_lab(lab_directory, "pair") as pair:
-        yield pair
+def lab(request: pytest.FixtureRequest, lab_directory: Path) -> Iterator[Lab]:
+    """A pair that runs until a test needs another one; `matrix.Pair` as the parameter, else this machine's own."""
+    pair: Pair | None = getattr(request, "param", None)
+    name, options = ("pair", None) if pair is None else (f"pair-{pair.primary}-{pair.replica}", pair.options())
+    with running_lab(lab_directory, name, options=options) as running:
+        assert [node.version for node in running.status()] == list((pair or matrix.OWN_PAIR).held)
+        yield running
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from pdbclient.wire.timestamp import utc_text
 from tests.soak import rounds
 
 from .admin_commands import delete
+from .schema import flags_table
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +43,7 @@ COUNTS = {
     "factsets": "select count(*) from factsets",
     "catalogs": "select count(*) from catalogs",
     "reports": "select count(*) from reports",
-    "deactivated": "select count(*) from certnames where deactivated is not null",
+    "deactivated": "select count(*) from {flags} where deactivated is not null",
 }
 
 
@@ -108,7 +109,8 @@ class Site:
             self.lab.settle(node.name, 60 + COMMANDS / 5)
 
     def count(self, name: str) -> dict[str, int]:
-        return {what: int(self.lab.sql(name, sql)[0][0]) for what, sql in COUNTS.items()}
+        flags = flags_table(self.lab, name)
+        return {what: int(self.lab.sql(name, sql.format(flags=flags))[0][0]) for what, sql in COUNTS.items()}
 
     def stamps(self, name: str) -> dict[str, set[tuple[str, str | None]]]:
         """Every record with its producer timestamp."""

@@ -21,6 +21,8 @@ from pdbclient.errors import LabError
 from pdbclient.lab import Lab, LabOptions, Node
 from pdbclient.lab.samples import Samples
 
+from .schema import flags_table
+
 pytestmark = pytest.mark.integration
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -253,7 +255,8 @@ def test_the_dead_letter_office_shows_what_puppetdb_gave_up_and_is_emptied(pair:
 
 def test_sql_looks_behind_puppetdbs_back(pair: Lab) -> None:
     submit_deactivation(pair, pair.nodes[0], "a.example.com")
-    assert pair.sql("primary", "select certname, deactivated is null, null from certnames") == [
+    flags = flags_table(pair, "primary")
+    assert pair.sql("primary", f"select certname, deactivated is null, null from {flags}") == [
         ("a.example.com", "f", "")
     ]
     assert pair.sql("replica", "select certname from certnames") == []

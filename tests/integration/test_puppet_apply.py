@@ -18,6 +18,7 @@ from .puppet.evidence import COLLECTING, assert_stored, assert_untouched, export
 from .puppet.gateway import Gateway
 from .puppet.outage import LIMITS, OUTAGES, PRIMARY, REPLICA, Outage, blackout
 from .puppet.run import Run
+from .schema import flags_table
 
 pytestmark = pytest.mark.integration
 
@@ -136,7 +137,9 @@ def test_deactivating_a_node_its_status_and_queries_in_a_manifest_go_through_the
     runs.append(node1.puppet.node("status", NODE2).require(0))
     assert "Deactivated at" in runs[-1].output
     assert [run.failovers for run in runs] == [[]] * len(runs)
-    assert pair.sql(PRIMARY, "select certname from certnames where deactivated is not null") == [(NODE2,)]
+    assert pair.sql(PRIMARY, f"select certname from {flags_table(pair, PRIMARY)} where deactivated is not null") == [
+        (NODE2,)
+    ]
     assert_untouched(pair, REPLICA)
     unknown = node1.puppet.node("status", "nobody.mycorp.net").require(0)
     assert "Could not retrieve status for nobody.mycorp.net: Failed to find" in unknown.output

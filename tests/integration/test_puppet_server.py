@@ -17,6 +17,7 @@ from .puppet.gateway import Gateway
 from .puppet.outage import LIMITS, OUTAGES, PRIMARY, REPLICA, Outage, blackout
 from .puppet.run import Run
 from .puppet.server_site import Agent, PuppetServer
+from .schema import flags_table
 
 pytestmark = pytest.mark.integration
 
@@ -134,7 +135,9 @@ def test_queries_in_a_manifest_deactivating_a_node_and_its_status_go_through_the
     for face, said in zip(faces, ("Currently active", "Submitted 'deactivate node'", "Deactivated at"), strict=True):
         assert said in face.require(0).output
         assert face.failovers == []
-    assert pair.sql(PRIMARY, "select certname from certnames where deactivated is not null") == [(NODE2,)]
+    assert pair.sql(PRIMARY, f"select certname from {flags_table(pair, PRIMARY)} where deactivated is not null") == [
+        (NODE2,)
+    ]
     assert_untouched(pair, REPLICA)
 
 

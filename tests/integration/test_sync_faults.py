@@ -17,6 +17,7 @@ from pdbclient.sync import Entity, Outcome, PassResult, reconcile
 from pdbclient.sync.state import Hour, State, state_path
 
 from .admin_commands import clean, delete
+from .schema import flags_table
 from .sync.backup import Backup
 from .sync.clock import SettableClock, with_clock
 from .sync.truth import differences, held
@@ -235,12 +236,15 @@ def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_
     site: Site, nodes: int, limit: int
 ) -> None:
     for name in SIDES:
-        site.lab.sql(
-            name, f"insert into certnames (certname) select 'node' || number from generate_series(1, {nodes}) number"
-        )
+        for table in dict.fromkeys(("certnames", flags_table(site.lab, name))):
+            site.lab.sql(
+                name,
+                f"insert into {table} (certname) select 'node' || number from generate_series(1, {nodes}) number",
+            )
+    flags = flags_table(site.lab, PRIMARY)
     site.lab.sql(
         PRIMARY,
-        "update certnames set deactivated = now() - interval '1 hour'"
+        f"update {flags} set deactivated = now() - interval '1 hour'"
         f" where certname in (select 'node' || number from generate_series(1, {limit + 1}) number)",
     )
     site.simple_facts(PRIMARY, f"node{nodes}", site.ago(minutes=1), x=1)
@@ -253,7 +257,7 @@ def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_
     assert braked.entities[Entity.FACTS].transferred == 1
     assert held(site.lab, REPLICA)[Entity.NODES] == {}
     # One less is not too many.
-    site.lab.sql(PRIMARY, "update certnames set deactivated = null where certname = 'node1'")
+    site.lab.sql(PRIMARY, f"update {flags} set deactivated = null where certname = 'node1'")
     assert moved(site.pull(REPLICA)) == {"nodes": limit}
     assert len(held(site.lab, REPLICA)[Entity.NODES]) == limit
     assert differing(site) == []
@@ -274,9 +278,8 @@ def test_a_node_purged_here_does_not_come_back_from_where_it_is_still_dead(site:
         site.lab.settle(name)
         # What only a server's own garbage collection sets.
         for certname, age in (("expired", "11 years"), ("expired-lately", "1 day")):
-            site.lab.sql(
-                name, f"update certnames set expired = now() - interval '{age}' where certname = '{certname}'"
-            )
+            flags = flags_table(site.lab, name)
+            site.lab.sql(name, f"update {flags} set expired = now() - interval '{age}' where certname = '{certname}'")
     clean(site.lab, PRIMARY, "purge_nodes")
     delete(site.lab, PRIMARY, "expired-lately")
     for _ in range(2):

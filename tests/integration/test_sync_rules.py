@@ -28,6 +28,7 @@ from ..unit.sync import fake
 from ..unit.sync.fake import FakePuppetDB
 from ..unit.sync.fake_store import DAY, PURGE_BATCH, Row
 from .admin_commands import clean
+from .schema import flags_table, history_table
 
 T = TypeVar("T")
 
@@ -164,7 +165,8 @@ class Duel:
 
     def days(self) -> int:
         """For how many days the real server keeps a table of reports."""
-        ((number,),) = self.lab.sql(NODE, "select count(*) from pg_inherits where inhparent = 'reports'::regclass")
+        parent = history_table(self.lab, NODE)
+        ((number,),) = self.lab.sql(NODE, f"select count(*) from pg_inherits where inhparent = '{parent}'::regclass")
         return int(number)
 
     def clean(self, what: str, **options: int) -> None:
@@ -175,10 +177,9 @@ class Duel:
         """Give a node the flags that only a server's own clock sets."""
         for name, ago in hours.items():
             setattr(self.model.nodes[certname], name, self.ago(ago))
-            self.lab.sql(
-                NODE,
-                f"update certnames set {name} = to_timestamp({self.ago(ago)} / 1000.0) where certname = '{certname}'",
-            )
+            stamp = f"to_timestamp({self.ago(ago)} / 1000.0)"
+            flags = flags_table(self.lab, NODE)
+            self.lab.sql(NODE, f"update {flags} set {name} = {stamp} where certname = '{certname}'")
 
     def both(self, ask: Callable[[Session | FakePuppetDB], T]) -> tuple[T, T]:
         return ask(self.real), ask(self.model)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pdbclient.lab import Lab
 from pdbclient.sync import Entity
 
+from ..schema import flags_table
+
 __all__ = ["Difference", "Held", "differences", "held", "same_facts"]
 
 _MILLIS = "floor(extract(epoch from {}) * 1000)::bigint"
@@ -15,7 +17,7 @@ _HASH = "encode({}, 'hex')"
 
 # Key, node, producer timestamp (ms), and what tells one content from another.
 _QUERIES = {
-    Entity.NODES: f"select certname, certname, {_MILLIS.format('deactivated')}, '' from certnames"
+    Entity.NODES: f"select certname, certname, {_MILLIS.format('deactivated')}, '' from {{flags}}"
     " where deactivated is not null",
     Entity.EXPIRATION: f"select c.certname, c.certname, {_MILLIS.format('e.updated')}, e.expire::text"
     " from certname_fact_expiration e join certnames c on c.id = e.certid",
@@ -72,11 +74,12 @@ class Difference:
 
 def held(lab: Lab, name: str) -> Mapping[Entity, Mapping[str, Held]]:
     """All that a server holds, by entity and key (certname, or a report's hash)."""
+    statements = {**_QUERIES, Entity.NODES: _QUERIES[Entity.NODES].format(flags=flags_table(lab, name))}
     return {
         entity: {
             key: Held(certname, int(millis), content) for key, certname, millis, content in lab.sql(name, statement)
         }
-        for entity, statement in _QUERIES.items()
+        for entity, statement in statements.items()
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 from pdbclient import demo
 from pdbclient.demo import Outcome
 from pdbclient.errors import AllEndpointsFailed, LabError
-from pdbclient.lab import Lab
+from pdbclient.lab import Lab, LabOptions
 
 from .conftest import Ended, Run
 
@@ -34,10 +34,11 @@ class Stage:
         self.ended: list[bool] = []
         self.outcome: Outcome | Exception | signal.Signals = GOOD
         self.nodes = 0
+        self.options = LabOptions()
 
-    def up(self, directory: Path, progress: Any) -> Stage:
+    def up(self, directory: Path, *, options: LabOptions, progress: Any) -> Stage:
         directory.mkdir()
-        self.directory = directory
+        self.directory, self.options = directory, options
         progress("up")
         return self
 
@@ -85,6 +86,19 @@ def test_the_story_goes_to_standard_error_and_the_outcome_to_standard_output(sta
     assert json.loads(ended.out) == asdict(GOOD)
     assert "a story" in ended.err
     assert stage.nodes == 7
+
+
+def test_it_is_played_with_the_programs_that_are_given(stage: Stage, run: Run) -> None:
+    """As `lab up` would."""
+    argv = "--puppetdb-jar 8.jar --node-jar replica=7.jar --postgres-bin pg --java java21 --java replica=java17"
+    assert _ended(stage, run, *argv.split()).code == 0
+    assert stage.options == LabOptions(
+        puppetdb_jar=Path("8.jar"),
+        node_jars={"replica": Path("7.jar")},
+        postgres_bin=Path("pg"),
+        java=Path("java21"),
+        node_javas={"replica": Path("java17")},
+    )
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -142,6 +142,19 @@ def test_a_node_jar_comes_with_its_node(run: Run, tmp_path: Path) -> None:
     assert f"'{jar}' is not NODE=FILE" in ended.err
 
 
+def test_a_java_may_be_that_of_one_node_and_then_names_it(run: Run, tmp_path: Path) -> None:
+    """A node's name has no slash; a directory's may have an equals sign."""
+    where = ("lab", "up", "--dir", tmp_path / "lab")
+    for java, said in (
+        (f"{tmp_path}/a=b/java", f"--java {tmp_path}/a=b/java: no such program"),
+        (f"replica={tmp_path}/java", f"--java replica={tmp_path}/java: no such program"),
+    ):
+        ended = run(*where, "--java", java)
+        assert (ended.code, ended.out) == (1, "")
+        assert said in ended.err
+    assert run(*where, "--java", "replica=").code == 2
+
+
 def test_options_may_stand_between_arguments(run: Run, site: Site, tmp_path: Path) -> None:
     """As in any other program."""
     ended = run("submit", "deactivate", "a", "--config", site.conf, "b", "--json", "c")

@@ -20,8 +20,9 @@ def state_in(directory: Path) -> LabState:
         for n, name in enumerate(("primary", "replica"))
     )
     jars = {"replica": Path("/puppetdb8.jar")}
-    programs = Programs(Path("/bin/java"), Path("/puppetdb.jar"), Path("/pg/bin"), jars)
-    options = LabOptions(java=Path("/bin/java"), heap="1g", node_jars=jars)
+    javas = {"primary": Path("/java21")}
+    programs = Programs(Path("/bin/java"), Path("/puppetdb.jar"), Path("/pg/bin"), jars, javas)
+    options = LabOptions(java=Path("/bin/java"), heap="1g", node_jars=jars, node_javas=javas)
     return LabState(directory, nodes, programs, options, "secret")
 
 
@@ -51,17 +52,18 @@ def test_a_state_with_an_option_of_a_later_version_is_read_without_it(tmp_path: 
     assert read_state(state.directory) == state
 
 
-def test_a_state_of_an_earlier_version_has_one_jar_for_all_nodes(tmp_path: Path) -> None:
+def test_a_state_of_an_earlier_version_has_one_jar_and_one_java_for_all_nodes(tmp_path: Path) -> None:
     state = state_in(tmp_path / "lab")
     write_state(state)
     file = state.directory / "lab.json"
     document = json.loads(file.read_text())
     for part in ("options", "programs"):
-        del document[part]["node_jars"]
+        del document[part]["node_jars"], document[part]["node_javas"]
     file.write_text(json.dumps(document))
     read = read_state(state.directory)
     assert read is not None
     assert read.programs.jar("replica") == read.programs.jar("primary") == Path("/puppetdb.jar")
+    assert read.programs.java_of("primary") == read.programs.java_of("replica") == Path("/bin/java")
 
 
 def test_no_state_file_is_no_lab(tmp_path: Path) -> None:

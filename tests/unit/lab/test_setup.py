@@ -68,6 +68,12 @@ def test_a_jar_for_a_node_that_the_lab_does_not_have_is_refused(complete: LabOpt
         Lab.up(tmp_path / "lab", options=options)
 
 
+def test_a_java_for_a_node_that_the_lab_does_not_have_is_refused(complete: LabOptions, tmp_path: Path) -> None:
+    options = replace(complete, node_javas={"third": complete.java or tmp_path})
+    with pytest.raises(LabError, match="--java third=…: the lab has no such node, but primary, replica"):
+        Lab.up(tmp_path / "lab", options=options)
+
+
 def test_the_newest_packaged_postgresql_is_taken(
     complete: LabOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
