@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ PAIRS = (
 )
 """Each release as each side, and the newest beside the oldest. Tests that are marked `releases` meet all."""
 
+MEMORY = Path("/dev/shm")
 NOW = 1_790_000_000.0
 """The fake wall clock's beginning, in seconds: far from any real time, and not on the hour."""
 
@@ -73,6 +76,16 @@ class Site:
     def ago(self, seconds: float) -> int:
         """A producer timestamp (ms) of so long ago."""
         return int((self.clock.wall() - seconds) * 1000)
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is such a file system: each pass writes its state durably."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
 
 
 @pytest.fixture
