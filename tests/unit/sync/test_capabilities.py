@@ -16,6 +16,7 @@ from pdbclient.sync.gate import hash_class
 from pdbclient.sync.ports import Server
 from pdbclient.wire.command import Command
 
+from ...versions import PUPPETDB_8_4
 from .conftest import Site
 from .fake import facts
 
@@ -166,7 +167,7 @@ def test_a_pass_tells_how_many_requests_failed_those_tried_again_with_success_to
 @pytest.fixture
 def seen(site: Site) -> dict[str, list[dict[str, Any]]]:
     """The parameters of the queries to `a`, a 7.12.1, and to `b`, an 8.4.1."""
-    site.b.version = "8.4.1"
+    site.b.become(PUPPETDB_8_4)
     seen: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
     for name, server in (("a", site.a), ("b", site.b)):
 
