@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from pdbclient.terminus.report import report_payload
 from pdbclient.terminus.ruby_inspect import ruby_inspect
 from pdbclient.terminus.ruby_yaml import read_yaml
 from pdbclient.wire.command import Command
+from tests.integration.puppet.stock import StockPuppet, parameters
 
 pytestmark = pytest.mark.integration
 
@@ -104,20 +103,23 @@ INDEX_CASES = ("first", "first-reread", "first-rejson", "first-unchanged", "seco
 UNCHANGED = "-unchanged"
 
 
-def _ruby(*argv: object, env: dict[str, str] | None = None) -> None:
-    command = ["ruby", "-E", "UTF-8", str(DRIVER), *map(str, argv)]
-    run = subprocess.run(
-        command, env=os.environ | (env or {}), capture_output=True, text=True, timeout=240, check=False
-    )
-    assert run.returncode == 0, f"puppet-terminus-puppetdb must be installed: {run.stderr[-3000:]}"
-
-
 SCALARS = (HERE / "stock_reports/scalars.txt").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.fixture(scope="module", params=parameters())
+def puppet(request: pytest.FixtureRequest) -> StockPuppet:
+    """Each Puppet that runs and reports."""
+    stock: StockPuppet = request.param
+    return stock
+
+
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(puppet: StockPuppet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the driver has written what Puppet writes and what stock would send: three runs, one failure, cases."""
+
+    def drive(*argv: object, **env: str) -> None:
+        puppet.ruby("-E", "UTF-8", DRIVER, *argv, env=env)
+
     directory = tmp_path_factory.mktemp("stock-reports")
     out, target, facts = (directory / name for name in ("out", "target", "facts"))
     types = directory / "code/environments/production/modules/demo/lib/puppet/type"
@@ -131,21 +133,21 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     apply = ["apply", *places, "--codedir", directory / "code", "--certname", NODE, "--reports", "noted", manifest]
 
     (target / "audited").write_text("as it was")
-    _ruby("run", out, *apply, env={"NOTED_AS": "first"})
+    drive("run", out, *apply, NOTED_AS="first")
     (target / "audited").write_text("changed")
     (target / "written").write_text("tampered with")
-    _ruby("run", out, *apply, env={"NOTED_AS": "second"})
-    _ruby("run", out, *apply, "--noop", env={"NOTED_AS": "noop"})
+    drive("run", out, *apply, NOTED_AS="second")
+    drive("run", out, *apply, "--noop", NOTED_AS="noop")
     # Only an agent remembers what it set, and reports without a catalog.
     agent = ["agent", out, directory / "agent-conf", directory / "agent-var"]
     one_file = f"file {{ '{target}/one': ensure => file, content => 'a' }}"
-    _ruby(*agent, one_file, env={"NOTED_AS": "set"})
+    drive(*agent, one_file, NOTED_AS="set")
     (target / "one").write_text("tampered with")
-    _ruby(*agent, one_file, env={"NOTED_AS": "corrected"})
-    _ruby(*agent, "nosuch_function('ü')", env={"NOTED_AS": "failed"})
+    drive(*agent, one_file, NOTED_AS="corrected")
+    drive(*agent, "nosuch_function('ü')", NOTED_AS="failed")
     (out / "scalars.in.json").write_text(json.dumps(SCALARS))
     reports = (out / "first.yaml", out / "second.yaml")
-    _ruby("objects", out, directory / "conf", directory / "var", *reports, env={"FACTERLIB": str(facts)})
+    drive("objects", out, directory / "conf", directory / "var", *reports, FACTERLIB=str(facts))
     return out
 
 

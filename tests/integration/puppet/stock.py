@@ -54,6 +54,12 @@ class StockPuppet:
         """For example 8."""
         return int(self.version.partition(".")[0])
 
+    @property
+    def vendor_modules(self) -> Path:
+        """The modules that come with it; not every package has any."""
+        root = Path("/") if self.installed else self._tree
+        return root / "usr/share/puppet/vendor_modules"
+
     def environment(self) -> Mapping[str, str]:
         """The environment in which `ruby` and `puppet` are this Puppet's. Raises `LabError` when it cannot be had."""
         if self.installed:
