@@ -130,7 +130,8 @@ class _Document:
         if found is None:
             raise self.refused(path, f"{shown(value)} is not a time with a zone")
         date, time, decimals, utc, hours, minutes = found.groups()
-        return f"{date}T{time}.{(decimals or '')[:3]:0<3}{'Z' if utc else f'{hours}:{minutes}'}"
+        zone = "Z" if utc or (hours, minutes) == ("-00", "00") else f"{hours}:{minutes}"
+        return f"{date}T{time}.{(decimals or '')[:3]:0<3}{zone}"
 
     def time_of(self, entry: Mapping[str, object], path: str) -> str:
         return self.wire_time(entry.get("time"), f"{path}.time")
