@@ -11,9 +11,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from types import MappingProxyType
 
 from pdbclient.errors import ServerError
 from pdbclient.http import shown
@@ -42,7 +41,7 @@ class Shown:
     newest: Mapping[tuple[str, str], str]
     reports: AbstractSet[tuple[str, str]]
     newest_reports: Mapping[str, str]
-    unanswered: Mapping[str, ServerError] = MappingProxyType({})
+    unanswered: Mapping[str, ServerError] = field(default_factory=dict)
 
 
 def has(entry: Listed, there: Shown) -> bool:

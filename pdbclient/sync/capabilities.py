@@ -104,6 +104,10 @@ class PassServer:
         """How many requests met a `TransportError` or `ServerError`, those that were then tried again too."""
         return self._failed
 
+    def ask(self) -> Capabilities:
+        """As `ask_capabilities`. A parameter that it does not take is no failed request."""
+        return ask_capabilities(self._server)
+
     def learn(self, capabilities: Capabilities) -> None:
         """Ask as this server may be asked."""
         self._capabilities = capabilities

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pdbclient.config.model import SyncConfig
 from pdbclient.sync.budget import Budget
-from pdbclient.sync.capabilities import Capabilities, PassServer, ask_capabilities
+from pdbclient.sync.capabilities import Capabilities, PassServer
 from pdbclient.sync.events import SyncLog
 from pdbclient.sync.gate import pass_gate
 from pdbclient.sync.model import Entity, Mode, Skip, Version
@@ -91,7 +91,7 @@ def known_capabilities(state: State, server: PassServer, version: str) -> Capabi
     url = server.endpoint.url
     known = state.server(url)
     if known is None or known.version != version:
-        known = ServerRecord(version, ask_capabilities(server).answers)
+        known = ServerRecord(version, server.ask().answers)
         if not state.read_only:
             state.remember_server(url, known)
     return Capabilities(known.answers)

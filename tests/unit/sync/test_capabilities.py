@@ -174,7 +174,9 @@ def seen(site: Site) -> dict[str, list[dict[str, Any]]]:
         def rows(
             path: str, *, params: Any = None, _name: str = name, _rows: Any = server.rows, **options: Any
         ) -> Any:
-            seen[_name].append(params or {})
+            # But for those by which it is found out.
+            if options["query"] != ["in", "certname", ["array", [""]]]:
+                seen[_name].append(params or {})
             return _rows(path, params=params, **options)
 
         server.rows = rows  # type: ignore[method-assign]
