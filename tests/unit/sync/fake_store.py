@@ -139,13 +139,18 @@ class Store:
 
     def _store_report(self, key: str, stored: Row) -> bool:
         """Whether the server can; a report that it has already is no failure."""
-        day = stored["producer_timestamp"][:10]
-        if not (self.release.reports_of_any_day or "1582-10-15" <= day < "9999-12-31"):
-            return False
-        if key not in self.tables["reports"]:
+        if key in self.tables["reports"]:
+            return True
+        stamp, newest = stored["producer_timestamp"], self._newest_reports().get(stored["certname"], ("", ""))[0]
+        if _is_odd_day(stamp):
+            can = self.release.newest_of_any_day and stamp > newest
+        else:
+            # The newest one until now has to go where only reports of ordinary days can.
+            can = newest == "" or stamp <= newest or not _is_odd_day(newest)
+        if can:
             self.tables["reports"][key] = {**stored, "hash": key}
             self.received[key] = self.millis
-        return True
+        return can
 
     def double_catalog(self, certname: str, payload: Row) -> None:
         """A second catalog of a node, as old databases may have: it is shown, too, and nothing replaces it."""
@@ -211,19 +216,20 @@ class Store:
         before = (self.millis - self.report_ttl) // DAY
         reports = self.tables["reports"]
         days = {key: to_millis(row["producer_timestamp"]) // DAY for key, row in reports.items()}
-        kept = self._newest_reports() if self.release.keeps_newest else frozenset()
+        kept = {key for _, key in self._newest_reports().values()} if self.release.keeps_newest else set()
         oldest = min((day for key, day in days.items() if key not in kept), default=before)
         for key, day in days.items():
             if day == oldest < before and key not in kept:
                 del reports[key]
 
-    def _newest_reports(self) -> frozenset[str]:
-        """The hashes of the newest report of each node."""
+    def _newest_reports(self) -> dict[str, tuple[str, str]]:
+        """The stamp and hash of the newest report of each node, plans aside."""
         newest: dict[str, tuple[str, str]] = {}
         for key, row in self.tables["reports"].items():
-            last = (row["producer_timestamp"], key)
-            newest[row["certname"]] = max(last, newest.get(row["certname"], last))
-        return frozenset(key for _, key in newest.values())
+            if row["type"] != "plan":
+                last = (row["producer_timestamp"], key)
+                newest[row["certname"]] = max(last, newest.get(row["certname"], last))
+        return newest
 
     # --- copies
 
@@ -234,6 +240,11 @@ class Store:
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Put a backup in the place of what is stored."""
         self.nodes, self.tables, self.received = copy.deepcopy(saved)
+
+
+def _is_odd_day(stamp: str) -> bool:
+    """Whether there can be no table for the reports of that day."""
+    return not "1582-10-15" <= stamp[:10] < "9999-12-31"
 
 
 def _hash(*parts: object) -> str:
