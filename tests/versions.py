@@ -65,6 +65,8 @@ class Release:
     - `refuses_in_json`: 406 and 415 come as JSON with `kind` and `msg`, else as text
     - `sync_version`: what it expects in the header `x-pdb-sync-ver`, where that is sent
     - `one_catalog`: its database takes one catalog of a node and no more
+    - `newer_flag_holds`: a node that is deactivated and expired, one before a record and one after it, stays so; if
+      not, the older flag is enough for the record to revive it
     - `newest_of_any_day`: it stores a report of 31 December 9999, or of before 15 October 1582, as the newest of its
       node; then, in the second case, no newer one of that node any more. Others store none of these days.
     - `decimals`: how many decimals of a second of a stamp it stores, rounding what comes after them if `rounds`, else
@@ -83,6 +85,7 @@ class Release:
     refuses_in_json: bool = False
     sync_version: int = 1
     one_catalog: bool = False
+    newer_flag_holds: bool = False
     newest_of_any_day: bool = False
     decimals: int = 3
     rounds: bool = False
@@ -93,7 +96,7 @@ class Release:
         return self.name
 
     def stored(self, text: str) -> str:
-        """A stamp as the database has it, in UTC with all its decimals: as text they are in the order of time."""
+        """A stamp as the database has it, in UTC; with six decimals only where three do not say it all."""
         unit: int = 10 ** (9 - self.decimals)
         nanos = _nanos(text)
         return _text(((nanos + unit // 2) if self.rounds else nanos) // unit, self.decimals)
@@ -120,7 +123,8 @@ def _nanos(text: str) -> int:
 
 def _text(units: int, decimals: int) -> str:
     seconds, fraction = divmod(units, 10**decimals)
-    return f"{from_millis(seconds * 1000)[:19]}.{fraction:0{decimals}d}Z"
+    text = f"{from_millis(seconds * 1000)[:19]}.{fraction:0{decimals}d}"
+    return (text.removesuffix("000") if decimals > 3 else text) + "Z"
 
 
 PUPPETDB_7_12 = Release("PuppetDB-7.12.1", "7.12.1", 80)
@@ -135,6 +139,7 @@ PUPPETDB_8_8 = Release(
     refuses_in_json=True,
     sync_version=2,
     one_catalog=True,
+    newer_flag_holds=True,
     newest_of_any_day=True,
     keeps_newest=True,
 )
