@@ -23,6 +23,7 @@ __all__ = [
     "Refusal",
     "Release",
     "micros",
+    "release_of",
 ]
 
 TEXT = "text/plain;charset=utf-8"
@@ -64,11 +65,14 @@ class Release:
     - `refuses_in_json`: 406 and 415 come as JSON with `kind` and `msg`, else as text
     - `sync_version`: what it expects in the header `x-pdb-sync-ver`, where that is sent
     - `one_catalog`: its database takes one catalog of a node and no more
-    - `reports_of_any_day`: it stores reports of 31 December 9999 and from before 15 October 1582
+    - `newer_flag_holds`: a node that is deactivated and expired, one before a record and one after it, stays so; if
+      not, the older flag is enough for the record to revive it
+    - `newest_of_any_day`: it stores a report of 31 December 9999, or of before 15 October 1582, as the newest of its
+      node; then, in the second case, no newer one of that node any more. Others store none of these days.
     - `decimals`: how many decimals of a second of a stamp it stores, rounding what comes after them if `rounds`, else
       cutting it off. A report's hash is made before that, of milliseconds cut off.
     - `shows_rounded`: a stamp that has more than milliseconds is shown rounded to them, else cut
-    - `keeps_newest`: its garbage collection leaves the newest report of each node beyond report-ttl
+    - `keeps_newest`: its garbage collection leaves the newest report of each node, but for plans, beyond report-ttl
     """
 
     name: str
@@ -81,7 +85,8 @@ class Release:
     refuses_in_json: bool = False
     sync_version: int = 1
     one_catalog: bool = False
-    reports_of_any_day: bool = False
+    newer_flag_holds: bool = False
+    newest_of_any_day: bool = False
     decimals: int = 3
     rounds: bool = False
     shows_rounded: bool = False
@@ -91,7 +96,7 @@ class Release:
         return self.name
 
     def stored(self, text: str) -> str:
-        """A stamp as the database has it, in UTC with all its decimals: as text they are in the order of time."""
+        """A stamp as the database has it, in UTC; with six decimals only where three do not say it all."""
         unit: int = 10 ** (9 - self.decimals)
         nanos = _nanos(text)
         return _text(((nanos + unit // 2) if self.rounds else nanos) // unit, self.decimals)
@@ -118,7 +123,8 @@ def _nanos(text: str) -> int:
 
 def _text(units: int, decimals: int) -> str:
     seconds, fraction = divmod(units, 10**decimals)
-    return f"{from_millis(seconds * 1000)[:19]}.{fraction:0{decimals}d}Z"
+    text = f"{from_millis(seconds * 1000)[:19]}.{fraction:0{decimals}d}"
+    return (text.removesuffix("000") if decimals > 3 else text) + "Z"
 
 
 PUPPETDB_7_12 = Release("PuppetDB-7.12.1", "7.12.1", 80)
@@ -133,7 +139,9 @@ PUPPETDB_8_8 = Release(
     refuses_in_json=True,
     sync_version=2,
     one_catalog=True,
-    reports_of_any_day=True,
+    newer_flag_holds=True,
+    newest_of_any_day=True,
+    keeps_newest=True,
 )
 OPENVOXDB_8_15 = replace(
     PUPPETDB_8_8,
@@ -143,7 +151,6 @@ OPENVOXDB_8_15 = replace(
     has_latest=False,
     decimals=6,
     rounds=True,
-    keeps_newest=True,
 )
 OPENVOXDB_ROUNDS = replace(OPENVOXDB_8_15, name="OpenVoxDB-8.15.0-rounds", shows_rounded=True)
 """It was seen to show `.1239997` as .124. That is so when the seventh decimal is rounded into the sixth, and when the
@@ -154,3 +161,16 @@ PUPPETDB_7_5 = replace(PUPPETDB_7_12, name="PuppetDB-7.5.0", version="7.5.0", sc
 
 RELEASES = (PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8, OPENVOXDB_8_15)
 """What the tests of the reconciler meet, alone and in pairs."""
+
+
+def release_of(version: str) -> Release:
+    """The facts of a PuppetDB of Debian's; of one that is not among them, those of the last before it."""
+    debians = (PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8)
+    last = [release for release in debians if _numbers(release.version) <= _numbers(version)][-1]
+    return (
+        last if last.version == version else replace(last, name=f"PuppetDB-{version}", version=version, schema=None)
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3])

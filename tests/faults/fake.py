@@ -1,13 +1,14 @@
 """A tiny HTTPS server that sends exactly the bytes it is told to: also those no HTTP library would send.
 
-Mutual TLS, HTTP/1.1 with kept connections, a thread per connection. What it takes for PuppetDB's own behaviour
-(`HEALTHY`) is checked against a real server in the integration tests.
+Mutual TLS, HTTP/1.1 with kept connections, a thread per connection. What it takes for PuppetDB's own behaviour is in
+`tests/versions.py`, version by version, and is put to real servers in the integration tests.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 import threading
@@ -15,10 +16,36 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from urllib.parse import parse_qsl, unquote
 
 from pdbclient.config.model import TlsFiles
+from tests.versions import PUPPETDB_7_12, STARTING, STARTING_STATUS, Refusal, Release
 
-__all__ = ["Answer", "Fake", "Reply", "Request", "answer", "chunked", "healthy", "queued"]
+__all__ = [
+    "Answer",
+    "Fake",
+    "Reply",
+    "Request",
+    "answer",
+    "chunked",
+    "healthy",
+    "of",
+    "queued",
+    "refused",
+    "starting",
+]
+
+TEXT = "text/plain;charset=utf-8"
+HTML = "text/html;charset=iso-8859-1"
+_PARAMETERS_OF_SOME = {"origin", "timeout"}
+_LISTS = re.compile(
+    r"(/(nodes|factsets|catalogs|catalog-inputs|reports|facts|resources|events|environments|producers|inventory|edges"
+    r"|fact-names|fact-paths|fact-contents|packages|package-inventory|event-counts|aggregate-event-counts))?"
+    r"|/facts/[^/]+(/[^/]+)?|/resources/[^/]+(/.+)?|/nodes/[^/]+/(facts|resources|reports)(/.+)?"
+)
+"""The queries that an empty PuppetDB answers with no rows; without anything, PQL or AST."""
+_ONE = re.compile(r"/(node|factset|catalog|environment|producer)s/([^/]+)")
+"""Those about one thing, of which it knows none. A report has no address of its own."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +106,55 @@ def queued(_: Request | None = None) -> Answer:
     return answer({"uuid": str(uuid.uuid4())})
 
 
-def healthy(request: Request) -> Answer:
-    """What a PuppetDB that is well and empty says."""
+def healthy(request: Request, release: Release = PUPPETDB_7_12) -> Answer:
+    """What a PuppetDB of this release that is well and empty says, to known addresses and to others."""
+    path, _, params = request.target.partition("?")
     if request.is_command:
         return queued()
-    if request.target == "/status/v1/services/puppetdb-status":
+    if path == "/status/v1/services/puppetdb-status":
         return answer({"state": "running", "status": {"queue_depth": 0}})
-    if request.target == "/pdb/meta/v1/version":
-        return answer({"version": "7.12.1"})
-    if request.is_query:
+    if path == "/pdb/meta/v1/version":
+        return answer({"version": release.version})
+    if path == "/pdb/meta/v1/version/latest" and release.has_latest:
+        return answer({"newer": False, "version": release.version, "link": None})
+    entity = path.removeprefix("/pdb/query/v4")
+    if request.is_query and (one := _ONE.fullmatch(entity)):
+        return answer({"error": f"No information is known about {one[1]} {unquote(one[2])}"}, 404)
+    if request.is_query and _LISTS.fullmatch(entity):
+        strange = (dict(parse_qsl(params)).keys() | _in_body(request)) & _PARAMETERS_OF_SOME - release.parameters
+        if strange:
+            return answer(f"Unsupported query parameter '{min(strange)}'".encode(), 400, Content_Type=TEXT)
         return answer([])
-    return answer(b"<html><body><h2>Error 404</h2></body></html>", 404, Content_Type="text/html")
+    if path.startswith("/pdb/"):
+        return refused(release.unknown)
+    return answer(b"<html>\n<body><h2>HTTP ERROR 404 Not Found</h2></body></html>", 404, Content_Type=HTML)
+
+
+def _in_body(request: Request) -> set[str]:
+    """The parameters of a query that are there."""
+    body = json.loads(request.body or b"{}")
+    return set(body) if isinstance(body, dict) else set()
+
+
+def starting(request: Request) -> Answer:
+    """What every PuppetDB says from when it listens until it runs."""
+    if request.target.startswith("/status/"):
+        return answer({"state": STARTING_STATUS, "status": "Service has not started"}, 503)
+    return refused(STARTING)
+
+
+def of(release: Release) -> Callable[[Request], Answer]:
+    """A reply: a healthy PuppetDB of this release."""
+    return lambda request: healthy(request, release)
+
+
+def refused(refusal: Refusal) -> Answer:
+    """The answer of `tests/versions.py`; one without a Content-Type has none."""
+    lines = {"Content-Type": refusal.content_type, "Location": f"https://localhost{refusal.location}"}
+    given = {"Content-Type": refusal.content_type is not None, "Location": bool(refusal.location)}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if given[name])
+    length = f"Content-Length: {len(refusal.body)}\r\n"
+    return Answer([f"HTTP/1.1 {refusal.status} Status\r\n{head}{length}\r\n".encode() + refusal.body])
 
 
 class Fake:

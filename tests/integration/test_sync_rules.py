@@ -27,6 +27,7 @@ from pdbclient.wire.summary import from_millis, to_millis
 from ..unit.sync import fake
 from ..unit.sync.fake import FakePuppetDB
 from ..unit.sync.fake_store import DAY, PURGE_BATCH, Row
+from ..versions import release_of
 from .admin_commands import clean
 from .schema import flags_table, history_table
 
@@ -139,7 +140,8 @@ class Duel:
     def __post_init__(self) -> None:
         ((text,),) = self.lab.sql(NODE, "select (extract(epoch from now()) * 1000)::bigint")
         self.now = int(text)
-        self.model = FakePuppetDB(NODE, lambda: self.now / 1000)
+        (version,) = (node.version for node in self.lab.status() if node.name == NODE)
+        self.model = FakePuppetDB(NODE, lambda: self.now / 1000, release_of(version or ""))
         # As the lab has them: a node expires, when told to, unless it has something of a time to come.
         self.model.node_ttl, self.model.node_purge_ttl, self.model.report_ttl = 0, 3650 * DAY, 3650 * DAY
 

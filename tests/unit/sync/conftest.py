@@ -89,8 +89,8 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Site:
-    return Site(tmp_path, *getattr(request, "param", ()))
+def site(quick_path: Path, request: pytest.FixtureRequest) -> Site:
+    return Site(quick_path, *getattr(request, "param", ()))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -258,7 +258,8 @@ def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
     if columns[0] == "certname":
         newest: dict[str, str] = {}
         for row in rows:
-            newest[row["certname"]] = max(row["producer_timestamp"], newest.get(row["certname"], ""))
+            text = row["producer_timestamp"]
+            newest[row["certname"]] = max(text, newest.get(row["certname"], text), key=micros)
         return [{"certname": name, "max": text} for name, text in newest.items()]
     assert columns[0] == ["function", "to_string", "producer_timestamp", HOUR_FORMAT]
     hours: dict[str, list[Row]] = {}
@@ -270,7 +271,7 @@ def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
             "count": len(group),
             "min": min(row["hash"] for row in group),
             "max": max(row["hash"] for row in group),
-            "max_2": max(row["producer_timestamp"] for row in group),
+            "max_2": max((row["producer_timestamp"] for row in group), key=micros),
         }
         for label, group in hours.items()
     ]

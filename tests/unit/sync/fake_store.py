@@ -9,7 +9,7 @@ Measured on PuppetDB 7.12.1, and held against a real one, rule by rule, in tests
 - A deactivation loses to a strictly newer factset, catalog or report, and to a newer deactivation; it wins at equal
   times. It makes a node that was not known.
 - Everything else makes its node known, and active again if one of the flags (deactivated, expired) is strictly
-  older, stored or not: with both flags set one of them is enough, and both go.
+  older, stored or not: both flags go then. With both set one that is older is enough, but not for every version.
 - Nothing stops a time to come: it wins until then.
 - A node expires when nothing of it, by its producer timestamps, is younger than node-ttl, unless its facts are set
   never to expire. Inputs and the setting itself count.
@@ -106,12 +106,12 @@ class Store:
                 if not payload["inputs"]:
                     return
                 inputs = self.tables["catalog-inputs"].get(certname)
-                if inputs is None or inputs["producer_timestamp"] < stamp:
+                if inputs is None or micros(inputs["producer_timestamp"]) < micros(stamp):
                     self.tables["catalog-inputs"][certname] = stored
             case "configure expiration":
                 configured = self.nodes.setdefault(certname, FakeNode())
                 before = configured.expires_facts_updated
-                if before is None or before < stamp:
+                if before is None or micros(before) < micros(stamp):
                     configured.expires_facts = payload["expire"]["facts"]
                     configured.expires_facts_updated = stamp
             case "deactivate node":
@@ -120,7 +120,8 @@ class Store:
             case _:
                 raise AssertionError(name)
         node = self.nodes.setdefault(certname, FakeNode())
-        if any(flag < micros(stamp) for flag in node.flags):
+        held = self.release.newer_flag_holds and any(flag > micros(stamp) for flag in node.flags)
+        if not held and any(flag < micros(stamp) for flag in node.flags):
             node.deactivated = node.expired = None
 
     def _stored(self, payload: Row) -> Row:
@@ -133,19 +134,25 @@ class Store:
     def _replace(self, table: str, payload: Row, content: list[Any]) -> None:
         certname = payload["certname"]
         old = self.tables[table].get(certname)
-        if old is None or old["producer_timestamp"] <= payload["producer_timestamp"]:
+        if old is None or micros(old["producer_timestamp"]) <= micros(payload["producer_timestamp"]):
             salt = self._salt if certname in self.mangles else ""
             self.tables[table][certname] = {**payload, "hash": _hash(certname, content, salt)}
 
     def _store_report(self, key: str, stored: Row) -> bool:
         """Whether the server can; a report that it has already is no failure."""
-        day = stored["producer_timestamp"][:10]
-        if not (self.release.reports_of_any_day or "1582-10-15" <= day < "9999-12-31"):
-            return False
-        if key not in self.tables["reports"]:
+        if key in self.tables["reports"]:
+            return True
+        newest = self._newest_reports().get(stored["certname"])
+        later = newest is None or micros(stored["producer_timestamp"]) > micros(newest["producer_timestamp"])
+        if _is_odd_day(stored):
+            can = self.release.newest_of_any_day and later
+        else:
+            # The newest one until now has to go where only reports of ordinary days can.
+            can = newest is None or not later or not _is_odd_day(newest)
+        if can:
             self.tables["reports"][key] = {**stored, "hash": key}
             self.received[key] = self.millis
-        return True
+        return can
 
     def double_catalog(self, certname: str, payload: Row) -> None:
         """A second catalog of a node, as old databases may have: it is shown, too, and nothing replaces it."""
@@ -211,19 +218,19 @@ class Store:
         before = (self.millis - self.report_ttl) // DAY
         reports = self.tables["reports"]
         days = {key: to_millis(row["producer_timestamp"]) // DAY for key, row in reports.items()}
-        kept = self._newest_reports() if self.release.keeps_newest else frozenset()
+        kept = {row["hash"] for row in self._newest_reports().values()} if self.release.keeps_newest else set()
         oldest = min((day for key, day in days.items() if key not in kept), default=before)
         for key, day in days.items():
             if day == oldest < before and key not in kept:
                 del reports[key]
 
-    def _newest_reports(self) -> frozenset[str]:
-        """The hashes of the newest report of each node."""
-        newest: dict[str, tuple[str, str]] = {}
-        for key, row in self.tables["reports"].items():
-            last = (row["producer_timestamp"], key)
-            newest[row["certname"]] = max(last, newest.get(row["certname"], last))
-        return frozenset(key for _, key in newest.values())
+    def _newest_reports(self) -> dict[str, Row]:
+        """Of each node, plans aside."""
+        newest: dict[str, Row] = {}
+        for row in sorted(self.tables["reports"].values(), key=lambda row: micros(row["producer_timestamp"])):
+            if row["type"] != "plan":
+                newest[row["certname"]] = row
+        return newest
 
     # --- copies
 
@@ -234,6 +241,11 @@ class Store:
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Put a backup in the place of what is stored."""
         self.nodes, self.tables, self.received = copy.deepcopy(saved)
+
+
+def _is_odd_day(report: Row) -> bool:
+    """Whether there can be no table for the reports of that day."""
+    return not "1582-10-15" <= report["producer_timestamp"][:10] < "9999-12-31"
 
 
 def _hash(*parts: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import permutations
 from pathlib import Path
@@ -14,6 +14,7 @@ from pdbclient.errors import DeadlineExceeded, SafetyBrake
 from pdbclient.sync import Entity, EntityPlan, Mode, PassResult, Reconciler, Selection, plan
 from pdbclient.sync.ports import Clock, Server
 
+from ...versions import PUPPETDB_7_12, Release
 from .conftest import NOW, FakeTime
 from .fake import FakePuppetDB, Row
 
@@ -30,19 +31,28 @@ class Killed(BaseException):
 
 
 class World:
-    """`time` passes for all alike; a server's clock is off by its `skew`, its reconciler's by its `step` (s).
+    """The servers are of `releases`, in turn. `time` passes for all alike; a server's clock is off by its `skew`, its
+    reconciler's by its `step` (s).
 
     What is noted for the judgement at the end: `deactivations` that were ever sent, `faulty` passes by local and
     remote, and nodes `buried` at a server: purged there while no other server had them active.
     """
 
-    def __init__(self, directory: Path, names: Iterable[str], mangled: Iterable[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, names: Iterable[str], mangled: Iterable[str] = (), releases: Sequence[Release] = ()
+    ) -> None:
         self.time = FakeTime()
         self.directory = directory
         self.names = tuple(names)
         self.skew = dict.fromkeys(self.names, 0.0)
         self.step = dict.fromkeys(self.names, 0.0)
-        self.servers = {name: FakePuppetDB(name, self._wall(self.skew, name)) for name in self.names}
+        self.releases = {
+            name: releases[number % len(releases)] if releases else PUPPETDB_7_12
+            for number, name in enumerate(self.names)
+        }
+        self.servers = {
+            name: FakePuppetDB(name, self._wall(self.skew, name), release) for name, release in self.releases.items()
+        }
         self.mangled = frozenset(mangled)
         for server in self.servers.values():
             server.mangles = set(self.mangled)

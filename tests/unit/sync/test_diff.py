@@ -16,6 +16,8 @@ from pdbclient.sync.state import State, state_path
 from .conftest import Site
 from .fake import FakePuppetDB, catalog, deactivation, facts, report
 
+pytestmark = pytest.mark.releases
+
 
 def compare(site: Site, local: FakePuppetDB, scope: Scope | None = None) -> Diff:
     config = site.config(local)

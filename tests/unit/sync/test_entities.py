@@ -16,6 +16,8 @@ from pdbclient.sync.verify import Verdict, judge_first
 from .conftest import Site
 from .fake import catalog, deactivation, expiration, facts, inputs, report
 
+pytestmark = pytest.mark.releases
+
 ONE = "11111111-0000-4000-8000-000000000000"
 TWO = "22222222-0000-4000-8000-000000000000"
 

@@ -1,4 +1,4 @@
-"""Reports that one server keeps beyond report-ttl and the other does not: OpenVoxDB leaves the newest of each node.
+"""Reports that one server keeps beyond report-ttl and the other does not: from 8.5 on the newest of each node stays.
 
 Neither passes nor `diff` stumble over them: nothing is pulled, in pass after pass, and nothing is a difference.
 """
@@ -12,16 +12,16 @@ import pytest
 from pdbclient.sync import Entity, Mode, reconcile
 from pdbclient.sync.diff import Scope, diff
 
-from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_8
+from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8
 from .conftest import Site
 from .fake import FakePuppetDB, catalog, facts, report
 
 DAY = 86_400.0
 PAIRS = (
     (OPENVOXDB_8_15, PUPPETDB_7_12),
-    (OPENVOXDB_8_15, PUPPETDB_8_8),
+    (PUPPETDB_8_4, PUPPETDB_8_8),
+    (PUPPETDB_8_8, PUPPETDB_7_12),
     (PUPPETDB_8_8, OPENVOXDB_8_15),
-    (OPENVOXDB_8_15, OPENVOXDB_8_15),
 )
 
 

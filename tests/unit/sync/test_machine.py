@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ...soak import LONG, rounds
+from ...versions import RELEASES, Release
 from .conftest import MEMORY, NOW
 from .fake import FakePuppetDB, Row, catalog, deactivation, expiration, facts, inputs, report
 from .machine_truth import unexplained
@@ -49,10 +50,14 @@ FAULTS = st.sampled_from(["down", "cut", "discard", "killed", "meanwhile"])
 class Machine(RuleBasedStateMachine):
     """Servers are known by number, modulo how many there are."""
 
-    @initialize(servers=st.integers(2, 3), mangled=st.sets(CERTNAMES, max_size=1))
-    def start(self, servers: int, mangled: set[str]) -> None:
+    @initialize(
+        servers=st.integers(2, 3),
+        mangled=st.sets(CERTNAMES, max_size=1),
+        releases=st.lists(st.sampled_from(RELEASES), min_size=3, max_size=3),
+    )
+    def start(self, servers: int, mangled: set[str], releases: list[Release]) -> None:
         self.directory = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
-        self.world = World(Path(self.directory.name), "abc"[:servers], mangled)
+        self.world = World(Path(self.directory.name), "abc"[:servers], mangled, releases)
         self.backups: list[tuple[str, Any]] = []
 
     def name(self, number: int) -> str:
@@ -97,7 +102,7 @@ class Machine(RuleBasedStateMachine):
     @rule(server=SERVER)
     def empty(self, server: int) -> None:
         name = self.name(server)
-        self.world.restore(name, FakePuppetDB(name, self.world.servers[name].now).backup())
+        self.world.restore(name, FakePuppetDB(name, self.world.servers[name].now, self.world.releases[name]).backup())
 
     @rule(local=SERVER, other=st.integers(1, 2))
     def pull(self, local: int, other: int) -> None:

@@ -20,6 +20,8 @@ from pdbclient.sync.plan import (
 from .conftest import Site
 from .fake import catalog, deactivation, expiration, facts, inputs, report
 
+pytestmark = pytest.mark.releases
+
 ONE_WAY = Mode(one_way=True)
 TERMS = Terms(10_000, one_way=True)
 ACTIVE = NodeStatus(Liveness.ACTIVE)

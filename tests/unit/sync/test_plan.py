@@ -24,7 +24,8 @@ from pdbclient.sync.plan import (
     plan_reports,
 )
 
-from .conftest import Site
+from ...versions import Release, micros
+from .conftest import MEMORY, PAIRS, Site
 from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report
 
 LATEST = 10_000
@@ -259,12 +260,12 @@ def listed(site: Site) -> set[str]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(steps=st.lists(STEP, max_size=14), mangled=st.sets(CERTNAMES))
+@given(steps=st.lists(STEP, max_size=14), mangled=st.sets(CERTNAMES), releases=st.sampled_from(PAIRS))
 def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
-    steps: list[tuple[bool, bool, str, str, int, int]], mangled: set[str]
+    steps: list[tuple[bool, bool, str, str, int, int]], mangled: set[str], releases: tuple[Release, Release]
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        site = Site(Path(directory))
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
+        site = Site(Path(directory), *releases)
         site.a.mangles = site.b.mangles = mangled
         for on_a, on_b, name, certname, age, value in steps:
             for chosen, side in ((on_a, site.a), (on_b, site.b)):
@@ -285,7 +286,12 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
         for table in ("factsets", "catalogs", "catalog-inputs"):
             for certname in site.a.tables[table].keys() | site.b.tables[table].keys():
                 versions = [
-                    (row["producer_timestamp"], row.get("hash"), row.get("transaction_uuid"), row.get("catalog_uuid"))
+                    (
+                        micros(row["producer_timestamp"]),
+                        row.get("hash"),
+                        row.get("transaction_uuid"),
+                        row.get("catalog_uuid"),
+                    )
                     for side in (site.a, site.b)
                     if (row := side.tables[table].get(certname)) is not None
                 ]
@@ -298,7 +304,10 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
         )
         assert (ours ^ theirs) <= left_alone
         for certname in site.a.nodes.keys() & site.b.nodes.keys():
-            expiries = [side.nodes[certname].expires_facts_updated for side in (site.a, site.b)]
+            expiries = [
+                text and micros(text)
+                for text in (side.nodes[certname].expires_facts_updated for side in (site.a, site.b))
+            ]
             assert expiries[0] == expiries[1] or certname in left_alone, (certname, expiries)
             dead = [side.nodes[certname].deactivated for side in (site.a, site.b)]
             assert dead[0] == dead[1] or certname in left_alone or waits_for_purge(site, certname)

@@ -17,6 +17,8 @@ from pdbclient.sync.state import State, state_path
 from .conftest import Site
 from .fake import catalog, deactivation, facts, report
 
+pytestmark = pytest.mark.releases
+
 
 def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}

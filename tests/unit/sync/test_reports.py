@@ -12,6 +12,8 @@ from .conftest import Site
 from .fake import report
 from .report_steps import COLD, begin, cursor, listed, lose, moved, pull, run, same
 
+pytestmark = pytest.mark.releases
+
 
 @pytest.fixture
 def site(site: Site) -> Site:

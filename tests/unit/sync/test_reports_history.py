@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pdbclient.sync import Entity, reconcile
 
-from .conftest import Site
+from ...versions import Release
+from .conftest import MEMORY, PAIRS, Site
 from .fake import FakePuppetDB, facts, report
 
 SIDES = st.sampled_from(["a", "b"])
@@ -27,8 +28,8 @@ STEPS = st.one_of(
 
 
 class History:
-    def __init__(self, directory: Path) -> None:
-        self.site = Site(directory)
+    def __init__(self, directory: Path, releases: tuple[Release, Release]) -> None:
+        self.site = Site(directory, *releases)
         self.sides = {"a": self.site.a, "b": self.site.b}
         self.saved: dict[str, dict[str, Any]] = {"a": {}, "b": {}}
         self.number = 0
@@ -70,12 +71,12 @@ class History:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(STEPS, min_size=4, max_size=24))
+@given(steps=st.lists(STEPS, min_size=4, max_size=24), releases=st.sampled_from(PAIRS))
 def test_whatever_happened_both_sides_are_equal_after_two_rounds_and_then_nothing_is_pulled(
-    steps: list[tuple[str, str, float, float]],
+    steps: list[tuple[str, str, float, float]], releases: tuple[Release, Release]
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        history = History(Path(directory))
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
+        history = History(Path(directory), releases)
         for step in steps:
             history.step(*step)
         rounds = [[history.pull(side) for side in history.sides.values()] for _ in range(2)]

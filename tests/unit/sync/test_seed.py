@@ -12,6 +12,8 @@ from pdbclient.sync.seed import goes_on, outstanding, seed
 from .conftest import Site
 from .fake import catalog, facts, report
 
+pytestmark = pytest.mark.releases
+
 
 def fill(site: Site, nodes: int = 7) -> None:
     for number in range(nodes):
