@@ -17,7 +17,7 @@ from pdbclient.terminus.ruby_characters import RUBY_3_2, Ruby
 from pdbclient.terminus.ruby_inspect import ruby_inspect, ruby_to_s
 from pdbclient.wire.plain import MAX_DEPTH, PayloadError
 
-__all__ = ["plain_parameters"]
+__all__ = ["plain_parameters", "unreserved"]
 
 _TYPE, _VALUE = "__ptype", "__pvalue"
 _SCALARS = frozenset({str, int, bool, float, type(None)})
@@ -32,6 +32,13 @@ def plain_parameters(parameters: Mapping[str, object], ruby: Ruby = RUBY_3_2) ->
     """
     reader = _Reader(parameters, ruby)
     return {name: reader.plain(value, 0) for name, value in parameters.items()}
+
+
+def unreserved(value: object) -> object:
+    """A value in which no hash looks like rich data: as Puppet reads a report, which holds none."""
+    if isinstance(value, Mapping):
+        return {_unreserved(key): unreserved(item) for key, item in value.items()}
+    return [unreserved(item) for item in value] if isinstance(value, list) else value
 
 
 class _Reader:
