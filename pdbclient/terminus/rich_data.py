@@ -134,8 +134,10 @@ class _Bare:
         return self.text
 
 
-def _object_text(rich: Mapping[str, Any]) -> str:
+def _object_text(rich: Mapping[str, Any]) -> str | None:
     try:
+        if rich[_TYPE] == "Pcore::ObjectType" and "name" not in rich["_pcore_init_hash"]:
+            return None  # Puppet asks such a type for its name, where it is not within another
         return type_text(rich, alone=True) if str(rich[_TYPE]).startswith("Pcore::") else object_text(rich)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PayloadError("", "holds an object that cannot be read") from error
