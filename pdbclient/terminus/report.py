@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from pdbclient.errors import InvalidCommand
+from pdbclient.terminus.rich_data import unreserved
 from pdbclient.terminus.ruby_characters import ruby_of
 from pdbclient.terminus.ruby_inspect import ruby_to_s
 from pdbclient.wire.plain import shown
@@ -187,8 +188,8 @@ def _event(document: _Document, event: Mapping[str, object], path: str) -> dict[
         "timestamp": document.time_of(event, path),
         "name": _text(event.get("name")),
         "property": _text(event.get("property")),
-        "new_value": ruby_to_s(event.get("desired_value"), document.ruby),
-        "old_value": ruby_to_s(event.get("previous_value"), document.ruby),
+        "new_value": ruby_to_s(unreserved(event.get("desired_value")), document.ruby),
+        "old_value": ruby_to_s(unreserved(event.get("previous_value")), document.ruby),
         "corrective_change": _flag(event.get("corrective_change")),
         "message": _text(event.get("message")),
     }

@@ -17,7 +17,7 @@ from pdbclient.terminus.ruby_characters import RUBY_3_2, Ruby
 from pdbclient.terminus.ruby_inspect import ruby_inspect, ruby_to_s
 from pdbclient.wire.plain import MAX_DEPTH, PayloadError
 
-__all__ = ["plain_parameters"]
+__all__ = ["plain_parameters", "unreserved"]
 
 _TYPE, _VALUE = "__ptype", "__pvalue"
 _SCALARS = frozenset({str, int, bool, float, type(None)})
@@ -32,6 +32,13 @@ def plain_parameters(parameters: Mapping[str, object], ruby: Ruby = RUBY_3_2) ->
     """
     reader = _Reader(parameters, ruby)
     return {name: reader.plain(value, 0) for name, value in parameters.items()}
+
+
+def unreserved(value: object) -> object:
+    """A value in which no hash looks like rich data: as Puppet reads a report, which holds none."""
+    if isinstance(value, Mapping):
+        return {_unreserved(key): unreserved(item) for key, item in value.items()}
+    return [unreserved(item) for item in value] if isinstance(value, list) else value
 
 
 class _Reader:
@@ -127,8 +134,10 @@ class _Bare:
         return self.text
 
 
-def _object_text(rich: Mapping[str, Any]) -> str:
+def _object_text(rich: Mapping[str, Any]) -> str | None:
     try:
+        if rich[_TYPE] == "Pcore::ObjectType" and "name" not in rich["_pcore_init_hash"]:
+            return None  # Puppet asks such a type for its name, where it is not within another
         return type_text(rich, alone=True) if str(rich[_TYPE]).startswith("Pcore::") else object_text(rich)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PayloadError("", "holds an object that cannot be read") from error

@@ -203,10 +203,13 @@ end
 def objects(path)
   data = JSON.parse(File.read(path.sub(/yaml$/, 'json')))
   status = data['resource_statuses'].values.find { |one| !one['events'].empty? }
-  status['events'].first.merge!('desired_value' => { '__ptype' => 'Regexp', '__pvalue' => 'x' },
+  status['events'].first.merge!('desired_value' => { '__ptype' => 'Foo', '__pvalue' => [1, 'b'] },
                                 'previous_value' => { 'a' => [{ '__ptype' => 'Default' }] })
   write('case-object.json', data.to_json)
-  note_report('case-object', Puppet::Transaction::Report.from_data_hash(data))
+  report = Puppet::Transaction::Report.from_data_hash(data)
+  read = report.resource_statuses.values.find { |one| !one.events.empty? }.events.first.previous_value
+  write('makes_objects.out.json', (read['a'] == [:default]).to_json)
+  note_report('case-object', report)
 end
 
 # One report with a resource, an event and a log for each stamp of stamps.in.json, as an agent sends it; and another with

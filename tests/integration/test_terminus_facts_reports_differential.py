@@ -1,21 +1,19 @@
 """Facts and reports: what the stock terminus would send, and what we make of Puppet's files of the same objects.
 
-Real runs of Puppet, real facts, the stock code of Debian's puppet-terminus-puppetdb; nothing is sent, so no PuppetDB
-is needed. Whatever differs is a correction in the list below, and all of those occur.
+Real runs of each Puppet, real facts, the stock code of its puppet-terminus-puppetdb; nothing is sent, so no PuppetDB
+is needed. Whatever differs is one of the `report_corrections`, and all of those occur.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import random
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,8 @@ from pdbclient.terminus.ruby_inspect import ruby_inspect
 from pdbclient.terminus.ruby_yaml import read_yaml
 from pdbclient.wire.command import Command
 from tests.integration.puppet.stock import StockPuppet, parameters
-from tests.soak import rounds
+from tests.integration.report_corrections import CORRECTIONS, FORM, MISSING, OBJECTS, Correction
+from tests.integration.report_stamps import SPANS, STAMPS
 
 pytestmark = pytest.mark.integration
 
@@ -41,114 +40,6 @@ REMOTE = {
     **{"authenticated": "remote", "certname": NODE, "hostname": "n1", "domain": "example"},
     **{"extensions": {"pp_role": "web", "1.3.6.1.4": "ü"}, "external": {"a": [1]}},
 }
-MISSING = "(missing)"
-ANY = object()
-
-
-@dataclass(frozen=True)
-class Correction:
-    """One way in which we differ from the stock code on purpose, or because the file itself does.
-
-    In the cases that match `case` (or their one form that does), at the paths that match `path`, stock has `stock`
-    and we have `ours`.
-    """
-
-    why: str
-    case: str
-    path: str
-    stock: Any = ANY
-    ours: Any = ANY
-    majors: tuple[int, ...] = (7, 8, 9)
-    """The Puppets with which it occurs."""
-
-    def explains(self, case: str, path: str, stock: Any, ours: Any) -> bool:
-        name, _, _ = case.partition(" ")
-        in_case = re.fullmatch(self.case, case) or re.fullmatch(self.case, name)
-        matched = in_case and re.fullmatch(self.path, path)
-        return bool(matched) and (self.stock, self.ours) in {(s, o) for s in (ANY, stock) for o in (ANY, ours)}
-
-
-CORRECTIONS = [
-    Correction("a job id is text", "case-job-id", r"\$\.job_id", 42, "42"),
-    Correction("a metric without a number is left out", "case-metric", r"\$\.metrics\[\d+\]", ANY, MISSING),
-    Correction("a log has a source", "case-log-source", r"\$\.logs\[0\]\.source", None, "Puppet"),
-    Correction("skipped is true or false", "case-skipped-nil", r"\$\.resources\[\d+\]\.skipped", None, False),
-    Correction("no null inventory", "facts-inventory-(list|empty|null)", r"\$\.package_inventory", None, MISSING),
-    Correction("no malformed inventory", "facts-inventory-pairs", r"\$\.package_inventory", "[['a', '1']]", MISSING),
-    Correction("local trusted data names its node", "facts-no-node", r"\$\.values\.trusted\.certname", None, NODE),
-    Correction("and its hostname", "facts-no-node", r"\$\.values\.trusted\.hostname", None, "n1"),
-    Correction("and its domain", "facts-no-node", r"\$\.values\.trusted\.domain", None, "example"),
-    Correction(
-        "a hash in an event stays one, as in the Puppet 8.10 that Debian has mended: the others make the object",
-        "case-object",
-        r"\$\.resources\[\d+\]\.events\[0\]\.(old|new)_value",
-        majors=(7, 9),
-    ),
-]
-"""Where the stock code sends what PuppetDB refuses, or what is not so."""
-
-FORM = [
-    Correction(
-        "a symbol in a list or a hash is text in every file, and so for the stock code of a server",
-        "first|second|noop|case-symbols",
-        r"\$\.resources\[\d+\]\.events\[\d+\]\.(old|new)_value",
-    ),
-    Correction(
-        "Puppet writes the place of a parse error into the message, as the stock code of a server gets it",
-        "case-log-issue|failed",
-        r"\$\.logs\[\d+\]\.message",
-    ),
-    Correction(
-        "Puppet writes text that Ruby holds for binary (a checksum) as base64, as the stock code of a server gets it",
-        "second|corrected",
-        r"\$\.resources\[\d+\]\.events\[0\]\.new_value",
-    ),
-    Correction(
-        "puppet facts find quotes what has a colon, so that a symbol is text with a colon",
-        "facts-symbols find.yaml",
-        r"\$\.values\.(a|b|:b|c.*)",
-    ),
-]
-"""Where Puppet's file is not what the run had in memory."""
-
-
-def _stamps() -> Iterator[str]:
-    """Edges of rounding in several zones, as Ruby writes times and as others may; then random ones."""
-    for decimals in ("", *(f".{text}" for text in EDGES)):
-        for zone in ZONES:
-            yield f"2026-01-31T23:59:59{decimals}{zone}"
-    chance = random.Random(20261128)
-    for _ in range(rounds(400, 20_000)):
-        moment = datetime(1999, 1, 1) + timedelta(seconds=chance.randrange(2**31))
-        yield f"{moment.isoformat()}.{chance.randrange(10**9):09d}{chance.choice(ZONES)}"
-
-
-def _spans() -> Iterator[tuple[str, float]]:
-    chance = random.Random(20261128)
-    for stamp in itertools.islice(_stamps(), 0, None, 4):
-        yield stamp, chance.choice((0, 1, 0.001, 0.0005, 1.1, 3599.9995, 1e-9, 7.0e4, chance.random() * 1000))
-
-
-EDGES = (
-    *(
-        "3364999",
-        "3365",
-        "3365000",
-        "3365001",
-        "336",
-        "336499999",
-        "336500000",
-        "336999999",
-        "337000000",
-        "3369999996",
-    ),
-    *("9999999", "999999999", "9994999", "9995", "9995000", "0005", "000499999", "000000001", "0", "1", "12", "9996"),
-    *("123456789123", "0009999999999"),
-)
-ZONES = ("Z", "+00:00", "-00:00", "+05:30", "-09:30", "-12:00", "+14:00", "-03:30")
-STAMPS = list(_stamps())
-SPANS = list(_spans())
-
 INDEX_CASES = ("first", "first-reread", "first-rejson", "first-unchanged", "second-reread", "noop", "case-job-id")
 UNCHANGED = "-unchanged"
 
@@ -264,9 +155,10 @@ def _differences(stock: Any, ours: Any, path: str = "$") -> Iterator[tuple[str, 
         yield path, left, right
 
 
-def test_payloads_are_those_of_the_stock_code_but_for_the_corrections(puppet: StockPuppet, out: Path) -> None:
+def test_payloads_are_those_of_the_stock_code_but_for_the_corrections(out: Path) -> None:
     """From YAML and from JSON; and every correction occurs."""
-    corrections = [one for one in (*CORRECTIONS, *FORM) if puppet.major in one.majors]
+    makes_objects = json.loads((out / "makes_objects.out.json").read_bytes())
+    corrections = [*CORRECTIONS, *FORM, *([OBJECTS] if makes_objects else [])]
     seen: Counter[Correction] = Counter()
     unexplained = []
     compared = list(_compared(out))

@@ -78,7 +78,8 @@ class StockPuppet:
             timeout=_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, f"{self.name} with terminus {self.terminus}: {done.stderr[-3000:]}"
+        said = f"{done.stderr[:1500]} [...] {done.stderr[-1500:]}" if len(done.stderr) > 3000 else done.stderr
+        assert done.returncode == 0, f"{self.name} with terminus {self.terminus}: {said}"
 
     def make(self) -> None:
         """Unpack it unless it is there; one process at a time does. Raises `LabError`."""
