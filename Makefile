@@ -8,9 +8,10 @@ BENCHES := submit munge gateway puppet_run journal sync
 setup: .venv/ready
 
 .venv/ready: setup.cfg pyproject.toml
+	@# Debian keeps venv's pip apart, in a package of its own; its smallest systems have no Python at all.
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3-venv; }
 	$(PYTHON) -c 'import sys; sys.exit("pdbclient needs Python 3.11 or later") if sys.version_info < (3, 11) else 0'
-	@# Debian keeps venv's pip apart, in a package of its own.
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@

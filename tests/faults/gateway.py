@@ -338,6 +338,16 @@ class GatewayProcess:
                 held.append(os.readlink(entry))
         return sorted(held)
 
+    def children(self) -> list[str]:
+        """The pids of the processes that it has started, also of those that have ended unheard."""
+        held = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                # After the name, which may have anything in it: the state and the parent.
+                if stat.read_text().rpartition(")")[2].split()[1] == str(self.process.pid):
+                    held.append(stat.parent.name)
+        return held
+
 
 @contextmanager
 def notices(directory: Path, *, abstract: bool) -> Iterator[tuple[str, Callable[[], dict[str, str]]]]:

@@ -72,7 +72,7 @@ RICH_CASES = [
     Case(
         "sensitive_keys",
         "notify { 'k': message => {Sensitive('hunter2') => 1, Sensitive('hunter3') => 2} }",
-        ("a stable placeholder", "a Sensitive key in plain JSON"),
+        ("a stable placeholder", "a Sensitive key in text"),
     ),
     Case(
         "rich_scalars",
@@ -94,7 +94,7 @@ RICH_CASES = [
           ['é', /r/, default, Sensitive('x')] => 11, Integer => 12, undef => 13, {2 => {3 => 4}} => 14} }
         notify { 'reserved': message => [{'__ptype' => 'x', 'b' => 1}, {'__pvalue' => {'c' => default}}] }
         """,
-        ("a reserved key in plain JSON",),
+        ("a reserved key in text",),
     ),
     Case(
         "data_types",
@@ -123,7 +123,7 @@ RICH_CASES = [
           Car('c'), /r\\/x/, Timestamp('2020-01-01'), URI('http://a'), Binary('aGVsbG8='), {3 => 4}, {}, [],
           Integer[1,2], File['/x'], Class['settings'], Deferred('$v')]) }
         """,
-        ("an object type in plain JSON",),
+        ("an object type in text",),
     ),
     Case(
         "what_types_lose",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,20 @@ from pdbclient.config.model import Endpoint, Remote, SyncConfig, TlsFiles
 from pdbclient.sync import PassResult, reconcile
 from pdbclient.sync.ports import Clock, Server
 
+from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8, Release
 from .fake import FakePuppetDB
 
+PAIRS = (
+    (PUPPETDB_7_12, PUPPETDB_7_12),
+    (PUPPETDB_7_12, PUPPETDB_8_8),
+    (PUPPETDB_8_8, PUPPETDB_8_4),
+    (PUPPETDB_8_4, OPENVOXDB_8_15),
+    (OPENVOXDB_8_15, PUPPETDB_7_12),
+    (OPENVOXDB_8_15, PUPPETDB_8_8),
+)
+"""Each release as each side, and the newest beside the oldest. Tests that are marked `releases` meet all."""
+
+MEMORY = Path("/dev/shm")
 NOW = 1_790_000_000.0
 """The fake wall clock's beginning, in seconds: far from any real time, and not on the hour."""
 
@@ -33,11 +47,11 @@ class FakeTime(threading.Event):
 class Site:
     """Two fake PuppetDBs, each with a reconciler that pulls from the other."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, a: Release = PUPPETDB_7_12, b: Release = PUPPETDB_7_12) -> None:
         self.time = FakeTime()
         self.clock = self.time.clock
-        self.a = FakePuppetDB("a", self.clock.wall)
-        self.b = FakePuppetDB("b", self.clock.wall)
+        self.a = FakePuppetDB("a", self.clock.wall, a)
+        self.b = FakePuppetDB("b", self.clock.wall, b)
         self.directory = directory
         self.options: dict[str, float] = {}
 
@@ -65,5 +79,21 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is such a file system: each pass writes its state durably."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Site:
+    return Site(tmp_path, *getattr(request, "param", ()))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "site" in metafunc.fixturenames and metafunc.definition.get_closest_marker("releases"):
+        names = [f"{a}--{b}" for a, b in PAIRS]
+        metafunc.parametrize("site", PAIRS, indirect=True, ids=names)

@@ -18,11 +18,13 @@ from email.utils import formatdate
 from typing import Any
 
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import IncompleteResponse
+from pdbclient.errors import IncompleteResponse, Misrouted
+from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
 from pdbclient.wire.command import Command
-from pdbclient.wire.summary import HOUR_FORMAT, from_millis, to_millis
+from pdbclient.wire.summary import HOUR_FORMAT, from_millis
 
-from .fake_store import FakeNode, Row, Store
+from ...versions import PUPPETDB_7_12, Refusal, Release, micros
+from .fake_store import STAMPS, FakeNode, Row, Store
 
 __all__ = [
     "FakeNode",
@@ -36,6 +38,11 @@ __all__ = [
     "report",
 ]
 
+ADDRESSES = frozenset({"/nodes", "/factsets", "/catalogs", "/catalog-inputs", "/reports"})
+PARAMETERS = frozenset({"limit", "order_by", "include_facts_expiration", "include_package_inventory"})
+"""Those that all versions know."""
+EXPIRATION = ("expires_facts", "expires_facts_updated")
+OF_NODES = frozenset({*EXPIRATION, "report_environment"})
 CATALOG_UUID = "1e1b5ad2-0000-4000-8000-000000000000"
 
 
@@ -46,18 +53,20 @@ class FakeAnswer:
 
 
 class FakePuppetDB(Store):
-    """`now` gives wall seconds. Faults: `down` is raised by everything, `broken(path, query)` may return an
-    error for a query, answers break off after `cut` rows, certnames in `discards` are accepted and never
-    stored, those in `mangles` are stored with another hash; one that does not `purges` counts no node as
-    inactive. `arrives` is called at each request, before anything else.
+    """`now` gives wall seconds, `release` is what it answers as; `version` is what it says that it is.
+
+    Faults: `down` is raised by everything, `broken(path, query)` may return an error for a query, answers break off
+    after `cut` rows, certnames in `discards` are accepted and never stored, those in `mangles` are stored with
+    another hash; one that does not `purges` counts no node as inactive. `arrives` is called at each request, before
+    anything else.
 
     `received` gives the receive time (ms) of reports by hash; one that is not in it was received when produced.
     """
 
-    def __init__(self, name: str, now: Callable[[], float]) -> None:
+    def __init__(self, name: str, now: Callable[[], float], release: Release = PUPPETDB_7_12) -> None:
         self.endpoint = Endpoint(f"{name}.example.com", 8081)
-        super().__init__(now, self.endpoint.host)
-        self.version = "7.12.1"
+        super().__init__(now, self.endpoint.host, release)
+        self.version = release.version
         self.state = "running"
         self.maintenance = False
         self.depth = 0
@@ -70,6 +79,10 @@ class FakePuppetDB(Store):
         self.discards: set[str] = set()
         self.arrives: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
+
+    def become(self, release: Release) -> None:
+        """The server's program is replaced; what it has stays as it is."""
+        self.release, self.version = release, release.version
 
     # --- what the reconciler uses
 
@@ -87,6 +100,8 @@ class FakePuppetDB(Store):
         self.queries.append((path, query))
         if (error := self.broken(path, query)) is not None:
             raise error
+        if (refusal := self._refusal(path, query, params or {})) is not None:
+            raise self._error(refusal)
         with self._lock:
             found = self._answer(path.removeprefix("/"), query, params or {})
         for seen, row in enumerate(found):
@@ -98,7 +113,10 @@ class FakePuppetDB(Store):
         self._arrives()
         if path == "/pdb/meta/v1/version":
             return FakeAnswer({"version": self.version})
-        assert path == "/status/v1/services/puppetdb-status"
+        if path == "/pdb/meta/v1/version/latest" and self.release.has_latest:
+            return FakeAnswer({"newer": False, "version": self.version, "link": None})
+        if path != "/status/v1/services/puppetdb-status":
+            raise self._error(self.release.unknown)
         status = {"maintenance_mode?": self.maintenance, "queue_depth": self.depth}
         return FakeAnswer({"state": self.state, "status": status}, {"Date": formatdate(self.now(), usegmt=True)})
 
@@ -121,6 +139,27 @@ class FakePuppetDB(Store):
         if self.down is not None:
             raise self.down
 
+    # --- refusals
+
+    def _refusal(self, path: str, query: Any, params: Mapping[str, Any]) -> Refusal | None:
+        if path not in ADDRESSES:
+            return self.release.unknown
+        if strange := sorted(set(params) - PARAMETERS - self.release.parameters):
+            return Refusal(400, f"Unsupported query parameter '{strange[0]}'".encode())
+        if path == "/nodes" and query[0] == "extract":
+            named = _names(query)
+            if not named.isdisjoint(OF_NODES) and not any(name.startswith("latest_report") for name in query[1]):
+                return self.release.lost_join
+        return None
+
+    def _error(self, refusal: Refusal) -> Exception:
+        headers = {"Location": refusal.location} if refusal.location else {}
+        url = str(self.endpoint)
+        error = error_for_status(url, refusal.status, headers, refusal.body, Operation.QUERY)
+        assert error is not None
+        # As a session does: it has seen the status.
+        return answer_of_puppetdb(error) if isinstance(error, Misrouted) and self.state == "running" else error
+
     # --- queries
 
     def _answer(self, table: str, query: Any, params: Mapping[str, Any]) -> list[Row]:
@@ -134,12 +173,24 @@ class FakePuppetDB(Store):
             rows.sort(key=lambda row: str(row[order["field"]]), reverse=order["order"] == "desc")
         rows = rows[: params.get("limit")]
         if grouped and columns is not None:
-            return _group(rows, columns)
+            return [self._shown_group(row) for row in _group(rows, columns)]
+        rows = [self._shown(row) for row in rows]
         if columns is not None:
             return [{name: row.get(name) for name in columns} for row in rows]
         return [_expanded(table, row, params) for row in rows]
 
+    def _shown(self, row: Row) -> Row:
+        stamps = [name for name in (*STAMPS, "expires_facts_updated") if row.get(name) is not None]
+        return {**row, **{name: self.release.shown(row[name]) for name in stamps}}
+
+    def _shown_group(self, row: Row) -> Row:
+        """`max` is a time, or with `max_2` beside it a hash."""
+        name = "max_2" if "max_2" in row else "max"
+        return {**row, name: self.release.shown(row[name])}
+
     def _rows(self, table: str) -> list[Row]:
+        if table == "catalogs":
+            return [*self.tables[table].values(), *self.more_catalogs]
         if table == "reports":
             return [{**row, "receive_time": self._receive_time(row)} for row in self.tables[table].values()]
         if table != "nodes":
@@ -147,7 +198,7 @@ class FakePuppetDB(Store):
         return [
             {
                 "certname": name,
-                "deactivated": _text(node.deactivated),
+                "deactivated": self._flag(node),
                 "expired": _text(node.expired),
                 # Also where nobody said so: then without a time.
                 "expires_facts": node.expires_facts is not False,
@@ -155,6 +206,11 @@ class FakePuppetDB(Store):
             }
             for name, node in self.nodes.items()
         ]
+
+    def _flag(self, node: FakeNode) -> str | None:
+        if node.deactivated is None:
+            return None
+        return from_millis(node.deactivated + (self.release.shows_rounded and node.below >= 500))
 
     def _receive_time(self, row: Row) -> str:
         millis = self.received.get(row["hash"])
@@ -173,9 +229,9 @@ class FakePuppetDB(Store):
             case ["in", column, ["array", values]]:
                 return bool(row[column] in values)
             case [">=", column, value]:
-                return bool(to_millis(row[column]) >= to_millis(value))
+                return bool(micros(row[column]) >= micros(value))
             case ["<", column, value]:
-                return bool(to_millis(row[column]) < to_millis(value))
+                return bool(micros(row[column]) < micros(value))
             case _:
                 raise AssertionError(query)
 
@@ -189,6 +245,13 @@ def _scope(table: str, query: Any) -> list[Any]:
     if '"type"' not in text and table == "reports":
         added.append(["=", "type", "agent"])
     return added
+
+
+def _names(query: Any) -> set[str]:
+    """All texts in a query, the columns among them."""
+    if isinstance(query, list):
+        return set().union(*(_names(part) for part in query))
+    return {query} if isinstance(query, str) else set()
 
 
 def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
@@ -222,9 +285,7 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
             shown["package_inventory"] = row["package_inventory"]
         return {**shown, "timestamp": row["producer_timestamp"], "facts": {"data": data}}
     if table == "nodes":
-        hidden = (
-            () if params.get("include_facts_expiration") == "true" else ("expires_facts", "expires_facts_updated")
-        )
+        hidden = () if params.get("include_facts_expiration") == "true" else EXPIRATION
         return {key: value for key, value in row.items() if key not in hidden}
     if table == "catalog-inputs":
         return row

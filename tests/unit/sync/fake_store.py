@@ -17,6 +17,9 @@ Measured on PuppetDB 7.12.1, and held against a real one, rule by rule, in tests
   once one of them is older: one can be both. A node never is `inactive` where node-purge-ttl is 0.
 - The server's own garbage collection purges 25 nodes at a time.
 - Reports go by whole UTC days, that ended before report-ttl began: the oldest first, one at a time.
+- A `transaction_uuid` is stored in small letters; a report's hash has it as it came.
+
+What differs from version to version, how much of a stamp is stored above all, is in `tests/versions.py`.
 """
 
 from __future__ import annotations
@@ -28,35 +31,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pdbclient.wire.report_hash import report_hash
 from pdbclient.wire.summary import to_millis
+
+from ...versions import PUPPETDB_7_12, Release, micros
 
 __all__ = ["DAY", "FakeNode", "Row", "Store"]
 
 DAY = 86_400_000
 PURGE_BATCH = 25
+STAMPS = ("producer_timestamp", "start_time", "end_time")
 
 Row = dict[str, Any]
 
 
 @dataclass
 class FakeNode:
+    """`deactivated` and `expired` are in ms, `below` is what more microseconds the deactivation has."""
+
     deactivated: int | None = None
     expired: int | None = None
     expires_facts: bool | None = None
     expires_facts_updated: str | None = None
+    below: int = 0
 
     @property
     def flags(self) -> list[int]:
-        return [flag for flag in (self.deactivated, self.expired) if flag is not None]
+        """In microseconds."""
+        dead = None if self.deactivated is None else self.deactivated * 1000 + self.below
+        return [flag for flag in (dead, self.expired and self.expired * 1000) if flag is not None]
 
 
 class Store:
-    """`now` gives the server's own wall seconds; the ttls are in ms. `salt` goes into the hashes of nodes that it
-    `mangles`: what cannot be stored as it was sent. One that does not `purges` has node-purge-ttl 0.
+    """`now` gives the server's own wall seconds; the ttls are in ms. Stamps in `tables` are as the `release` stores
+    them. `salt` goes into the hashes of nodes that it `mangles`: what cannot be stored as it was sent. One that does
+    not `purges` has node-purge-ttl 0.
     """
 
-    def __init__(self, now: Callable[[], float], salt: str) -> None:
+    def __init__(self, now: Callable[[], float], salt: str, release: Release = PUPPETDB_7_12) -> None:
         self.now = now
+        self.release = release
         self.node_ttl = 7 * DAY
         self.node_purge_ttl = 14 * DAY
         self.report_ttl = 14 * DAY
@@ -66,6 +80,7 @@ class Store:
             name: {} for name in ("factsets", "catalogs", "catalog-inputs", "reports")
         }
         self.received: dict[str, int] = {}
+        self.more_catalogs: list[Row] = []
         self.mangles: set[str] = set()
         self._salt = salt
 
@@ -76,58 +91,82 @@ class Store:
     # --- commands
 
     def apply(self, name: str, payload: Row) -> None:
-        millis, certname = to_millis(payload["producer_timestamp"]), payload["certname"]
+        certname, stored = payload["certname"], self._stored(payload)
+        stamp = stored["producer_timestamp"]
         match name:
             case "replace facts":
                 content = [payload["values"], payload["environment"], sorted(payload.get("package_inventory") or [])]
-                self._replace("factsets", millis, payload, content)
+                self._replace("factsets", stored, content)
             case "replace catalog":
-                self._replace("catalogs", millis, payload, [payload["resources"], payload["edges"]])
+                self._replace("catalogs", stored, [payload["resources"], payload["edges"]])
             case "store report":
-                row = {**payload, "hash": _hash(certname, millis, payload["transaction_uuid"])}
-                if row["hash"] not in self.tables["reports"]:
-                    self.tables["reports"][row["hash"]] = row
-                    self.received[row["hash"]] = self.millis
+                if not self._store_report(report_hash(payload), stored):
+                    return
             case "replace catalog inputs":
                 if not payload["inputs"]:
                     return
                 inputs = self.tables["catalog-inputs"].get(certname)
-                if inputs is None or to_millis(inputs["producer_timestamp"]) < millis:
-                    self.tables["catalog-inputs"][certname] = payload
+                if inputs is None or inputs["producer_timestamp"] < stamp:
+                    self.tables["catalog-inputs"][certname] = stored
             case "configure expiration":
                 configured = self.nodes.setdefault(certname, FakeNode())
                 before = configured.expires_facts_updated
-                if before is None or to_millis(before) < millis:
+                if before is None or before < stamp:
                     configured.expires_facts = payload["expire"]["facts"]
-                    configured.expires_facts_updated = payload["producer_timestamp"]
+                    configured.expires_facts_updated = stamp
             case "deactivate node":
-                self._deactivate(certname, millis)
+                self._deactivate(certname, micros(stamp))
                 return
             case _:
                 raise AssertionError(name)
         node = self.nodes.setdefault(certname, FakeNode())
-        if any(flag < millis for flag in node.flags):
+        if any(flag < micros(stamp) for flag in node.flags):
             node.deactivated = node.expired = None
 
-    def _replace(self, table: str, millis: int, payload: Row, content: list[Any]) -> None:
+    def _stored(self, payload: Row) -> Row:
+        """The payload as the database takes it."""
+        stored = {**payload, **{name: self.release.stored(payload[name]) for name in STAMPS if name in payload}}
+        if isinstance(uuid := payload.get("transaction_uuid"), str):
+            stored["transaction_uuid"] = uuid.lower()
+        return stored
+
+    def _replace(self, table: str, payload: Row, content: list[Any]) -> None:
         certname = payload["certname"]
         old = self.tables[table].get(certname)
-        if old is None or to_millis(old["producer_timestamp"]) <= millis:
+        if old is None or old["producer_timestamp"] <= payload["producer_timestamp"]:
             salt = self._salt if certname in self.mangles else ""
             self.tables[table][certname] = {**payload, "hash": _hash(certname, content, salt)}
 
-    def _deactivate(self, certname: str, millis: int) -> None:
+    def _store_report(self, key: str, stored: Row) -> bool:
+        """Whether the server can; a report that it has already is no failure."""
+        day = stored["producer_timestamp"][:10]
+        if not (self.release.reports_of_any_day or "1582-10-15" <= day < "9999-12-31"):
+            return False
+        if key not in self.tables["reports"]:
+            self.tables["reports"][key] = {**stored, "hash": key}
+            self.received[key] = self.millis
+        return True
+
+    def double_catalog(self, certname: str, payload: Row) -> None:
+        """A second catalog of a node, as old databases may have: it is shown, too, and nothing replaces it."""
+        assert not self.release.one_catalog, f"{self.release} has one catalog of a node"
+        self.more_catalogs.append({**self._stored(payload), "hash": _hash(certname, payload["resources"], "double")})
+
+    def _deactivate(self, certname: str, stamp: int) -> None:
         node = self.nodes.setdefault(certname, FakeNode())
-        if self.newest(certname) <= millis and (node.deactivated is None or node.deactivated < millis):
-            node.deactivated = millis
+        newest = max(self._times(certname, "factsets", "catalogs", "reports"), default=0)
+        known = None if node.deactivated is None else node.deactivated * 1000 + node.below
+        if newest <= stamp and (known is None or known < stamp):
+            node.deactivated, node.below = divmod(stamp, 1000)
 
     def newest(self, certname: str) -> int:
         """The producer timestamp (ms) of the newest factset, catalog or report of a node; 0 without any."""
-        return max(self._times(certname, "factsets", "catalogs", "reports"), default=0)
+        return max(self._times(certname, "factsets", "catalogs", "reports"), default=0) // 1000
 
     def _times(self, certname: str, *tables: str) -> list[int]:
+        """In microseconds."""
         return [
-            to_millis(row["producer_timestamp"])
+            micros(row["producer_timestamp"])
             for table in tables
             for row in self.tables[table].values()
             if row["certname"] == certname
@@ -140,21 +179,21 @@ class Store:
         flags = self.nodes[certname].flags
         if not flags:
             return "active"
-        return "inactive" if self.purges and max(flags) >= self.millis - self.node_purge_ttl else "gone"
+        return "inactive" if self.purges and max(flags) >= (self.millis - self.node_purge_ttl) * 1000 else "gone"
 
     def expire(self) -> None:
         """`clean expire_nodes`."""
         for certname, node in self.nodes.items():
             times = self._times(certname, *self.tables)
             if node.expires_facts_updated is not None:
-                times.append(to_millis(node.expires_facts_updated))
-            late = max(times, default=0) < self.millis - self.node_ttl
+                times.append(micros(node.expires_facts_updated))
+            late = max(times, default=0) < (self.millis - self.node_ttl) * 1000
             if late and not node.flags and node.expires_facts is not False:
                 node.expired = self.millis
 
     def purge_nodes(self) -> list[str]:
         """`clean purge_nodes`, as many as the server's own garbage collection does at once; who was purged."""
-        before = self.millis - self.node_purge_ttl
+        before = (self.millis - self.node_purge_ttl) * 1000
         due = [name for name, node in self.nodes.items() if self.purges and any(flag < before for flag in node.flags)]
         for certname in due[:PURGE_BATCH]:
             self.purge(certname)
@@ -172,10 +211,19 @@ class Store:
         before = (self.millis - self.report_ttl) // DAY
         reports = self.tables["reports"]
         days = {key: to_millis(row["producer_timestamp"]) // DAY for key, row in reports.items()}
-        oldest = min(days.values(), default=before)
+        kept = self._newest_reports() if self.release.keeps_newest else frozenset()
+        oldest = min((day for key, day in days.items() if key not in kept), default=before)
         for key, day in days.items():
-            if day == oldest < before:
+            if day == oldest < before and key not in kept:
                 del reports[key]
+
+    def _newest_reports(self) -> frozenset[str]:
+        """The hashes of the newest report of each node."""
+        newest: dict[str, tuple[str, str]] = {}
+        for key, row in self.tables["reports"].items():
+            last = (row["producer_timestamp"], key)
+            newest[row["certname"]] = max(last, newest.get(row["certname"], last))
+        return frozenset(key for _, key in newest.values())
 
     # --- copies
 

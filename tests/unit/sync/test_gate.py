@@ -10,6 +10,7 @@ from pdbclient.errors import NotSent
 from pdbclient.sync import Outcome, PassResult
 from pdbclient.sync.gate import clock_skew, pass_gate
 
+from ...versions import PUPPETDB_8_4
 from .conftest import NOW, Site
 from .fake import facts, report
 
@@ -19,14 +20,15 @@ def moved(result: PassResult) -> dict[str, int]:
 
 
 def test_the_gate_tells_what_it_learned_of_both_servers(site: Site) -> None:
-    site.a.version, site.b.depth = "8.4.1", 7
+    site.a.become(PUPPETDB_8_4)
+    site.b.depth = 7
     there, here = pass_gate(site.b, site.a, site.config(site.b), site.clock)
     assert (there.version, here.version, here.depth) == ("8.4.1", "7.12.1", 7)
     assert there.epoch == here.epoch == (NOW, NOW + 1)
 
 
 def test_puppetdb_7_and_8_together_pass_the_gate_in_both_directions(site: Site) -> None:
-    site.a.version = "8.4.1"
+    site.a.become(PUPPETDB_8_4)
     site.a.apply("replace facts", facts("n", site.ago(50)))
     site.b.apply("replace facts", facts("m", site.ago(50)))
     assert [moved(site.pull(side)) for side in (site.a, site.b)] == [{"facts": 1}, {"facts": 1}]

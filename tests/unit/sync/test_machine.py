@@ -17,13 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ...soak import LONG, rounds
-from .conftest import NOW
+from .conftest import MEMORY, NOW
 from .fake import FakePuppetDB, Row, catalog, deactivation, expiration, facts, inputs, report
 from .machine_truth import unexplained
 from .machine_world import Killed, World, unreachable
-
-MEMORY = Path("/dev/shm")
-"""Where there is a file system in memory: each pass writes its state durably, which takes a disk its time."""
 
 CERTNAMES = st.sampled_from(["a.example.com", "b.example.com"])
 SERVER = st.integers(0, 2)
