@@ -48,6 +48,8 @@ unit: setup
 soak: setup
 	@$(BIN)/pdbclient lab install
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -m soak -s
+	@# Properties on examples that no run has seen before.
+	PDBCLIENT_SOAK=1 $(BIN)/pytest -n 2 -m 'not soak' tests/unit
 
 # Each benchmark ends with one JSON line and fails when it misses its figure. BENCH_FLAGS=--quick: a few minutes.
 bench: setup

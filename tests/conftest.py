@@ -7,9 +7,17 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests import puppetdbs
+from tests.soak import LONG
+
+# The same examples in every run: what was green stays so until the code changes. The long form draws new ones. How
+# long one example takes on a busy machine says nothing.
+settings.register_profile("gate", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("soak", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("soak" if LONG else "gate")
 
 # Tests of other releases say which in their parameters.
 _PAIR = re.compile(r"\[(?:.*-)?(\d[\d.]*\+\d[\d.]*)[-\]]")
