@@ -3,14 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := submit munge gateway puppet_run journal sync
 
-.PHONY: setup demo test lint unit soak bench clean
+.PHONY: setup demo test matrix lint unit soak bench clean
 
 setup: .venv/ready
 
 .venv/ready: setup.cfg pyproject.toml
+	@# Debian keeps venv's pip apart, in a package of its own; its smallest systems have no Python at all.
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3-venv; }
 	$(PYTHON) -c 'import sys; sys.exit("pdbclient needs Python 3.11 or later") if sys.version_info < (3, 11) else 0'
-	@# Debian keeps venv's pip apart, in a package of its own.
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
@@ -26,6 +27,13 @@ test: lint
 	@tests/install-packages
 	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
+# PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
+matrix: setup
+	@$(BIN)/pdbclient lab install
+	@tests/install-packages
+	PDBCLIENT_MATRIX="$(or $(PAIRS),all)" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration
 
 lint: setup
 	$(BIN)/ruff check .

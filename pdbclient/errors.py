@@ -80,6 +80,10 @@ class InvalidCommand(PdbError):
         super().__init__(f"{command} for {certname!r} cannot be sent: {path}: {reason}")
 
 
+class NotPreserved(InvalidCommand):
+    """A record of which no copy can be made that is the same record: it would be there twice."""
+
+
 class TransportError(PdbError):
     """One attempt got no usable HTTP answer. `sent`: whether the request reached the server."""
 

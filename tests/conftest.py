@@ -20,7 +20,7 @@ def pytest_report_header() -> str:
     return f"PuppetDB: {puppetdbs.said()}"
 
 
-def _pair(nodeid: str) -> str | None:
+def pair_of(nodeid: str) -> str | None:
     """The pair of releases that a test is about, where that is not this machine's own."""
     found = _PAIR.search(nodeid)
     return None if found is None or found.group(1) == f"{puppetdbs.OWN}+{puppetdbs.OWN}" else found.group(1)
@@ -33,7 +33,7 @@ class ByFileOrPair(LoadFileScheduling):  # type: ignore[misc]  # xdist has no ty
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _pair(nodeid) or super()._split_scope(nodeid)
+        return pair_of(nodeid) or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -46,7 +46,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFileOrPair
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the tests, those of other releases come first: they are the longest pieces."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _pair(item.nodeid) is None)
+        items.sort(key=lambda item: pair_of(item.nodeid) is None)
 
 
 def pytest_collection_finish() -> None:

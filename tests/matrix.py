@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 
 from pdbclient.lab import LabOptions
-from tests.puppetdbs import OWN, VERSIONS, held, installed, jar
+from tests.puppetdbs import OWN, VERSIONS, held, jar
 
 __all__ = ["MATRIX", "OWN_PAIR", "Pair", "alike", "share"]
 
@@ -43,11 +43,11 @@ class Pair:
 
     def options(self) -> LabOptions:
         """How the lab of this pair is built. Raises `LabError` when a jar has not been made."""
-        primary, replica = jar(self.primary), jar(self.replica)
-        return LabOptions(
-            puppetdb_jar=None if installed(self.primary) else primary,
-            node_jars={} if primary == replica else {"replica": replica},
-        )
+        return LabOptions(puppetdb_jar=jar(self.primary), node_jars={"replica": jar(self.replica)})
+
+    def arguments(self) -> list[str]:
+        """The same, as options of `pdbclient lab up` and `pdbclient demo`."""
+        return [f"--puppetdb-jar={jar(self.primary)}", f"--node-jar=replica={jar(self.replica)}"]
 
 
 OWN_PAIR = Pair(OWN, OWN)

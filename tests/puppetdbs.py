@@ -19,10 +19,10 @@ from pdbclient.lab import LabOptions
 from pdbclient.lab.account import server_account
 from pdbclient.lab.compiled import cache_directory, compile_ahead, libraries
 from pdbclient.lab.options import find_programs
-from pdbclient.lab.release import read_release
+from pdbclient.lab.release import Release, read_release
 from tests.debian import Suite, suite
 
-__all__ = ["OWN", "VERSIONS", "held", "installed", "jar", "said"]
+__all__ = ["OWN", "VERSIONS", "Release", "held", "jar", "said"]
 
 JAVA_17 = 61
 """The version of class files that Java 17 reads, the newest Java that Debian 12 has. Debian 13 compiles for Java 21
@@ -58,17 +58,12 @@ OWN = read_release(INSTALLED).version or "none"
 
 def jar(version: str) -> Path:
     """The jar of this release. Raises `LabError` when it has not been made."""
-    if installed(version):
+    if version == OWN:
         return INSTALLED
     made = _place(version)
     if not made.exists():
         raise LabError(f"PuppetDB {version} is not here ({made}): tests/install-packages brings it, or says why not")
     return made
-
-
-def installed(version: str) -> bool:
-    """Whether it is this machine's own."""
-    return version == OWN
 
 
 def held(version: str) -> str:
@@ -82,7 +77,7 @@ def said() -> str:
 
 
 def _said(version: str) -> str:
-    if installed(version):
+    if version == OWN:
         return f"{version} (installed)"
     try:
         found = held(version)
@@ -192,7 +187,7 @@ def main() -> int:
     """Make them all, and say what is not as it should be; 1 when one cannot be had."""
     code = 0
     for version in VERSIONS:
-        if installed(version):
+        if version == OWN:
             continue
         try:
             make(version)

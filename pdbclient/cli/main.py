@@ -33,8 +33,8 @@ def make_parser() -> Parser:
     """The parser of the whole command line; each command sets `run`, which takes the arguments."""
     parser = Parser(
         prog="pdbclient",
-        description="High availability for open-source PuppetDB: ordered failover, safe queries, "
-        "and a reconciler that makes two or more PuppetDBs agree.",
+        description="High availability for open-source PuppetDB and OpenVoxDB: ordered failover, safe queries, "
+        "and a reconciler that makes two or more of them agree.",
         epilog=output.EXIT_CODES,
         formatter_class=RawDescriptionHelpFormatter,
     )

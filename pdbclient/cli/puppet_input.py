@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,6 +37,20 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument(
             "--environment", metavar="NAME", help=f"for Puppet's own files: the environment (default: {default})"
         )
+    if command == "replace catalog":
+        parser.add_argument(
+            "--puppet-version",
+            metavar="VERSION",
+            type=_version,
+            help="for Puppet's own files: that of the server's Puppet, which a catalog does not tell; 7 and 8 write "
+            "a few rare characters otherwise in the key of a hash (default: 8)",
+        )
+
+
+def _version(text: str) -> str:
+    if re.fullmatch(r"\d+(\.\w+)*", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no version of Puppet, for example 7.23.0 or 8")
+    return text
 
 
 def command_of(data: bytes, args: argparse.Namespace, config: ClientConfig) -> Command:
@@ -72,8 +87,13 @@ def _converted(
         report = report_payload(document, producer=producer, include_unchanged_resources=unchanged)
         return report.payload, report.warnings
     if kind is Kind.CATALOG:
-        edges = config.include_catalog_edges
-        return catalog_payload(document, producer=producer, environment=args.environment, include_edges=edges), ()
+        return catalog_payload(
+            document,
+            producer=producer,
+            environment=args.environment,
+            include_edges=config.include_catalog_edges,
+            puppet_version=args.puppet_version,
+        ), ()
     if document["name"] is None:  # bare facts, as `puppet facts show` prints them
         document = {**document, "name": args.certname}
     return facts_payload(document, producer=producer, environment=args.environment), ()

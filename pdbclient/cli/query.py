@@ -13,7 +13,7 @@ from pdbclient.cli.arguments import entity_path, not_negative, positive, seconds
 from pdbclient.cli.clients import asking_client
 from pdbclient.cli.servers import add_config_option
 from pdbclient.client import QueryResult, Rows
-from pdbclient.wire import Ast, InvalidQuery, QueryText, parse_collector
+from pdbclient.wire import InvalidQuery, QueryText, parse_ast, parse_collector
 
 __all__ = ["register"]
 
@@ -150,13 +150,7 @@ def _standard_input() -> str:
 
 
 def _parsed(text: str) -> QueryText:
-    if not text.lstrip().startswith("["):
-        return text
-    try:
-        ast: Ast = json.loads(text)
-    except ValueError as error:
-        raise InvalidQuery(f"this AST query is not JSON: {error}") from error
-    return ast
+    return parse_ast(text) if text.lstrip().startswith("[") else text
 
 
 def _order(field: str) -> dict[str, str]:

@@ -36,7 +36,8 @@ still has its commands comes back, deactivated where it was, until the server pu
 _EXIT_CODES = """\
 exit codes:
   0    the server has all that the journal has (--dry-run: it lacks nothing)
-  1    something was rejected or did not become visible (--dry-run: something is lacking)
+  1    something was rejected or did not become visible (--dry-run: something is lacking), or the server cannot answer
+       about some commands, which are named and left alone
   2    the configuration or the command line is wrong
   3    the server cannot be reached, or went away
   4    the journal cannot be used
@@ -107,6 +108,7 @@ def _known(config: ClientConfig, wanted: Endpoint) -> Endpoint:
 def _print(result: Recovery) -> None:
     rows = [("looked at", result.looked_at), ("had", result.had)]
     rows += [(f"lacked: {name}", n) for name, n in sorted(result.lacked.items())]
+    rows += [(f"could not be asked about: {name}", n) for name, n in sorted(result.unknown.items())]
     if not result.dry_run:
         rows += [
             ("replayed", result.replayed),
@@ -115,6 +117,8 @@ def _print(result: Recovery) -> None:
             ("missing", result.missing),
         ]
     output.print_table(("what", "entries"), rows)
+    for name, reason in sorted(result.reasons.items()):
+        output.note(f"pdbclient: whether it has its {name!r} commands cannot be seen: {reason}")
     for refused in result.rejections:
         entry = refused.entry
         output.note(f"pdbclient: rejected: {entry.id} ({entry.name} of {entry.certname}): {refused.reason}")
@@ -129,9 +133,10 @@ def _print(result: Recovery) -> None:
 
 def _verdict(result: Recovery) -> str:
     lacking = sum(result.lacked.values())
+    but = f"; {sum(result.unknown.values())} are not known" if result.unknown else ""
     if result.dry_run:
-        return f"lacks {lacking} commands; nothing was changed" if lacking else "lacks nothing"
-    return "has all that the journal has" if result.ok else "does not have all that the journal has"
+        return (f"lacks {lacking} commands; nothing was changed" if lacking else "lacks nothing") + but
+    return "has all that the journal has" if result.ok else f"does not have all that the journal has{but}"
 
 
 def _document(result: Recovery) -> dict[str, Any]:
@@ -142,6 +147,8 @@ def _document(result: Recovery) -> dict[str, Any]:
         "looked_at": result.looked_at,
         "had": result.had,
         "lacked": result.lacked,
+        "unknown": result.unknown,
+        "reasons": result.reasons,
         "replayed": result.replayed,
         "verified": result.verified,
         "rejected": result.rejected,

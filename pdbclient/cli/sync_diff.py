@@ -40,7 +40,8 @@ exit codes:
   0  nothing differs that counts
   1  something differs
   2  the configuration or the command line is wrong
-  3  it cannot be told: a server cannot be reached or does not answer in full, or the state file cannot be read
+  3  it cannot be told: a server cannot be reached, or the state file cannot be read; or a server does not answer in
+     full about some entities, which are named, and the others are compared
 """
 
 
@@ -75,6 +76,8 @@ def _diff(args: argparse.Namespace) -> int:
     else:
         for each in found:
             _print(each)
+    if not all(each.complete for each in found):
+        return 3
     return 0 if all(each.equal for each in found) else 1
 
 
@@ -93,8 +96,11 @@ def _print(found: Diff) -> None:
                 ]
     if rows:
         output.print_table(("ENTITY", "DIFFERENCE", "NUMBER", "NODE", "HERE", "THERE"), rows)
-    listed = ", ".join(f"{part.entity} {part.here}/{part.there}" for part in found.entities)
-    verdict = "nothing differs" if found.equal else "they differ"
+    for part in found.entities:
+        if part.error is not None:
+            output.note(f"pdbclient: {part.entity} could not be compared: {part.error}")
+    listed = ", ".join(f"{part.entity} {part.here}/{part.there}" for part in found.entities if part.error is None)
+    verdict = "nothing differs" if found.equal else "they differ" if found.complete else "not all could be compared"
     if found.equal and rows:
         verdict = "nothing differs that could be made equal"
     output.note(f"{verdict}; listed here/there: {listed}")

@@ -44,7 +44,7 @@ __all__ = ["EXIT_CODES", "exit_code", "print_result", "register"]
 EXIT_CODES = """\
 exit codes:
   0  every pass is done and nothing failed
-  1  a pass was refused or stopped by a brake, or some records failed; or another process has the lock
+  1  a pass was refused or stopped by a brake, or some entities or records failed; or another process has the lock
   2  the configuration or the command line is wrong
   3  the remote or the local PuppetDB cannot be reached
 """
@@ -132,7 +132,7 @@ def _once(args: argparse.Namespace) -> int:
     else:
         for remote, parts in plans:
             _print_plan(remote, parts)
-    return 0
+    return 1 if any(part.error for _, parts in plans for part in parts) else 0
 
 
 def _audit(args: argparse.Namespace) -> int:
@@ -180,6 +180,9 @@ def _print_plan(remote: Remote, plans: Sequence[EntityPlan]) -> None:
         ]
         rows += [("leave", part.entity, part.certnames.get(key, key), "", why) for key, why in part.skipped]
     output.print_table(("DO", "ENTITY", "NODE", "AS OF", "HASH OR REASON"), rows)
+    for part in plans:
+        if part.error is not None:
+            output.note(f"pdbclient: {part.entity}: {part.error}")
 
 
 def _document(part: EntityPlan) -> dict[str, Any]:
@@ -193,6 +196,7 @@ def _document(part: EntityPlan) -> dict[str, Any]:
             for key, version in part.pull.items()
         ],
         "skipped": [{"key": key, "reason": str(why)} for key, why in part.skipped],
+        "error": part.error,
     }
 
 

@@ -71,9 +71,17 @@ def _status(args: argparse.Namespace) -> int:
 
 def _print(status: RemoteStatus) -> None:
     document = status.as_json()
-    hidden = ("ok", "last_pass")
+    hidden = ("ok", "last_pass", "entities", "servers")
     rows = [(key.replace("_", " "), _cell(value)) for key, value in document.items() if key not in hidden]
     output.print_table(("WHAT", "VALUE"), rows)
+    output.print_table(
+        ("ENTITY", "LAST DONE", "ERROR"),
+        [(name, part["last_success"], part["error"]) for name, part in document["entities"].items()],
+    )
+    output.print_table(
+        ("SERVER", "VERSION", "ITS QUERIES TAKE"),
+        [(url, part["version"], ", ".join(part["answers"])) for url, part in document["servers"].items()],
+    )
     if not status.ran:
         output.note(f"{status.remote}: no pass yet")
     if status.lacking:

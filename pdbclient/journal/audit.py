@@ -23,7 +23,7 @@ from pdbclient.journal import entries, holdings
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import REPLACED, Copy, Entry, Listed
 from pdbclient.journal.recovery import Recovery, recover
-from pdbclient.journal.seen import DEACTIVATION, INPUTS, REPORT, Shown, has, is_void, look
+from pdbclient.journal.seen import DEACTIVATION, INPUTS, REPORT, Shown, has, is_known, is_void, look
 from pdbclient.wire import timestamp
 
 __all__ = ["Audit", "Loss", "judge_loss", "late"]
@@ -72,7 +72,7 @@ def judge_loss(sample: Sequence[Listed], there: Shown, now: float) -> Loss | Non
 
     `now` is in seconds since 1970. The rule is told at the top of this module.
     """
-    counted = [entry for entry in sample if not _goes_by_itself(entry, now)]
+    counted = [entry for entry in sample if is_known(entry, there) and not _goes_by_itself(entry, now)]
     lacking = [entry for entry in counted if not has(entry, there)]
     back = [entry for entry in lacking if entry.name in REPLACED and (entry.name, entry.certname) in there.newest]
     went_back = tuple(dict.fromkeys(entry.certname for entry in back))
@@ -107,6 +107,7 @@ class Audit:
         self._again = float("inf")
         self._pause = AGAIN_FIRST
         self._told: dict[int, None] = {}
+        self._unanswered: set[str] = set()
         self._next_loss = float("-inf")
         self._until: int | None = None
         self._lost_at: float | None = None
@@ -138,12 +139,22 @@ class Audit:
             return
         there = look(self._session, page, within=ASKING)
         seen = {entry.id for entry in page if has(entry, there)}
-        missing = [entry for entry in page if entry.id not in seen and late(entry, self._url, now)]
+        missing = [
+            entry for entry in page if entry.id not in seen and is_known(entry, there) and late(entry, self._url, now)
+        ]
+        self._say_unanswered(there)
         void = self._void([entry for entry in missing if entry.name == INPUTS])
         if seen or void:
             self._journal.run(holdings.confirm, self._url, sorted(seen | void), now)
         self._report([entry for entry in missing if entry.id not in void])
         self._pass_over(page, seen | void, {entry.id for entry in missing})
+
+    def _say_unanswered(self, there: Shown) -> None:
+        """Once each: what the server cannot be asked about is not confirmed, and neither late nor lost."""
+        for name, error in there.unanswered.items():
+            if name not in self._unanswered:
+                log.warning("whether %s has its '%s' commands cannot be seen: %s", self._url, name, error)
+        self._unanswered |= there.unanswered.keys()
 
     def _pass_over(self, page: Sequence[Listed], seen: set[int], missing: set[int]) -> None:
         """Leave behind, for a while, what is late at the beginning: it must not stand before what comes after it."""

@@ -26,7 +26,7 @@ from pdbclient.journal.delivery import Pace
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
 from pdbclient.journal.packing import Damaged
-from pdbclient.journal.seen import INPUTS, is_void, seen
+from pdbclient.journal.seen import INPUTS, Shown, has, is_known, is_void, look
 from pdbclient.wire.command import Command
 
 __all__ = ["Progress", "Recovery", "Refused", "recover"]
@@ -71,6 +71,8 @@ class Recovery:
     `looked_at` counts the entries that matter: all reports, else the newest of each node; `had` those that the
     server had, or something newer in their place. Of what it lacked (`lacked`, by command), so many were `replayed`,
     and seen there afterwards (`verified`). `rejections`, and `examples` of the `missing`, have the first few.
+    `unknown` counts, by command, the entries that the server could not be asked about, which were left alone;
+    `reasons` say why.
     """
 
     server: str
@@ -80,6 +82,8 @@ class Recovery:
     lacked: dict[str, int] = field(default_factory=dict)
     replayed: int = 0
     verified: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     rejections: list[Refused] = field(default_factory=list)
     missing: int = 0
@@ -90,8 +94,8 @@ class Recovery:
     def ok(self) -> bool:
         """Whether the server has all that it lacked; after a dry run: whether it lacks nothing."""
         if self.dry_run:
-            return not self.lacked
-        return not (self.stopped or self.rejected or self.missing)
+            return not (self.lacked or self.unknown)
+        return not (self.stopped or self.rejected or self.missing or self.unknown)
 
 
 def recover(
@@ -174,9 +178,11 @@ class _Run:
 
     def _page(self, page: Sequence[Listed]) -> None:
         self._check()
-        there = self._seen(page)
+        shown = self._look(page)
+        there = {entry.id for entry in page if has(entry, shown)}
         there |= self._void([entry for entry in page if entry.id not in there and entry.name == INPUTS])
-        lacking = [entry for entry in page if entry.id not in there]
+        lacking = [entry for entry in page if entry.id not in there and is_known(entry, shown)]
+        self._leave_out([entry for entry in page if entry.id not in there and not is_known(entry, shown)], shown)
         self._result.looked_at += len(page)
         self._result.had += len(there)
         for entry in lacking:
@@ -193,6 +199,12 @@ class _Run:
             notes += [note for entry in some if (note := self._replay(entry, found.get(entry.id))) is not None]
         for note in notes:
             note.result()
+
+    def _leave_out(self, some: Sequence[Listed], shown: Shown) -> None:
+        for entry in some:
+            self._result.unknown[entry.name] = self._result.unknown.get(entry.name, 0) + 1
+        if some:
+            self._result.reasons |= {name: str(error) for name, error in shown.unanswered.items()}
 
     def _void(self, some: Sequence[Listed]) -> set[int]:
         """Those of which the server keeps nothing, and so lacks nothing."""
@@ -261,7 +273,8 @@ class _Run:
         for start in range(0, len(ids), PAGE):
             self._check()
             page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
-            there = self._seen(page)
+            shown = self._look(page)
+            there = {entry.id for entry in page if has(entry, shown)}
             now = self._journal.clock()
             self._journal.run(holdings.confirm, self._session.endpoint.url, sorted(there), now)
             left.extend(entry.id for entry in page if entry.id not in there)
@@ -277,9 +290,9 @@ class _Run:
             if depth < least:
                 least, news = depth, time.monotonic()
 
-    def _seen(self, page: Sequence[Listed]) -> set[int]:
-        there: set[int] = self._patiently(seen, self._session, page)
-        return there
+    def _look(self, page: Sequence[Listed]) -> Shown:
+        shown: Shown = self._patiently(look, self._session, page)
+        return shown
 
     def _depth(self) -> int:
         depth: int = self._patiently(queue_depth, self._session)

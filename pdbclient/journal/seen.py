@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import monotonic
 
+from pdbclient.errors import ServerError
 from pdbclient.http import shown
+from pdbclient.http.outcome import is_about_one_query
 from pdbclient.http.session import Session
 from pdbclient.journal.model import Listed
 from pdbclient.wire.command import Command
 
-__all__ = ["INPUTS", "Shown", "has", "is_void", "look", "seen"]
+__all__ = ["INPUTS", "Shown", "has", "is_known", "is_void", "look", "seen"]
 
 REPORT, DEACTIVATION, INPUTS = "store report", "deactivate node", "replace catalog inputs"
 
@@ -32,11 +35,13 @@ class Shown:
 
     `newest` maps command and certname to the producer timestamp of the one that is there, `reports` has certname and
     producer timestamp, `newest_reports` the newest of those nodes whose reports decide about a deactivation.
+    `unanswered` has the commands that it could not be asked about, by name, and why.
     """
 
     newest: Mapping[tuple[str, str], str]
     reports: AbstractSet[tuple[str, str]]
     newest_reports: Mapping[str, str]
+    unanswered: Mapping[str, ServerError] = field(default_factory=dict)
 
 
 def has(entry: Listed, there: Shown) -> bool:
@@ -49,27 +54,49 @@ def has(entry: Listed, there: Shown) -> bool:
     return entry.name == DEACTIVATION and _newest_record(certname, there) > stamp
 
 
+def is_known(entry: Listed, there: Shown) -> bool:
+    """Whether what the server shows tells if it has `entry` or not: a question that it cannot answer does not."""
+    deciding = {entry.name, *RECORDS, REPORT} if entry.name == DEACTIVATION else {entry.name}
+    return has(entry, there) or there.unanswered.keys().isdisjoint(deciding)
+
+
 def seen(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> set[int]:
     """The ids of those `entries` that the session's server has. It is asked in batches, `within` seconds in all.
 
-    Raises the session's errors: `TransportError` or `ServerError`.
+    Raises the session's errors: `TransportError` or `ServerError`, that of a question that it cannot answer, too.
     """
     there = look(session, entries, within=within)
+    for error in there.unanswered.values():
+        raise error
     return {entry.id for entry in entries if has(entry, there)}
 
 
 def look(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> Shown:
-    """What the session's server shows of the nodes and reports that `entries` are about. As `seen`."""
+    """What the session's server shows of the nodes and reports that `entries` are about.
+
+    As `seen`, but a question that it cannot answer keeps nobody from the others: `Shown.unanswered`.
+    """
+    unanswered: dict[str, ServerError] = {}
     newest: dict[tuple[str, str], str] = {}
     end = None if within is None else monotonic() + within
 
     def left() -> float | None:
         return None if end is None else max(end - monotonic(), 0.001)
 
+    @contextmanager
+    def about(name: str) -> Iterator[None]:
+        try:
+            yield
+        except ServerError as error:
+            if not is_about_one_query(error):
+                raise
+            unanswered[name] = error
+
     def ask(name: str, certnames: Iterable[str]) -> None:
-        for certname, stamp in shown.newest(session, name, list(certnames), within=left()):
-            # Older servers can hold two catalogs of one node.
-            newest[name, certname] = max(stamp, newest.get((name, certname), ""))
+        with about(name):
+            for certname, stamp in shown.newest(session, name, list(certnames), within=left()):
+                # Older servers can hold two catalogs of one node.
+                newest[name, certname] = max(stamp, newest.get((name, certname), ""))
 
     nodes = {name: {entry.certname for entry in entries if entry.name == name} for name in shown.NEWEST}
     for name, certnames in nodes.items():
@@ -80,9 +107,13 @@ def look(session: Session, entries: Sequence[Listed], *, within: float | None = 
     for name in RECORDS:
         ask(name, undecided - nodes[name])
     since = min((entry.producer_timestamp for entry in open_), default="")
-    latest = dict(shown.newest_reports(session, list(undecided), since, within=left()))
     wanted = [(entry.certname, entry.producer_timestamp) for entry in entries if entry.name == REPORT]
-    return Shown(newest, frozenset(shown.reports(session, wanted, within=left())), latest)
+    latest: dict[str, str] = {}
+    there: set[tuple[str, str]] = set()
+    with about(REPORT):
+        latest |= shown.newest_reports(session, list(undecided), since, within=left())
+        there |= set(shown.reports(session, wanted, within=left()))
+    return Shown(newest, there, latest, unanswered)
 
 
 def is_void(command: Command) -> bool:

@@ -22,11 +22,11 @@ _POLICY_TEXT = (
 )
 _MANUAL = """\
 Install these, and say where they are where `pdbclient lab up` does not find them:
-  PuppetDB (OpenVoxDB) 7 or 8, its jar     package puppetdb (openvoxdb)            --puppetdb-jar FILE
+  PuppetDB (OpenVoxDB) 7 to 9, its jar     package puppetdb (openvoxdb)            --puppetdb-jar FILE
   PostgreSQL 11 or later, server and psql  package postgresql, postgresql-server   --postgres-bin DIR
     with the extension pg_trgm             package postgresql-contrib, if separate
-  Java 11 or 17                            package default-jre-headless            --java FILE
-On Debian 12, as root, this does it:
+  Java 17 or 21 (OpenVoxDB 9: 21)          package default-jre-headless            --java FILE
+On Debian 12 or 13, as root, this does it:
   apt-get install --no-install-recommends puppetdb postgresql default-jre-headless
 No service needs to run: the lab starts its own servers."""
 

@@ -1,4 +1,4 @@
-"""What a PuppetDB of some version can be told beside a query, and a server that is told it.
+"""What a PuppetDB can be told beside a query, and a server that is told it.
 
 The header `x-pdb-sync-ver`, with which Puppet Enterprise's own sync says how it hashes, is never sent. A server
 takes its absence for any other client, and answers 409 to a number that is not its own: 1 in all of 7 and in
@@ -11,17 +11,21 @@ from __future__ import annotations
 import math
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import ServerError, TransportError
+from pdbclient.http.outcome import is_about_one_query
 from pdbclient.sync.ports import Answer, Server
 from pdbclient.wire.command import Command
+from pdbclient.wire.query import Ast
 
-__all__ = ["ORIGIN", "Capabilities", "PassServer", "capabilities", "release"]
+__all__ = ["ORIGIN", "PARAMETERS", "Capabilities", "PassServer", "ask_capabilities", "release"]
 
 ORIGIN = "pdbclient-sync"
 """Who asks, in the server's log. Not one of Puppet Enterprise's two sync origins, which the server exempts from
@@ -29,22 +33,46 @@ its longest query time: ours are short, and the log is not to name the wrong pro
 """
 
 
+PARAMETERS: Mapping[str, Any] = MappingProxyType({"origin": ORIGIN, "timeout": 15})
+"""What the queries of a pass may say of themselves, where the server answers such queries."""
+
+_NOBODY: Ast = ["in", "certname", ["array", [""]]]
+"""A query that costs nothing: no node is called that."""
+WITHIN = 15.0
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Which parameters a server's queries may have; a server answers 400 to one that it does not know."""
+    """Which of `PARAMETERS` a server's queries may have; a server answers 400 to one that it does not know."""
 
-    origin: bool = False
-    timeout: bool = False
+    answers: frozenset[str] = frozenset()
 
     def params(self, within: float | None) -> dict[str, Any]:
         """What to add to a query that may take `within` seconds."""
         added: dict[str, Any] = {}
-        if self.origin:
+        if "origin" in self.answers:
             added["origin"] = ORIGIN
-        if self.timeout and within is not None and math.isfinite(within):
+        if "timeout" in self.answers and within is not None and math.isfinite(within):
             # Else the server goes on with what we gave up, and its garbage collection waits for it.
             added["timeout"] = math.ceil(within)
         return added
+
+
+def ask_capabilities(server: Server) -> Capabilities:
+    """What the server answers, found by asking it: no list of versions knows the next one, or a fork's.
+
+    Raises the errors of a server that is not to be had.
+    """
+    answers = set()
+    for name, value in PARAMETERS.items():
+        try:
+            deque(server.rows("/nodes", query=_NOBODY, params={name: value}, within=WITHIN), maxlen=0)
+        except ServerError as error:
+            if not is_about_one_query(error):
+                raise
+        else:
+            answers.add(name)
+    return Capabilities(frozenset(answers))
 
 
 def release(version: str) -> tuple[int, int] | None:
@@ -53,19 +81,11 @@ def release(version: str) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def capabilities(version: str) -> Capabilities:
-    """What a PuppetDB of this version knows: `origin` since 6.19.0 and 7.6.0, `timeout` since 8.0.0."""
-    number = release(version)
-    if number is None:
-        return Capabilities()
-    return Capabilities(origin=number >= (7, 6) or (6, 19) <= number < (7, 0), timeout=number >= (8, 0))
-
-
 class PassServer:
     """A server as one pass (or `diff`) asks it: queries say who asks and for how long, and failed requests are
     counted.
 
-    It knows nothing of the server's version until it is told (`learn`), and then adds nothing to queries.
+    It knows nothing of the server until it is told (`learn`), and until then adds nothing to queries.
     """
 
     def __init__(self, server: Server) -> None:
@@ -84,9 +104,13 @@ class PassServer:
         """How many requests met a `TransportError` or `ServerError`, those that were then tried again too."""
         return self._failed
 
-    def learn(self, version: str) -> None:
-        """Ask as a server of this version may be asked."""
-        self._capabilities = capabilities(version)
+    def ask(self) -> Capabilities:
+        """As `ask_capabilities`. A parameter that it does not take is no failed request."""
+        return ask_capabilities(self._server)
+
+    def learn(self, capabilities: Capabilities) -> None:
+        """Ask as this server may be asked."""
+        self._capabilities = capabilities
 
     def rows(
         self,

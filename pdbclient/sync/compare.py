@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pdbclient.sync.model import Entity, Liveness, NodeStatus, Version
@@ -55,7 +56,7 @@ _MEANINGS = {
     Difference.NEWER_HERE: "the local server has a newer one",
     Difference.NEWER_THERE: "the remote has a newer one",
     Difference.UNEQUAL: "same time, other content",
-    Difference.KNOWN_UNEQUAL: "same time, other content; was pulled and did not become equal",
+    Difference.KNOWN_UNEQUAL: "same time, other content; was pulled and did not become equal, or no copy of it would",
     Difference.SAME_CONTENT: "same time and content; its hash does not survive a transfer",
     Difference.TIED: "same time, other content; PuppetDB keeps whichever it got first",
     Difference.NOT_ACTIVE: "its node is not active where it would come from, so it is not carried",
@@ -103,7 +104,8 @@ class Window:
 class EntityDiff:
     """What differs of one entity. `here` and `there` count what the servers list, whatever is selected of it.
 
-    `examples` holds at most `limit` of each kind, in the order in which they were found.
+    `examples` holds at most `limit` of each kind, in the order in which they were found. `error` is why it was not
+    compared, or not to its end; None when it was.
     """
 
     entity: Entity
@@ -112,11 +114,13 @@ class EntityDiff:
     there: int = 0
     counts: Counter[Difference] = field(default_factory=Counter)
     examples: list[Found] = field(default_factory=list)
+    error: str | None = None
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs but what cannot be made equal."""
-        return not any(number for difference, number in self.counts.items() if difference not in EXPLAINED)
+        """Whether it was compared, and nothing differs but what cannot be made equal."""
+        differs = any(number for difference, number in self.counts.items() if difference not in EXPLAINED)
+        return self.error is None and not differs
 
     def add(self, found: Found) -> None:
         """Count one in."""
@@ -163,14 +167,21 @@ def compare_records(
         yield Found(kind, certname, certname, ours, theirs)
 
 
-def compare_reports(here: Iterable[ReportRow], there: Iterable[ReportRow], nodes: Nodes) -> Iterator[Found]:
-    """Reports of the same time on both sides: a report is there, or it is not."""
+def compare_reports(
+    here: Iterable[ReportRow],
+    there: Iterable[ReportRow],
+    nodes: Nodes,
+    known: Mapping[str, Version] = MappingProxyType({}),
+) -> Iterator[Found]:
+    """Reports of the same time on both sides: a report is there, or it is not. `known` as for `compare_records`."""
     ours, theirs = ({row.hash: row for row in rows} for rows in (here, there))
     for key in sorted(ours.keys() ^ theirs.keys()):
         row = ours.get(key) or theirs[key]
         version = Version(row.millis, row.hash)
         sides = (version, None) if key in ours else (None, version)
         kind = _kind(*sides) if _active(row.certname, nodes, here=key in ours) else Difference.NOT_ACTIVE
+        if kind is Difference.MISSING_HERE and known.get(key) == version:
+            kind = Difference.KNOWN_UNEQUAL
         yield Found(kind, key, row.certname, *sides)
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 from pdbclient.config.model import SyncConfig
 from pdbclient.sync.budget import Budget
-from pdbclient.sync.capabilities import PassServer
+from pdbclient.sync.capabilities import Capabilities, PassServer
 from pdbclient.sync.events import SyncLog
 from pdbclient.sync.gate import pass_gate
 from pdbclient.sync.model import Entity, Mode, Skip, Version
 from pdbclient.sync.plan import Memory, Terms
 from pdbclient.sync.ports import Clock, Server
-from pdbclient.sync.state import State
+from pdbclient.sync.state import ServerRecord, State
 
-__all__ = ["Context", "Progress", "enter"]
+__all__ = ["Context", "Progress", "enter", "known_capabilities"]
 
 Progress = Callable[[Entity, int, int], None]
 """Told how many records of an entity are done, and how many there are to do as far as known."""
@@ -86,6 +86,17 @@ class Context:
         return recall
 
 
+def known_capabilities(state: State, server: PassServer, version: str) -> Capabilities:
+    """What the server answers: as remembered, else it is asked, once for each version that it turns out to be."""
+    url = server.endpoint.url
+    known = state.server(url)
+    if known is None or known.version != version:
+        known = ServerRecord(version, server.ask().answers)
+        if not state.read_only:
+            state.remember_server(url, known)
+    return Capabilities(known.answers)
+
+
 def enter(
     config: SyncConfig,
     mode: Mode,
@@ -98,8 +109,8 @@ def enter(
 ) -> Context:
     """The context of a pass that the gate lets through; raises what `gate.pass_gate` raises."""
     remote, local = pass_gate(here, there, config, clock)
-    there.learn(remote.version)
-    here.learn(local.version)
+    there.learn(known_capabilities(state, there, remote.version))
+    here.learn(known_capabilities(state, here, local.version))
     epoch = None
     if local.epoch is not None:
         # What our own clocks say, unless that cannot be.

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pdbclient.config.model import Endpoint, SyncConfig
-from pdbclient.errors import InvalidCommand
+from pdbclient.errors import InvalidCommand, PdbError
 from pdbclient.http.session import Session
+from pdbclient.sync.blame import ends_all
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.capabilities import PassServer
 from pdbclient.sync.compare import (
@@ -26,7 +27,7 @@ from pdbclient.sync.compare import (
     compare_reports,
     content,
 )
-from pdbclient.sync.context import Context
+from pdbclient.sync.context import Context, known_capabilities
 from pdbclient.sync.events import SyncLog
 from pdbclient.sync.gate import server_version
 from pdbclient.sync.inventory import HOUR, both_sides, list_hours, list_nodes, list_records, list_reports, read_rows
@@ -34,6 +35,7 @@ from pdbclient.sync.kinds import PER_NODE, Kind
 from pdbclient.sync.model import Entity, Mode, Selection, Version
 from pdbclient.sync.plan import Nodes, ReportRow
 from pdbclient.sync.ports import Clock, Connect, Server
+from pdbclient.sync.report_inventory import ROUNDING
 from pdbclient.sync.reports import DAY, FUTURE, cut
 from pdbclient.sync.state import State, state_path
 from pdbclient.sync.verify import batches
@@ -68,8 +70,13 @@ class Diff:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs but what cannot be made equal."""
+        """Whether all was compared, and nothing differs but what cannot be made equal."""
         return all(part.equal for part in self.entities)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all was compared."""
+        return all(part.error is None for part in self.entities)
 
     def as_json(self) -> dict[str, Any]:
         """The document that `pdbclient sync diff --json` prints."""
@@ -91,8 +98,9 @@ def diff(
 ) -> Diff:
     """Compare the local server with `remote`. Reads only, from both.
 
-    Raises `SyncError` when the state file is unusable, a server does not tell its version, or the time limit of an
-    entity is over, and the errors of one attempt when a server cannot be asked.
+    An entity that a server cannot answer about, or not in time, has its `error`; the others are compared. Raises
+    `SyncError` when the state file is unusable or a server does not tell its version, and the errors of one attempt
+    when a server cannot be asked.
     """
     scope = scope or Scope()
     connect = connect or (lambda endpoint: Session(endpoint, config.tls, config.timeouts))
@@ -103,8 +111,8 @@ def diff(
         closing(PassServer(connect(config.local))) as here,
     ):
         remote_version, local_version = both_sides(there, here, server_version)
-        there.learn(remote_version)
-        here.learn(local_version)
+        there.learn(known_capabilities(state, there, remote_version))
+        here.learn(known_capabilities(state, here, local_version))
         mode = Mode(selection=scope.selection)
         context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode)
         return Diff(config.local.url, remote.url, list(_Comparison(context, scope).run()))
@@ -132,6 +140,15 @@ class _Comparison:
 
     def _entity(self, entity: Entity, nodes: Nodes) -> EntityDiff:
         result = EntityDiff(entity, self._scope.examples)
+        try:
+            self._compare(entity, nodes, result)
+        except PdbError as error:
+            if ends_all(error):
+                raise
+            result.error = str(error)
+        return result
+
+    def _compare(self, entity: Entity, nodes: Nodes, result: EntityDiff) -> None:
         budget = self._context.budget()
         found: Iterator[Found] = iter(())
         if entity is Entity.NODES:
@@ -145,7 +162,6 @@ class _Comparison:
         for each in found:
             if each in self._window and names(each.certname):
                 result.add(each)
-        return result
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
         there, here = self._both(budget, lambda server, within: list_records(server, kind, within))
@@ -186,10 +202,16 @@ class _Comparison:
                 # A zone that is no whole hours from UTC has hours that lie across two.
                 for whole in {hour - hour % HOUR, hour + -hour % HOUR}:
                     sizes[whole] = max(bucket.count for bucket in (ours, theirs) if bucket is not None)
+        known = self._context.state.unequal(self._context.remote, Entity.REPORTS)
         for part in cut(sizes):
-            ask = partial(_list_reports, max(part.start, start), min(part.end, end))
+            first, last = max(part.start, start), min(part.end, end)
+            # A little more, where one side may show what the other has in this part.
+            ask = partial(_list_reports, first - ROUNDING, last + ROUNDING)
             theirs_listed, ours_listed = self._both(budget, ask)
-            yield from compare_reports(ours_listed, theirs_listed, nodes)
+            for found in compare_reports(ours_listed, theirs_listed, nodes, known):
+                version = found.here or found.there
+                if version is not None and first <= version.millis < last:
+                    yield found
 
     def _both(self, budget: Budget, ask: Callable[[Server, float], T]) -> tuple[T, T]:
         within = budget.left()
@@ -215,6 +237,7 @@ def _marks(bucket: HourBucket | None) -> tuple[int, str, str] | None:
 def _document(part: EntityDiff) -> dict[str, Any]:
     return {
         "equal": part.equal,
+        "error": part.error,
         "here": part.here,
         "there": part.there,
         "differences": {str(each): part.counts[each] for each in Difference if part.counts[each]},

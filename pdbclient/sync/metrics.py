@@ -81,6 +81,7 @@ class _Passes(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._outcomes()
         yield from self._durations()
+        yield from self._entities()
         yield self._divergence()
 
     def _outcomes(self) -> Iterator[Metric]:
@@ -121,6 +122,16 @@ class _Passes(Collector):
                 if each.ran:
                     part.add_metric([each.remote], each.of(entity, "elapsed_ms") / 1000)
             yield part
+
+    def _entities(self) -> Iterator[Metric]:
+        succeeded = _gauge("entity_succeeded", "1 when the entity was done in the last pass", "remote", "entity")
+        success = _gauge("entity_success_time", "When the entity was last done (Unix time)", "remote", "entity")
+        for each in self._remotes:
+            for entity, part in each.entities.items():
+                succeeded.add_metric([each.remote, str(entity)], float(part.last_error is None))
+                if part.last_success is not None:
+                    success.add_metric([each.remote, str(entity)], part.last_success)
+        yield from (succeeded, success)
 
     def _divergence(self) -> Metric:
         kept = _gauge("divergence", "Records that differ and are left so, by the reason", "remote", "entity", "kind")

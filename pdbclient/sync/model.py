@@ -139,13 +139,14 @@ class EntityPlan:
 
     `pull` maps a key (certname, or report hash) to the version expected at the remote, in the order of work;
     for nodes the version's time is that of the deactivation. `certnames` gives a report's node. `skipped`
-    lists what differs and is left alone, with the reason.
+    lists what differs and is left alone, with the reason. `error` is why there is no plan, or only a part of it.
     """
 
     entity: Entity
     pull: Mapping[str, Version] = field(default_factory=dict)
     skipped: Sequence[tuple[str, Skip]] = ()
     certnames: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
 
     @property
     def held(self) -> int:
@@ -163,6 +164,7 @@ class EntityResult:
       times
     - `elapsed_ms`: how long the entity took; `transfer_seconds`: the sum of the record transfers, which
       overlap
+    - `error`: why the entity was not done, or not to its end; None when it was
     """
 
     transferred: int = 0
@@ -174,10 +176,12 @@ class EntityResult:
     tied: int = 0
     elapsed_ms: int = 0
     transfer_seconds: float = 0.0
+    error: str | None = None
 
     def add(self, other: EntityResult) -> None:
         """Count `other` in."""
-        for name in self.__slots__:
+        self.error = self.error or other.error
+        for name in set(self.__slots__) - {"error"}:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from pdbclient.errors import InvalidCommand, Rejected
+from pdbclient.errors import InvalidCommand, PdbError, Rejected
+from pdbclient.sync.blame import ends_all
 from pdbclient.sync.budget import Budget
 from pdbclient.sync.context import Context
 from pdbclient.sync.inventory import both_sides, list_nodes, newest_records
@@ -30,7 +32,8 @@ __all__ = ["deactivate", "list_again_here", "list_both", "plan_nodes"]
 def list_both(context: Context, budget: Budget) -> Nodes:
     """Both sides' nodes, with the verdict on those that are dead here and active there.
 
-    Raises `SafetyBrake` when the remote suddenly has none.
+    Where the remote cannot tell how new their records are, all of these stay dead, and `Nodes.unsure` says why.
+    Raises `SafetyBrake` when the remote suddenly has no nodes.
     """
     within = budget.left()
     there, here = both_sides(
@@ -38,13 +41,19 @@ def list_both(context: Context, budget: Budget) -> Nodes:
     )
     brake_empty(Entity.NODES, len(there), len(here), context.state.seen(context.remote, Entity.NODES))
     nodes = Nodes(there, here)
-    newest = newest_records(context.there, revival_candidates(nodes), budget.left())
+    candidates = revival_candidates(nodes)
+    try:
+        newest = newest_records(context.there, candidates, budget.left())
+    except PdbError as error:
+        if ends_all(error):
+            raise
+        return Nodes(there, here, frozenset(candidates), unsure=error)
     return Nodes(there, here, dead_here(nodes, newest))
 
 
 def list_again_here(context: Context, nodes: Nodes) -> Nodes:
     """The same nodes with what the local server has now, after deactivations."""
-    return Nodes(nodes.there, list_nodes(context.here, context.gone_before(), context.budget().left()), nodes.dead)
+    return replace(nodes, here=list_nodes(context.here, context.gone_before(), context.budget().left()))
 
 
 def plan_nodes(context: Context, nodes: Nodes, budget: Budget) -> EntityPlan:

@@ -7,10 +7,10 @@ there may mean purged, never had, or hidden, and PuppetDB keeps no tombstones.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from pdbclient.errors import SafetyBrake
+from pdbclient.errors import PdbError, SafetyBrake
 from pdbclient.sync.model import Entity, EntityPlan, Liveness, NodeStatus, Selection, Skip, Version
 
 __all__ = [
@@ -48,11 +48,14 @@ class ReportRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Both sides' nodes. `dead` are those that stay dead here: `dead_here`."""
+    """Both sides' nodes. `dead` are those that stay dead here: `dead_here`. `unsure` is why some of them may not be
+    dead, None when that is known.
+    """
 
     there: Mapping[str, NodeStatus]
     here: Mapping[str, NodeStatus]
     dead: frozenset[str] = frozenset()
+    unsure: PdbError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ def deactivated_first(nodes: Nodes, planned: EntityPlan) -> Nodes:
         certname: NodeStatus(Liveness.INACTIVE, deactivated=version.millis)
         for certname, version in planned.pull.items()
     }
-    return Nodes(nodes.there, {**nodes.here, **dead}, nodes.dead)
+    return replace(nodes, here={**nodes.here, **dead})
 
 
 def revival_candidates(nodes: Nodes) -> list[str]:

@@ -15,6 +15,7 @@ from pdbclient.errors import (
     IncompleteResponse,
     InvalidCommand,
     Misrouted,
+    NotPreserved,
     PdbError,
     Rejected,
     ServerError,
@@ -36,9 +37,12 @@ _THE_SERVER = (Busy, Forbidden, Misrouted)
 
 @dataclass(slots=True)
 class Pulled:
-    """What a pull did: versions that the local queue took, and what failed with its reason, by key."""
+    """What a pull did, by key: versions that the local queue took, those of which no copy would be the same record,
+    and what failed with its reason.
+    """
 
     submitted: dict[str, Version] = field(default_factory=dict)
+    unequal: dict[str, Version] = field(default_factory=dict)
     failed: dict[str, tuple[Version, str]] = field(default_factory=dict)
 
 
@@ -128,6 +132,8 @@ class _Pull:
         if error is None:
             self.pulled.submitted[summary.key] = summary.version
             self.result.transferred += 1
+        elif isinstance(error, NotPreserved):
+            self.pulled.unequal[summary.key] = summary.version
         else:
             self.pulled.failed[summary.key] = (summary.version, str(error))
             self.result.failed += 1

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
-from pdbclient.errors import (
-    Busy,
-    Forbidden,
-    Misrouted,
-    NotSent,
-    PdbError,
-    ServerError,
-    SyncError,
-    TransportError,
-)
+from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.session import Session
+from pdbclient.sync.blame import ends_all
 from pdbclient.sync.budget import Stopped
 from pdbclient.sync.capabilities import PassServer
 from pdbclient.sync.context import Context, Progress, enter
@@ -39,9 +32,6 @@ from pdbclient.sync.reports import plan_slices, reconcile_reports
 from pdbclient.sync.state import State, state_path
 
 __all__ = ["Reconciler", "plan", "reconcile"]
-
-# After these the next entity would meet the same: the remote or the local server is not to be had.
-_GONE = (NotSent, Busy, Forbidden, Misrouted)
 
 SHORT_PASS = 60.0
 """Seconds."""
@@ -132,6 +122,8 @@ class _Pass:
         context, selected = self._context, self._context.mode.selection.entities
         began = context.clock.monotonic()
         nodes = listed = list_both(context, context.budget())
+        if nodes.unsure is not None:
+            self._failed(Entity.NODES, nodes.unsure)
         if Entity.NODES in selected:
             self._entity(Entity.NODES, lambda result: self._deactivate(listed, result))
             if context.mode.one_way and self._results[Entity.NODES].transferred:
@@ -141,7 +133,7 @@ class _Pass:
                 self._entity(kind.entity, partial(self._records, kind, nodes))
         if Entity.REPORTS in selected:
             self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
-        if Entity.NODES in selected and self._may_be_outdated(began):
+        if Entity.NODES in selected and not self._results[Entity.NODES].error and self._may_be_outdated(began):
             self._deactivate_again()
         context.remember_seen(Entity.NODES, len(nodes.there))
         if self._errors:
@@ -166,16 +158,16 @@ class _Pass:
 
     def _deactivate_again(self) -> None:
         """What was deactivated at the remote during the pass, while its data was on its way here."""
-        if any(error.startswith(f"{Entity.NODES}: ") for error in self._errors):
-            return
         budget = self._context.budget()
-        nodes = list_both(self._context, budget)
-        late = plan_nodes(self._context, nodes, budget)
+        try:
+            late = plan_nodes(self._context, list_both(self._context, budget), budget)
+        except PdbError as error:
+            self._failed(Entity.NODES, error)
+            return
         if late.pull:
             self._entity(Entity.NODES, lambda result: deactivate(self._context, late, result, budget))
 
     def _entity(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
-        total = self._results.setdefault(entity, EntityResult())
         began = self._context.clock.monotonic()
         try:
             with self._context.log.entity(entity) as result:
@@ -183,11 +175,20 @@ class _Pass:
                     work(result)
                 finally:
                     result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
-                    total.add(result)
-        except (Stopped, *_GONE):
-            raise
-        except (SyncError, TransportError, ServerError) as error:
-            self._errors.append(f"{entity}: {error}")
+                    self._result(entity).add(result)
+        except PdbError as error:
+            self._failed(entity, error)
+
+    def _failed(self, entity: Entity, error: PdbError) -> None:
+        """Note what kept an entity from being done; what keeps all the others from it, too, is raised."""
+        result = self._result(entity)
+        result.error = result.error or str(error)
+        if ends_all(error):
+            raise error
+        self._errors.append(f"{entity}: {error}")
+
+    def _result(self, entity: Entity) -> EntityResult:
+        return self._results.setdefault(entity, EntityResult())
 
 
 def reconcile(
@@ -217,10 +218,9 @@ def plan(
     clock: Clock | None = None,
 ) -> list[EntityPlan]:
     """What a pass against `remote` would do, entity by entity; `mode` as in `Reconciler`. Changes nothing,
-    needs no lock, logs no events.
+    needs no lock, logs no events. What would keep an entity from being done is that one's `error`.
 
-    Raises `SyncError` for what would refuse the pass or brake an entity, and the errors of an unreachable
-    server.
+    Raises `SyncError` for what would refuse the pass, and the errors of an unreachable server.
     """
     connect = connect or _sessions(config)
     clock = clock or Clock()
@@ -236,23 +236,35 @@ def plan(
         nodes = list_both(context, context.budget())
         plans = []
         if Entity.NODES in selected:
-            plans.append(plan_nodes(context, nodes, context.budget()))
-            nodes = deactivated_first(nodes, plans[0])
-        plans += [plan_kind(context, kind, nodes, context.budget()) for kind in PER_NODE if kind.entity in selected]
+            planned = _planned(Entity.NODES, lambda: [plan_nodes(context, nodes, context.budget())])
+            plans.append(replace(planned, error=planned.error or (str(nodes.unsure) if nodes.unsure else None)))
+            nodes = deactivated_first(nodes, planned)
+
+        def of(kind: Kind) -> EntityPlan:
+            return _planned(kind.entity, lambda: [plan_kind(context, kind, nodes, context.budget())])
+
+        plans += [of(kind) for kind in PER_NODE if kind.entity in selected]
         if Entity.REPORTS in selected:
-            plans.append(_joined(part.plan for part in plan_slices(context, nodes, context.budget())))
+            slices = plan_slices(context, nodes, context.budget())
+            plans.append(_planned(Entity.REPORTS, lambda: (part.plan for part in slices)))
         return plans
 
 
-def _joined(parts: Iterable[EntityPlan]) -> EntityPlan:
-    whole = EntityPlan(Entity.REPORTS, {}, [], {})
-    for part in parts:
-        whole = EntityPlan(
-            Entity.REPORTS,
-            {**whole.pull, **part.pull},
-            [*whole.skipped, *part.skipped],
-            {**whole.certnames, **part.certnames},
-        )
+def _planned(entity: Entity, plan: Callable[[], Iterable[EntityPlan]]) -> EntityPlan:
+    """The parts of one entity's plan as one, as far as they can be made. Raises what keeps all entities."""
+    whole = EntityPlan(entity, {}, [], {})
+    try:
+        for part in plan():
+            whole = EntityPlan(
+                entity,
+                {**whole.pull, **part.pull},
+                [*whole.skipped, *part.skipped],
+                {**whole.certnames, **part.certnames},
+            )
+    except PdbError as error:
+        if ends_all(error):
+            raise
+        return replace(whole, error=str(error))
     return whole
 
 

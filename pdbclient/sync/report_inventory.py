@@ -23,6 +23,7 @@ from pdbclient.wire.summary import ReceivedReport, from_millis, to_millis
 
 __all__ = [
     "RECEIVED_ROWS",
+    "ROUNDING",
     "Compared",
     "Expected",
     "Received",
@@ -38,6 +39,11 @@ NEWEST_ROWS = 50
 CHUNK = 500
 WORTH_LISTING = 10
 """Listing ten reports costs a server less than looking for one of them by its hash (PuppetDB 7.12.1: a fifteenth)."""
+
+ROUNDING = 1
+"""Milliseconds by which two servers may show the time of one and the same report: a server that keeps microseconds
+rounds what it shows.
+"""
 
 Expected = Callable[[int, int], float]
 """About how many reports were produced from one time up to another (ms)."""
@@ -75,6 +81,11 @@ def compare(there: Server, here: Server, start: int, end: int, budget: Budget) -
     known = set(_keys(here, ours - theirs))
     missing = [key for key in _keys(there, theirs - ours) if key not in known]
     rows = [row for chunk in batches(missing, CHUNK) for row in _summaries(there, chunk, start, end, budget.left())]
+    at_the_edge = [row.hash for row in rows if row.millis in (start, end - 1)]
+    if at_the_edge:
+        beyond = _summaries(here, at_the_edge, start - ROUNDING, end + ROUNDING, budget.left())
+        found = {row.hash for row in beyond}
+        rows = [row for row in rows if row.hash not in found]
     return Compared(len(theirs), len(ours), rows)
 
 
@@ -92,14 +103,15 @@ def known_reports(server: Server, reports: Iterable[ReportRow], budget: Budget, 
     found: set[str] = set()
     single: dict[str, int] = {}
     for rows in hours.values():
-        start, end = rows[0].millis, rows[-1].millis + 1
+        start, end = rows[0].millis - ROUNDING, rows[-1].millis + 1 + ROUNDING
         if expected(start, end) <= WORTH_LISTING * len(rows):
             found.update(asked.intersection(_keys(server, _list(server, start, end, budget.left()))))
         else:
             single.update((row.hash, row.millis) for row in rows)
     # In the order of time: then each question is about few days, and a server keeps each day in a table.
     for chunk in batches(list(single), CHUNK):
-        rows_there = _summaries(server, chunk, single[chunk[0]], single[chunk[-1]] + 1, budget.left())
+        start, end = single[chunk[0]] - ROUNDING, single[chunk[-1]] + 1 + ROUNDING
+        rows_there = _summaries(server, chunk, start, end, budget.left())
         found.update(row.hash for row in rows_there)
     return found
 

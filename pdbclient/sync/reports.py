@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 _BY_NODE = frozenset({Skip.SOURCE_INACTIVE, Skip.DEAD_HERE})
 """Left out as long as the node's state stays what it is: the state file names those nodes."""
-_FINAL = frozenset({Skip.QUARANTINED, Skip.DROPPED, Skip.NAMELESS})
+_FINAL = frozenset({Skip.QUARANTINED, Skip.DROPPED, Skip.NAMELESS, Skip.EQUIVALENT})
 """Left out until an operator says otherwise, and then the state file forgets the hour."""
 
 

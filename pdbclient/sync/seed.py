@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 
 from pdbclient.config.model import Endpoint, SyncConfig
+from pdbclient.errors import PdbError
 from pdbclient.http.session import Session
+from pdbclient.sync.blame import ends_all
 from pdbclient.sync.context import Progress
 from pdbclient.sync.inventory import both_sides, list_hours, list_records
-from pdbclient.sync.kinds import PER_NODE
+from pdbclient.sync.kinds import PER_NODE, Kind
 from pdbclient.sync.model import Entity, Mode, Outcome, PassResult, Selection, Version
 from pdbclient.sync.ports import Clock, Connect
 from pdbclient.sync.reconciler import Reconciler
 from pdbclient.sync.reports import DAY, FUTURE
 
 __all__ = ["goes_on", "outstanding", "seed"]
+
+_logger = logging.getLogger(__name__)
 
 CAUGHT_UP = 60.0
 """A pass that is over in so many seconds leaves only what came in meanwhile, and that never ends."""
@@ -64,7 +69,8 @@ def outstanding(
 ) -> int | None:
     """About how many records the local server lacks; None when that cannot be told without listing all reports.
 
-    Raises the errors of one attempt.
+    An entity that a server cannot answer about is not counted, and said. Raises the errors of a server that is not
+    to be had.
     """
     connect = connect or (lambda endpoint: Session(endpoint, config.tls, config.timeouts))
     clock = clock or Clock()
@@ -75,19 +81,29 @@ def outstanding(
     start = int((now - max(0.0, age)) * 1000)
     number = 0
     with closing(connect(remote)) as there, closing(connect(config.local)) as here:
-        for kind in PER_NODE:
-            if kind.entity in selection.entities:
-                theirs, ours = both_sides(there, here, partial(list_records, kind=kind, within=within))
-                number += sum(
-                    selection.names(certname) and _behind(ours.get(certname), version)
-                    for certname, version in theirs.items()
-                )
-        if Entity.REPORTS in selection.entities:
-            theirs_h, ours_h = both_sides(there, here, lambda server: list_hours(server, start, FUTURE, within))
-            number += sum(
-                max(0, bucket.count - (ours_h[hour].count if hour in ours_h else 0))
-                for hour, bucket in theirs_h.items()
+
+        def records(kind: Kind) -> int:
+            theirs, ours = both_sides(there, here, partial(list_records, kind=kind, within=within))
+            return sum(
+                selection.names(certname) and _behind(ours.get(certname), version)
+                for certname, version in theirs.items()
             )
+
+        def reports() -> int:
+            theirs, ours = both_sides(there, here, lambda server: list_hours(server, start, FUTURE, within))
+            return sum(
+                max(0, bucket.count - (ours[hour].count if hour in ours else 0)) for hour, bucket in theirs.items()
+            )
+
+        counts: dict[Entity, Callable[[], int]] = {kind.entity: partial(records, kind) for kind in PER_NODE}
+        counts[Entity.REPORTS] = reports
+        for entity in counts.keys() & selection.entities:
+            try:
+                number += counts[entity]()
+            except PdbError as error:
+                if ends_all(error):
+                    raise
+                _logger.warning("how many %s are lacking cannot be told: %s", entity, error)
     return number
 
 

@@ -43,14 +43,15 @@ def settle(
         refused[key] = (version, NOT_VISIBLE)
     result.transferred -= len(verified.missing)
     result.failed += len(verified.missing)
-    result.unequal += len(verified.unequal)
     for key in verified.unequal:
         _logger.warning(
             "%s of %s from %s: stored, but with another hash: not pulled again", entity, key, context.remote
         )
+    unequal = {**verified.unequal, **pulled.unequal}
+    result.unequal += len(unequal)
     state = context.state
-    if verified.unequal:
-        state.remember_unequal(context.remote, entity, verified.unequal)
+    if unequal:
+        state.remember_unequal(context.remote, entity, unequal)
     if refused:
         state.remember_refused(context.remote, entity, refused, context.clock.wall())
     if known := state.refused(context.remote, entity).keys() & (pulled.submitted.keys() - refused.keys()):

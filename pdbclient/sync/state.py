@@ -23,7 +23,7 @@ from pdbclient.errors import SyncError
 from pdbclient.sync.model import Entity, PassResult, Skip, Version
 from pdbclient.sync.state_file import open_state
 
-__all__ = ["Anchor", "Cursor", "Hour", "PassRecord", "Refused", "State", "state_path"]
+__all__ = ["Anchor", "Cursor", "EntityRecord", "Hour", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
 
 TRIES = 3
 RETRY_FIRST = 60.0
@@ -109,6 +109,24 @@ class PassRecord:
     result: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class EntityRecord:
+    """One entity's part in the passes against one remote: when it was last done to its end (wall seconds), and why
+    it was not in the latest pass that came to it, None if it was.
+    """
+
+    last_success: float | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """What a server was found to be: its version, and the parameters of a query that it answers, by name."""
+
+    version: str
+    answers: frozenset[str]
+
+
 class State:
     """The open state file. For one thread; every method that writes is one durable transaction."""
 
@@ -118,6 +136,7 @@ class State:
         Raises `SyncError` for a file that is damaged, foreign, or from a newer version.
         """
         self._path = path
+        self.read_only = read_only
         self._db = open_state(path, read_only=read_only)
 
     def close(self) -> None:
@@ -299,6 +318,12 @@ class State:
                     json.dumps(result.as_json()),
                 ),
             )
+            for entity, part in result.entities.items():
+                self._db.execute(
+                    "INSERT INTO entity_pass VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                    "last_success = coalesce(excluded.last_success, last_success), last_error = excluded.last_error",
+                    (result.remote, entity, None if part.error else now, part.error),
+                )
 
     def last_pass(self, remote: str) -> PassRecord | None:
         """What is known of the passes against the remote, None if there was none."""
@@ -311,6 +336,24 @@ class State:
             return None
         success, failure, error, worked, failed, result = found[0]
         return PassRecord(success, failure, error, bool(worked), bool(failed), json.loads(result) if result else {})
+
+    def entities(self, remote: str) -> dict[Entity, EntityRecord]:
+        """How the passes against the remote go, by entity; those that no pass came to are not in it."""
+        rows = self._rows("SELECT entity, last_success, last_error FROM entity_pass WHERE remote = ?", remote)
+        return {Entity(entity): EntityRecord(success, error) for entity, success, error in rows}
+
+    def server(self, url: str) -> ServerRecord | None:
+        """What is known of a server, None if it was never asked."""
+        found = self._rows("SELECT version, answers FROM server WHERE url = ?", url)
+        return ServerRecord(found[0][0], frozenset(found[0][1].split())) if found else None
+
+    def remember_server(self, url: str, server: ServerRecord) -> None:
+        """Note what a server was found to be."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO server VALUES (?, ?, ?)",
+                (url, server.version, " ".join(sorted(server.answers))),
+            )
 
     # --- inside
 

@@ -13,7 +13,7 @@ from pdbclient.errors import SyncError
 
 __all__ = ["open_state", "useless"]
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION_ID = 0x70646273  # "pdbs"
 BUSY_TIMEOUT = 10.0
 
@@ -36,6 +36,13 @@ CREATE TABLE pass (remote TEXT PRIMARY KEY, last_success REAL, last_failure REAL
     WITHOUT ROWID;
 """
 
+# Since schema 3: how each entity's passes go, and what a server of some version was found to answer.
+_SINCE_3 = """
+CREATE TABLE entity_pass (remote TEXT, entity TEXT, last_success REAL, last_error TEXT,
+    PRIMARY KEY (remote, entity)) WITHOUT ROWID;
+CREATE TABLE server (url TEXT PRIMARY KEY, version TEXT, answers TEXT) WITHOUT ROWID;
+"""
+
 # In schema 1 an hour was verified only when both sides' marks were alike, and they were noted once.
 _FROM_1 = """
 ALTER TABLE refused ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
@@ -53,6 +60,9 @@ ALTER TABLE pass ADD COLUMN result TEXT;
 UPDATE pass SET worked = last_success IS NOT NULL,
     failed_after_working = last_success IS NOT NULL AND coalesce(last_failure > last_success, 0);
 """
+
+_STEPS = {0: _TABLES, 1: _FROM_1, 2: ""}
+"""What makes a file of that schema (0: an empty one) one of schema 2."""
 
 
 def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -118,7 +128,7 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
         # Another process may have been faster.
         version = _version(path, db)
         if version != SCHEMA:
-            for statement in (_FROM_1 if version else _TABLES).split(";"):
+            for statement in (_STEPS[version] + _SINCE_3).split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -131,7 +141,7 @@ def _version(path: Path, db: sqlite3.Connection) -> int:
         return 0
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise useless(path, "is not a state file of the reconciler")
-    if version not in (1, SCHEMA):
+    if version not in (*_STEPS, SCHEMA):
         raise useless(path, f"is of schema {version}, this pdbclient knows {SCHEMA}")
     if (check := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise useless(path, f"is damaged: {check}")

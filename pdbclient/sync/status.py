@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pdbclient.config.model import SyncConfig
 from pdbclient.sync.model import Entity, Skip
-from pdbclient.sync.state import State, state_path
+from pdbclient.sync.state import EntityRecord, ServerRecord, State, state_path
 from pdbclient.wire.timestamp import utc_text
 
 __all__ = ["RemoteStatus", "read_status"]
@@ -26,7 +26,7 @@ class RemoteStatus:
 
     `last_error` is why the latest pass failed, None if it did not. `last_pass` is that pass as
     `PassResult.as_json` has it, empty when there was none. `cursor_age` is how far (s) the newest report seen lies
-    back.
+    back. `entities` is how each one's part goes, `servers` what the two servers are and answer, by URL.
     """
 
     remote: str
@@ -40,6 +40,8 @@ class RemoteStatus:
     quarantined: Mapping[Entity, int]
     waiting: Mapping[Entity, int]
     cursor_age: float | None
+    entities: Mapping[Entity, EntityRecord] = field(default_factory=dict)
+    servers: Mapping[str, ServerRecord] = field(default_factory=dict)
 
     @property
     def ran(self) -> bool:
@@ -95,6 +97,13 @@ class RemoteStatus:
             "quarantined": sum(self.quarantined.values()),
             "waiting": sum(self.waiting.values()),
             "cursor_age_seconds": self.cursor_age,
+            "entities": {
+                str(entity): {"last_success": _moment(each.last_success), "error": each.last_error}
+                for entity, each in self.entities.items()
+            },
+            "servers": {
+                url: {"version": each.version, "answers": sorted(each.answers)} for url, each in self.servers.items()
+            },
             "last_pass": dict(self.last_pass) or None,
         }
 
@@ -106,10 +115,10 @@ def read_status(config: SyncConfig, now: float) -> list[RemoteStatus]:
     """
     path = state_path(config.state_dir, config.local)
     with closing(State(path, read_only=True)) as state:
-        return [_status(state, remote.endpoint.url, now) for remote in config.remotes]
+        return [_status(state, config.local.url, remote.endpoint.url, now) for remote in config.remotes]
 
 
-def _status(state: State, remote: str, now: float) -> RemoteStatus:
+def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
     record = state.last_pass(remote)
     cursor = state.cursor(remote)
     refused: dict[Skip, Counter[Entity]] = defaultdict(Counter)
@@ -129,6 +138,8 @@ def _status(state: State, remote: str, now: float) -> RemoteStatus:
         quarantined=refused[Skip.QUARANTINED],
         waiting=refused[Skip.WAITING],
         cursor_age=None if cursor is None else max(now - cursor.millis / 1000, 0.0),
+        entities=state.entities(remote),
+        servers={url: known for url in (local, remote) if (known := state.server(url)) is not None},
     )
 
 

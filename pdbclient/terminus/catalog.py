@@ -7,12 +7,14 @@ parameters, wherever it lies, and no relationship that Puppet itself resolves is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.terminus import relationships
 from pdbclient.terminus.names import TYPES, NameTable, ResourceKey, TypeNames, aliases, server_title
 from pdbclient.terminus.rich_data import plain_parameters
+from pdbclient.terminus.ruby_characters import Ruby, ruby_of
 from pdbclient.terminus.ruby_inspect import ruby_to_s
 from pdbclient.wire.plain import PayloadError
 
@@ -31,6 +33,7 @@ def catalog_payload(
     transaction_uuid: str | None = None,
     job_id: str | None = None,
     include_edges: bool = True,
+    puppet_version: str | None = None,
     types: Mapping[str, TypeNames] = TYPES,
 ) -> dict[str, object]:
     """The payload of `replace catalog` 9 without its producer timestamp, which `Command.create` puts in.
@@ -44,6 +47,10 @@ def catalog_payload(
     given, `job_id` when the catalog has none, and the transaction's UUID when the catalog has none. Without
     `include_edges` there are no edges and no relationship is checked. `types` tells how resources are named.
 
+    `puppet_version`, for example `7.23.0`, is that of the server whose terminus is matched, which no catalog tells;
+    without one it is Puppet 8, OpenVox included. What else differs between them is told by the document itself:
+    from Puppet 8 on every form of it holds rich data, before that only those that were asked for them.
+
     Raises `InvalidCommand` when the document is no catalog, and for a relationship to nothing or to an
     uncollected resource, in the stock terminus's words.
     """
@@ -54,7 +61,7 @@ def catalog_payload(
             raise PayloadError("$", "is no catalog: it has no resources")
         if not isinstance(certname, str):
             raise PayloadError("$.name", f"must be the certname, not {_kind(certname)}")
-        resources, edges = _resources_and_edges(document, include_edges, types)
+        resources, edges = _resources_and_edges(document, include_edges, types, ruby_of(puppet_version))
     except PayloadError as error:
         raise InvalidCommand(_COMMAND, str(certname), error.path, error.reason) from error
     job = document.get("job_id") or job_id
@@ -83,14 +90,14 @@ def catalog_inputs_payload(certname: str, catalog_uuid: str, lookups: Iterable[s
 
 
 def _resources_and_edges(
-    document: Mapping[str, Any], include_edges: bool, types: Mapping[str, TypeNames]
+    document: Mapping[str, Any], include_edges: bool, types: Mapping[str, TypeNames], ruby: Ruby
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     names = NameTable(types)
     payloads, owners = [], []
     uncollected: set[ResourceKey] = set()
     for at, resource in enumerate(_objects(document, "resources")):
         try:
-            payload, owner = _resource(resource, names)
+            payload, owner = _resource(resource, names, ruby)
         except PayloadError as error:
             raise PayloadError(f"$.resources[{at}]{error.path}", error.reason) from error
         payloads.append(payload)
@@ -131,7 +138,9 @@ def _list(parent: Mapping[str, Any], key: str, path: str) -> list[Any]:
     return found
 
 
-def _resource(resource: Mapping[str, Any], names: NameTable) -> tuple[dict[str, object], relationships.Resource]:
+def _resource(
+    resource: Mapping[str, Any], names: NameTable, ruby: Ruby
+) -> tuple[dict[str, object], relationships.Resource]:
     """The resource's part of the payload, and what its edges need. Errors have relative paths."""
     type_name, title = resource.get("type"), resource.get("title")
     if not isinstance(type_name, str) or title is None:
@@ -143,11 +152,12 @@ def _resource(resource: Mapping[str, Any], names: NameTable) -> tuple[dict[str, 
     if (type_name, title) == ("Stage", "main"):
         raw = {"name": title, **raw}  # the server's own name for it, which the agent's cache leaves out
     names.add(type_name, title, raw, native=resource.get("kind") == "compilable_type")
-    parameters = _parameters(raw, set(map(str, _list(resource, "sensitive_parameters", ".sensitive_parameters"))))
+    sensitive = set(map(str, _list(resource, "sensitive_parameters", ".sensitive_parameters")))
+    parameters = _parameters(raw, sensitive, ruby)
     found = aliases(title, parameters, names.names_of(type_name))
     if found and names.names_of(type_name).namevar is not None:
         parameters["alias"] = found
-    _sort_unordered(parameters)
+    _sort_unordered(parameters, ruby)
     exported = bool(resource.get("exported"))
     payload: dict[str, object] = {
         "type": type_name,
@@ -161,19 +171,19 @@ def _resource(resource: Mapping[str, Any], names: NameTable) -> tuple[dict[str, 
     return payload, relationships.Resource(type_name, title, parameters, uncollected)
 
 
-def _parameters(raw: Mapping[str, Any], sensitive: set[str]) -> dict[str, Any]:
+def _parameters(raw: Mapping[str, Any], sensitive: set[str], ruby: Ruby) -> dict[str, Any]:
     kept = {name: value for name, value in raw.items() if name not in sensitive} if sensitive else raw
     try:
-        return plain_parameters(kept)
+        return plain_parameters(kept, ruby)
     except PayloadError as error:
         raise PayloadError(f".parameters{error.path}", error.reason) from error
 
 
-def _sort_unordered(parameters: dict[str, Any]) -> None:
+def _sort_unordered(parameters: dict[str, Any], ruby: Ruby) -> None:
     for name in _UNORDERED:
         value = parameters.get(name)
         if isinstance(value, list):
-            parameters[name] = sorted(value, key=ruby_to_s)
+            parameters[name] = sorted(value, key=partial(ruby_to_s, ruby=ruby))
 
 
 def _wire_edge(edge: relationships.Edge) -> dict[str, object]:

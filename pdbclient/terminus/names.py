@@ -42,7 +42,7 @@ class TypeNames:
         """The key attributes that a title stands for; none when it fits no pattern."""
         if not self.patterns:
             return {self.key_attributes[0]: title}
-        found = ((pattern.match(title), names) for pattern, names in self.patterns)
+        found = ((pattern.search(title), names) for pattern, names in self.patterns)
         return next((dict(zip(names, match.groups(), strict=True)) for match, names in found if match), {})
 
     def key(self, title: str, parameters: Mapping[str, object]) -> tuple[object, ...] | None:
@@ -55,7 +55,7 @@ class TypeNames:
 _BY_NAME = TypeNames()
 
 # What a File is called has no trailing slashes, except the root itself.
-_FILE_TITLE = re.compile(r"(/|.+:/|.*[^/])/*\n?\Z", re.DOTALL | re.MULTILINE)
+_FILE_TITLE = re.compile(r"^(/|.+:/|.*[^/])/*\n?\Z", re.DOTALL | re.MULTILINE)
 _SSHKEY_TITLES = (
     (re.compile(r"^(.*?)@(.*)$", re.MULTILINE), ("name", "type")),
     (re.compile(r"^([^@]+)$", re.MULTILINE), ("name",)),
@@ -71,8 +71,8 @@ TYPES: Mapping[str, TypeNames] = MappingProxyType(
         "Package": TypeNames(("name", "provider", "command")),
         "Tidy": TypeNames(("path",), isomorphic=False),
         # the modules that come with the agent
-        **dict.fromkeys(("Augeas", "Cron", "Host", "Mailalias", "Mount", "Selboolean", "Selmodule"), _BY_NAME),
-        **dict.fromkeys(("Ssh_authorized_key", "Yumrepo", "Zfs", "Zone"), _BY_NAME),
+        **dict.fromkeys(("Augeas", "Cron", "Host", "Mailalias", "Mount", "Scheduled_task"), _BY_NAME),
+        **dict.fromkeys(("Selboolean", "Selmodule", "Ssh_authorized_key", "Yumrepo", "Zfs", "Zone"), _BY_NAME),
         "Sshkey": TypeNames(("name", "type"), patterns=_SSHKEY_TITLES),
         "Zpool": TypeNames(("pool",)),
         # common modules

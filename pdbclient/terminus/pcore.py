@@ -40,7 +40,7 @@ def type_text(rich: Rich, *, alone: bool = False) -> str:
     """A data type: `Array[String, 1]`. With `alone`, an alias is followed by what it stands for."""
     kind = _word(rich["__ptype"]).removeprefix("Pcore::").removesuffix("Type")
     if kind == "Object":
-        return _word(rich["_pcore_init_hash"]["name"])
+        return _word(rich["_pcore_init_hash"].get("name", kind))
     if kind == "TypeAlias":
         meant = rich.get("resolved_type")
         return f"{_word(rich['name'])} = {_text(meant)}" if alone and meant else _word(rich["name"])
@@ -180,7 +180,12 @@ def _member_key(element: Rich) -> str:
 
 
 def _callable(rich: Rich) -> list[str]:
-    parameters = _list(rich["param_types"]) if rich.get("param_types") else []
+    """`Callable[[String], Integer]`; `Callable[0, 0]` takes nothing, and types that may be any are only counted."""
+    parameters = []
+    if rich.get("param_types"):
+        types = rich["param_types"].get("types", [])
+        shown = [type_text(item) for item in types if item["__ptype"] != "Pcore::UnitType"]
+        parameters = [*shown, *_range(rich["param_types"].get("size_type"))] if types else ["0", "0"]
     if rich.get("block_type"):
         parameters.append(type_text(rich["block_type"]))
     if rich.get("return_type"):
@@ -190,7 +195,8 @@ def _callable(rich: Rich) -> list[str]:
 
 _ARGUMENTS: Mapping[str, Callable[[Rich], list[str]]] = {
     **dict.fromkeys(("Integer", "Float", "Timestamp", "Timespan"), _range),
-    **dict.fromkeys(("Optional", "NotUndef", "Type", "Iterable", "Iterator", "Sensitive", "Init"), _wrapped),
+    **dict.fromkeys(("Optional", "NotUndef", "Type", "Iterable", "Iterator", "Sensitive"), _wrapped),
+    "Init": lambda rich: [*_wrapped(rich), *map(_text, rich.get("init_args") or [])],
     **dict.fromkeys(("Variant", "Tuple"), _list),
     "Array": lambda rich: _types(rich, "element_type"),
     "Hash": lambda rich: _types(rich, "key_type", "value_type"),

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from pdbclient.errors import InvalidCommand
+from pdbclient.terminus.rich_data import unreserved
+from pdbclient.terminus.ruby_characters import ruby_of
 from pdbclient.terminus.ruby_inspect import ruby_to_s
 from pdbclient.wire.plain import shown
 
@@ -37,7 +39,8 @@ def report_payload(
     """The payload for a report as `puppet_file.read` gives it; `report` itself is not changed.
 
     `producer` is the certname of the server that got the report. Resources without events that were not skipped
-    are left out unless `include_unchanged_resources`. Old and new values of events become text as Ruby writes it.
+    are left out unless `include_unchanged_resources`. Old and new values of events become text as the Ruby of the
+    report's `puppet_version` writes it.
 
     Where the stock processor sends what PuppetDB then refuses, or fails, this does not: a job id becomes text; an
     empty resource status and a metric that is no number are left out (the latter with a warning); a log without
@@ -82,6 +85,7 @@ class _Document:
 
     def __init__(self, report: Mapping[str, object]) -> None:
         self._report = report
+        self.ruby = ruby_of(report.get("puppet_version"))
         self.host = "unknown"
         host = report.get("host")
         if not isinstance(host, str) or not host:
@@ -127,7 +131,8 @@ class _Document:
         if found is None:
             raise self.refused(path, f"{shown(value)} is not a time with a zone")
         date, time, decimals, utc, hours, minutes = found.groups()
-        return f"{date}T{time}.{(decimals or '')[:3]:0<3}{'Z' if utc else f'{hours}:{minutes}'}"
+        zone = "Z" if utc or (hours, minutes) == ("-00", "00") else f"{hours}:{minutes}"
+        return f"{date}T{time}.{(decimals or '')[:3]:0<3}{zone}"
 
     def time_of(self, entry: Mapping[str, object], path: str) -> str:
         return self.wire_time(entry.get("time"), f"{path}.time")
@@ -183,8 +188,8 @@ def _event(document: _Document, event: Mapping[str, object], path: str) -> dict[
         "timestamp": document.time_of(event, path),
         "name": _text(event.get("name")),
         "property": _text(event.get("property")),
-        "new_value": ruby_to_s(event.get("desired_value")),
-        "old_value": ruby_to_s(event.get("previous_value")),
+        "new_value": ruby_to_s(unreserved(event.get("desired_value")), document.ruby),
+        "old_value": ruby_to_s(unreserved(event.get("previous_value")), document.ruby),
         "corrective_change": _flag(event.get("corrective_change")),
         "message": _text(event.get("message")),
     }

@@ -13,31 +13,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdbclient.terminus.pcore import REDACTED, object_text, regexp_text, type_text
+from pdbclient.terminus.ruby_characters import RUBY_3_2, Ruby
 from pdbclient.terminus.ruby_inspect import ruby_inspect, ruby_to_s
 from pdbclient.wire.plain import MAX_DEPTH, PayloadError
 
-__all__ = ["plain_parameters"]
+__all__ = ["plain_parameters", "unreserved"]
 
 _TYPE, _VALUE = "__ptype", "__pvalue"
 _SCALARS = frozenset({str, int, bool, float, type(None)})
 _LOCAL_REF = re.compile(r"\[(?:'((?:[^'\\]|\\.)*)'|(\d+))\]", re.ASCII | re.DOTALL)
 
 
-def plain_parameters(parameters: Mapping[str, object]) -> dict[str, Any]:
-    """A resource's parameters as JSON data without rich values.
+def plain_parameters(parameters: Mapping[str, object], ruby: Ruby = RUBY_3_2) -> dict[str, Any]:
+    """A resource's parameters as JSON data without rich values, in the text of a server with that Ruby.
 
     Raises `PayloadError`, its path relative to the parameters, for values nested too deep and for a `LocalRef` to
     nothing.
     """
-    reader = _Reader(parameters)
+    reader = _Reader(parameters, ruby)
     return {name: reader.plain(value, 0) for name, value in parameters.items()}
+
+
+def unreserved(value: object) -> object:
+    """A value in which no hash looks like rich data: as Puppet reads a report, which holds none."""
+    if isinstance(value, Mapping):
+        return {_unreserved(key): unreserved(item) for key, item in value.items()}
+    return [unreserved(item) for item in value] if isinstance(value, list) else value
 
 
 class _Reader:
     """Reads the values of one resource, whose parameters are the root of the paths in a `LocalRef`."""
 
-    def __init__(self, root: Mapping[str, object]) -> None:
+    def __init__(self, root: Mapping[str, object], ruby: Ruby) -> None:
         self._root = root
+        self._ruby = ruby
 
     def plain(self, value: Any, depth: int) -> Any:
         if value.__class__ in _SCALARS:
@@ -69,7 +78,7 @@ class _Reader:
         if kind == "LocalRef" and isinstance(value, str):
             return self.plain(self._referred(value), depth + 1)
         if _VALUE in rich:
-            return ruby_to_s(self._inspectable(value, depth + 1))
+            return ruby_to_s(self._inspectable(value, depth + 1), self._ruby)
         return _object_text(rich)
 
     def _from_pairs(self, pairs: list[Any], depth: int) -> dict[str, Any]:
@@ -87,7 +96,7 @@ class _Reader:
     def _key_text(self, key: Any, depth: int) -> str:
         """A key of text is itself, a list or a hash what Ruby's `inspect` makes of it, the rest as a value is."""
         rich = isinstance(key, Mapping) and key.get(_TYPE) not in (None, "Hash")
-        return ruby_to_s(self.plain(key, depth + 1) if rich else self._inspectable(key, depth + 1))
+        return ruby_to_s(self.plain(key, depth + 1) if rich else self._inspectable(key, depth + 1), self._ruby)
 
     def _inspectable(self, value: Any, depth: int) -> Any:
         """The value for `ruby_inspect`: what is rich within it as the text that stands without quotes."""
@@ -99,10 +108,10 @@ class _Reader:
         if _TYPE not in value:
             return {key: self._inspectable(item, depth + 1) for key, item in value.items()}
         if value[_TYPE] == "Hash" and isinstance(value.get(_VALUE), list):
-            shown = [ruby_inspect(self._inspectable(item, depth + 1)) for item in value[_VALUE]]
+            shown = [ruby_inspect(self._inspectable(item, depth + 1), self._ruby) for item in value[_VALUE]]
             pairs = zip(shown[::2], shown[1::2], strict=False)
             return _Bare("{" + ", ".join(f"{key}=>{item}" for key, item in pairs) + "}")
-        return _Bare(":default" if value[_TYPE] == "Default" else ruby_to_s(self.plain(value, depth)))
+        return _Bare(":default" if value[_TYPE] == "Default" else ruby_to_s(self.plain(value, depth), self._ruby))
 
     def _referred(self, path: str) -> Any:
         """The value at `$['message'][0]`."""
@@ -125,8 +134,10 @@ class _Bare:
         return self.text
 
 
-def _object_text(rich: Mapping[str, Any]) -> str:
+def _object_text(rich: Mapping[str, Any]) -> str | None:
     try:
+        if rich[_TYPE] == "Pcore::ObjectType" and "name" not in rich["_pcore_init_hash"]:
+            return None  # Puppet asks such a type for its name, where it is not within another
         return type_text(rich, alone=True) if str(rich[_TYPE]).startswith("Pcore::") else object_text(rich)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PayloadError("", "holds an object that cannot be read") from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
+
+from pdbclient.terminus.ruby_characters import RUBY_3_2, Ruby
 
 __all__ = ["ruby_inspect", "ruby_to_s"]
 
@@ -15,32 +16,31 @@ _SHORT = {
     **{'"': '\\"', "\\": "\\\\", "#": "\\#", "\x07": "\\a", "\x08": "\\b", "\t": "\\t", "\n": "\\n"},
     **{"\x0b": "\\v", "\x0c": "\\f", "\r": "\\r", "\x1b": "\\e"},
 }
-_NOT_PRINTED = frozenset({"Cc", "Cn", "Zl", "Zp"})
-_NEXT_LINE = "\x85"  # a control character that Ruby prints
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
-def ruby_to_s(value: object) -> str:
+def ruby_to_s(value: object, ruby: Ruby = RUBY_3_2) -> str:
     """`value.to_s`: null is empty, a list or a hash is what `ruby_inspect` gives, text is itself."""
     if isinstance(value, str):
         return value
-    return "" if value is None else ruby_inspect(value)
+    return "" if value is None else ruby_inspect(value, ruby)
 
 
-def ruby_inspect(value: object) -> str:
+def ruby_inspect(value: object, ruby: Ruby = RUBY_3_2) -> str:
     """`value.inspect` of plain data (null, booleans, numbers, text, lists, hashes), as of Ruby before 3.4."""
     if value is None:
         return "nil"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{_DOUBTFUL.sub(_escaped, value)}"'
+        return f'"{_DOUBTFUL.sub(lambda found: _escaped(found[0], ruby), value)}"'
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{ruby_inspect(key)}=>{ruby_inspect(item)}" for key, item in value.items()) + "}"
+        pairs = (f"{ruby_inspect(key, ruby)}=>{ruby_inspect(item, ruby)}" for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(ruby_inspect, value))}]"
+        return f"[{', '.join(ruby_inspect(item, ruby) for item in value)}]"
     return str(value)
 
 
@@ -59,13 +59,12 @@ def _float(value: float) -> str:
     return f"{'-' * (value < 0)}{digits[0]}.{digits[1:] or '0'}e+{len(whole) - 1}"
 
 
-def _escaped(found: re.Match[str]) -> str:
-    char = found[0]
+def _escaped(char: str, ruby: Ruby) -> str:
     if char in _SHORT:
         return _SHORT[char]
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python keeps it in text
         return f"\\x{code - 0xDC00:02X}"
-    if unicodedata.category(char) not in _NOT_PRINTED or char == _NEXT_LINE:
+    if ruby.prints(char):
         return char
     return f"\\u{code:04X}" if code < 0x10000 else f"\\u{{{code:X}}}"

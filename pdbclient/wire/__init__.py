@@ -3,7 +3,7 @@
 from pdbclient.wire.check import VERSIONS
 from pdbclient.wire.collector import Filter, InvalidQuery, filter_ast, parse_collector
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
-from pdbclient.wire.query import Ast, QueryText, exported_resources
+from pdbclient.wire.query import Ast, QueryText, exported_resources, parse_ast
 
 __all__ = [
     "VERSIONS",
@@ -16,5 +16,6 @@ __all__ = [
     "deactivate_node",
     "exported_resources",
     "filter_ast",
+    "parse_ast",
     "parse_collector",
 ]

@@ -6,16 +6,18 @@ the shape: a PuppetDB has taken the record once already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from pdbclient.errors import InvalidCommand
+from pdbclient.errors import InvalidCommand, NotPreserved
 from pdbclient.wire import rows, timestamp
 from pdbclient.wire.check import VERSIONS
 from pdbclient.wire.command import Command
+from pdbclient.wire.report_hash import report_hash
 
 __all__ = [
     "catalog_command",
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_HASHED_TIMES = ("producer_timestamp", "end_time", "start_time")
 
 _encode = msgspec.json.Encoder().encode
 # Made here and not when first used: two threads that both meet a kind of row for the first time can crash msgspec.
@@ -52,9 +56,12 @@ def factset_command(row: bytes) -> Command:
 
 
 def report_command(row: bytes) -> Command:
-    """`store report` from a row of `reports`. Raises `InvalidCommand` when the row has not its shape.
+    """`store report` from a row of `reports`: the same report, which gets the same hash at any server.
 
-    Resources without an event are lost: the open-source server does not keep them.
+    A server that keeps microseconds hashes a time cut to milliseconds and shows it rounded; a uuid in capitals is
+    hashed as it came and shown in small letters. The command has what was hashed, as the row's hash tells.
+    Resources without an event are lost: the open-source server does not keep them. Raises `InvalidCommand` when the
+    row has not its shape, and `NotPreserved` when a copy would be another report.
     """
     return _command("store report", row, _read_report, _report)
 
@@ -148,14 +155,43 @@ def _report(row: rows.ReportRow) -> dict[str, object]:
     payload: dict[str, object] = {
         name: getattr(row, name)
         for name in row.__struct_fields__
-        if name not in ("resource_events", "metrics", "logs", "type")
+        if name not in ("resource_events", "metrics", "logs", "type", "hash")
     }
+    if row.hash is not None:
+        payload |= _as_hashed(payload, row.hash)
     payload["metrics"] = row.metrics.data
     payload["logs"] = row.logs.data
     payload["resources"] = _resources(row.resource_events.data or ())
     if row.type is not None:  # optional on the wire, but not nullable
         payload["type"] = row.type
     return payload
+
+
+def _as_hashed(payload: Mapping[str, object], wanted: str) -> dict[str, object]:
+    """What of a report is to be read otherwise than it is shown, so that its hash is `wanted`."""
+    certname = str(payload["certname"])
+    try:
+        for changed in _readings(payload):
+            if report_hash({**payload, **changed}) == wanted:
+                return changed
+    except ValueError as error:
+        raise InvalidCommand("store report", certname, "$", str(error)) from error
+    raise NotPreserved("store report", certname, "$.hash", f"a copy would not have the hash {wanted}")
+
+
+def _readings(payload: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    """The ways in which what is shown of a report may have been hashed; as it is shown first."""
+    uuid = payload["transaction_uuid"]
+    for small in (True, False):
+        for back in product((0, 1), repeat=len(_HASHED_TIMES)):
+            changed: dict[str, object] = {
+                name: timestamp.from_millis(timestamp.to_millis(str(payload[name])) - 1)
+                for name, earlier in zip(_HASHED_TIMES, back, strict=True)
+                if earlier
+            }
+            yield changed if small else {**changed, "transaction_uuid": str(uuid).upper()}
+        if uuid is None:
+            return
 
 
 def _resources(events: Iterable[rows.EventRow]) -> list[dict[str, object]]:

@@ -136,6 +136,7 @@ class ReportRow(Struct):
     cached_catalog_status: str | None = None
     status: str | None = None
     type: str | None = None
+    hash: str | None = None
 
 
 class CatalogInputsRow(Struct):

@@ -24,6 +24,7 @@ from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import TlsFiles
 from pdbclient.gateway.site import Site as GatewaySite
 from pdbclient.http.memory import Memory
+from pdbclient.lab.ports import free_port
 
 __all__ = [
     "FACTS",
@@ -35,7 +36,6 @@ __all__ = [
     "client_context",
     "connected",
     "eventually",
-    "free_port",
     "gateway_config",
     "notices",
     "submit",
@@ -124,13 +124,6 @@ def submit(port: int, tls: TlsFiles, certname: str = "node.example", body: bytes
     return ask(port, tls, url, "POST", body, lines)
 
 
-def free_port() -> int:
-    """A port where nothing listens now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def eventually(done: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Whether it is so within that time."""
     end = time.monotonic() + seconds
@@ -142,6 +135,7 @@ def eventually(done: Callable[[], bool], seconds: float = 5.0) -> bool:
 def gateway_config(config: ClientConfig, tls: TlsFiles, **changes: Any) -> ClientConfig:
     """`config` for a gateway with the certificate of `tls` that lets `client` in and checks no server by itself."""
     settings: dict[str, Any] = {
+        # Not one that the kernel picks: it would pick it for another test, too, until the gateway listens there.
         "gateway_url": Endpoint("localhost", free_port()),
         "gateway_allow": ("client",),
         "gateway_health_interval": 600.0,
@@ -337,6 +331,16 @@ class GatewayProcess:
             with suppress(FileNotFoundError):
                 held.append(os.readlink(entry))
         return sorted(held)
+
+    def children(self) -> list[str]:
+        """The pids of the processes that it has started, also of those that have ended unheard."""
+        held = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                # After the name, which may have anything in it: the state and the parent.
+                if stat.read_text().rpartition(")")[2].split()[1] == str(self.process.pid):
+                    held.append(stat.parent.name)
+        return held
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import TlsFiles
 from pdbclient.errors import GatewayError
 from pdbclient.http.outcome import Operation
+from pdbclient.lab.ports import free_port
 
 from .conftest import Site
 from .fake import Answer, Request, healthy
@@ -27,7 +28,6 @@ from .gateway import (
     client_context,
     connected,
     eventually,
-    free_port,
     gateway_config,
     submit,
 )

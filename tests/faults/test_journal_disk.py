@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -99,8 +98,6 @@ def test_a_file_that_may_not_grow_any_more_is_told_before_any_acknowledgement(tm
 
 def test_a_disk_that_fails_is_told_before_any_acknowledgement_and_ends_with_it(tmp_path: Path) -> None:
     """Real EIO: a file system with room in a disk image whose own file system has none."""
-    if shutil.which("mkfs.ext2") is None:
-        pytest.skip("no mkfs.ext2 here to make a disk of")
     with mounted(tmp_path / "backing", "-t", "tmpfs", "-o", "size=4m", "tmpfs") as backing:
         image = backing / "image"
         with open(image, "wb") as file:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
-__all__ = ["random_documents"]
+__all__ = ["TITLES", "random_documents"]
 
-TITLES = ("a", "b", "c d", "x]\n[y", "/p", "/p/", "é", "Foo[bar]")
+_TITLES = ("a", "b", "c d", "x]\n[y", "/p", "/p/", "é", "Foo[bar]")
+TITLES = (*_TITLES, *("".join(text) for size in range(5) for text in itertools.product("/:a@\n", repeat=size)))
+"""Titles of all shapes, for the patterns that types have for them."""
 TYPES = ("Notify", "File", "Exec", "User", "Package", "Foo::Bar", "Tidy")
 NAMEVARS = {"File": "path", "Exec": "command", "Tidy": "path"}
+RARE = ["\x85\x7f\u200b\u2028\ue000", "\u061d\U0001fae0\U0001fae8\U000323af", "\u2ffc\U0002ebf0\U0001fae9\u0378"]
+"""Characters that not every Ruby prints: of Unicode 14 and 15, of later ones, and of none."""
 REFERENCES = (
     "notify[a]",
     "Nope[a]",
@@ -29,7 +34,7 @@ def random_documents(count: int) -> list[dict[str, Any]]:
 
 
 def _document(chance: random.Random) -> dict[str, Any]:
-    keys = sorted({(chance.choice(TYPES), chance.choice(TITLES)) for _ in range(chance.randint(2, 7))})
+    keys = sorted({(chance.choice(TYPES), chance.choice(_TITLES)) for _ in range(chance.randint(2, 7))})
     keys = [key for key in keys if key[0] != "File" or key[1].startswith("/")]
     if ("File", "/p/") in keys:
         keys = [key for key in keys if key != ("File", "/p")]  # Puppet refuses both together
@@ -108,7 +113,7 @@ def _value(chance: random.Random, depth: int) -> Any:
     if kind == "hash":
         return {f"k{at}": _value(chance, depth + 1) for at in range(chance.randint(0, 3))}
     if kind == "pairs":
-        keys = chance.sample([1, 2.5, True, "s", {"__ptype": "Default"}, ["l", None, 3], {"m": ["n"]}], 2)
+        keys = chance.sample([1, 2.5, True, "s", {"__ptype": "Default"}, ["l", None, 3], {"m": ["n"]}, RARE], 2)
         return {"__ptype": "Hash", "__pvalue": [item for key in keys for item in (key, _value(chance, depth + 1))]}
     if kind == "rich":
         return chance.choice(

@@ -72,7 +72,7 @@ RICH_CASES = [
     Case(
         "sensitive_keys",
         "notify { 'k': message => {Sensitive('hunter2') => 1, Sensitive('hunter3') => 2} }",
-        ("a stable placeholder", "a Sensitive key in plain JSON"),
+        ("a stable placeholder", "a Sensitive key in text"),
     ),
     Case(
         "rich_scalars",
@@ -94,7 +94,7 @@ RICH_CASES = [
           ['é', /r/, default, Sensitive('x')] => 11, Integer => 12, undef => 13, {2 => {3 => 4}} => 14} }
         notify { 'reserved': message => [{'__ptype' => 'x', 'b' => 1}, {'__pvalue' => {'c' => default}}] }
         """,
-        ("a reserved key in plain JSON",),
+        ("a reserved key in text",),
     ),
     Case(
         "data_types",
@@ -114,6 +114,36 @@ RICH_CASES = [
         """,
     ),
     Case(
+        "more_data_types",
+        """
+        notify { 'n': message => [ScalarData, Array[ScalarData], Init, Init[Integer, 16],
+          Init[Timestamp, '2020', '%Y'], Optional[Init[Integer, 16]], Resource['file', '/x'], SemVerRange, Sensitive,
+          Timespan,
+          Timespan['1-00:00:00', '2-00:00:00'], Timestamp[default, '2021-01-01'], Float[default, 1.5], Float[1], Enum,
+          Enum['a', false], Pattern, Optional, NotUndef, NotUndef['a'], Variant, Variant[Integer], Tuple,
+          Tuple[Integer, 0], Tuple[String, 0, default], Struct, Iterable, Iterator, Collection, Collection[0],
+          Hash[0, 0], Hash[Any, Any, 1, 2], Hash[Enum['a'], Array[Optional[Float]]], Array[Any], Array[Any, 1],
+          Array[Integer[0, 255], 1, 5], Array[String, default, 5], Optional[Variant[String[1], Undef]], Type[Any],
+          Type[Type[Integer]], String[0], String[default, 5], String[0, 0], Integer[0, 0], Integer[-5, default],
+          Variant[Default, Regexp[/a/], Pattern['b']], Struct[{Optional['a b'] => Any}], SemVer['1.x', '2.x'],
+          URI[{scheme => 'http'}], Regexp['a/b'], Runtime] }
+        notify { 'callable': message => [Callable[0, 1], Callable[String, 1, default], Callable[[], String],
+          Callable[[0, 0], String], Callable[[String, 1, default], Any], Callable[Any], Callable[Callable],
+          Callable[0, 0, Callable], Callable[1, 2, Callable[0, 0]]] }
+        notify { 'nameless': message => [Array[Object], Type[Object],
+          Optional[Object[{attributes => {a => Integer}}]], Variant[Object, Integer], Struct[{a => Object}],
+          Array[Object[{name => 'X'}]]] }
+        notify { 'keys': message => { Integer[1] => 1, Optional['x'] => 2, File['/x'] => 3, ScalarData => 4,
+          SemVer('1.0.0') => 5, Timespan('0-00:00:01.5') => 6, Binary('YQ==') => 7, URI('http://x') => 8,
+          SemVerRange('1.x') => 9 } }
+        """,
+    ),
+    Case(
+        "nameless_objects",
+        "notify { 'o': message => [Object, Object[{attributes => {a => Integer}}], {'a' => [Object]}] }",
+        ("a nameless object type in text",),
+    ),
+    Case(
         "objects",
         OBJECTS
         + """
@@ -123,11 +153,11 @@ RICH_CASES = [
           Car('c'), /r\\/x/, Timestamp('2020-01-01'), URI('http://a'), Binary('aGVsbG8='), {3 => 4}, {}, [],
           Integer[1,2], File['/x'], Class['settings'], Deferred('$v')]) }
         """,
-        ("an object type in plain JSON",),
+        ("an object type in text",),
     ),
     Case(
         "what_types_lose",
-        "notify { 't': message => [Boolean[true], Sensitive[String]] }",
+        "notify { 't': message => [Boolean[true], Boolean[false], Sensitive[String], Sensitive[Integer[1]]] }",
         ("what a type loses in the document",),
     ),
     Case(

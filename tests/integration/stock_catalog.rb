@@ -1,10 +1,11 @@
-# Compiles manifests with the installed Puppet and runs the installed terminus on the catalogs, a batch per process.
+# Compiles manifests with a Puppet and runs its terminus on the catalogs, a batch per process.
 #
 #   ruby stock_catalog.rb WORK REQUEST.json ANSWER.json
 #
 # REQUEST: "cases" (name, manifest; perhaps "hiera", "foreign", "job_id") are compiled; "documents" are catalogs as
 # Puppet prints them, read back by Puppet. ANSWER: for each what the terminus would send ("stock", "inputs") or why
-# it would not ("error"), and the forms in which Puppet prints the catalog; "types": what Puppet knows of its types.
+# it would not ("error"), and the forms in which Puppet prints the catalog; "types": what Puppet knows of its types,
+# and what each of "titles" stands for in them. "vendor_modules": where the modules are that come with this Puppet.
 
 require 'json'
 require 'fileutils'
@@ -29,8 +30,10 @@ class Recorder < Puppet::Pops::Lookup::KeyRecorder
   end
 end
 
+request = JSON.parse(File.read(REQUEST))
 directories = %w[conf var code run log].flat_map { |d| ["--#{d}dir", "#{WORK}/#{d}"] }
 FileUtils.mkdir_p("#{WORK}/environments")
+directories += ['--vendormoduledir', request['vendor_modules']] if request['vendor_modules']
 Puppet.initialize_settings(directories + ['--environmentpath', "#{WORK}/environments"])
 Puppet[:node_name_value] = 'primary.example'
 Puppet[:storeconfigs] = true
@@ -131,17 +134,26 @@ rescue ArgumentError => e
   { unreadable: e.message }
 end
 
-def types
+# What a title stands for: by the first pattern that is found in it.
+def parsed(type, title)
+  type.title_patterns.each do |pattern, attributes|
+    found = pattern.match(title) or next
+    return attributes.zip(found.captures).to_h { |(name, munge), part| [name, munge ? munge.call(part) : part] }
+  end
+  {}
+end
+
+def types(titles)
   Puppet::Type.loadall
   known = []
   Puppet::Type.eachtype { |type| known << type }
   known.to_h do |type|
-    [type.name, { key_attributes: type.key_attributes, isomorphic: type.isomorphic?, patterns: type.title_patterns.map { |p, _| p.source } }]
+    meant = titles.to_h { |title| [title, parsed(type, title)] }
+    [type.name, { key_attributes: type.key_attributes, isomorphic: type.isomorphic?, titles: meant }]
   end
 end
 
-request = JSON.parse(File.read(REQUEST))
 (request['cases'] || []).each { |test_case| write_environment(test_case) }
 cases = (request['cases'] || []).to_h { |test_case| [test_case['name'], answer(test_case)] }
 documents = (request['documents'] || []).to_h { |doc| [doc['name'], reread(doc)] }
-File.write(ANSWER, JSON.generate(cases: cases, documents: documents, types: types, version: Puppet.version))
+File.write(ANSWER, JSON.generate(cases: cases, documents: documents, types: types(request['titles'] || []), version: Puppet.version))

@@ -1,5 +1,4 @@
-# Runs the installed Puppet with the installed PuppetDB terminus, and notes what the terminus would send instead of
-# sending it.
+# Runs a Puppet with its PuppetDB terminus, and notes what the terminus would send instead of sending it.
 #
 #   ruby stock_facts_reports.rb run OUT puppet-arguments…   one real run of Puppet's own command line
 #   ruby stock_facts_reports.rb agent OUT CONFDIR VARDIR CODE
@@ -171,6 +170,9 @@ def all_cases(path)
     status.events.first.desired_value = { 'a' => [1, 2.5, 1.0e20, 1e15, nil, true, "q\"\\\#{x} \#$y #z\n\e\u0001 ü \u2028 😀"] }
     status.events.first.previous_value = 2**70
   end
+  case_of('case-rare', path) do |_, status|
+    status.events.first.desired_value = ["\u0085\u007f\u200b\u2028\ue000\u061d\u{1fae0}\u{1fae8}\u{323af}\u2ffc\u{2ebf0}\u{1fae9}\u0378"]
+  end
   case_of('case-skipped-nil', path) { |_, status| status.skipped = nil }
   case_of('case-noop-nil', path) { |report, _| report.instance_variable_set(:@noop, nil) }
   case_of('case-unsent-large', path) do |report, status|
@@ -184,6 +186,63 @@ def all_cases(path)
   case_of('case-zone', path) { |report, _| report.instance_variable_set(:@time, Time.new(2026, 1, 31, 23, 59, 59.9999r, '+05:30')) }
   case_of('case-utc', path) { |report, _| report.instance_variable_set(:@time, Time.utc(2026, 12, 31, 23, 59, 59.999999r)) }
   case_of('case-environment', path) { |report, _| report.environment = nil }
+end
+
+# What Puppet leaves out of a report that it sends, and keeps for itself: resources that were only audited, from Puppet 8
+# on by default. A server has the rest.
+def excluded(path)
+  report = YAML.unsafe_load_file(path)
+  Puppet[:exclude_unchanged_resources] = true
+  write('case-excluded.yaml', report.to_yaml)
+  write('case-excluded.json', report.to_data_hash.to_json)
+  Puppet[:exclude_unchanged_resources] = false
+  note_report('case-excluded', YAML.unsafe_load_file(File.join(OUT, 'case-excluded.yaml')))
+end
+
+# An event that says its values are objects of Puppet's language.
+def objects(path)
+  data = JSON.parse(File.read(path.sub(/yaml$/, 'json')))
+  status = data['resource_statuses'].values.find { |one| !one['events'].empty? }
+  status['events'].first.merge!('desired_value' => { '__ptype' => 'Foo', '__pvalue' => [1, 'b'] },
+                                'previous_value' => { 'a' => [{ '__ptype' => 'Default' }] })
+  write('case-object.json', data.to_json)
+  report = Puppet::Transaction::Report.from_data_hash(data)
+  read = report.resource_statuses.values.find { |one| !one.events.empty? }.events.first.previous_value
+  write('makes_objects.out.json', (read['a'] == [:default]).to_json)
+  note_report('case-object', report)
+end
+
+# One report with a resource, an event and a log for each stamp of stamps.in.json, as an agent sends it; and another with
+# that start and that duration for each of spans.in.json: what becomes of its start and end.
+def stamps(path)
+  asked = JSON.parse(File.read(File.join(OUT, 'stamps.in.json')))
+  base = JSON.parse(File.read(path.sub(/yaml$/, 'json')))
+  changed = base['resource_statuses'].values.find { |status| !status['events'].empty? }
+  statuses = asked['stamps'].each_with_index.to_h do |stamp, at|
+    events = [changed['events'].first.merge('time' => stamp)]
+    ["Notify[#{at}]", changed.merge('title' => at.to_s, 'resource' => "Notify[#{at}]", 'time' => stamp, 'events' => events)]
+  end
+  logs = asked['stamps'].map { |stamp| base['logs'].first.merge('time' => stamp) }
+  data = base.merge('resource_statuses' => statuses, 'logs' => logs)
+  FileUtils.mkdir_p(File.join(OUT, 'stamps'))
+  write('stamps/stamps.json', data.to_json)
+  report = Puppet::Transaction::Report.from_data_hash(data)
+  write('stamps/stamps.yaml', report.to_yaml)
+  note_report('stamps/stamps', report)
+  spans = asked['spans'].map do |start, total|
+    bare = base.merge('time' => start, 'metrics' => { 'time' => { 'name' => 'time', 'label' => 'Time', 'values' => [['total', 'Total', total]] } },
+                      'resource_statuses' => {}, 'logs' => [])
+    note_report('stamps/span', Puppet::Transaction::Report.from_data_hash(bare))
+    sent = JSON.parse($sent)
+    sent.values_at('start_time', 'end_time')
+  end
+  write('spans.out.json', spans.to_json)
+end
+
+# Which characters `inspect` leaves as they are, as the first and the last of each run of them.
+def printed
+  escaped = (0..0x10ffff).reject { |code| (0xd800..0xdfff).cover?(code) || (char = [code].pack('U')).inspect == %("#{char}") }
+  write('escaped.out.json', escaped.slice_when { |a, b| b != a + 1 }.map { |run| [run.first, run.last] }.to_json)
 end
 
 # What Ruby reads from plain scalars, and how it writes the values; `text` for what it cannot read, or is a time.
@@ -214,4 +273,8 @@ when 'objects'
   all_facts
   reports.each { |path| reread(path) }
   all_cases(reports.first)
+  excluded(reports.last)
+  objects(reports.first)
+  stamps(reports.first)
+  printed
 end

@@ -18,6 +18,7 @@ import pytest
 
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
+from tests import matrix
 
 pytestmark = pytest.mark.integration
 
@@ -161,6 +162,7 @@ def test_certnames_of_any_kind_are_deactivated(site: Site) -> None:
     assert "\x1b" not in table.out
 
 
+@pytest.mark.every_server
 def test_expiration_of_facts_is_configured(site: Site) -> None:
     """Kept for one, expired for another, as of the time given."""
     stamp = ["--producer-timestamp", "2026-01-31T12:00:00+01:00"]
@@ -175,6 +177,7 @@ def test_expiration_of_facts_is_configured(site: Site) -> None:
     assert rows == [("a.example", "f", epoch), ("b.example", "t", epoch)]
 
 
+@pytest.mark.every_server
 def test_exported_resources_are_collected_with_a_filter(site: Site) -> None:
     """Of the other nodes only, as a table and as JSON."""
     site.submitted("catalog", site.file("catalog", "a.example", 0), site.file("catalog", "b.example", 1))
@@ -189,6 +192,7 @@ def test_exported_resources_are_collected_with_a_filter(site: Site) -> None:
     assert [line[:3] for line in table.rows] == [["a.example", "Sshkey", "a.example"]]
 
 
+@pytest.mark.every_server
 def test_queries_in_every_form(site: Site) -> None:
     """PQL and AST, paged and sorted, whole and row by row, from an argument and from standard input."""
     site.submitted("facts", *(site.file("facts", f"n{index}.example", index) for index in range(3)))
@@ -227,6 +231,7 @@ def test_the_configuration_and_the_lab_are_well(idle: Lab, site: Site) -> None:
     assert [(node["puppetdb"], node["postgres"]) for node in lab.json["nodes"]] == [("running", "running")] * 2
 
 
+@pytest.mark.every_server
 def test_an_outage_from_its_beginning_to_its_end(site: Site) -> None:
     """Primary down: everything goes on at the replica, and says so. Both down: exit 3. Then `sync` levels them."""
     primary, replica = site.urls.values()
@@ -257,11 +262,15 @@ def test_an_outage_from_its_beginning_to_its_end(site: Site) -> None:
     assert [row["certname"] for row in site.done("nodes")] == [NODE]
 
 
-def test_the_demo_plays_to_its_end_and_leaves_nothing() -> None:
+@pytest.mark.parametrize("pair", matrix.share("8.8.1+8.4.1"), ids=str)
+def test_the_demo_plays_to_its_end_and_leaves_nothing(pair: matrix.Pair) -> None:
     """One JSON line with every figure, exit 0, no server that still listens, no directory that is left."""
     before = _demo_directories()
-    ended = pdbclient("demo", "--nodes", 4)
+    options = [] if pair == matrix.OWN_PAIR else pair.arguments()
+    ended = pdbclient("demo", "--nodes", 4, *options)
     assert ended.code == 0
+    for name, version in zip((PRIMARY, REPLICA), pair.held, strict=True):
+        assert f"{name}: PuppetDB {version} is running" in ended.err
     assert ended.out.count("\n") == 1
     told = ended.json
     assert set(told) == {

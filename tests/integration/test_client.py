@@ -33,6 +33,7 @@ def site(pair: Lab) -> Iterator[Site]:
 # -- commands
 
 
+@pytest.mark.every_server
 def test_each_of_the_six_commands_is_taken_by_the_primary_alone_and_stored(site: Site) -> None:
     stamp = ago(5)
     catalog = site.samples.catalog("a.example", 1, stamp)
@@ -180,6 +181,7 @@ def test_a_failed_over_write_does_not_move_sticky_reads(site: Site) -> None:
 # -- queries
 
 
+@pytest.mark.every_server
 def test_pql_and_ast_give_the_same_rows_with_paging_order_and_total(site: Site) -> None:
     client = site.client()
     for n in range(25):
@@ -206,6 +208,7 @@ def test_pql_and_ast_give_the_same_rows_with_paging_order_and_total(site: Site) 
     assert rows.endpoint == site.primary
 
 
+@pytest.mark.every_server
 def test_something_asked_for_by_its_address_is_given_or_not_found(site: Site) -> None:
     client = site.client()
     client.submit_payload("replace facts", facts("a.example"))
@@ -253,6 +256,7 @@ def test_exported_resources_are_those_of_the_stock_query(
     assert not found.freshness.stale
 
 
+@pytest.mark.every_server
 def test_the_status_of_both_servers_is_given(idle: Lab, site: Site) -> None:
     site.proxy.refuse()
     first, second = site.behind_proxy().status()

@@ -83,6 +83,7 @@ def told(result: QueryResult) -> list[str]:
     return sorted(map(repr, result.rows))
 
 
+@pytest.mark.every_server
 @pytest.mark.parametrize("how", BACK)
 def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: Site, how: str) -> None:
     client = site.client()
@@ -149,6 +150,7 @@ def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_ever
     assert (alone.endpoint, certnames(alone)) == (site.primary, ["one.example", "three.example", "two.example"])
 
 
+@pytest.mark.every_server
 def test_a_deactivated_node_does_not_export_again_after_a_failover(site: Site) -> None:
     client = site.client()
     for certname in ("one.example", "gone.example"):

@@ -181,6 +181,7 @@ def recovering(site: Site) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.every_server
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_set(
@@ -296,6 +297,7 @@ def test_what_the_server_has_newer_is_left_alone(site: Site) -> None:
     assert stamp == newer.producer_timestamp
 
 
+@pytest.mark.every_server
 def test_every_kind_of_command_and_node_arrives(site: Site) -> None:
     """Odd certnames; nodes that were deactivated, came back, or were purged meanwhile; inputs, also none."""
     at = site.ago(minutes=30)

@@ -1,4 +1,7 @@
-"""`puppet apply` with the stock terminus: through the gateway, past it, and with PuppetDBs that fail."""
+"""`puppet apply` with the stock terminus: through the gateway, past it, and with PuppetDBs that fail.
+
+In the matrix with every Puppet, up to OpenVox 9.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from .puppet.evidence import COLLECTING, assert_stored, assert_untouched, export
 from .puppet.gateway import Gateway
 from .puppet.outage import LIMITS, OUTAGES, PRIMARY, REPLICA, Outage, blackout
 from .puppet.run import Run
+from .puppet.stock import APPLYING, StockPuppet, parameters
 from .schema import flags_table
 
 pytestmark = pytest.mark.integration
@@ -31,8 +35,8 @@ APPLIED = {name: outage for name, outage in OUTAGES.items() if LONG or name != "
 class Host:
     """A masterless host and the gateway beside it."""
 
-    def __init__(self, root: Path, lab: Lab, certname: str) -> None:
-        self.puppet = ApplySite(root, lab, certname)
+    def __init__(self, root: Path, lab: Lab, certname: str, stock: StockPuppet | None) -> None:
+        self.puppet = ApplySite(root, lab, certname, stock)
         self.port = free_port()
         self.gateway = Gateway(self.puppet.puppetdb_conf, root / "gateway.log")
 
@@ -40,10 +44,11 @@ class Host:
         self.puppet.configure(self.port if gateway else None, **(LIMITS | settings))
 
 
-@pytest.fixture(scope="module")
-def hosts(lab: Lab, lab_directory: Path) -> tuple[Host, Host]:
-    roots = lab_directory / "apply"
-    return Host(roots / "node1", lab, NODE1), Host(roots / "node2", lab, NODE2)
+@pytest.fixture(scope="module", params=parameters(APPLYING))
+def hosts(request: pytest.FixtureRequest, lab: Lab, lab_directory: Path) -> tuple[Host, Host]:
+    stock: StockPuppet | None = request.param
+    roots = lab_directory / f"apply-{stock.name if stock else 'installed'}"
+    return Host(roots / "node1", lab, NODE1, stock), Host(roots / "node2", lab, NODE2, stock)
 
 
 @pytest.fixture

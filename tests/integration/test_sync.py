@@ -188,6 +188,7 @@ def events_until(process: subprocess.Popen[str], phase: str, event: str) -> list
     raise AssertionError(f"no {phase}/{event} among {lines}")
 
 
+@pytest.mark.every_server
 def test_different_data_on_both_sides_become_the_same_and_a_second_round_transfers_nothing(
     site: Site,
 ) -> None:
@@ -215,6 +216,7 @@ def test_different_data_on_both_sides_become_the_same_and_a_second_round_transfe
     assert not site.lab.discarded(REPLICA)
 
 
+@pytest.mark.every_server
 def test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides(site: Site) -> None:
     when = site.ago(minutes=1)
     for number in range(6):
@@ -232,6 +234,7 @@ def test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides(site: Site
     assert [moved(site.pull(side)) for side in (PRIMARY, REPLICA)] == [{}, {}]
 
 
+@pytest.mark.every_server
 def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_side(site: Site) -> None:
     for side in (PRIMARY, REPLICA):
         site.run(side, "old.example.com", 1, site.ago(hours=3))
@@ -260,6 +263,7 @@ def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_si
     assert [moved(site.pull(side)) for side in (PRIMARY, REPLICA)] == [{}, {}]
 
 
+@pytest.mark.every_server
 def test_a_node_purged_here_and_dead_there_does_not_come_back(site: Site) -> None:
     for side in (PRIMARY, REPLICA):
         site.run(side, "gone.example.com", 1, site.ago(hours=3))
@@ -274,6 +278,7 @@ def test_a_node_purged_here_and_dead_there_does_not_come_back(site: Site) -> Non
     assert [row["certname"] for row in site.records(PRIMARY)["nodes"]] == ["alive.example.com"]
 
 
+@pytest.mark.every_server
 def test_numbers_and_text_arrive_as_they_were(site: Site) -> None:
     values = {
         "big": 2**70,
@@ -295,6 +300,7 @@ def test_numbers_and_text_arrive_as_they_were(site: Site) -> None:
     assert moved(site.pull(REPLICA)) == {}
 
 
+@pytest.mark.every_server
 def test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more(site: Site) -> None:
     # jsonb gives 123456789.0 back as an integer: nobody can submit what the hash was made of
     for number in range(8):
@@ -312,6 +318,7 @@ def test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more(s
     assert sum(listed) == differing
 
 
+@pytest.mark.every_server
 def test_a_plan_report_is_not_overlooked(site: Site) -> None:
     payload = site.samples.report("n.example.com", 1, site.ago(minutes=3))
     site.submit(PRIMARY, "store report", {**payload, "type": "plan"})

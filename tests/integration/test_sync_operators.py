@@ -74,6 +74,7 @@ def until(what: Callable[[], Any], within: float = 30.0) -> Any:
     raise AssertionError("not in time")
 
 
+@pytest.mark.every_server
 def test_a_diff_sees_what_passes_then_settle_and_is_the_same_from_both_sides(site: Site) -> None:
     for number, side in enumerate((PRIMARY, REPLICA)):
         site.run(side, f"n{number}", number, site.ago(minutes=20 + number))
@@ -140,6 +141,7 @@ def test_a_diff_without_one_of_the_servers_is_exit_3(site: Site) -> None:
     assert "https://localhost:1" in done.err
 
 
+@pytest.mark.every_server
 def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_in_the_end(site: Site) -> None:
     for number in range(60):
         site.simple_facts(PRIMARY, f"facts{number}.example.com", site.ago(minutes=number + 1), number=number)
@@ -168,6 +170,7 @@ def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_i
     assert not site.lab.discarded(REPLICA)
 
 
+@pytest.mark.every_server
 def test_a_daemon_shows_its_status_and_metrics_and_makes_a_pass_when_asked(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

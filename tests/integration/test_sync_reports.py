@@ -82,6 +82,7 @@ def all_listed(start: int, end: int) -> float:
     return 0.0
 
 
+@pytest.mark.every_server
 def test_reports_are_found_by_receive_time_by_producer_timestamp_and_by_hash(site: Site) -> None:
     site.run(0, 30)
     site.run(31, type="plan")
@@ -128,6 +129,7 @@ def test_the_question_for_new_reports_reads_no_day_before_those_that_changed(sit
     assert tables(today)
 
 
+@pytest.mark.every_server
 def test_late_reports_come_with_the_next_pass_and_lost_ones_come_back(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -120,6 +120,7 @@ def comparable(row: Row) -> str:
     return json.dumps(row, sort_keys=True, default=str)
 
 
+@pytest.mark.every_server
 @pytest.mark.parametrize("gzipped", [False, True])
 @pytest.mark.parametrize("name", small.BY_COMMAND)
 def test_every_command_is_stored_plain_and_gzipped(servers: Servers, name: str, gzipped: bool) -> None:
@@ -152,6 +153,7 @@ def sample(samples: Samples, name: str, index: int) -> Json:
     return small.inputs(certname=certname, inputs=[["hiera", "a"], ["hiera", "b %/é"], ["function", "a"]])
 
 
+@pytest.mark.every_server
 @pytest.mark.parametrize(("name", "build"), ROUND_TRIPS)
 @pytest.mark.parametrize("index", range(3))
 def test_a_record_copied_to_the_other_server_is_equal_and_has_the_same_hash(
@@ -315,6 +317,7 @@ def unchecked(name: str, payload: Json, certname: str) -> Command:
     return Command.ready(name, VERSIONS[name], certname, small.STAMP, body)
 
 
+@pytest.mark.every_server
 def test_the_server_agrees_with_every_verdict(servers: Servers) -> None:
     """All payloads of the unit tests' tables: stored, dead-lettered, stuck or ignored, as the tables say."""
     tables: dict[str, Sequence[tuple[Any, ...]]] = {
@@ -353,6 +356,7 @@ def _stored(servers: Servers, name: str) -> set[str]:
     return {row["certname"] for row in rows if row[mark] is not None}
 
 
+@pytest.mark.every_server
 def test_every_summary_query_is_understood_on_its_endpoint_and_at_the_root(servers: Servers) -> None:
     for name in ("replace catalog", "replace facts", "store report", "replace catalog inputs", "deactivate node"):
         servers.store(create(name))

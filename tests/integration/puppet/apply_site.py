@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from pdbclient.lab import Lab
 
 from .installation import Installation
 from .run import Run, puppet
+from .stock import StockPuppet
 
 __all__ = ["ApplySite"]
 
@@ -17,10 +19,14 @@ _EXAMPLE = "apply-gateway"
 
 
 class ApplySite:
-    """One masterless host: its own confdir, vardir, ssldir and certificate."""
+    """One masterless host with a confdir, vardir, ssldir and certificate of its own.
 
-    def __init__(self, root: Path, lab: Lab, certname: str) -> None:
+    It runs the installed Puppet, or `stock`.
+    """
+
+    def __init__(self, root: Path, lab: Lab, certname: str, stock: StockPuppet | None = None) -> None:
         self._lab = lab
+        self._environment = os.environ if stock is None else stock.environment()
         self.installation = Installation(root, certname)
         self.installation.make(lab)
 
@@ -52,4 +58,5 @@ class ApplySite:
 
     def _puppet(self, command: str, *arguments: str | Path) -> Run:
         confdir = self.installation.confdir
-        return puppet([command, *arguments, "--confdir", confdir, "--color", "false"], self.installation.root)
+        arguments = (*arguments, "--confdir", confdir, "--color", "false")
+        return puppet([command, *arguments], self.installation.root, self._environment)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,15 @@ def failovers(log: str) -> list[int]:
     return [int(port) for port in _FAILOVER.findall(log)]
 
 
-def puppet(arguments: Sequence[str | Path], root: Path) -> Run:
-    """Run it to its end, with `root` for a home; after three minutes it is killed, with all it started."""
-    kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+def puppet(arguments: Sequence[str | Path], root: Path, environment: Mapping[str, str] = os.environ) -> Run:
+    """Run it to its end, with `root` for a home; after three minutes it is killed, with all it started.
+
+    `environment` has the PATH on which it is found; of the rest nothing but the time zone is passed on.
+    """
+    kept = {name: environment[name] for name in ("PATH", "TZ") if name in environment}
     began = time.monotonic()
     with subprocess.Popen(
-        ["puppet", *map(str, arguments)],
+        [shutil.which("puppet", path=kept.get("PATH")) or "puppet", *map(str, arguments)],
         cwd=root,
         env={"LANG": "C.UTF-8", "HOME": str(root), **kept},
         stdin=subprocess.DEVNULL,

@@ -3,7 +3,7 @@
 The one of this machine's suite is installed. The others are unpacked into the cache, once per machine, and run where
 they lie: a launcher starts the suite's Ruby with the suite's libraries, and nothing else can be loaded.
 
-`python -m tests.integration.puppet.stock` unpacks those that `make test` needs, 50 MB of packages each.
+`python -m tests.integration.puppet.stock` unpacks those that this run needs, of up to 50 MB of packages each.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pdbclient.lab.compiled import cache_directory
 from tests.debian import suite
 from tests.matrix import MATRIX
 
-__all__ = ["OPENVOX_9", "PUPPETS", "PUPPET_7", "PUPPET_8", "StockPuppet", "parameters"]
+__all__ = ["APPLYING", "OPENVOX_9", "PUPPETS", "PUPPET_7", "PUPPET_8", "StockPuppet", "parameters"]
 
 _SECONDS = 240.0
 
@@ -54,6 +55,12 @@ class StockPuppet:
         """For example 8."""
         return int(self.version.partition(".")[0])
 
+    @property
+    def vendor_modules(self) -> Path:
+        """The modules that come with it; not every package has any."""
+        root = Path("/") if self.installed else self._tree
+        return root / "usr/share/puppet/vendor_modules"
+
     def environment(self) -> Mapping[str, str]:
         """The environment in which `ruby` and `puppet` are this Puppet's. Raises `LabError` when it cannot be had."""
         if self.installed:
@@ -71,7 +78,8 @@ class StockPuppet:
             timeout=_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, f"{self.name} with terminus {self.terminus}: {done.stderr[-3000:]}"
+        said = f"{done.stderr[:1500]} [...] {done.stderr[-1500:]}" if len(done.stderr) > 3000 else done.stderr
+        assert done.returncode == 0, f"{self.name} with terminus {self.terminus}: {said}"
 
     def make(self) -> None:
         """Unpack it unless it is there; one process at a time does. Raises `LabError`."""
@@ -94,6 +102,10 @@ class StockPuppet:
         with suite(self.suite) as source:
             needed = [file.partition("_")[0] for file in source.needed(*self.packages)]
             source.unpack([*needed, *self.beside], tree)
+        # A Puppet that is a gem looks for the terminus's function where it lies itself, and nowhere else.
+        for functions in tree.glob("usr/share/rubygems-integration/all/gems/*/lib/puppet/functions"):
+            for file in tree.glob("usr/lib/ruby/vendor_ruby/puppet/functions/puppetdb_*.rb"):
+                shutil.copy(file, functions)
 
     @property
     def _tree(self) -> Path:
@@ -106,12 +118,14 @@ OPENVOX_9 = StockPuppet("openvox-9", "9.0", "8.8.1", "sid", ("openvox-agent",), 
 
 PUPPETS = (PUPPET_7, PUPPET_8, OPENVOX_9) if MATRIX else (PUPPET_7, PUPPET_8)
 """Those that this run of the tests has: OpenVox 9 only in the matrix."""
+APPLYING = (None, *(stock for stock in PUPPETS if MATRIX and not stock.installed))
+"""Those that run `puppet apply`: the installed one, whichever it is, and the others only in the matrix."""
 
 
-def parameters() -> Iterator[object]:
-    """The Puppets of this run, as parameters of a fixture."""
-    for stock in PUPPETS:
-        yield pytest.param(stock, id=stock.name)
+def parameters(puppets: Iterable[StockPuppet | None] = PUPPETS) -> Iterator[object]:
+    """These Puppets as parameters of a fixture."""
+    for stock in puppets:
+        yield pytest.param(stock, id=stock.name if stock else "installed")
 
 
 _RUBY = """\

@@ -26,6 +26,7 @@ URL = "https://localhost:1"
 CODES: dict[PdbError, int] = {
     errors.ConfigError([Problem("f", 1, "s", "bad")]): 2,
     errors.InvalidCommand("replace facts", "a", "$", "bad"): 2,
+    errors.NotPreserved("store report", "a", "$.hash", "bad"): 2,
     InvalidQuery("bad"): 2,
     errors.TransportError(URL, "bad"): 3,
     errors.NotSent(URL, "bad"): 3,

@@ -91,6 +91,22 @@ def test_a_catalog_is_converted_as_puppetdb_conf_says(
     assert (len(sent["edges"]), len(sent["resources"]), sent["environment"]) == (edges, 2, "production")
 
 
+@pytest.mark.parametrize(("argv", "key"), [([], r'["\u0085"]'), (["--puppet-version", "7.23.0"], '["\x85"]')])
+def test_a_catalog_is_that_of_the_puppet_version(
+    run: Run, site: Site, tmp_path: Path, argv: list[str], key: str
+) -> None:
+    message = {"__ptype": "Hash", "__pvalue": [["\x85"], 1]}
+    notify = {"type": "Notify", "title": "x", "tags": [], "exported": False, "parameters": {"message": message}}
+    _submit(run, site, tmp_path, "catalog", json.dumps({**CATALOG, "resources": [notify], "edges": []}), *argv)
+    assert _sent(site)["resources"][0]["parameters"] == {"message": {key: 1}}
+
+
+def test_what_is_no_version_of_puppet_is_refused(run: Run, site: Site, tmp_path: Path) -> None:
+    ended = run("submit", "catalog", tmp_path / "file", "--puppet-version", "seven")
+    assert ended.code == 2
+    assert "'seven' is no version of Puppet, for example 7.23.0 or 8" in ended.err
+
+
 def test_what_puppetdb_will_not_store_is_listed_with_the_command(run: Run, site: Site, tmp_path: Path) -> None:
     """The report goes all the same."""
     statuses = {"x": REPORT["resource_statuses"]["Notify[kept]"] | {"title": "x" * 3000}}

@@ -73,8 +73,9 @@ class PuppetDb:
             self._queue = [each for each in self._queue if each[0] > self._clock()]
         for command in due:
             self.show(command)
-        _, columns, (_, (_, _, (_, certnames)), *_) = query[:3]
-        field = columns[1]
+        # The expiration of facts is asked for without an extract.
+        condition, field = (query[2], query[1][1]) if query[0] == "extract" else (query, query[-1][1])
+        certnames = condition[1][2][1]
         name = _PLACES.get((path, field)) if isinstance(field, str) else None
         with self._lock:
             found = [(certname, self._shown.get((name or "", certname))) for certname in certnames]

@@ -20,7 +20,7 @@ class Server:
     """`newest` maps command and certname to what is there, `reports` has certname and stamp of each.
 
     Commands for certnames in `discards` are taken and never shown, those for `refuses` raise that error; `meets` are
-    raised by the next submissions, `down` by everything. `hides` keeps what comes in from being shown.
+    raised by the next submissions, `down` by everything, those in `cannot` by questions about that command.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,6 +35,7 @@ class Server:
         self.refuses: dict[str, PdbError] = {}
         self.meets: list[PdbError] = []
         self.down: PdbError | None = None
+        self.cannot: dict[str, PdbError] = {}
 
     @property
     def session(self) -> Session:
@@ -76,9 +77,13 @@ class Server:
         if self.down is not None:
             raise self.down
         self.queries.append((path, query))
-        _, columns, (_, (_, _, (_, certnames)), *conditions), *grouped = query
+        # The expiration of facts is asked for without an extract, which not every version answers.
+        columns, condition, grouped = (query[1], query[2], query[3:]) if query[0] == "extract" else ((), query, ())
+        _, (_, _, (_, certnames)), *conditions = condition
         assert ["=", "node_state", "any"] in conditions
         if path == "/reports":
+            if REPORT in self.cannot:
+                raise self.cannot[REPORT]
             assert ["=", "type", "any"] in conditions
             found = [row for row in sorted(self.reports) if row[0] in certnames and _within(row[1], conditions)]
             if grouped:
@@ -87,11 +92,14 @@ class Server:
             else:
                 yield from ({"certname": certname, "producer_timestamp": stamp} for certname, stamp in found)
             return
-        (name,) = [name for name, place in NEWEST.items() if (place.path, place.field) == (path, columns[1])]
+        field = columns[1] if columns else next(column for op, column, *_ in conditions if op == "null?")
+        (name,) = [name for name, place in NEWEST.items() if (place.path, place.field) == (path, field)]
         assert params == NEWEST[name].params
+        if name in self.cannot:
+            raise self.cannot[name]
         for (kind, certname), stamp in self.newest.items():
             if kind == name and certname in certnames:
-                yield {"certname": certname, columns[1]: stamp}
+                yield {"certname": certname, field: stamp}
 
 
 def _within(stamp: str, conditions: list[Any]) -> bool:

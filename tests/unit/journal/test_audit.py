@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.errors import NotSent
+from pdbclient.errors import NotSent, ServerError
 from pdbclient.journal import audit, recovery
 from pdbclient.journal.audit import LATE, SETTLING, Audit, Loss, judge_loss, late
 from pdbclient.journal.model import Copy, CopyState, EntryState, Listed
@@ -155,6 +155,25 @@ def test_what_shows_is_confirmed_once_it_had_time_to(site: Site, caplog: pytest.
     asked = len(site.server.queries)
     site.audit.round()
     assert len(site.server.queries) == asked, "nobody is asked about what is confirmed"
+
+
+def test_what_a_server_cannot_be_asked_about_is_neither_late_nor_lost_and_the_rest_is_confirmed(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    unseen = [site.take(EXPIRE, certname) for certname in "ab"]
+    entries = [site.take(FACTS, certname) for certname in "ab"]
+    site.server.cannot = {EXPIRE: ServerError(A, 500, "missing FROM-clause entry")}
+    for _ in range(3):
+        site.later(LATE + 1)
+        site.audit.round()
+    assert {site.state(entry) for entry in entries} == {CopyState.CONFIRMED}
+    assert {site.state(entry) for entry in unseen} == {CopyState.ACCEPTED}
+    assert len(caplog.messages) == 1, "once"
+    assert "'configure expiration' commands cannot be seen" in caplog.text
+    site.server.cannot = {}
+    site.later(LATE + 1)
+    site.audit.round()
+    assert {site.state(entry) for entry in unseen} == {CopyState.CONFIRMED}
 
 
 def test_what_does_not_show_after_ten_minutes_is_told_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.errors import Ambiguous, Busy, NotSent, Rejected
+from pdbclient.errors import Ambiguous, Busy, NotSent, Rejected, ServerError
 from pdbclient.journal import entries, recovery
 from pdbclient.journal.model import CopyState, EntryState
 from pdbclient.journal.recovery import Recovery, recover
@@ -345,3 +345,32 @@ def test_progress_tells_how_far_it_is(store: Store, puppetdb: Server) -> None:
     assert ("reports", 6, 6) in told
     assert [done for what, done, _ in told if what == "replayed"] == list(range(1, 7))
     assert told[-1] == ("verified", 6, 6)
+
+
+CANNOT = ServerError(A, 500, 'ERROR: missing FROM-clause entry for table "certnames"')
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("name", [EXPIRE, FACTS, REPORT])
+def test_what_a_server_cannot_be_asked_about_is_left_alone_and_named_and_the_rest_is_recovered(
+    store: Store, puppetdb: Server, name: str, dry_run: bool
+) -> None:
+    kinds = (EXPIRE, FACTS, CATALOG, REPORT)
+    for kind in kinds:
+        on_b(store, command(kind, "n", 1))
+    puppetdb.cannot = {name: CANNOT}
+    result = run(store, puppetdb, dry_run=dry_run)
+    rest = {kind: 1 for kind in kinds if kind != name}
+    assert (result.unknown, result.reasons, result.lacked) == ({name: 1}, {name: str(CANNOT)}, rest)
+    assert {kind for kind, *_ in sent(puppetdb)} == (set() if dry_run else set(rest))
+    assert not result.ok, "what was not seen is no success"
+    puppetdb.cannot = {}
+    assert run(store, puppetdb).ok
+
+
+def test_nothing_that_is_lacking_is_not_nothing_when_not_all_could_be_asked(store: Store, puppetdb: Server) -> None:
+    on_b(store, command(EXPIRE, "n", 1))
+    puppetdb.newest = {(EXPIRE, "n"): stamp(1)}
+    puppetdb.cannot = {EXPIRE: CANNOT}
+    result = run(store, puppetdb, dry_run=True)
+    assert (result.lacked, result.ok) == ({}, False)

@@ -6,8 +6,9 @@ import gzip
 
 import pytest
 
+from pdbclient.errors import Busy, Forbidden, NotSent, PdbError, ServerError
 from pdbclient.journal.model import EntryState, Listed
-from pdbclient.journal.seen import Shown, has, is_void, look, seen
+from pdbclient.journal.seen import Shown, has, is_known, is_void, look, seen
 from pdbclient.wire.command import Command
 
 from .server import Server
@@ -91,6 +92,30 @@ def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(se
     server.newest = {(FACTS, "n"): NEWER}
     assert seen(server.session, entries) == {1, 2}
     assert [path for path, _ in server.queries].count("/factsets") == 1
+
+
+CANNOT = ServerError(A, 500, "missing FROM-clause entry")
+
+
+def test_a_question_that_a_server_cannot_answer_leaves_the_others_answered(server: Server) -> None:
+    entries = [listed(name, "n", number=n) for n, name in enumerate((EXPIRE, FACTS, DEACTIVATE, REPORT))]
+    entries.append(listed(DEACTIVATE, "m", number=4))
+    server.newest = {(FACTS, "n"): SAME, (DEACTIVATE, "m"): SAME}
+    server.cannot = {EXPIRE: CANNOT}
+    shown = look(server.session, entries)
+    assert shown.unanswered == {EXPIRE: CANNOT}
+    known = [is_known(entry, shown) for entry in entries]
+    # Whether a deactivation is moot may depend on what cannot be asked; one that shows does not.
+    assert known == [False, True, False, True, True]
+    with pytest.raises(ServerError):
+        seen(server.session, entries)
+
+
+@pytest.mark.parametrize("error", [Busy(A, 503, "", 5.0), Forbidden(A, 403, ""), NotSent(A, "refused")])
+def test_a_server_that_is_not_to_be_had_is_no_unanswered_question(server: Server, error: PdbError) -> None:
+    server.cannot = {FACTS: error}
+    with pytest.raises(type(error)):
+        look(server.session, [listed(FACTS, "n", number=1)])
 
 
 def test_of_two_catalogs_of_one_node_the_newer_counts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.errors import ConfigError, Problem, SyncError
+from pdbclient.lab.ports import free_port
 from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
 from pdbclient.sync.ports import Clock
 from pdbclient.sync.status_port import ask_for_pass
@@ -245,11 +246,6 @@ def test_a_pass_against_somebody_who_is_no_remote_any_more_is_not_made(time: Fak
     running.trigger(B)
     running.run()
     assert [host for _, host in recorder.began] == [A.host, A.host]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_the_status_port_is_there_while_the_daemon_runs_and_a_reload_moves_it(

@@ -227,8 +227,12 @@ def test_a_zone_of_half_hours_hides_no_report_and_counts_none_twice(site: Site) 
 def test_a_broken_listing_is_an_error_and_no_difference(site: Site) -> None:
     run(site, [site.a], "n", 10)
     site.a.broken = lambda path, query: IncompleteResponse("a", "broke off") if path == "/factsets" else None
-    with pytest.raises(IncompleteResponse):
-        compare(site, site.b)
+    found = compare(site, site.b)
+    parts = {part.entity: part for part in found.entities}
+    assert "broke off" in str(parts[Entity.FACTS].error)
+    assert (found.equal, found.complete, parts[Entity.FACTS].equal) == (False, False, False)
+    assert not parts[Entity.FACTS].counts, "half a listing would look like mass absence"
+    assert parts[Entity.CATALOGS].counts == {Difference.MISSING_HERE: 1}, "the others are compared"
     site.a.broken = lambda path, query: None
     site.a.down = NotSent("a", "refused")
     with pytest.raises(NotSent):
@@ -247,6 +251,7 @@ def test_the_document_is_whole(site: Site) -> None:
         "entities": {
             "facts": {
                 "equal": False,
+                "error": None,
                 "here": 0,
                 "there": 1,
                 "differences": {"missing_here": 1},

@@ -233,7 +233,7 @@ def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path, monkeypatch: py
     with closing(sqlite3.connect(path)) as db:
         db.executescript(SCHEMA_1)
     before = path.read_bytes()
-    monkeypatch.setattr(state_file, "_FROM_1", state_file._FROM_1 + "CREATE TABLE seen (a);")
+    monkeypatch.setattr(state_file, "_SINCE_3", state_file._SINCE_3 + "CREATE TABLE seen (a);")
     with pytest.raises(SyncError, match="already exists"):
         State(path)
     assert path.read_bytes() == before

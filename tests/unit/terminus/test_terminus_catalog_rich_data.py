@@ -69,6 +69,14 @@ OPTIONAL: dict[str, object] = {"__ptype": "Pcore::OptionalType"}
         ({"__ptype": "Pcore::SomethingNewType", "x": 1}, "SomethingNew"),
         ({"__ptype": "Pcore::TypeAliasType", "name": "Names", "resolved_type": STRING}, "Names = String"),
         ({"__ptype": "Pcore::ObjectType", "_pcore_init_hash": {"name": "Car"}}, "Car"),
+        ({"__ptype": "Pcore::ObjectType", "_pcore_init_hash": {}}, None),
+        ({"__ptype": "Pcore::ArrayType", "element_type": {"__ptype": "Pcore::ObjectType", "_pcore_init_hash": {}}},
+         "Array[Object]"),
+        ({"__ptype": "Pcore::InitType", "type": INTEGER, "init_args": [16, "x"]}, "Init[Integer, 16, 'x']"),
+        ({"__ptype": "Pcore::CallableType",
+          "param_types": {"types": [UNIT], "size_type": {**INTEGER, "from": 0, "to": 1}}}, "Callable[0, 1]"),
+        ({"__ptype": "Pcore::CallableType", "param_types": {"types": []}, "return_type": STRING},
+         "Callable[[0, 0], String]"),
     ],
 )  # fmt: skip
 def test_a_rich_value_becomes_its_text(value: object, text: str) -> None:

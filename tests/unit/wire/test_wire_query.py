@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pdbclient.errors import PdbError
-from pdbclient.wire import InvalidQuery, exported_resources, filter_ast, parse_collector
+from pdbclient.wire import InvalidQuery, exported_resources, filter_ast, parse_ast, parse_collector
 from pdbclient.wire.query import (
     by_certnames,
     by_hashes,
@@ -157,6 +157,29 @@ def test_a_condition_that_means_nothing_is_refused(condition: Any, why: str) -> 
 @pytest.mark.parametrize("query", ["nodes {}", ["=", "a", "b"], ["from", "nodes"]])
 def test_a_query_passes_the_guard_as_it_is(query: Any) -> None:
     assert checked(query) is query
+
+
+def _nested(depth: int) -> list[Any]:
+    query: list[Any] = ["=", "certname", "a"]
+    for _ in range(depth - 1):
+        query = ["not", query]
+    return query
+
+
+def test_how_deep_a_query_may_be_is_the_same_for_every_python() -> None:
+    """As a value and as text, whole and broken off: PuppetDB would answer with an internal error."""
+    assert checked(_nested(500)) == parse_ast(str(_nested(500)).replace("'", '"'))
+    for depth in (501, 900, 2000, 5000):
+        with pytest.raises(InvalidQuery, match="nested too deep"):
+            checked(_nested(depth))
+        for text in ("[" * depth + "]" * depth, "[" * depth, '["not", {"a": ' * depth):
+            with pytest.raises(InvalidQuery, match="nested too deep"):
+                parse_ast(text)
+    assert checked(["in", "x", ["array", [["a"]] * 2000]])
+    assert parse_ast('["=", "title", "' + "[" * 600 + '\\"[["]')
+    for text in ('["=", "' + "[" * 600, '["=", "a', "[]]", "["):
+        with pytest.raises(InvalidQuery, match="is not JSON"):
+            parse_ast(text)
 
 
 @pytest.mark.parametrize("query", ["", " \n", [], None, {}, 5, [["=", "a", "b"]], [None], ("=", "a", "b")])

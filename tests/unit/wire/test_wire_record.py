@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.errors import InvalidCommand
+from pdbclient.errors import InvalidCommand, NotPreserved
 from pdbclient.wire import Command
 from pdbclient.wire.record import (
     catalog_command,
@@ -20,6 +21,8 @@ from pdbclient.wire.record import (
     factset_command,
     report_command,
 )
+from pdbclient.wire.report_hash import report_hash
+from pdbclient.wire.timestamp import from_millis, to_millis
 from tests.unit.wire.wire_payloads import NOW, STAMP, UUID, event, log
 
 # All of these change when they pass through a double or through another JSON library.
@@ -109,8 +112,7 @@ def event_row(**members: Any) -> dict[str, Any]:
 
 
 def report_row(**members: Any) -> dict[str, Any]:
-    return {
-        "hash": "9" * 40,
+    found = {
         "receive_time": STAMP,
         "certname": "a",
         "puppet_version": "8",
@@ -136,6 +138,7 @@ def report_row(**members: Any) -> dict[str, Any]:
         "logs": {"href": "/x", "data": [log()]},
         "resource_events": {"href": "/x", "data": [event_row()]},
     } | members
+    return {"hash": report_hash(found)} | found
 
 
 def row(record: dict[str, Any]) -> bytes:
@@ -274,6 +277,42 @@ def test_a_report_keeps_its_type_unless_it_has_none() -> None:
     assert "type" not in body(report_command(row(report_row(type=None))))
     sent = body(report_command(row(report_row())))
     assert not {"hash", "receive_time", "resource_events"} & set(sent)
+
+
+TIMES = ("start_time", "end_time", "producer_timestamp")
+
+
+def shown_of(**hashed: str) -> dict[str, Any]:
+    """A report as a server shows it that keeps microseconds, and hashed these: times rounded up, small letters."""
+    original = report_row(**hashed)
+    later = {name: from_millis(to_millis(original[name]) + 1) for name in hashed if name in TIMES}
+    return {**original, **later, "transaction_uuid": original["transaction_uuid"].lower()}
+
+
+@pytest.mark.parametrize("rounded", [names for size in range(4) for names in combinations(TIMES, size)])
+@pytest.mark.parametrize("uuid", [UUID, UUID.upper()])
+def test_a_report_is_copied_as_it_was_hashed_and_not_as_it_is_shown(rounded: tuple[str, ...], uuid: str) -> None:
+    stamp = "2026-11-28T23:59:59.999Z"
+    shown = shown_of(**dict.fromkeys(rounded, stamp), transaction_uuid=uuid)
+    command = report_command(row(shown))
+    sent = body(command)
+    assert report_hash(sent) == shown["hash"]
+    assert {sent[name] for name in rounded} <= {stamp}
+    assert sent["transaction_uuid"] == uuid
+    assert command.producer_timestamp == sent["producer_timestamp"]
+
+
+def test_a_report_of_which_no_copy_would_be_the_same_is_not_copied() -> None:
+    with pytest.raises(NotPreserved, match=r"\$\.hash: a copy would not have the hash 9999") as refusal:
+        report_command(row(report_row(hash="9" * 40)))
+    assert refusal.value.certname == "a"
+
+
+def test_a_report_whose_time_nobody_can_hash_is_one_unusable_record() -> None:
+    with pytest.raises(InvalidCommand) as refusal:
+        report_command(row(report_row() | {"start_time": "+12999-01-01T00:00:00.000Z"}))
+    assert not isinstance(refusal.value, NotPreserved)
+    assert refusal.value.certname == "a"
 
 
 def test_inputs_expirations_and_deactivations_carry_the_times_of_their_record() -> None:
