@@ -9,8 +9,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,28 +16,28 @@ from typing import Any
 import pytest
 import requests
 
-from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.errors import PdbError, ServerError
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab, LabOptions
-from pdbclient.wire.check import VERSIONS as COMMANDS
 from pdbclient.wire.report_hash import report_hash
 from tests import puppetdbs
 from tests.unit.sync import fake
-from tests.unit.sync.fake import FakePuppetDB
+from tests.unit.sync.fake import FakeNode, FakePuppetDB
 from tests.unit.wire.report_hash_cases import CASES, CHANGED_IN_STORE, report
-from tests.versions import STARTING, STARTING_STATUS, Refusal, Release, release_of
+from tests.versions import STARTING, STARTING_STATUS, Refusal, release_of
 
 from .admin_commands import clean
 from .conftest import ready, running_lab
+from .one_server import QUERY, Server
+from .schema import flags_table
 
 pytestmark = pytest.mark.integration
 
 NODES = dict(zip(("primary", "replica", "replica2"), puppetdbs.VERSIONS, strict=True))
 Json = dict[str, Any]
-QUERY = "/pdb/query/v4"
 STATUS = "/status/v1/services/puppetdb-status"
 EXPIRES = "expires_facts_updated"
+HOUR = 3_600_000
 RUN = "1b5ad2e0-0000-4000-8000-{:012d}"
 
 
@@ -51,51 +49,6 @@ def lab(lab_directory: Path) -> Iterator[Lab]:
     )
     with running_lab(lab_directory, "versions", 3, options) as three:
         yield ready(three)
-
-
-@dataclass(frozen=True)
-class Server:
-    """One of the three. Requests are bare ones: only the server is under test."""
-
-    lab: Lab
-    name: str
-    release: Release
-
-    def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        tls = self.lab.client_tls
-        with requests.Session() as session:
-            session.trust_env = False
-            session.verify, session.cert = str(tls.ca), (str(tls.cert), str(tls.key))
-            url = f"{self.lab.node(self.name).url}{path}"
-            return session.request(method, url, allow_redirects=False, timeout=60, **options)
-
-    def query(self, path: str, query: Any, **params: Any) -> requests.Response:
-        return self.request("POST", f"{QUERY}{path}", json={"query": query, **params})
-
-    def rows(self, path: str, query: Any, **params: Any) -> list[Json]:
-        answer = self.query(path, query, **params)
-        assert answer.status_code == 200, answer.text
-        rows: list[Json] = answer.json()
-        return rows
-
-    def submit(self, command: str, payload: Json, seconds: int = 20) -> Json:
-        """Have it processed, if it can be, and tell what the server said."""
-        params = {
-            "command": command.replace(" ", "_"),
-            "version": COMMANDS[command],
-            "certname": payload["certname"],
-            "secondsToWaitForCompletion": seconds,
-        }
-        told: Json = self.request("POST", "/pdb/cmd/v1", params=params, json=payload).json()
-        return told
-
-    def store(self, command: str, payload: Json) -> None:
-        told = self.submit(command, payload)
-        assert (told["processed"], told.get("error")) == (True, None), told
-
-    def session(self) -> closing[Session]:
-        endpoint = Endpoint("localhost", self.lab.node(self.name).https_port)
-        return closing(Session(endpoint, self.lab.client_tls, Timeouts()))
 
 
 @pytest.fixture(params=NODES, ids=[f"PuppetDB-{version}" for version in NODES.values()])
@@ -332,6 +285,26 @@ def test_a_second_catalog_of_a_node(server: Server) -> None:
         server.lab.sql(server.name, double)
     shown = server.rows("/catalogs", ["=", "certname", certname])
     assert len(shown) == (1 if server.release.one_catalog else 2)
+
+
+@pytest.mark.parametrize("flag", ["deactivated", "expired"])
+def test_a_record_between_the_two_flags_of_a_node(server: Server, flag: str) -> None:
+    """The other flag is after the record."""
+    certname, other = f"flags-{flag}.example", {"deactivated": "expired", "expired": "deactivated"}[flag]
+    now = int(time.time() * 1000)
+    server.store("replace facts", fake.facts(certname, now - 9 * HOUR))
+    table = flags_table(server.lab, server.name)
+    times = {flag: now - 3 * HOUR, other: now - HOUR}
+    texts = ", ".join(f"{name} = to_timestamp({millis} / 1000.0)" for name, millis in times.items())
+    server.lab.sql(server.name, f"update {table} set {texts} where certname = '{certname}'")
+    model = FakePuppetDB("model", time.time, server.release)
+    model.nodes[certname] = FakeNode(times["deactivated"], times["expired"])
+    for each in (server.store, model.apply):
+        each("replace facts", fake.facts(certname, now - 2 * HOUR))
+    (node,) = server.rows("/nodes", ["and", ANY, ["=", "certname", certname]])
+    revived = node["deactivated"] is None and node["expired"] is None
+    assert revived is (not server.release.newer_flag_holds)
+    assert revived is (not model.nodes[certname].flags)
 
 
 def test_what_garbage_collection_leaves_of_reports(server: Server) -> None:

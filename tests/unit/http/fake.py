@@ -13,13 +13,14 @@ from pdbclient.errors import (
     Ambiguous,
     DeadlineExceeded,
     IncompleteResponse,
+    Misrouted,
     NotSent,
     PdbError,
     TlsError,
 )
 from pdbclient.http.failover import Failover
 from pdbclient.http.memory import Memory
-from pdbclient.http.outcome import Operation, error_for_status
+from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
 from pdbclient.http.probe import Prober
 from pdbclient.http.session import Document, Selection, Session
 from pdbclient.wire.command import Command
@@ -48,7 +49,12 @@ _BROKEN: dict[str, Callable[[str], PdbError]] = {
     "timeout": lambda url: DeadlineExceeded(url, "no answer within the read timeout"),
     "truncated": lambda url: IncompleteResponse(url, "the answer broke off"),
 }
-_BODIES = {"json": b'{"error": "nothing there"}', "html": b"<html>not found</html>", "": b"as PuppetDB says"}
+_BODIES = {
+    "json": b'{"error": "nothing there"}',
+    "html": b"<html>not found</html>",
+    "text": b"Not Found",
+    "": b"as PuppetDB says",
+}
 
 
 def reply_error(word: str, url: str, operation: Operation) -> PdbError:
@@ -59,6 +65,9 @@ def reply_error(word: str, url: str, operation: Operation) -> PdbError:
     headers = {"Retry-After": rest.removeprefix("retry-after ")} if rest.startswith("retry-after ") else {}
     error = error_for_status(url, int(status), headers, _BODIES["" if headers else rest], operation)
     assert error is not None, word
+    if rest == "text" and isinstance(error, Misrouted) and operation is Operation.QUERY:
+        # What PuppetDB from 8.5 on says to an address that it does not have; a session has asked it for its status.
+        return answer_of_puppetdb(error)
     return error
 
 
