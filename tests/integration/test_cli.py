@@ -231,7 +231,7 @@ def test_the_configuration_and_the_lab_are_well(idle: Lab, site: Site) -> None:
     assert [(node["puppetdb"], node["postgres"]) for node in lab.json["nodes"]] == [("running", "running")] * 2
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_an_outage_from_its_beginning_to_its_end(site: Site) -> None:
     """Primary down: everything goes on at the replica, and says so. Both down: exit 3. Then `sync` levels them."""
     primary, replica = site.urls.values()

@@ -108,7 +108,7 @@ def test_a_frozen_primary_costs_a_hundred_commands_one_timeout_and_gets_its_writ
     assert client.submit(facts(1)).failed_over is False
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_primary_killed_in_the_middle_of_a_thousand_commands_loses_none(site: Site) -> None:
     client = site.client()
     acknowledged: set[str] = set()
@@ -233,7 +233,7 @@ def test_an_answer_says_how_much_its_server_may_lack(site: Site) -> None:
     assert stale.freshness.since == first.producer_timestamp
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_queries(site: Site) -> None:
     client = site.client(timeouts=replace(LIMITS, read=8.0))
     client.submit(facts(1))
@@ -251,7 +251,7 @@ def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_querie
     assert site.certnames(PRIMARY) == {f"node{number:04}" for number in range(1, 7)}, "nothing that it took is lost"
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_starting_puppetdb_is_never_taken_for_one_that_answers(site: Site) -> None:
     """It refuses, then is misrouted or busy ("currently down"), then answers: all but the last means the next one."""
     site.lab.fault(PRIMARY, "kill")

@@ -225,6 +225,7 @@ NOT_THERE = {"command with slash", "below the command", "command v2", "meta", "p
 
 # (there, up to 8.4; here): what the gateway does otherwise, and why.
 JSON_REASON = "here every refusal of a command is JSON, there these are text up to 8.7"
+ENCODING_REASON = "here every refusal of a command is JSON, there this one is text"
 A_500 = "a 500 would send the terminus on to the next server with the same request"
 NOT_OFFERED = "no part of what Puppet needs"
 DIFFERENT: dict[str, tuple[Case, tuple[int, bool], tuple[int, bool], str]] = {
@@ -243,8 +244,8 @@ DIFFERENT: dict[str, tuple[Case, tuple[int, bool], tuple[int, bool], str]] = {
         *((415, False), (415, True), JSON_REASON),
     ),
     "accept HTML": (command(Accept="text/html"), (406, False), (406, True), JSON_REASON),
-    "deflate": (command(Content_Encoding="deflate"), (415, False), (415, True), JSON_REASON),
-    "brotli": (command(Content_Encoding="br"), (415, False), (415, True), JSON_REASON),
+    "deflate": (command(Content_Encoding="deflate"), (415, False), (415, True), ENCODING_REASON),
+    "brotli": (command(Content_Encoding="br"), (415, False), (415, True), ENCODING_REASON),
     "accept JSON among others": (
         command(Accept="text/html, application/json;q=0.5"),
         *((406, False), (200, True), "JSON is what it gets"),
@@ -349,8 +350,10 @@ def test_the_gateway_answers_as_the_server_behind_it(started: Pair, name: str) -
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_what_is_different_is_meant_to_be(started: Pair, name: str) -> None:
     case, expected_there, expected_here, why = DIFFERENT[name]
+    if why is not ENCODING_REASON:
+        expected_there = later(expected_there, started.release)
     there, here = started.both(case)
-    assert (told_of(there), told_of(here)) == (later(expected_there, started.release), expected_here), (
+    assert (told_of(there), told_of(here)) == (expected_there, expected_here), (
         why,
         there.body[:200],
         here.body[:200],

@@ -181,7 +181,7 @@ def recovering(site: Site) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_set(

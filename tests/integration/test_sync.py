@@ -188,7 +188,7 @@ def events_until(process: subprocess.Popen[str], phase: str, event: str) -> list
     raise AssertionError(f"no {phase}/{event} among {lines}")
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_different_data_on_both_sides_become_the_same_and_a_second_round_transfers_nothing(
     site: Site,
 ) -> None:
@@ -263,7 +263,7 @@ def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_si
     assert [moved(site.pull(side)) for side in (PRIMARY, REPLICA)] == [{}, {}]
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_node_purged_here_and_dead_there_does_not_come_back(site: Site) -> None:
     for side in (PRIMARY, REPLICA):
         site.run(side, "gone.example.com", 1, site.ago(hours=3))

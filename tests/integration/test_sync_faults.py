@@ -267,7 +267,7 @@ def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_
 # --- a node that one side has purged
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_node_purged_here_does_not_come_back_from_where_it_is_still_dead(site: Site) -> None:
     long_dead = ("deactivated", "expired")
     for name in SIDES:
@@ -290,7 +290,7 @@ def test_a_node_purged_here_does_not_come_back_from_where_it_is_still_dead(site:
         assert [moved(site.pull(name)) for name in SIDES] == [{}, {}]
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_node_deleted_here_and_active_there_comes_back_whole_unless_it_was_deactivated_before(site: Site) -> None:
     """A server keeps no trace of what it deleted: an active node that it does not have is one that it missed."""
     site.run(REPLICA, "node.example.com", 1, site.ago(hours=3))

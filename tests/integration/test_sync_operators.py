@@ -141,7 +141,7 @@ def test_a_diff_without_one_of_the_servers_is_exit_3(site: Site) -> None:
     assert "https://localhost:1" in done.err
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_in_the_end(site: Site) -> None:
     for number in range(60):
         site.simple_facts(PRIMARY, f"facts{number}.example.com", site.ago(minutes=number + 1), number=number)
@@ -170,7 +170,7 @@ def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_i
     assert not site.lab.discarded(REPLICA)
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_a_daemon_shows_its_status_and_metrics_and_makes_a_pass_when_asked(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -129,7 +129,7 @@ def test_the_question_for_new_reports_reads_no_day_before_those_that_changed(sit
     assert tables(today)
 
 
-@pytest.mark.every_server
+@pytest.mark.every_server("8.8.1+7.12.1")
 def test_late_reports_come_with_the_next_pass_and_lost_ones_come_back(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
