@@ -75,11 +75,11 @@ def settle(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | 
     The entry's state then; None when it is not there any more.
     """
     # Locked: of two processes that settle it for two servers, the second must see what the first one noted.
-    sql = f"SELECT name, certname, producer_timestamp FROM entries WHERE id = :entry{tx.locked}"
+    sql = f"SELECT name, certname, producer_timestamp, state FROM entries WHERE id = :entry{tx.locked}"
     about = tx.rows(sql, entry=entry)
     if not about:
         return None
-    name, certname, stamp = about[0]
+    name, certname, stamp, before = about[0]
     for copy in copies:
         _note(tx, entry, copy)
         # Where any server may take it, the verdict of one stands.
@@ -87,7 +87,8 @@ def settle(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | 
         if name in REPLACED and copy.state in (CopyState.ACCEPTED, CopyState.CONFIRMED):
             _supersede(tx, copy, name, certname, stamp)
     state = _renew_state(tx, entry)
-    if state is EntryState.PARKED:
+    # What one server called bad and another one then took counts again.
+    if EntryState.PARKED in (before, state):
         refresh_newest(tx, certname, name)
     return state
 

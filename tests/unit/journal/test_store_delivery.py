@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pdbclient.journal import entries, owing
+from pdbclient.journal import entries, holdings, owing
 from pdbclient.journal.model import ANY, BACKOFF_LIMIT, Copy, CopyState, EntryState
 
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command
@@ -178,6 +178,19 @@ def test_with_broadcast_one_that_rejects_it_does_not_keep_it_from_the_other(stor
 def test_with_broadcast_what_all_reject_is_parked(store: Store) -> None:
     entry = store.put(command(REPORT), (A, B))
     assert store.settle(entry, Copy(A, CopyState.REJECTED), Copy(B, CopyState.REJECTED)) is EntryState.PARKED
+
+
+def test_what_one_server_rejected_and_another_one_took_is_the_newest_of_its_node_again(store: Store) -> None:
+    def lacked_by_b() -> list[int]:
+        return store.journal.run(holdings.lacking, B, [CATALOG], 0, 100, store.now)
+
+    older = store.put(command(CATALOG, at=1))
+    store.taken(older, A)
+    entry = store.put(command(CATALOG, at=2))
+    assert store.rejected(entry, A) is EntryState.PARKED
+    assert lacked_by_b() == [older]
+    assert store.taken(entry, A) is EntryState.DELIVERED
+    assert lacked_by_b() == [entry]
 
 
 def test_settling_nothing_leaves_it_owed(store: Store) -> None:
