@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -18,6 +19,10 @@ from tests.soak import LONG
 settings.register_profile("gate", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("soak" if LONG else "gate")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a script starts in the background is begun so, and all that the tests start would be, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests of other releases say which in their parameters.
 _PAIR = re.compile(r"\[(?:.*-)?(\d[\d.]*\+\d[\d.]*)[-\]]")
