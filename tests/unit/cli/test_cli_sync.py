@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,15 +18,6 @@ from tests.unit.sync.fake import FakePuppetDB, catalog, facts, report
 
 from .conftest import Run
 from .sync_site import OTHER, REMOTE, SyncSite
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 def fill(site: SyncSite, *certnames: str, server: FakePuppetDB | None = None, seconds: float = 100.0) -> None:

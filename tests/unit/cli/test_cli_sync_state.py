@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -21,15 +19,6 @@ from .conftest import Run
 from .sync_site import OTHER, REMOTE, SyncSite
 
 BAD = Version(1_700_000_000_000, "bad")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 def opened(site: SyncSite) -> closing[State]:

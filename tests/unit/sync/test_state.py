@@ -16,7 +16,7 @@ from pdbclient.errors import SyncError
 from pdbclient.sync import state_file
 from pdbclient.sync.lock import InstanceLock
 from pdbclient.sync.model import Entity, Outcome, PassResult, Skip, Version
-from pdbclient.sync.state import Anchor, Cursor, Hour, PassRecord, Refused, State, state_path
+from pdbclient.sync.state import Anchor, Cursor, Hour, PassRecord, Refused, ServerRecord, State, state_path
 
 OLD, NEW = Version(1000, "aa"), Version(2000, "bb", "u")
 
@@ -227,6 +227,21 @@ def test_a_file_of_schema_1_is_taken_over(path: Path, read_only: bool) -> None:
     state.remember_cursor("r", Cursor(1))
     assert state.cursor("r") == Cursor(1)
     state.close()
+
+
+def test_a_file_of_schema_2_is_taken_over_with_all_that_it_has(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(state_file._TABLES)
+        db.executescript(f"PRAGMA application_id = {state_file.APPLICATION_ID}; PRAGMA user_version = 2;")
+        db.execute("INSERT INTO pass VALUES ('r', 10.0, 20.0, 'no', 1, 1, NULL)")
+        db.execute("INSERT INTO cursor VALUES ('r', 7)")
+        db.commit()
+    with closing(State(path)) as state:
+        assert (state.last_pass("r"), state.cursor("r")) == (PassRecord(10.0, 20.0, "no", True, True), Cursor(7))
+        assert (state.entities("r"), state.server("https://r:8081")) == ({}, None)
+        state.remember_server("https://r:8081", ServerRecord("8.8.1", frozenset({"timeout", "origin"})))
+    with closing(State(path, read_only=True)) as state:
+        assert state.server("https://r:8081") == ServerRecord("8.8.1", frozenset({"origin", "timeout"}))
 
 
 def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
