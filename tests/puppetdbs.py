@@ -7,6 +7,7 @@ of packages, about a minute for each.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import sys
 import tempfile
 import zipfile
@@ -20,9 +21,9 @@ from pdbclient.lab.account import server_account
 from pdbclient.lab.compiled import cache_directory, compile_ahead, libraries
 from pdbclient.lab.options import find_programs
 from pdbclient.lab.release import Release, read_release
-from tests.debian import Suite, suite
+from tests.debian import Suite, suite, unpack
 
-__all__ = ["OWN", "VERSIONS", "Release", "held", "jar", "said"]
+__all__ = ["OWN", "VERSIONS", "Release", "held", "jar", "place", "said"]
 
 JAVA_17 = 61
 """The version of class files that Java 17 reads, the newest Java that Debian 12 has. Debian 13 compiles for Java 21
@@ -37,19 +38,25 @@ class Source:
     """Where a release is: in a suite of Debian, or, where that has none of the series, in the others beside it.
 
     `series` is a pattern of versions: should Debian no longer have the release, the newest one of these is its
-    stand-in.
+    stand-in. `older` are packages that another suite has in an older version which is to be taken.
     """
 
     suite: str
     others: tuple[str, ...]
     series: str
+    older: tuple[tuple[str, str], ...] = ()
 
 
 SOURCES = {
     "7.12.1": (Source("bookworm", (), "7.*"),),
     "8.4.1": (Source("trixie", (), "8.*"),),
-    # sid's own libraries do not fit to it, trixie's do.
-    "8.8.1": (Source("trixie", ("sid",), "8.*"), Source("trixie", (), "8.*")),
+    # sid's own libraries do not fit to it, trixie's do, but for the driver of PostgreSQL: with 42.7.7, after a
+    # transaction that could not be serialized, 8.8.1 takes answers for those to other questions, and leaves commands
+    # for an hour (pgjdbc's issue 3724 is of the same kind). 8.4.1 does not, and neither does 8.8.1 with 42.5.5.
+    "8.8.1": (
+        Source("trixie", ("sid",), "8.*", older=(("bookworm", "libpostgresql-jdbc-java"),)),
+        Source("trixie", (), "8.*"),
+    ),
 }
 VERSIONS = tuple(SOURCES)
 OWN = read_release(INSTALLED).version or "none"
@@ -60,7 +67,7 @@ def jar(version: str) -> Path:
     """The jar of this release. Raises `LabError` when it has not been made."""
     if version == OWN:
         return INSTALLED
-    made = _place(version)
+    made = place(version)
     if not made.exists():
         raise LabError(f"PuppetDB {version} is not here ({made}): tests/install-packages brings it, or says why not")
     return made
@@ -86,13 +93,16 @@ def _said(version: str) -> str:
     return version if found == version else f"{found} in place of {version}, which Debian no longer has"
 
 
-def _place(version: str) -> Path:
-    return cache_directory() / f"puppetdb-{version}.jar"
+def place(version: str) -> Path:
+    """Where the jar of a release that is not installed is, once it has been made."""
+    # A jar that was made in another way is another one.
+    made_of = hashlib.sha256(repr(SOURCES[version]).encode()).hexdigest()
+    return cache_directory() / f"puppetdb-{version}-{made_of[:8]}.jar"
 
 
 def make(version: str) -> None:
     """Make the jar unless it is there; one process at a time does. Raises `LabError`."""
-    target = _place(version)
+    target = place(version)
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with open(target.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -121,8 +131,10 @@ def _unpack(version: str, tree: Path) -> None:
                 problems.append(str(error))
                 continue
             packages.unpack(wanted, tree)
-            _choose_clojure(tree)
-            return
+        for other, package in source.older:
+            unpack(other, [package], tree)
+        _choose_clojure(tree)
+        return
     raise LabError("\n".join(problems))
 
 

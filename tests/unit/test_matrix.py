@@ -72,9 +72,10 @@ def test_what_is_missing_or_another_release_than_wanted_is_said(
     monkeypatch.setattr(puppetdbs, "OWN", "7.12.1")
     assert puppetdbs.said() == "7.12.1 (installed), no 8.4.1, no 8.8.1"
     made = {"8.4.1": "8.4.1", "8.8.1": "8.9.0"}
-    for version in made:
-        (tmp_path / f"puppetdb-{version}.jar").touch()
-    releases = {tmp_path / f"puppetdb-{version}.jar": puppetdbs.Release(held) for version, held in made.items()}
+    releases = {}
+    for version, held in made.items():
+        puppetdbs.place(version).touch()
+        releases[puppetdbs.place(version)] = puppetdbs.Release(held)
     monkeypatch.setattr(puppetdbs, "read_release", releases.__getitem__)
     told = "7.12.1 (installed), 8.4.1, 8.9.0 in place of 8.8.1, which Debian no longer has"
     assert puppetdbs.said() == told
