@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.error
 import urllib.parse
@@ -114,6 +115,16 @@ def test_a_record_of_every_kind_goes_from_each_version_to_the_other_and_once_onl
     assert reports == site.lab.sql(NEW, REPORTS)
     assert [moved(site.pull(side)) for side in SIDES] == [{}, {}]
     assert [differences(site, side, "--full") for side in SIDES] == [(0, {}), (0, {})]
+    running = versions(site)
+    for side, peer in ((OLD, NEW), (NEW, OLD)):
+        audited = sync(site, side, "audit", "--json")
+        (passed,) = json.loads(audited.out)
+        assert (audited.code, passed["errors"], sum(passed["transferred"].values())) == (0, [], 0)
+        told = sync(site, side, "status", "--json")
+        (status_of_it,) = json.loads(told.out)
+        assert told.code == 0
+        assert {part["error"] for part in status_of_it["entities"].values()} == {None}
+        assert {part["version"] for part in status_of_it["servers"].values()} == {running[side], running[peer]}
 
 
 def test_what_both_versions_were_sent_has_the_same_hashes_and_is_not_transferred(site: Site) -> None:
