@@ -121,7 +121,12 @@ class _Pass:
     def run(self) -> None:
         context, selected = self._context, self._context.mode.selection.entities
         began = context.clock.monotonic()
-        nodes = listed = list_both(context, context.budget())
+        try:
+            nodes = listed = list_both(context, context.budget())
+        except PdbError as error:
+            # Whose records may be carried depends on it: without it there is no pass.
+            self._result(Entity.NODES).error = str(error)
+            raise
         if nodes.unsure is not None:
             self._failed(Entity.NODES, nodes.unsure)
         if Entity.NODES in selected:

@@ -131,6 +131,15 @@ def test_an_empty_server_is_seeded_with_the_others(
     assert not results[-1].ok
 
 
+def test_without_the_nodes_there_is_no_pass_and_the_status_names_them(site: Site) -> None:
+    fill(site, site.a)
+    site.a.broken = lambda path, query: JOIN if path == "/nodes" and "deactivated" in str(query) else None
+    result = site.pull(site.b)
+    assert (result.outcome, result.errors) == (Outcome.UNREACHABLE, [str(JOIN)])
+    assert {entity: part.last_error for entity, part in status(site).entities.items()} == {Entity.NODES: str(JOIN)}
+    assert site.b.submitted == []
+
+
 def test_dead_nodes_stay_dead_while_their_newest_records_are_not_known(site: Site) -> None:
     """A node that is dead here and active there comes back only for a record that is newer than its death."""
     fill(site, site.a)
