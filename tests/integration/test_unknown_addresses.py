@@ -72,6 +72,7 @@ def test_the_real_server_answers_as_its_release_does(site: Site) -> None:
 def test_a_client_that_asks_for_one_is_told_and_goes_on_as_before(site: Site, path: str) -> None:
     client = site.client()
     client.submit_payload("replace facts", facts("a b"))
+    site.settle()
     for number in range(4):
         with pytest.raises(
             Rejected if has_dashboard_for_all(site.lab) else NotFound, match="no such address"
@@ -81,9 +82,10 @@ def test_a_client_that_asks_for_one_is_told_and_goes_on_as_before(site: Site, pa
         assert all(health.usable for health in client.health().values())
         done = client.submit_payload("replace facts", facts("a b", number))
         assert (done.endpoint, done.failed_over) == (site.primary, False)
+        # One after the other: an 8.4.1 of Debian 13 can put several for one node off for an hour.
+        site.settle()
         answer = client.query("nodes[certname] {}")
         assert answer.endpoint == site.primary
-    site.settle()
     assert [site.count(name) for name in (PRIMARY, REPLICA)] == [1, 0]
 
 
@@ -96,8 +98,8 @@ def test_whoever_asks_the_gateway_for_one_is_told_and_all_go_on_as_before(
         assert told.status in (302, 404), (address, told.body[:200])
         command = submit(gateway.port, tls)
         assert (command.status, command.server) == (200, site.primary.port), (address, command.body[:200])
+        site.settle()
         query = ask(gateway.port, tls, "/pdb/query/v4/nodes")
         assert (query.status, query.server) == (200, site.primary.port), address
-    site.settle()
     assert [site.count(name) for name in (PRIMARY, REPLICA)] == [1, 0]
     assert "is not asked for now" not in gateway.text
