@@ -47,16 +47,16 @@ class Source:
     older: tuple[tuple[str, str], ...] = ()
 
 
+# With trixie's driver of PostgreSQL, 42.7.7, a transaction that could not be serialized makes 8.8.1 take answers for
+# those to other questions: it leaves commands for an hour, and its status says that its database is down (pgjdbc's
+# issue 3724 is of the same kind). An 8.4.1 with it showed the same signs, less often. With 42.5.5 neither did.
+_DRIVER = (("bookworm", "libpostgresql-jdbc-java"),)
+
 SOURCES = {
     "7.12.1": (Source("bookworm", (), "7.*"),),
-    "8.4.1": (Source("trixie", (), "8.*"),),
-    # sid's own libraries do not fit to it, trixie's do, but for the driver of PostgreSQL: with 42.7.7, after a
-    # transaction that could not be serialized, 8.8.1 takes answers for those to other questions, and leaves commands
-    # for an hour (pgjdbc's issue 3724 is of the same kind). 8.4.1 does not, and neither does 8.8.1 with 42.5.5.
-    "8.8.1": (
-        Source("trixie", ("sid",), "8.*", older=(("bookworm", "libpostgresql-jdbc-java"),)),
-        Source("trixie", (), "8.*"),
-    ),
+    "8.4.1": (Source("trixie", (), "8.*", older=_DRIVER),),
+    # sid's own libraries do not fit to it, trixie's do.
+    "8.8.1": (Source("trixie", ("sid",), "8.*", older=_DRIVER), Source("trixie", (), "8.*", older=_DRIVER)),
 }
 VERSIONS = tuple(SOURCES)
 OWN = read_release(INSTALLED).version or "none"
