@@ -28,6 +28,7 @@ from tests.versions import STARTING, STARTING_STATUS, Refusal, release_of
 
 from .admin_commands import clean
 from .conftest import ready, running_lab
+from .locked_table import locked
 from .one_server import QUERY, Server
 from .schema import flags_table
 
@@ -332,37 +333,46 @@ def test_what_garbage_collection_leaves_of_reports(server: Server) -> None:
     assert len(idle) == (1 if server.release.keeps_newest else 0)
 
 
-def test_what_they_say_while_they_start(lab: Lab) -> None:
-    """From when they listen until they run: never a 404, and no 200."""
-    servers = [Server(lab, name, release_of(puppetdbs.held(version))) for name, version in NODES.items()]
-    for server in servers:
-        lab.fault(server.name, "kill")
-    with ThreadPoolExecutor(2 * len(servers)) as pool:
-        starting = [pool.submit(lab.fault, server.name, "start") for server in servers]
-        seen = list(pool.map(_starting, servers))
-        for each in starting:
-            each.result()
-    for server, (answers, states) in zip(servers, seen, strict=True):
-        unknown = server.release.unknown
-        told = {(answer.status_code, answer.content) for answer in answers}
-        assert told == {(STARTING.status, STARTING.body), (unknown.status, unknown.body)}, server.release
-        assert (503, STARTING_STATUS) in states
-        assert states <= {(503, STARTING_STATUS), (503, "starting"), (200, "starting"), (200, "running")}
-
-
-def _starting(server: Server) -> tuple[list[requests.Response], set[tuple[int, str]]]:
-    """What it says to an unknown address, and of its state, until it runs."""
-    answers: list[requests.Response] = []
-    states: set[tuple[int, str]] = set()
-    until = time.monotonic() + 120
-    while (200, "running") not in states:
-        assert time.monotonic() < until, f"{server.release} does not run"
-        time.sleep(0.05)
-        try:
-            answers.append(server.request("GET", f"{QUERY}/nope"))
+def test_what_it_says_while_it_starts(server: Server) -> None:
+    """From when it listens until it runs. It waits for its migrations here, so that this takes long enough."""
+    server.lab.fault(server.name, "kill")
+    with ThreadPoolExecutor(1) as pool:
+        with locked(server.lab, server.name, "schema_migrations", "access exclusive"):
+            started = pool.submit(server.lab.fault, server.name, "start")
+            _wait_until_it_listens(server)
+            for path in ("/nope", "/nodes", "/reports"):
+                assert_refused(server.request("GET", f"{QUERY}{path}"), STARTING)
             status = server.request("GET", STATUS)
+            assert (status.status_code, status.json()["state"]) == (503, STARTING_STATUS)
+            assert not started.done()
+        seen = _until_it_runs(server)
+        started.result()
+    assert seen <= {(503, STARTING_STATUS), (503, "starting"), (200, "starting"), (200, "running")}
+    assert_refused(server.request("GET", f"{QUERY}/nope"), server.release.unknown)
+
+
+def _wait_until_it_listens(server: Server) -> None:
+    until = time.monotonic() + 120
+    while True:
+        try:
+            server.request("GET", STATUS)
+            return
         except requests.ConnectionError:
-            continue
-        states.add((status.status_code, status.json()["state"]))
-    answers.append(server.request("GET", f"{QUERY}/nope"))
-    return answers, states
+            assert time.monotonic() < until, f"{server.release} does not listen"
+            time.sleep(0.1)
+
+
+def _until_it_runs(server: Server) -> set[tuple[int, str]]:
+    """All that its status says until then; before it says so, unknown addresses are refused as ever."""
+    seen: set[tuple[int, str]] = set()
+    until = time.monotonic() + 120
+    while (200, "running") not in seen:
+        assert time.monotonic() < until, f"{server.release} does not run"
+        answer = server.request("GET", f"{QUERY}/nope")
+        status = server.request("GET", STATUS)
+        seen.add((status.status_code, status.json()["state"]))
+        assert (answer.status_code, answer.content) in {
+            (each.status, each.body) for each in (STARTING, server.release.unknown)
+        }
+        time.sleep(0.05)
+    return seen

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pdbclient.errors import LabError
 from pdbclient.lab import Lab
 from tests.soak import LONG
 
+from ..locked_table import locked
 from .gateway import Gateway
 
 __all__ = ["BACK", "LIMITS", "OUTAGES", "PRIMARY", "REPLICA", "Outage", "blackout", "reading_only"]
@@ -76,23 +75,5 @@ def blackout(lab: Lab) -> Iterator[None]:
 @contextmanager
 def reading_only(lab: Lab, name: str) -> Iterator[None]:
     """This PuppetDB takes commands and answers queries, and what it takes does not show before the end."""
-    hold = "begin; lock table certnames in share mode; select pg_sleep(600)"
-    end_it = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'select pg_sleep(600)%'"
-
-    def held() -> None:
-        with suppress(LabError):
-            lab.sql(name, hold, superuser=True)
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(held)
-        try:
-            granted = (
-                "select 1 from pg_locks where mode = 'ShareLock' and granted and relation = 'certnames'::regclass"
-            )
-            end = time.monotonic() + 30
-            while not lab.sql(name, granted, superuser=True):
-                assert time.monotonic() < end
-                time.sleep(0.1)
-            yield
-        finally:
-            lab.sql(name, end_it, superuser=True)
+    with locked(lab, name, "certnames", "share"):
+        yield
