@@ -35,6 +35,7 @@ _NAMES = {
     "timeouts.connect": "connect_timeout",
     "timeouts.read": "read_timeout",
     "timeouts.operation": "operation_timeout",
+    "timeouts.query": "query_timeout",
     "tls.ca": "ssl_ca_cert",
     "tls.cert": "ssl_cert",
     "tls.key": "ssl_key",

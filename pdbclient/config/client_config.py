@@ -112,6 +112,7 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
             connect=value["connect_timeout"],
             read=value["read_timeout"],
             operation=value["operation_timeout"],
+            query=value["query_timeout"],
         ),
         min_successful_submissions=value["min_successful_submissions"],
         command_broadcast=value["command_broadcast"],

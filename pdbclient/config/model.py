@@ -46,12 +46,16 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds. `attempt` is `server_url_timeout`; 0 there means no cap."""
+    """Limits in seconds. `attempt` is `server_url_timeout`; 0 there means no cap.
+
+    `operation` is for a whole command, `query` for a whole query, all attempts and the last byte included.
+    """
 
     attempt: float = 30.0
     connect: float = 3.0
     read: float = 10.0
     operation: float = 45.0
+    query: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,6 @@ OWN = _table(
     Setting("gateway_url", None, values.one_url(443)),
     Setting("gateway_allow", (), values.certnames),
     Setting("gateway_health_interval", 2.0, values.timeout),
-    # More would wait for a connection: each server's pool has as many.
     Setting("gateway_concurrency", 64, values.count(1, 64)),
     Setting("gateway_max_body_bytes", 134217728, values.count(1)),
     Setting("journal", None, values.journal_place),
@@ -74,6 +73,7 @@ OWN = _table(
     Setting("stale_exported_budget", 5.0, values.timeout),
     *TLS.values(),
     *_TIMEOUTS,
+    Setting("query_timeout", 300.0, values.timeout),
     Setting("gzip_min_bytes", 16384, values.count(0)),
 )
 """`[pdbclient]` of puppetdb.conf; any setting of `STOCK` may stand there too and then wins."""

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -27,6 +28,7 @@ from pdbclient.gateway.intake import Refused, command_from
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, Upstream
 from pdbclient.http.freshness import Freshness
+from pdbclient.http.outcome import Operation
 from pdbclient.wire import Command
 
 __all__ = ["METRICS_PATH", "REPORT_PATH", "App", "Rules"]
@@ -61,7 +63,6 @@ class Rules:
     """What of the configuration the answers depend on."""
 
     allowed: Collection[str]
-    concurrency: int
     max_body_bytes: int
     include_unchanged_resources: bool
 
@@ -70,7 +71,6 @@ class Rules:
         """The rules of a configuration."""
         return cls(
             allowed,
-            config.gateway_concurrency,
             config.gateway_max_body_bytes,
             config.include_unchanged_resources,
         )
@@ -81,8 +81,7 @@ class App:
 
     def __init__(self, upstream: Upstream, rules: Rules) -> None:
         self._upstream, self._rules = upstream, rules
-        self._places = asyncio.Semaphore(rules.concurrency)
-        self._waiting = 0
+        self._doors = {operation: _Door(upstream.places) for operation in Operation}
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
         self._last: Collection[web.RequestHandler] | None = None
@@ -121,17 +120,34 @@ class App:
         if certname is None or certname.lower() not in self._rules.allowed:
             log.warning("%s may not use this gateway: not in gateway_allow (from %s)", certname, request.remote)
             return _text(403, f"{certname} may not use this gateway: it is not in gateway_allow\n")
-        if self._waiting >= WAITING_PER_PLACE * self._rules.concurrency:
+        path = request.raw_path.partition("?")[0]
+        door = self._doors[Operation.COMMAND if path in (COMMAND_PATH, REPORT_PATH) else Operation.QUERY]
+        if door.full:
             return _text(503, "the gateway has more requests than it can hold\n")
-        self._waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting -= 1
-        try:
+        async with door:
             return await _Exchange(request, certname, self._upstream, self._rules).answer()
+
+
+class _Door(asyncio.Semaphore):
+    """Lets so many requests in at a time; some more may wait before it."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(places)
+        self._most = WAITING_PER_PLACE * places
+        self._before = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may wait."""
+        return self._before >= self._most
+
+    async def acquire(self) -> Literal[True]:
+        """As any semaphore's."""
+        self._before += 1
+        try:
+            return await super().acquire()
         finally:
-            self._places.release()
+            self._before -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +229,8 @@ class _Exchange:
         request = self.request
         body = await self._body() if request.body_exists else None
         headers = {name: request.headers[name] for name in _PASSED_TO_SERVER if name in request.headers}
-        answer = await self.upstream.ask(request.method, request.raw_path, body, headers)
+        puppet = request.headers.get("User-Agent", "").startswith("Puppet/")
+        answer = await self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
             headers["X-Pdbclient-Stale"] = str(answer.freshness.stale).lower()
@@ -245,6 +262,8 @@ class _Exchange:
             log.info("%s %s: the client took no more: %r", self.request.method, self.request.path, error)
             await self.upstream.drop(answer.rest)
         finally:
+            if not whole:
+                answer.rest.left.set()
             if not whole and self.request.transport is not None:
                 self.request.transport.abort()
         return response

@@ -48,6 +48,7 @@ class Site:
         self._app = App(upstream, Rules.of(config, allowed))
         self._http = web.Server(
             self._app.handle,
+            handler_cancellation=True,  # a query ends when its client has left
             auto_decompress=False,  # a compressed command goes on as it is
             keepalive_timeout=IDLE_LIMIT,
             max_line_size=HEADER_LIMIT,
@@ -114,6 +115,7 @@ class Site:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
                 await self._app.end(self._http.connections)
+        self._upstream.abandon()
         for connection in self._http.connections:
             connection.force_close()
         await self._http.shutdown(CLOSE_LIMIT)

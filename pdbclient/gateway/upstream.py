@@ -1,15 +1,16 @@
 """The PuppetDBs behind the gateway: the shared HTTP layer, for handlers that must not block.
 
-Commands go out from the event loop itself: they are many, and handing one to a thread costs as much as sending it.
-Queries, whose answers may be long, and broadcasts have a thread each.
+Whatever waits for a server has a thread of its own. There are as many as the servers have places, commands and
+queries apart: those that one server keeps waiting leave enough for all the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,12 +19,10 @@ from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import exposition
-from pdbclient.http.exchange import AsyncSession
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
-from pdbclient.http.session import Page, Session
-from pdbclient.http.tls import client_context
+from pdbclient.http.session import Page, Session, on_behalf_of
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
@@ -35,7 +34,8 @@ T = TypeVar("T")
 
 HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
-STREAM_LIMIT = 600.0
+HANDS = 4
+"""Threads for what waits for no server: reports that are decoded, figures that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Answer:
 class _Rest:
     chunks: Iterator[bytes]
     answered: Answered[_Beginning]
+    left: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def timeouts_below(limits: Timeouts) -> Timeouts:
         return limits
     operation = min(limits.operation, limits.attempt * 5 / 6)
     share = operation * 2 / 5
-    return Timeouts(limits.attempt, min(limits.connect, share), min(limits.read, share), operation)
+    return replace(limits, connect=min(limits.connect, share), read=min(limits.read, share), operation=operation)
 
 
 class Upstream:
@@ -89,11 +90,14 @@ class Upstream:
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
         memory = None if before is None else before.memory
+        self._query_limits = (config.timeouts.query, timeouts_below(config.timeouts).operation)
         config = _below(config)
-        self._sessions = _sessions(config)
-        self._failover = Failover(config, sessions=self._sessions, memory=memory)
-        self._broadcast = config.command_broadcast
-        self._threads = ThreadPoolExecutor(config.gateway_concurrency, "pdbclient-gateway")
+        places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
+        self.places = places * servers
+        self._failover = Failover(config, memory=memory, places=places)
+        self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
+        self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
+        self._hands = ThreadPoolExecutor(HANDS, "pdbclient-hands")
         try:
             journal = None if before is None else before._journal
             self._journal: Service | None = Service.start(self._failover, config, journal)
@@ -108,30 +112,34 @@ class Upstream:
         return self._failover.memory
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Run something that blocks, or takes long, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        """Run something that takes long, but waits for no server, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._hands, call)
 
     async def submit(self, command: Command) -> Accepted:
-        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead."""
-        if self._journal is None:
-            return await self._send(command)
-        return await self._journal.submit_async(command, self._send)
+        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead.
+
+        Once begun it goes on, whether or not anybody waits for it.
+        """
+        journal, send = self._journal, self._failover.submit
+
+        def submit() -> Accepted:
+            return send(command) if journal is None else journal.submit(command, send)
+
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commands, submit))
 
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""
         return await self.run(lambda: exposition(self.memory, self._journal))
 
-    async def _send(self, command: Command) -> Accepted:
-        if self._broadcast:
-            return await self.run(lambda: self._failover.submit(command))
+    async def ask(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False
+    ) -> Answer:
+        """Pass a query on. Raises `ServerError` and its kinds, `AllEndpointsFailed`, `StaleAnswer`.
 
-        def attempt(endpoint: Endpoint, within: float) -> Awaitable[str]:
-            return self._sessions[endpoint].post(command, within)
-
-        return await self._failover.submit_async(command, attempt)
-
-    async def ask(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Pass a query on. Raises `Rejected`, `NotFound`, `AllEndpointsFailed`, or `StaleAnswer`."""
+        `puppet`: for Puppet, which does not wait for longer than `server_url_timeout`. A query ends with the
+        coroutine that waits for it.
+        """
+        left = threading.Event()
         journal = self._journal if is_about_exported(target, body) else None
 
         def begin(session: Session, within: float) -> _Beginning:
@@ -142,13 +150,19 @@ class Upstream:
             return replace(_begun(page), freshness=freshness)
 
         what = f"{method} {target[:200]}"
-        answered = await self.run(lambda: self._failover.read(what, begin, timeout=STREAM_LIMIT, streamed=True))
+        limit = self._query_limits[puppet]
+
+        def read() -> Answered[_Beginning]:
+            with on_behalf_of(left):
+                return self._failover.read(what, begin, timeout=limit, streamed=True)
+
+        answered = await self._read(read, left)
         beginning = answered.value
         rest = None
         if beginning.chunks is None:
             self._failover.completed(answered)
         else:
-            rest = _Rest(beginning.chunks, answered)
+            rest = _Rest(beginning.chunks, answered, left)
         return Answer(
             answered.endpoint,
             answered.failed_over,
@@ -165,7 +179,7 @@ class Upstream:
         Raises `TransportError` when it breaks off: what was passed on of it must not look like the whole.
         """
         try:
-            chunk = await self.run(lambda: next(rest.chunks, b""))
+            chunk = await self._read(lambda: next(rest.chunks, b""), rest.left)
         except (TransportError, ServerError) as error:
             self._failover.broke(rest.answered, error)
             raise
@@ -177,20 +191,27 @@ class Upstream:
         """Read no further: whoever asked has gone."""
         close = getattr(rest.chunks, "close", None)
         if close is not None:
-            await self.run(close)
+            await self._read(close, rest.left)
+
+    async def _read(self, call: Callable[[], T], left: threading.Event) -> T:
+        """Run what waits for a server that was asked something; `left` is set when nobody waits for it any more."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._queries, call)
+        except asyncio.CancelledError:
+            left.set()
+            raise
+
+    def abandon(self) -> None:
+        """End all that is under way."""
+        self._failover.abandon()
 
     def close(self) -> None:
         """End its threads and close its connections."""
         if self._journal is not None:
             self._journal.close()
         self._failover.close()
-        self._threads.shutdown()
-
-
-def _sessions(config: ClientConfig) -> dict[Endpoint, AsyncSession]:
-    context = client_context(config.tls)
-    endpoints = (*config.server_urls, *config.submit_only_server_urls)
-    return {endpoint: AsyncSession(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
+        for threads in (self._commands, self._queries, self._hands):
+            threads.shutdown()
 
 
 def _below(config: ClientConfig) -> ClientConfig:

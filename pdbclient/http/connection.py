@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,25 +24,56 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 
+from pdbclient.http.pulse import Waiting
+from pdbclient.http.resolver import Resolver
+
 __all__ = ["Prepared", "Trace", "TracingAdapter", "tracing"]
 
-POOL_SIZE = 64
+LOOK_UP = 0.25
+"""Seconds after which a wait sees that its attempt has been ended."""
+PIECE = 64 * 1024
+# A connection whose other end went away without a word is found out by the kernel, whatever PuppetDB's status says.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
+)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trace:
     """One attempt, as its connection sees it. Times are in seconds of `time.monotonic`.
 
-    `fresh` asks for a new connection. `connected` says that one was made, `sending` that bytes of the request
-    may have left; `socket` is the one in use, or in its TLS handshake.
+    `inactivity`: seconds that one wait for the server may last; `waiting` may end it before that. `fresh` asks for a
+    new connection. `connected` says that one was made, `sending` that bytes of the request may have left; `socket` is
+    the one in use, or in its TLS handshake.
     """
 
     deadline: float
     inactivity: float
+    waiting: Waiting
     fresh: bool = False
     connected: bool = False
     sending: bool = False
     socket: DeadlineSocket | None = None
+
+    def again(self) -> Trace:
+        """The same attempt once more, on a new connection."""
+        return Trace(self.deadline, self.inactivity, self.waiting, fresh=True)
+
+    def look_up(self, since: float) -> float:
+        """Seconds that a wait which began at `since` may go on before this is called again.
+
+        Raises `TimeoutError` at the limits, and what `waiting` raises.
+        """
+        now = time.monotonic()
+        self.waiting(now - since)
+        left = min(self.deadline, since + self.inactivity) - now
+        if left <= 0:
+            raise TimeoutError("nothing within the read timeout, or the deadline of the whole attempt has passed")
+        return min(left, LOOK_UP)
 
 
 class _Current(threading.local):
@@ -55,10 +86,9 @@ tracing = _Current()
 
 
 class DeadlineSocket(ssl.SSLSocket):
-    """A TLS socket whose every read and write ends at the inactivity limit or the deadline, the earlier one."""
+    """A TLS socket whose reads and writes end when its attempt does: at its limits, or when it is told to."""
 
-    deadline: float = float("inf")
-    inactivity: float | None = None
+    trace: Trace | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Known to the attempt from here on: see `_Connection.connect`."""
@@ -68,27 +98,34 @@ class DeadlineSocket(ssl.SSLSocket):
         return made
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        self._arm()
-        return super().recv_into(buffer, nbytes, flags)
+        return self._patiently(lambda: super(DeadlineSocket, self).recv_into(buffer, nbytes, flags))
 
     def send(self, data: Any, flags: int = 0) -> int:
-        self._arm()
+        # In pieces: each of them that is taken shows that the server is there. OpenSSL goes on where it stopped when
+        # a write is repeated with the same bytes.
+        piece = memoryview(data)[:PIECE]
         try:
-            return super().send(data, flags)
+            return self._patiently(lambda: super(DeadlineSocket, self).send(piece, flags))
         except ssl.SSLEOFError as error:
             # The server has closed, maybe after it said why: a 413, or that it refuses our certificate. On a broken
             # pipe, urllib3 goes on to read that.
             raise BrokenPipeError(errno.EPIPE, "closed by the server while the request was sent") from error
 
-    def _arm(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline of the whole attempt has passed")
-        if self.inactivity is not None:
-            self.settimeout(min(self.inactivity, left))
+    def _patiently(self, transfer: Callable[[], int]) -> int:
+        trace = self.trace
+        if trace is None:
+            return transfer()
+        since = time.monotonic()
+        while True:
+            self.settimeout(trace.look_up(since))
+            try:
+                return transfer()
+            except TimeoutError:
+                continue
 
 
 class _Connection(HTTPSConnection):
+    resolver: Resolver
     _head = b""
     _holding = False
 
@@ -97,7 +134,7 @@ class _Connection(HTTPSConnection):
         if not isinstance(self.timeout, int | float):
             return super()._new_conn()
         whole, host, end = self.timeout, self._dns_host, time.monotonic() + self.timeout
-        addresses = self._addresses()
+        addresses = self._addresses(whole)
         try:
             for number, address in enumerate(addresses):
                 # Tried one after the other, each has an equal share of what is left.
@@ -116,12 +153,12 @@ class _Connection(HTTPSConnection):
         sock.settimeout(max(end - time.monotonic(), 0.001))
         return sock
 
-    def _addresses(self) -> list[str]:
+    def _addresses(self, limit: float) -> list[str]:
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise urllib3.exceptions.NewConnectionError(self, f"no address for {self._dns_host}: {error}") from error
-        return [str(entry[4][0]) for entry in found]
+            return self.resolver.addresses(limit)
+        except (TimeoutError, socket.gaierror, UnicodeError) as error:
+            why = "no answer from the name servers" if isinstance(error, TimeoutError) else error
+            raise urllib3.exceptions.NewConnectionError(self, f"no address for {self._dns_host}: {why}") from error
 
     def connect(self) -> None:
         if (trace := tracing.trace) is not None:
@@ -137,8 +174,7 @@ class _Connection(HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         trace, sock = tracing.trace, self.sock
         if trace is not None and isinstance(sock, DeadlineSocket):
-            sock.deadline, sock.inactivity = trace.deadline, trace.inactivity
-            trace.socket = sock
+            sock.trace, trace.socket = trace, sock
             trace.sending = True
         self._head, self._holding = b"", True
         super().request(*args, **kwargs)
@@ -157,6 +193,17 @@ class _Connection(HTTPSConnection):
 class _Pool(HTTPSConnectionPool):
     ConnectionCls = _Connection
 
+    def __init__(self, host: str, port: int, size: int, context: ssl.SSLContext) -> None:
+        options = [*HTTPSConnection.default_socket_options, *_KEEPALIVE]
+        super().__init__(host, port, maxsize=size, ssl_context=context, socket_options=options)
+        self._resolver = Resolver(host, port)
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()
+        assert isinstance(connection, _Connection)
+        connection.resolver = self._resolver
+        return connection
+
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)
         if tracing.trace is not None and tracing.trace.fresh:
@@ -172,9 +219,9 @@ class TracingAdapter(HTTPAdapter):
     bundles of the environment) is what a client of one known server must not have.
     """
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, size: int) -> None:
         context.sslsocket_class = DeadlineSocket
-        self._new_pool = functools.partial(_Pool, host, port, maxsize=POOL_SIZE, ssl_context=context)
+        self._new_pool = functools.partial(_Pool, host, port, size, context)
         self._pool = self._new_pool()
         super().__init__(max_retries=0)
 

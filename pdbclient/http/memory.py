@@ -88,6 +88,11 @@ class Memory:
 
         return shape(self._endpoints) == shape(endpoints) and self._sticky_reads == sticky_reads
 
+    def all_closed(self) -> bool:
+        """Whether every circuit is closed: nobody needs to be probed."""
+        with self._lock:
+            return all(health.usable for health in self._health.values())
+
     def skipped(self, endpoint: Endpoint, operation: Operation) -> Attempt:
         """The record of a server that was left out."""
         with self._lock:
@@ -128,6 +133,8 @@ class Memory:
         # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
         circuits = (operation,) if event.success or event.own_kind else tuple(Operation)
         opened = False
+        if event.nothing:
+            return False
         with self._lock:
             now, jitter = self._clock(), self._jitter()
             for circuit in circuits:
@@ -154,21 +161,15 @@ class Memory:
 
     # -- for the prober
 
-    def due(self) -> list[Endpoint]:
-        """The servers to be probed now, in configured order."""
+    def next_probe(self, endpoint: Endpoint) -> float | None:
+        """Seconds until a probe of this server is due; None when none of its circuits is open."""
         with self._lock:
-            now = self._clock()
-            due = {endpoint for (endpoint, _), health in self._health.items() if breaker.probe_due(health, now)}
-        return [endpoint for endpoint in self._endpoints if endpoint in due]
-
-    def next_probe(self) -> float | None:
-        """Seconds until a probe is due; None when no circuit is open."""
-        with self._lock:
-            times = [health.retry_at for health in self._health.values() if not health.usable]
+            healths = [self._health[endpoint, operation] for operation in Operation]
+            times = [health.retry_at for health in healths if not health.usable]
             return max(min(times) - self._clock(), 0.0) if times else None
 
-    def probed(self, endpoint: Endpoint, ok: bool) -> None:
-        """Note a background probe's result."""
+    def probed(self, endpoint: Endpoint, ok: bool) -> bool:
+        """Note a background probe's result. True when the server is used again."""
         closed = False
         with self._lock:
             now, jitter = self._clock(), self._jitter()
@@ -178,7 +179,8 @@ class Memory:
                     self._health[endpoint, operation] = breaker.probed(before, ok, now, jitter)
                     closed |= self._health[endpoint, operation].usable
         if closed:
-            log.info("%s is well again", endpoint)
+            log.info("%s is healthy again", endpoint)
+        return closed
 
     def to_confirm(self, limit: int) -> dict[Endpoint, list[tuple[str, str]]]:
         """What to ask the servers that are back but held back: (command name, certname), at most `limit` each."""

@@ -5,13 +5,17 @@ The one exception: an idle connection that the server had closed is replaced sil
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import re
 import ssl
+import threading
 import time
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
@@ -24,16 +28,30 @@ from requests.utils import requote_uri
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
 from pdbclient.errors import (
     Ambiguous,
+    Busy,
     DeadlineExceeded,
     IncompleteResponse,
+    LocalFault,
     Misrouted,
+    NoPlace,
     NotSent,
     ServerError,
     TlsError,
     TransportError,
+    Unresponsive,
 )
 from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
-from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
+from pdbclient.http.outcome import (
+    ACCEPTED,
+    RETRY_AFTER_DEFAULT,
+    Kind,
+    Operation,
+    Outcome,
+    answer_of_puppetdb,
+    error_for_status,
+)
+from pdbclient.http.places import Places
+from pdbclient.http.pulse import Pulse, Waiting
 from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader, decode_document
 from pdbclient.http.tls import client_context
@@ -41,12 +59,14 @@ from pdbclient.http.whole import Whole
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import InvalidQuery, QueryText
 
-__all__ = ["Document", "Page", "Selection", "Session"]
+__all__ = ["PLACES", "Document", "Page", "Selection", "Session", "on_behalf_of"]
 
 log = logging.getLogger("pdbclient.http")
 
 STATUS_LIMIT = 3.0
 """Seconds that any server has for its status."""
+PLACES = 32
+"""Commands, and queries, that one server is sent at once, where nothing else is said."""
 
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
@@ -64,6 +84,9 @@ _ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
 _JSON = {"Accept": "application/json", **_ENCODED}
 _POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
 
+
+# This machine has none left: descriptors (of the process, of the system), memory, buffers, ports.
+_LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -105,29 +128,66 @@ class Page:
 class Session:
     """HTTP to one PuppetDB. Thread-safe, and safe to use after a fork.
 
-    Every method takes `within`, the seconds that the attempt may last in all (default: `timeouts.attempt`), and
-    raises the errors of one attempt: `TransportError` and its kinds when there was no usable answer,
-    `ServerError` and its kinds when PuppetDB answered with an error status.
+    Every method takes `within`, the seconds that the attempt may last in all, its last byte included (default:
+    `timeouts.attempt` for a command, `timeouts.query` for a query), and raises the errors of one attempt:
+    `TransportError` and its kinds when there was no usable answer, `ServerError` and its kinds when PuppetDB answered
+    with an error status. A query may take all of that time as long as the server says meanwhile that it runs; the
+    answer to a command never stops for longer than `timeouts.read`.
+
+    At most `places` commands, and as many queries, are under way at a time.
     """
 
     def __init__(
-        self, endpoint: Endpoint, tls: TlsFiles, timeouts: Timeouts, *, context: ssl.SSLContext | None = None
+        self,
+        endpoint: Endpoint,
+        tls: TlsFiles,
+        timeouts: Timeouts,
+        *,
+        context: ssl.SSLContext | None = None,
+        places: int = PLACES,
     ) -> None:
         self.endpoint = endpoint
         self._url = endpoint.url
         self._tls = tls
         self._timeouts = timeouts
         self._context = context or client_context(tls)
+        self._size = places
         self._open()
 
     def _open(self) -> None:
-        self._adapter = TracingAdapter(self.endpoint.host, self.endpoint.port, self._context)
+        self._adapter = TracingAdapter(self.endpoint.host, self.endpoint.port, self._context, 2 * self._size + 1)
+        self._places = {operation: Places(self._size) for operation in Operation}
+        self._pulse = Pulse(self._asked)
         # Last: in a forked child, a thread that sees its own pid here must not meet the parent's connections.
         self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
+        self._pulse.close()
         self._adapter.close()
+
+    def abandon(self) -> None:
+        """End all that is under way here, with `CallerLeft`."""
+        self._pulse.end_all()
+
+    def ask(self) -> Outcome:
+        """How the server is: `ACCEPTED` when its status says that it runs, else what the question met.
+
+        Never takes longer than `STATUS_LIMIT`, nor a place. Requests that the server keeps waiting in silence, and
+        that have nothing to hope for any more, end then.
+        """
+        self._renew()
+        return self._pulse.ask()
+
+    def _asked(self) -> Outcome:
+        try:
+            state = read_status(self.document(STATUS_PATH, within=STATUS_LIMIT).value).state
+            if state != "running":
+                raise ServerError(self._url, 200, f"its state is {str(state)[:50]!r}, not 'running'")
+        except (TransportError, ServerError) as error:
+            log.debug("health check: %s", error)
+            return Outcome.of(error)
+        return ACCEPTED
 
     def submit(self, command: Command, *, within: float | None = None) -> str:
         """Post a command; the uuid under which the server has queued it (durable there, not yet applied)."""
@@ -136,8 +196,8 @@ class Session:
             headers["Content-Encoding"] = command.encoding
         target = f"/pdb/cmd/v1?{urlencode(command.params())}"
         response = self._send("POST", target, Operation.COMMAND, within, body=command.body, headers=headers)
-        answer = self._document(response)
-        uuid = answer.get("uuid") if isinstance(answer, dict) else None
+        document = self._document(response)
+        uuid = document.get("uuid") if isinstance(document, dict) else None
         if not isinstance(uuid, str):
             raise IncompleteResponse(self._url, "answered 200 to a command, but without a uuid")
         return uuid
@@ -149,16 +209,14 @@ class Session:
         query: QueryText | None = None,
         params: Mapping[str, Any] | None = None,
         within: float | None = None,
-        patience: float | None = None,
     ) -> Selection:
         """Query `/pdb/query/v4{path}`: the answer's headers, its rows still to be read.
 
-        `params` are further parameters of the query (`limit`, `include_package_inventory`, …), `patience` the
-        seconds to wait for the first byte when that may take longer than the read limit. Raises `InvalidQuery`
+        `params` are further parameters of the query (`limit`, `include_package_inventory`, …). Raises `InvalidQuery`
         for a query that cannot be written as JSON.
         """
-        response = self._query(path, query=query, params=params, within=within, patience=patience)
-        return Selection(CaseInsensitiveDict(response.headers), self._read(response, ArrayReader()))
+        response = self._query(path, query=query, params=params, within=within)
+        return Selection(response.headers, self._read(response, ArrayReader()))
 
     def rows(self, path: str, **options: Any) -> Iterator[bytes]:
         """As `select`, every row's exact JSON text, as it arrives.
@@ -177,7 +235,7 @@ class Session:
     def document(self, path: str, *, within: float | None = None) -> Document:
         """GET a JSON document that fits in memory (status, version, metrics) from an absolute path."""
         response = self._send("GET", requote_uri(path), Operation.QUERY, within, headers=_JSON)
-        return Document(self._document(response), CaseInsensitiveDict(response.headers))
+        return Document(self._document(response), response.headers)
 
     def relay(
         self,
@@ -198,7 +256,7 @@ class Session:
         # PuppetDB's own API answers JSON: whatever else says 200 there is none of it.
         is_json = target.startswith("/pdb/") or "json" in response.headers.get("Content-Type", "")
         chunks = self._passed(response, is_json and method != "HEAD", target.startswith("/pdb/query/"))
-        return Page(CaseInsensitiveDict(response.headers), chunks)
+        return Page(response.headers, chunks)
 
     def _query(
         self,
@@ -207,13 +265,12 @@ class Session:
         query: QueryText | None = None,
         params: Mapping[str, Any] | None = None,
         within: float | None = None,
-        patience: float | None = None,
-    ) -> requests.Response:
+    ) -> _Answer:
         body = _query_body(query, params)
         path = f"/pdb/query/v4{path}"
-        return self._send("POST", path, Operation.QUERY, within, patience, body=body, headers=_POST_JSON)
+        return self._send("POST", path, Operation.QUERY, within, body=body, headers=_POST_JSON)
 
-    def _passed(self, response: requests.Response, is_json: bool, is_query: bool) -> Iterator[bytes]:
+    def _passed(self, response: _Answer, is_json: bool, is_query: bool) -> Iterator[bytes]:
         whole = Whole()
         beginning = b""
         try:
@@ -232,7 +289,7 @@ class Session:
         finally:
             response.close()
 
-    def _read(self, response: requests.Response, reader: _Reader[T]) -> Iterator[T]:
+    def _read(self, response: _Answer, reader: _Reader[T]) -> Iterator[T]:
         try:
             for chunk in self._chunks(response):
                 yield from reader.feed(chunk)
@@ -242,7 +299,7 @@ class Session:
         finally:
             response.close()
 
-    def _document(self, response: requests.Response) -> Any:
+    def _document(self, response: _Answer) -> Any:
         try:
             body = bytearray()
             for chunk in self._chunks(response):
@@ -255,10 +312,12 @@ class Session:
         finally:
             response.close()
 
-    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+    def _chunks(self, response: _Answer) -> Iterator[bytes]:
         try:
             yield from response.raw.stream(CHUNK, decode_content=True)
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if (check := response.waiting.given_up) is not None:
+                raise self._given_up(check) from error
             if _timed_out(error):
                 raise DeadlineExceeded(self._url, "the answer stopped, or took longer than allowed") from error
             raise IncompleteResponse(self._url, f"the answer broke off: {_root(error)}") from error
@@ -269,40 +328,71 @@ class Session:
         target: str,
         operation: Operation,
         within: float | None,
-        patience: float | None = None,
         *,
         headers: Mapping[str, str],
         body: bytes | None = None,
-    ) -> requests.Response:
+    ) -> _Answer:
         """The answer with status 200, its body still to be read; every other end is an error."""
+        self._renew()
+        is_command = operation is Operation.COMMAND
+        if within is None:
+            within = (self._timeouts.attempt or float("inf")) if is_command else self._timeouts.query
+        request = Prepared(method, self._url, target, headers, body)
+        end = time.monotonic() + within
+        if target == STATUS_PATH:
+            # Asked beside what waits: it takes no place, and nothing is asked about it.
+            answer = self._attempted(request, Trace(end, STATUS_LIMIT, Waiting()), _no_place)
+        else:
+            answer = self._placed(request, operation, end)
+        if answer.status_code != 200:
+            error = _status_error(self._url, answer, operation)
+            raise self._verified(error, operation, end, target)
+        return answer
+
+    def _renew(self) -> None:
         if self._pid != os.getpid():
             # The parent's connections are the parent's: two processes must not write into one TLS stream.
             self._open()
-        if within is None:
-            within = self._timeouts.attempt or float("inf")
-        request = Prepared(method, self._url, target, headers, body)
-        trace = Trace(time.monotonic() + within, patience or self._timeouts.read)
-        response: requests.Response | None = None
+
+    def _placed(self, request: Prepared, operation: Operation, end: float) -> _Answer:
+        """The answer to `request`, which holds a place until it is closed."""
+        places, pulse = self._places[operation], self._pulse
+        inactivity = self._timeouts.read if operation is Operation.COMMAND else float("inf")
+        waiting = pulse.waiting(operation, caller.left)
+        trace = Trace(end, inactivity, waiting)
         try:
-            response = self._attempt(request, trace)
+            if not places.take(self._timeouts.connect, trace.look_up):
+                raise NoPlace(self._url, f"{self._size} requests are under way there, and none of them ends")
+        except (TimeoutError, ConnectionError) as error:
+            pulse.ended(waiting)
+            raise self._transport_error(error, trace) from error
+        except BaseException:
+            pulse.ended(waiting)
+            raise
+
+        def leave() -> None:
+            pulse.ended(waiting)
+            places.give_back()
+
+        try:
+            return self._attempted(request, trace, leave)
+        except BaseException:
+            leave()
+            raise
+
+    def _attempted(self, request: Prepared, trace: Trace, leave: Callable[[], None]) -> _Answer:
+        """Made once, or twice when it went over an idle connection which the server may have closed by itself."""
+        try:
+            return _Answer(self._attempt(request, trace), trace.waiting, leave)
         except Ambiguous as error:
             reused = trace.sending and not trace.connected
-            if not reused or isinstance(error, DeadlineExceeded):
+            if not reused or isinstance(error, DeadlineExceeded | Unresponsive):
                 raise
-        if response is None:
-            trace = Trace(trace.deadline, trace.inactivity, fresh=True)
-            try:
-                response = self._attempt(request, trace)
-            except NotSent as error:
-                error.maybe_sent = True
-                raise
-        if trace.socket is not None:
-            trace.socket.inactivity = self._timeouts.read
-        if response.status_code != 200:
-            with response:
-                answered = _status_error(self._url, response, operation)
-            raise self._verified(answered, operation, trace.deadline, target)
-        return response
+        try:
+            return _Answer(self._attempt(request, trace.again()), trace.waiting, leave)
+        except NotSent as error:
+            error.maybe_sent = True
+            raise
 
     def _verified(self, error: ServerError, operation: Operation, deadline: float, target: str) -> ServerError:
         """`error`, or what it means where a running PuppetDB gave it: an address that it does not have."""
@@ -322,13 +412,17 @@ class Session:
         try:
             limits = (min(self._timeouts.connect, left), min(trace.inactivity, left))
             return self._adapter.send(request, stream=True, timeout=limits)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, MemoryError) as error:
             raise self._transport_error(error, trace) from error
         finally:
             tracing.trace = None
 
-    def _transport_error(self, error: Exception, trace: Trace) -> TransportError:
+    def _transport_error(self, error: Exception, trace: Trace) -> TransportError | ServerError:
+        if (check := trace.waiting.given_up) is not None:
+            return self._given_up(check)
         for cause in _causes(error):
+            if _is_local(cause):
+                return LocalFault(self._url, f"this machine could not ask it: {_root(error)}")
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return TlsError(self._url, f"its certificate is not accepted: {self._verdict(cause)}")
             if isinstance(cause, ssl.SSLError) and "_ALERT_" in (cause.reason or ""):
@@ -342,6 +436,12 @@ class Session:
         if timed_out:
             return DeadlineExceeded(self._url, "no answer within the read timeout or the deadline")
         return Ambiguous(self._url, f"the connection broke before an answer: {_root(error)}")
+
+    def _given_up(self, check: Outcome) -> TransportError | ServerError:
+        """Why a request was not waited for any longer, whose server's status met `check`."""
+        if check.kind is Kind.BUSY:
+            return Busy(self._url, check.status or 503, check.detail, check.retry_after or RETRY_AFTER_DEFAULT)
+        return Unresponsive(self._url, f"no answer, and none about its health: {check.detail}")
 
     def _verdict(self, error: ssl.SSLCertVerificationError) -> str:
         """OpenSSL's words, and the file that they follow from."""
@@ -365,16 +465,56 @@ def _query_body(query: QueryText | None, params: Mapping[str, Any] | None) -> by
         raise InvalidQuery(f"this query cannot be written as JSON: {error}") from error
 
 
-def _status_error(url: str, response: requests.Response, operation: Operation) -> ServerError:
+class _Answer:
+    """An answer whose body is still to be read. `leave` is called once: when it is closed, or forgotten."""
+
+    def __init__(self, response: requests.Response, waiting: Waiting, leave: Callable[[], None]) -> None:
+        self.raw, self.status_code, self.waiting = response.raw, response.status_code, waiting
+        self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(response.headers)
+        self.close = weakref.finalize(self, _end, response, leave)
+        self.close.atexit = False
+
+
+def _end(response: requests.Response, leave: Callable[[], None]) -> None:
     try:
-        body = response.raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
+        response.close()
+    finally:
+        leave()
+
+
+def _no_place() -> None:
+    """Nothing to give back."""
+
+
+def _status_error(url: str, answer: _Answer, operation: Operation) -> ServerError:
+    try:
+        body = answer.raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
     except (urllib3.exceptions.HTTPError, OSError):
         # The status is the answer; its explanation got lost.
         body = b""
-    error = error_for_status(url, response.status_code, response.headers, body, operation)
-    assert error is not None, response.status_code
-    error.headers, error.body = CaseInsensitiveDict(response.headers), body
+    finally:
+        answer.close()
+    error = error_for_status(url, answer.status_code, answer.headers, body, operation)
+    assert error is not None, answer.status_code
+    error.headers, error.body = answer.headers, body
     return error
+
+
+class _Caller(threading.local):
+    left: threading.Event | None = None
+
+
+caller = _Caller()
+
+
+@contextmanager
+def on_behalf_of(left: threading.Event) -> Iterator[None]:
+    """Requests of this thread, and their answers wherever they are read, end with `CallerLeft` once `left` is set."""
+    caller.left = left
+    try:
+        yield
+    finally:
+        caller.left = None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -387,6 +527,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             seen.append(current)
             yield current
             todo += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
+
+
+def _is_local(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL)
 
 
 def _timed_out(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Self
 
 from pdbclient.config.model import ClientConfig, Endpoint
@@ -89,10 +89,6 @@ class Service:
     def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
         """As `Submitter.submit`."""
         return self._submitter.submit(command, send)
-
-    async def submit_async(self, command: Command, send: Callable[[Command], Awaitable[Accepted]]) -> Accepted:
-        """As `Submitter.submit_async`."""
-        return await self._submitter.submit_async(command, send)
 
     def bring_up(self, session: Session, within: float) -> Freshness:
         """As `Exported.bring_up`."""

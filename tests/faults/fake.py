@@ -98,7 +98,8 @@ def chunked(chunks: Iterable[bytes], *, end: bool = True, **headers: str) -> Ans
         if end:
             yield b"0\r\n\r\n"
 
-    return Answer(pieces(), close=not end)
+    # What is given as a list can be sent many times over.
+    return Answer(list(pieces()) if isinstance(chunks, list) else pieces(), close=not end)
 
 
 def queued(_: Request | None = None) -> Answer:

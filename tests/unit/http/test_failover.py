@@ -13,7 +13,7 @@ import pytest
 from pdbclient.config.model import Timeouts
 from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, IncompleteResponse, NotSent, Rejected
 from pdbclient.http.breaker import State
-from pdbclient.http.outcome import Kind, Operation
+from pdbclient.http.outcome import Kind, Operation, Outcome, Sent
 from pdbclient.http.session import Session
 
 from .fake import Rig, command
@@ -124,15 +124,35 @@ def test_without_a_cap_an_attempt_may_take_the_whole_operation() -> None:
     assert rig.session["a"].within == [45]
 
 
-def test_a_callers_timeout_replaces_both_limits() -> None:
+def test_a_query_may_take_the_query_limit_but_what_the_next_server_needs() -> None:
+    rig = Rig("abc", timeouts=Timeouts(attempt=30, connect=2, operation=45, query=100))
+
+    def slowly() -> object:
+        rig.clock.now += 40
+        return "timeout"
+
+    rig.session["a"].replies.append(slowly)
+    rig.session["b"].replies.append(slowly)
+    rig.failover.read("q", ask)
+    assert [rig.session[h].within for h in "abc"] == [[95], [55], [20]]
+
+
+def test_a_server_beside_which_none_is_healthy_may_take_all_of_it() -> None:
+    rig = Rig(timeouts=Timeouts(query=100))
+    rig.memory.note(rig.endpoint["b"], Operation.QUERY, Outcome(Kind.NOT_SENT, Sent.NO), rig.clock.now)
+    rig.failover.read("q", ask)
+    assert rig.session["a"].within == [100]
+
+
+def test_a_callers_timeout_is_for_the_whole_query() -> None:
     rig = Rig()
     rig.session["a"].replies.append("refused")
-    rig.failover.read("q", ask, timeout=600)
-    assert [rig.session[h].within for h in "ab"] == [[600], [600]]
+    rig.failover.read("q", ask, timeout=8)
+    assert [rig.session[h].within for h in "ab"] == [[4], [8]]
 
 
 def test_who_had_no_time_left_is_named_and_not_blamed() -> None:
-    rig = Rig(timeouts=Timeouts(attempt=30, operation=10))
+    rig = Rig()
 
     def slowly() -> object:
         rig.clock.now += 10
@@ -140,7 +160,7 @@ def test_who_had_no_time_left_is_named_and_not_blamed() -> None:
 
     rig.session["a"].replies.append(slowly)
     with pytest.raises(AllEndpointsFailed) as caught:
-        rig.failover.read("a query", ask)
+        rig.failover.read("a query", ask, timeout=10)
     _, skipped = caught.value.attempts
     assert (skipped.endpoint.host, skipped.outcome.kind) == ("b", Kind.SKIPPED)
     assert "no time left" in skipped.outcome.detail

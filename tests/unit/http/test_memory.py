@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from pdbclient.config.model import Endpoint
 from pdbclient.http.breaker import State
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Kind, Operation, Outcome, Sent
@@ -51,7 +52,7 @@ def test_the_return_of_a_server_is_told_once(
     clock.now = 107
     memory.probed(A, ok=True)
     memory.probed(A, ok=True)
-    assert [(r.levelname, r.message) for r in caplog.records] == [("INFO", "https://a:8081 is well again")]
+    assert [(r.levelname, r.message) for r in caplog.records] == [("INFO", "https://a:8081 is healthy again")]
 
 
 def test_a_probe_counts_only_for_the_circuits_that_wait_for_one(memory: Memory, clock: FakeClock) -> None:
@@ -65,23 +66,29 @@ def test_a_probe_counts_only_for_the_circuits_that_wait_for_one(memory: Memory, 
     assert memory.health()[A, QUERY].state is State.HALF_OPEN
     assert memory.health()[A, COMMAND].state is State.HALF_OPEN
     memory.note(B, COMMAND, timeout, 111)
-    assert memory.due() == []
+    assert due(memory) == []
     clock.now = 113
-    assert memory.due() == [B]
+    assert due(memory) == [B]
     memory.probed(B, ok=False)
     clock.now = 116
-    assert memory.due() == [A]
+    assert due(memory) == [A]
 
 
-def test_probes_are_due_in_configured_order_and_the_wait_is_known(memory: Memory, clock: FakeClock) -> None:
-    assert memory.next_probe() is None
+def due(memory: Memory) -> list[Endpoint]:
+    return [server for server in (A, B, S) if memory.next_probe(server) == 0]
+
+
+def test_when_each_server_is_to_be_probed_is_known(memory: Memory, clock: FakeClock) -> None:
+    assert [memory.next_probe(server) for server in (A, B, S)] == [None, None, None]
+    assert memory.all_closed()
     memory.note(S, COMMAND, REFUSED, 100)
     memory.note(A, COMMAND, REFUSED, 100)
-    assert (memory.due(), memory.next_probe()) == ([], 2)
+    assert [memory.next_probe(server) for server in (A, B, S)] == [2, None, 2]
+    assert not memory.all_closed()
     clock.now = 101.5
-    assert memory.next_probe() == 0.5
+    assert memory.next_probe(A) == 0.5
     clock.now = 110
-    assert (memory.due(), memory.next_probe()) == ([A, S], 0)
+    assert [memory.next_probe(server) for server in (A, B, S)] == [0, None, 0]
 
 
 def test_a_skipped_server_says_when_it_is_probed(memory: Memory, clock: FakeClock) -> None:
@@ -106,7 +113,7 @@ def test_a_server_is_forced_at_most_once_a_second(memory: Memory, clock: FakeClo
 def test_jitter_spreads_the_retry_time(clock: FakeClock) -> None:
     memory = Memory((A,), clock, lambda: -1.0)
     memory.note(A, COMMAND, REFUSED, 100)
-    assert memory.next_probe() == pytest.approx(1.6)
+    assert memory.next_probe(A) == pytest.approx(1.6)
 
 
 def test_who_is_held_back_is_asked_only_when_it_is_up(memory: Memory, clock: FakeClock) -> None:

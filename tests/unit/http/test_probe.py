@@ -14,9 +14,9 @@ from pdbclient.errors import IncompleteResponse
 from pdbclient.http import probe
 from pdbclient.http.breaker import State
 from pdbclient.http.memory import Memory
-from pdbclient.http.outcome import Kind, Operation, Outcome, Sent
-from pdbclient.http.probe import Prober, Watch
-from pdbclient.http.session import Document, Session
+from pdbclient.http.outcome import ACCEPTED, Kind, Operation, Outcome, Sent
+from pdbclient.http.probe import Prober
+from pdbclient.http.session import Session
 
 from .fake import FakeSession, Rig, command, endpoints
 
@@ -49,7 +49,7 @@ def state(rig: Rig, host: str = "a") -> State:
         ("tls", State.OPEN),
     ],
 )
-def test_only_a_running_puppetdb_is_well(rig: Rig, status: str, expected: State) -> None:
+def test_only_a_running_puppetdb_is_healthy(rig: Rig, status: str, expected: State) -> None:
     out(rig)
     rig.session["a"].status = status
     rig.prober.ask()
@@ -57,13 +57,6 @@ def test_only_a_running_puppetdb_is_well(rig: Rig, status: str, expected: State)
     assert rig.session["a"].probed == ["/status/v1/services/puppetdb-status"]
     assert rig.session["b"].probed == []
     assert rig.asked == [], "user traffic is no probe"
-
-
-def test_an_answer_that_is_no_status_is_not_well(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rig.session["a"], "document", lambda path, within: Document(["running"], {}))
-    out(rig)
-    rig.prober.ask()
-    assert state(rig) is State.OPEN
 
 
 def test_a_server_that_is_back_is_asked_for_what_it_missed(rig: Rig) -> None:
@@ -126,7 +119,7 @@ def eventually(done: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def probe_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "pdbclient-probe"]
+    return [thread for thread in threading.enumerate() if thread.name in ("pdbclient-probe", "pdbclient-confirm")]
 
 
 class Live:
@@ -177,7 +170,6 @@ def test_a_wake_shortens_the_wait_for_a_later_probe(live: Live) -> None:
     live.prober.wake()
     assert eventually(lambda: bool(live.fakes[live.b].probed))
     assert live.fakes[live.a].probed == []
-    assert len(probe_threads()) == 1
 
 
 def test_the_thread_ends_when_there_is_nothing_left_to_ask_and_starts_again(live: Live) -> None:
@@ -200,20 +192,12 @@ def test_a_server_that_is_held_back_is_asked_every_few_seconds(live: Live, monke
 # -- the watch over servers in use
 
 
-def watch_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "pdbclient-watch"]
-
-
 class Watched(Live):
-    """A watch over fake sessions, in real time; `woken` counts how often the prober was."""
+    """A prober that watches fake sessions, in real time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.woken = 0
-        self.watch = Watch(self.memory, cast(Mapping[Endpoint, Session], self.fakes), 0.02, self._wake)
-
-    def _wake(self) -> None:
-        self.woken += 1
+        self.prober.watch(0.02)
 
     def usable(self, operation: Operation) -> bool:
         return self.memory.usable(self.a, operation)
@@ -223,63 +207,86 @@ class Watched(Live):
 def watched() -> Iterator[Watched]:
     watched = Watched()
     yield watched
-    watched.watch.close()
     watched.prober.close()
-    assert watch_threads() == []
+    assert probe_threads() == []
 
 
 def test_every_server_in_use_is_asked_again_and_again(watched: Watched) -> None:
-    assert len(watch_threads()) == 2
+    assert len(probe_threads()) == 2
     assert eventually(lambda: all(len(fake.probed) >= 3 for fake in watched.fakes.values()))
     assert set(watched.fakes[watched.a].probed) == {"/status/v1/services/puppetdb-status"}
-    assert watched.woken == 0
     assert all(watched.usable(operation) for operation in Operation)
 
 
-@pytest.mark.parametrize("status", ["refused", "timeout", "tls"])
-def test_a_server_that_cannot_be_reached_is_shut_out_once_and_left_to_the_prober(
-    watched: Watched, status: str
-) -> None:
+@pytest.mark.parametrize("status", ["refused", "timeout", "tls", "unresponsive"])
+def test_a_server_that_cannot_be_reached_is_shut_out_and_then_only_probed(watched: Watched, status: str) -> None:
     watched.fakes[watched.a].status = status
-    assert eventually(lambda: watched.woken == 1)
-    assert not any(watched.usable(operation) for operation in Operation)
+    assert eventually(lambda: not any(watched.usable(operation) for operation in Operation))
     asked = len(watched.fakes[watched.a].probed)
     time.sleep(0.1)
     assert len(watched.fakes[watched.a].probed) <= asked + 1
-    assert watched.woken == 1
     assert watched.memory.usable(watched.b, Operation.COMMAND)
 
 
 @pytest.mark.parametrize("status", ["503", "starting", "truncated", "404 html"])
-def test_a_server_that_is_not_well_is_shut_out_for_queries_and_still_watched(watched: Watched, status: str) -> None:
+def test_a_server_that_is_not_healthy_is_shut_out_for_queries_only(watched: Watched, status: str) -> None:
     watched.fakes[watched.a].status = status
-    assert eventually(lambda: watched.woken == 1)
-    assert not watched.usable(Operation.QUERY)
+    assert eventually(lambda: not watched.usable(Operation.QUERY))
     assert watched.usable(Operation.COMMAND)
     watched.fakes[watched.a].status = "refused"
     assert eventually(lambda: not watched.usable(Operation.COMMAND))
 
 
-def test_a_silent_server_delays_the_check_of_no_other(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_this_machine_cannot_ask_shuts_nobody_out_and_is_asked_again(watched: Watched) -> None:
+    watched.fakes[watched.a].status = "local"
+    asked = len(watched.fakes[watched.a].probed)
+    assert eventually(lambda: len(watched.fakes[watched.a].probed) >= asked + 3)
+    assert all(watched.usable(operation) for operation in Operation)
+
+
+def test_a_silent_server_delays_neither_the_check_nor_the_probe_of_another(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H8: with 8 silent servers beside it, a primary was back after 26 s instead of 12."""
     over = threading.Event()
 
-    def silent(path: str, within: float) -> Document:
+    def silent() -> Outcome:
         over.wait(5)
-        return Document({"state": "running"}, {})
+        return ACCEPTED
 
-    monkeypatch.setattr(watched.fakes[watched.a], "document", silent)
+    monkeypatch.setattr(watched.fakes[watched.a], "ask", silent)
     try:
         asked = len(watched.fakes[watched.b].probed)
         assert eventually(lambda: len(watched.fakes[watched.b].probed) > asked + 2)
+        watched.memory.note(watched.b, Operation.COMMAND, Outcome(Kind.BUSY, Sent.YES, 503, 0.05), time.monotonic())
+        watched.prober.wake()
+        half_open = watched.memory.health
+        assert eventually(lambda: half_open()[watched.b, Operation.COMMAND].state is State.HALF_OPEN)
     finally:
         over.set()
 
 
+def test_a_thread_that_cannot_be_started_is_started_the_next_time(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H12."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        live.out(0.01)
+    assert probe_threads() == []
+    live.prober.wake()
+    assert eventually(lambda: bool(live.fakes[live.a].probed))
+
+
 def test_a_watch_ends_without_waiting_for_its_interval() -> None:
     live = Live()
-    watch = Watch(live.memory, cast(Mapping[Endpoint, Session], live.fakes), 600, lambda: None)
+    live.prober.watch(600)
     began = time.monotonic()
-    watch.close()
-    watch.close()
+    live.prober.close()
+    live.prober.close()
     assert time.monotonic() - began < 1
     assert live.fakes[live.a].probed == []
