@@ -17,6 +17,7 @@ from aiohttp import web
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import (
     AllEndpointsFailed,
+    CallerLeft,
     InvalidCommand,
     JournalError,
     ServerError,
@@ -179,6 +180,8 @@ class _Exchange:
         except AllEndpointsFailed as error:
             log.warning("%s", error)
             return _json(503, {"error": str(error)})
+        except CallerLeft:
+            return _text(503, "ending\n")
 
     async def _answer(self) -> web.StreamResponse:
         method, (path, _, query) = self.request.method, self.request.raw_path.partition("?")
@@ -256,7 +259,7 @@ class _Exchange:
                     await response.write(chunk)
                 chunk = await self.upstream.more(answer.rest)
             whole = True
-        except TransportError as error:
+        except (TransportError, ServerError, CallerLeft) as error:
             log.warning("%s %s: cut off: %s", self.request.method, self.request.path, error)
         except (ConnectionError, TimeoutError) as error:
             log.info("%s %s: the client took no more: %r", self.request.method, self.request.path, error)

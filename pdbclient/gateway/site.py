@@ -117,7 +117,11 @@ class Site:
                 await self._app.end(self._http.connections)
         self._upstream.abandon()
         for connection in self._http.connections:
+            transport = connection.transport
             connection.force_close()
+            if transport is not None:
+                # Not TLS's own way, for which nobody may be there any more.
+                transport.abort()
         await self._http.shutdown(CLOSE_LIMIT)
         await loop.run_in_executor(None, self._upstream.close)
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -95,6 +96,7 @@ class Upstream:
         places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
         self.places = places * servers
         self._failover = Failover(config, memory=memory, places=places)
+        self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
         self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
         self._hands = ThreadPoolExecutor(HANDS, "pdbclient-hands")
@@ -140,6 +142,7 @@ class Upstream:
         coroutine that waits for it.
         """
         left = threading.Event()
+        self._queried.add(left)
         journal = self._journal if is_about_exported(target, body) else None
 
         def begin(session: Session, within: float) -> _Beginning:
@@ -202,8 +205,9 @@ class Upstream:
             raise
 
     def abandon(self) -> None:
-        """End all that is under way."""
-        self._failover.abandon()
+        """End the queries that are under way."""
+        for left in list(self._queried):
+            left.set()
 
     def close(self) -> None:
         """End its threads and close its connections."""

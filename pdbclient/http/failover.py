@@ -118,11 +118,6 @@ class Failover:
         """From now on, ask every server in use how it is, every `interval` seconds. Does not survive a fork."""
         self._prober.watch(interval)
 
-    def abandon(self) -> None:
-        """End all that is under way, with `CallerLeft`."""
-        for session in self._sessions.values():
-            session.abandon()
-
     def close(self) -> None:
         """End the background threads and close the connections."""
         self._prober.close()

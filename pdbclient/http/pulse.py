@@ -37,14 +37,14 @@ class Waiting:
         caller: threading.Event | None = None,
     ) -> None:
         self.operation = operation
-        self.silent = self.left = False
+        self.silent = False
         self.given_up: Outcome | None = None
         self._pulse = pulse
         self._caller = caller
 
     def __call__(self, seconds: float) -> None:
         """It has waited for so long. Raises `CallerLeft`, or `ConnectionAbortedError` when the server is given up."""
-        if self.left or (self._caller is not None and self._caller.is_set()):
+        if self._caller is not None and self._caller.is_set():
             raise CallerLeft("whoever asked has gone")
         self.silent = seconds >= SILENCE
         if not self.silent:
@@ -78,12 +78,6 @@ class Pulse:
         """This request waits no more."""
         with self._lock:
             self._waiting.discard(waiting)
-
-    def end_all(self) -> None:
-        """Every request that waits now is to end: nobody wants the answers any more."""
-        with self._lock:
-            for waiting in self._waiting:
-                waiting.left = True
 
     def wake(self) -> None:
         """A request waits in silence."""

@@ -164,11 +164,8 @@ class Session:
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
         self._pulse.close()
+        self._pulse = Pulse(self._asked)
         self._adapter.close()
-
-    def abandon(self) -> None:
-        """End all that is under way here, with `CallerLeft`."""
-        self._pulse.end_all()
 
     def ask(self) -> Outcome:
         """How the server is: `ACCEPTED` when its status says that it runs, else what the question met.

@@ -174,7 +174,8 @@ class GatewayThread:
     def places_taken(self) -> int:
         """The requests that are being answered now."""
         app: Any = self._site._http.request_handler
-        return self.config.gateway_concurrency - int(app.__self__._places._value)
+        doors = app.__self__._doors.values()
+        return sum(self._site._upstream.places - int(door._value) for door in doors)
 
     def stop(self) -> None:
         """End it as SIGTERM does, and wait for that."""

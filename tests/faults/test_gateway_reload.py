@@ -234,6 +234,6 @@ def test_many_reloads_leave_nothing_behind(site: Site, start: Start) -> None:
     for number in range(8):
         gateway.reload(replace(gateway.config, gateway_concurrency=4 + number))
         assert ask(gateway.port, site.pki.client).status == 200
-    assert sum(thread.name.startswith("pdbclient-watch") for thread in threading.enumerate()) == 2
+    assert sum(thread.name.startswith("pdbclient-probe") for thread in threading.enumerate()) == 2
     assert not kept_out(gateway.port, site.pki.client)
     assert some(gateway.config.tls.crl).exists()

@@ -272,13 +272,14 @@ def test_more_requests_than_five_times_the_places_are_refused(site: Site, start:
         over.wait(10)
         return healthy(request)
 
-    site.primary.reply = slow
+    site.primary.reply = site.replica.reply = slow
     gateway = start(gateway_concurrency=2)
     app: Any = gateway._site._http.request_handler
-    with ThreadPoolExecutor(10) as pool:
+    door = app.__self__._doors[Operation.QUERY]
+    with ThreadPoolExecutor(20) as pool:
         try:
-            asked = [pool.submit(ask, gateway.port, site.pki.client) for _ in range(10)]
-            assert eventually(lambda: gateway.places_taken == 2 and app.__self__._waiting == 8)
+            asked = [pool.submit(ask, gateway.port, site.pki.client) for _ in range(20)]
+            assert eventually(lambda: gateway.places_taken == 4 and door._before == 16)
             told = ask(gateway.port, site.pki.client)
             assert (told.status, told.headers["Retry-After"]) == (503, None)
             assert b"more requests than it can hold" in told.body

@@ -131,9 +131,6 @@ class FakeSession:
             return ACCEPTED
         return Outcome.of(ServerError(self.endpoint.url, 200, "its state is 'starting', not 'running'"))
 
-    def abandon(self) -> None:
-        """Nothing is under way."""
-
     def document(self, path: str, *, within: float | None = None) -> Document:
         if path == STATUS_PATH:
             self.probed.append(path)
