@@ -86,19 +86,34 @@ class App:
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
         self._last: Collection[web.RequestHandler] | None = None
+        self._heir: App | None = None
 
-    async def end(self, connections: Collection[web.RequestHandler]) -> None:
-        """Serve nobody but these any more; close those that are idle, and return when the others' answers are out."""
-        # aiohttp's own shutdown waits for idle ones too, and does not hear what they ask meanwhile.
-        self._last = frozenset(connections)
-        for connection in self._last - self._busy:
-            connection.force_close()
+    async def end(self, connections: Collection[web.RequestHandler], heir: App | None) -> None:
+        """Take on no more requests, and return when the answers to those under way are out.
+
+        Whatever these connections, or those that are still in their TLS handshake, ask from now on is answered by
+        `heir`, and then they end. Without one, these end at once when they are idle, and the others are refused.
+        """
+        self._last, self._heir = frozenset(connections), heir
+        if heir is None:
+            # aiohttp's own shutdown waits for idle ones too, and does not hear what they ask meanwhile.
+            for connection in self._last - self._busy:
+                connection.force_close()
         if self._busy:
             await self._idle.wait()
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody answers here any more, nor in its place."""
+        return self._last is not None and (self._heir is None or self._heir.over)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request."""
         connection = request.protocol
+        if self._last is not None and self._heir is not None:
+            response = await self._heir.handle(request)
+            response.force_close()
+            return response
         if self._last is not None and connection not in self._last:
             # It was in its TLS handshake when the end began: what let it in does not hold any more.
             connection.force_close()

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.config.model import ClientConfig, Endpoint, TlsFiles
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App, Rules
 from pdbclient.gateway.door import Handshake, allowed_certnames
@@ -37,7 +37,12 @@ class Site:
     """One configuration in force. Made by `open`; serves from `start` to `stop`."""
 
     def __init__(
-        self, config: ClientConfig, context: ssl.SSLContext, sockets: list[socket.socket], upstream: Upstream
+        self,
+        config: ClientConfig,
+        context: ssl.SSLContext,
+        trust: tuple[bytes, ...],
+        sockets: list[socket.socket],
+        upstream: Upstream,
     ) -> None:
         allowed = allowed_certnames(config)
         self.config = config
@@ -45,27 +50,20 @@ class Site:
         self._sockets = sockets
         self._upstream = upstream
         self._listeners: list[asyncio.Server] = []
+        self._trust = trust
         self._app = App(upstream, Rules.of(config, allowed))
-        self._http = web.Server(
-            self._app.handle,
-            handler_cancellation=True,  # a query ends when its client has left
-            auto_decompress=False,  # a compressed command goes on as it is
-            keepalive_timeout=IDLE_LIMIT,
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
-            lingering_time=2.0,
-            access_log=None,
-            logger=_http_log(),
-        )
         self.summary = f"for {_names(allowed)}, in front of {', '.join(map(str, config.server_urls))}"
 
     @classmethod
     def open(cls, config: ClientConfig, before: Site | None = None) -> Site:
         """A site for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
 
-        Raises `ConfigError`, `GatewayError` and `JournalError`; the one before is not touched then.
+        It reads files and looks up names: not for the event loop. Raises `ConfigError`, `GatewayError` and
+        `JournalError`; the one before is not touched then.
         """
         url = _require_url(config)
+        # Before: a list that is replaced in between is then seen to be another one.
+        trust = _trust_in(config.tls)
         context = server_context(config.tls)
         context.sslobject_class = Handshake
         allowed_certnames(config)
@@ -79,11 +77,22 @@ class Site:
             for sock in sockets:
                 sock.close()
             raise
-        return cls(config, context, sockets, upstream)
+        return cls(config, context, trust, sockets, upstream)
 
     async def start(self) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
+        self._http = web.Server(
+            self._app.handle,
+            handler_cancellation=True,  # a query ends when its client has left
+            auto_decompress=False,  # a compressed command goes on as it is
+            keepalive_timeout=IDLE_LIMIT,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+            lingering_time=2.0,
+            access_log=None,
+            logger=_http_log(),
+        )
         for sock in duplicates(self._sockets):
             self._listeners.append(
                 await loop.create_server(
@@ -99,8 +108,12 @@ class Site:
         if not all(map(is_loopback, self._sockets)):
             log.warning("%s: other machines can reach this address", described(self._sockets))
 
-    async def stop(self) -> None:
-        """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything."""
+    async def stop(self, successor: Site | None = None) -> None:
+        """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything.
+
+        A `successor` that trusts whom this one trusts takes over the connections: no client loses one.
+        """
+        heir = successor._app if successor is not None and successor._trust == self._trust else None
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
             for sock in listener.sockets:
@@ -114,8 +127,12 @@ class Site:
             sock.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
-                await self._app.end(self._http.connections)
+                await self._app.end(self._http.connections, heir)
         self._upstream.abandon()
+        closing = loop.run_in_executor(None, self._upstream.close)
+        end = loop.time() + IDLE_LIMIT
+        while heir is not None and not heir.over and self._http.connections and loop.time() < end:
+            await asyncio.sleep(0.1)
         for connection in self._http.connections:
             transport = connection.transport
             connection.force_close()
@@ -123,7 +140,7 @@ class Site:
                 # Not TLS's own way, for which nobody may be there any more.
                 transport.abort()
         await self._http.shutdown(CLOSE_LIMIT)
-        await loop.run_in_executor(None, self._upstream.close)
+        await closing
 
 
 def _require_url(config: ClientConfig) -> Endpoint:
@@ -135,6 +152,17 @@ def _require_url(config: ClientConfig) -> Endpoint:
         why = "is false, but the gateway is a server and needs its certificate"
         raise ConfigError([Problem(file, None, "verify_client_certificate", why)])
     return config.gateway_url
+
+
+def _trust_in(files: TlsFiles) -> tuple[bytes, ...]:
+    """What decides whom a site lets into TLS: the CA and the revocation lists. Raises `ConfigError`."""
+    held = []
+    for setting, path in (("ssl_ca_cert", files.ca), ("ssl_crl", files.crl)):
+        try:
+            held.append(b"" if path is None else path.read_bytes())
+        except OSError as error:
+            raise ConfigError([Problem(str(path), None, setting, f"cannot be read: {error.strerror}")]) from error
+    return tuple(held)
 
 
 def _names(allowed: Collection[str]) -> str:

@@ -212,7 +212,7 @@ class GatewayThread:
     async def _replace(self, config: ClientConfig) -> asyncio.Task[None]:
         new = GatewaySite.open(config, self._site)
         await new.start()
-        ending = asyncio.create_task(self._site.stop())
+        ending = asyncio.create_task(self._site.stop(new))
         self._tasks.append(ending)
         self._site, self.config = new, config
         return ending

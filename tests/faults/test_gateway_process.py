@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -238,6 +239,69 @@ def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(sit
     process.said("the old one stays", 2)
     assert submit(process.port, site.pki.server).server == third.port
     assert "Traceback" not in process.text
+
+
+def test_a_reload_that_fails_is_tried_again_until_it_is_done(site: Site, service: Service, tmp_path: Path) -> None:
+    """H14: a revoked client got in until the next SIGHUP."""
+    service.write(gateway_allow=("client", "soon-revoked"))
+    process = service.run().up()
+    client = site.pki.authority.issue("soon-revoked")
+    assert not kept_out(process.port, client)
+    good = service.path.read_text()
+    service.path.write_text(good + "no_such_setting = 1\nread_timeout = ?\n")
+    (tmp_path / "new").mkdir()
+    revoking(site.pki, tmp_path / "new", client).replace(some(service.tls.crl))
+    process.said("the old one stays for now: ")
+    time.sleep(0.5)
+    assert process.text.count("the old one stays") == 1, "it is said once a minute"
+    service.path.write_text(good)
+    process.said("read again: a certificate or the revocation list was replaced")
+    assert kept_out(process.port, client)
+    assert not kept_out(process.port, site.pki.client)
+
+
+def test_a_reload_for_which_there_is_no_descriptor_leaves_the_old_configuration(service: Service) -> None:
+    """H13: the process ended, with exit code 1."""
+    process = service.run().up()
+    pid = process.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(process.descriptors()), limits[1]))
+    process.signal(signal.SIGHUP)
+    process.said("the old one stays for now: ")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    process.said("read again: asked to")
+    assert process.process.poll() is None
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+
+
+def test_no_connection_is_lost_in_a_reload(site: Site, service: Service) -> None:
+    """H15: 18 of 223."""
+    process = service.run().up()
+    over, lost, served = threading.Event(), [], []
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            try:
+                served.append(ask(process.port, site.pki.client).status)
+            except OSError as error:
+                lost.append(error)
+
+    clients = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for number in range(10):
+            process.signal(signal.SIGHUP)
+            process.said("read again: ", number + 1)
+            some_more = len(served) + 5
+            assert eventually(lambda wanted=some_more: len(served) >= wanted, 20)
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert lost == []
+    assert set(served) == {200}
 
 
 def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Service) -> None:
