@@ -39,6 +39,7 @@ _NAMES = {
     "tls.cert": "ssl_cert",
     "tls.key": "ssl_key",
     "tls.crl": "ssl_crl",
+    "tls.revocation": "certificate_revocation",
     "local": "local_url",
 }
 

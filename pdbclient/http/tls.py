@@ -10,11 +10,15 @@ from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["client_context", "server_context"]
 
+_REVOCATION = {"chain": ssl.VERIFY_CRL_CHECK_CHAIN, "leaf": ssl.VERIFY_CRL_CHECK_LEAF}
+"""The flags that Puppet sets (`revocation_mode` in lib/puppet/ssl/ssl_provider.rb, the same in Puppet 7 and 8)."""
+
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
     """A context that trusts `files.ca` alone, checks host names and presents `files.cert`.
 
-    With a CRL, the server's own certificate is checked against it. Raises `ConfigError` naming the file.
+    `files.revocation` says which of a server's certificates are checked for revocation. Raises `ConfigError` naming
+    the file.
     """
     return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
 
@@ -22,7 +26,8 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 def server_context(files: TlsFiles) -> ssl.SSLContext:
     """A context for a server that only clients with a certificate of `files.ca` can talk to.
 
-    With a CRL, a revoked certificate is refused. Raises `ConfigError` naming the file.
+    `files.revocation` says which of a client's certificates are checked for revocation. Raises `ConfigError` naming
+    the file.
     """
     context = _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -32,9 +37,9 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
 def _loaded(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load_trust(context, files.ca, "ssl_ca_cert")
-    if files.crl is not None:
+    if files.crl is not None and files.revocation != "false":
         _load_trust(context, files.crl, "ssl_crl")
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        context.verify_flags |= _REVOCATION[files.revocation]
     if files.cert is not None:
         _load_identity(context, files.cert, files.key or files.cert)
     return context

@@ -207,4 +207,4 @@ def test_without_any_file_and_certificate_the_missing_file_is_said_first(refused
     """A machine without Puppet gets that message, not one about a CA alone."""
     problems = refused(load_config)
     assert "there is no such file" in problems[0]
-    assert len(problems) == 4
+    assert len(problems) == 5

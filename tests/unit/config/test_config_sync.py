@@ -210,7 +210,7 @@ def test_certificates_and_logging_configuration_must_be_there(write: Write, tmp_
     with pytest.raises(ConfigError) as caught:
         load_sync_config(path)
     settings = [problem.setting for problem in caught.value.problems]
-    assert settings == ["logging_config", "ssl_cert", "ssl_key", "ssl_ca_cert"]
+    assert settings == ["logging_config", "ssl_cert", "ssl_key", "ssl_ca_cert", "ssl_crl"]
     assert "set ssl_cert in [sync]" in caught.value.problems[1].why
 
 
