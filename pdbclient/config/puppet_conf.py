@@ -146,7 +146,7 @@ def _default_ssldir(confdir: Path) -> Path:
 
 
 def _host_name() -> str:
-    name = socket.getfqdn()
+    name = socket.getfqdn().removesuffix(".")
     # getfqdn() answers `localhost` where /etc/hosts lists that first; the host's own name is nearer.
     return (socket.gethostname() if name.startswith("localhost") else name).lower()
 

@@ -1,6 +1,6 @@
 """`certificate_revocation` as Puppet means it, wherever a certificate is judged: client, gateway and reconciler.
 
-What each mode refuses is what Puppet's own `SSLProvider` refuses with the same files.
+What each mode refuses is what Puppet refuses with the same files (`tests/integration/test_stock_tls.py`).
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ def test_every_setting_is_printed_with_its_value_and_origin(good: Path, capsys: 
     assert rows["read_timeout"] == ["0.5s", f"{good}:8"]
     assert rows["server_url_timeout"] == ["30s", "default"]
     assert rows["gateway_url"] == ["-", "default"]
+    # With a CA of its own and no list of that, nothing is checked for revocation.
+    assert rows["certificate_revocation"] == ["false", f"{good}:5"]
     assert err == ""
 
 

@@ -344,6 +344,14 @@ def test_any_puppet_conf_gives_files_or_problems(write: Write, refused: Refused)
     assert [problem.split(": ")[1] for problem in problems] == ["ssl_key", "ssl_ca_cert", "ssl_cert", "ssl_crl"]
 
 
+def test_the_dot_at_the_end_of_a_hosts_name_is_no_part_of_its_certname(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it to Puppet (`default_certname` in lib/puppet/settings.rb)."""
+    monkeypatch.setattr("socket.getfqdn", lambda: "Host.Example.com.")
+    assert layout_of(tmp_path).certname.value == "host.example.com"
+
+
 def test_a_host_without_a_full_name_goes_by_its_own(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
