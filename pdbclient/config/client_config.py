@@ -46,7 +46,6 @@ def load_config(path: Path | str | None = None, *, check_files: bool = True) -> 
         *document.warnings,
         *rule_warnings(verdict),
         *_section_warnings(document),
-        *tls.warnings,
     ]
     return _config(verdict, tls, in_file_order(warnings, document.file))
 

@@ -36,12 +36,18 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the TLS material is. `cert` and `key` are None when no client certificate is presented."""
+    """Where the TLS material is. `cert` and `key` are None when no client certificate is presented.
+
+    `revocation` is Puppet's `certificate_revocation`: which of the other side's certificates must be on no list of
+    `crl`, every one of the `chain`, or the `leaf` alone, and whose issuer must have a list there. `false`, or no
+    `crl`: none.
+    """
 
     ca: Path
     cert: Path | None
     key: Path | None
     crl: Path | None = None
+    revocation: str = field(default="chain", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ TLS = _table(
     Setting("ssl_cert", None, values.path_text),
     Setting("ssl_key", None, values.path_text),
     Setting("ssl_crl", None, values.path_text),
+    Setting("certificate_revocation", None, values.revocation),
 )
 
 STOCK = _table(

@@ -14,16 +14,15 @@ _URL = re.compile(
     r"(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
 )
 # Underscores are no host name by the letter, but the stock terminus takes them and they occur.
-_HOST = re.compile(
-    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
-)
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 
 
 def parse_server_url(text: str, *, default_port: int = 443) -> Endpoint:
     """The endpoint that `text` names.
 
     Scheme https; no path but `/`; port 1 to 65535. The stock terminus lets a user, a query, a fragment, a
-    missing host and any port through and then builds broken requests from them: here they are refused.
+    missing host and any port through and then builds broken requests from them: here they are refused. So is a
+    host with a dot at its end, for which it accepts no certificate.
     Raises `ValueError` with the reason.
     """
     _check_characters(text)
@@ -84,6 +83,9 @@ def _host(host: str, text: str) -> str:
             return ipaddress.IPv6Address(host[1:-1]).compressed
         except ValueError as error:
             raise ValueError(f"not an IPv6 address: {text!r}") from error
+    if host.endswith(".") and _HOST.fullmatch(host[:-1]):
+        # requests leaves it out when it judges the certificate; Ruby, Python's ssl and so OpenSSL do not.
+        raise ValueError(f"ends its host with a dot, as no certificate does: {text!r} (leave the dot out)")
     if len(host) > 253 or not _HOST.fullmatch(host):
         raise ValueError(f"not a host name: {text!r}")
     return host.lower()

@@ -31,6 +31,7 @@ __all__ = [
     "one_url",
     "path_text",
     "resolve_path",
+    "revocation",
     "server_urls",
     "span",
     "stock_minimum",
@@ -285,6 +286,17 @@ def path_text(value: Value) -> str:
     if "\0" in text:
         raise SettingError("a path cannot contain a NUL character")
     return text
+
+
+def revocation(value: Value) -> str:
+    """`certificate_revocation`, of puppet.conf or ours: `chain` (also written true), `leaf` or `false`.
+
+    What Puppet takes: lib/puppet/settings/{value_translator,certificate_revocation_setting}.rb, 7.23 to OpenVox 9.
+    """
+    text = _text(value, "chain, leaf or false")
+    if text.lower() in ("true", "false"):
+        return "chain" if text.lower() == "true" else "false"
+    return choice("chain", "leaf", "false")(text)
 
 
 def journal_place(value: Value) -> str:

@@ -73,7 +73,7 @@ def _certname_in(path: Path) -> str:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise ConfigError([Problem(str(path), None, "ssl_cert", f"is no certificate: {error}")]) from error
     if not names:
         why = "has no common name, so nobody would be let in: set gateway_allow"

@@ -71,8 +71,8 @@ PLACES = 32
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
 DOCUMENT_LIMIT = 64 * 1024 * 1024
-# OpenSSL's verdicts that come from a revocation list: none for this CA, not yet valid, outdated, revoked.
-CRL_VERDICTS = (3, 11, 12, 23)
+# OpenSSL's verdicts that come from a revocation list: none for this CA, none that is good or current, revoked.
+CRL_VERDICTS = (3, 5, 8, 11, 12, 15, 16, 23, 33, 35, 36, 44, 54)
 
 # U+0000 in JSON text: not a backslash that is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search

@@ -52,7 +52,8 @@ class Service:
 
     def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
         self._site, self._directory, self._stack = site, directory, stack
-        server, pki = site.pki.server, {}
+        server = site.pki.server
+        pki: dict[str, Any] = {}
         for name in ("ca", "cert", "key", "crl"):
             pki[name] = directory / f"{name}.pem"
             pki[name].write_bytes(some(getattr(server, name)).read_bytes())

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -174,7 +175,7 @@ def refused(site: Site, files: TlsFiles) -> str:
 def test_an_unreadable_file_is_named_with_its_setting(site: Site, open_directory: Path, which: str) -> None:
     files = {"ca": site.pki.client.ca, "cert": some(site.pki.client.cert), "key": some(site.pki.client.key)}
     files["crl"] = some(site.pki.server.crl)
-    copies = {}
+    copies: dict[str, Any] = {}
     for name, path in files.items():
         copies[name] = open_directory / f"{name}.pem"
         copies[name].write_bytes(path.read_bytes())
@@ -199,7 +200,8 @@ def test_a_file_that_is_not_what_it_should_be_is_named(site: Site, tmp_path: Pat
                 "PEM of nothing": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             }[content]
         )
-    message = refused(site, replace(site.pki.client, **{which: path}))
+    changed: dict[str, Any] = {which: path}
+    message = refused(site, replace(site.pki.client, **changed))
     assert str(path) in message
     assert "ssl_" in message
     if content == "missing":

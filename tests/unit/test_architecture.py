@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     FRESHNESS: {MODEL, WIRE},
     STREAM: set(),
     "http.tls": {ERRORS, MODEL},
+    "http.tls_check": {ERRORS, MODEL},
     "http.connection": set(),
     "http.whole": {STREAM},
     STATUS: set(),
