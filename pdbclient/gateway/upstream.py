@@ -23,7 +23,8 @@ from pdbclient.gateway.metrics import exposition
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
-from pdbclient.http.session import Page, Session, on_behalf_of
+from pdbclient.http.sender import on_behalf_of
+from pdbclient.http.session import Page, Session
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 

@@ -29,7 +29,8 @@ from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
 from pdbclient.http.probe import Prober
-from pdbclient.http.session import PLACES, Session
+from pdbclient.http.sender import PLACES
+from pdbclient.http.session import Session
 from pdbclient.http.tls import client_context
 from pdbclient.wire.command import Command
 

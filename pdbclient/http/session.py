@@ -1,92 +1,37 @@
-"""One attempt to one PuppetDB: requests, mutual TLS and one real deadline. No failover, no retries.
-
-The one exception: an idle connection that the server had closed is replaced silently, once.
-"""
+"""What one PuppetDB is asked: commands, queries, documents, one attempt each. No failover."""
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import os
 import re
 import ssl
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
-import requests
-import urllib3
-from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
-from pdbclient.errors import (
-    Ambiguous,
-    Busy,
-    DeadlineExceeded,
-    IncompleteResponse,
-    LocalFault,
-    Misrouted,
-    NoPlace,
-    NotSent,
-    ServerError,
-    TlsError,
-    TransportError,
-    Unresponsive,
-)
-from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
-from pdbclient.http.outcome import (
-    ACCEPTED,
-    RETRY_AFTER_DEFAULT,
-    Kind,
-    Operation,
-    Outcome,
-    answer_of_puppetdb,
-    error_for_status,
-)
-from pdbclient.http.places import Places
-from pdbclient.http.pulse import Pulse, Waiting
-from pdbclient.http.status import STATUS_PATH, read_status
-from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader, decode_document
+from pdbclient.errors import IncompleteResponse
+from pdbclient.http.outcome import Operation, Outcome
+from pdbclient.http.sender import ENCODED, GET_JSON, PLACES, Answer, Sender
+from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader
 from pdbclient.http.tls import client_context
 from pdbclient.http.whole import Whole
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import InvalidQuery, QueryText
 
-__all__ = ["PLACES", "Document", "Page", "Selection", "Session", "on_behalf_of"]
-
-log = logging.getLogger("pdbclient.http")
-
-STATUS_LIMIT = 3.0
-"""Seconds that any server has for its status."""
-PLACES = 32
-"""Commands, and queries, that one server is sent at once, where nothing else is said."""
-
-CHUNK = 64 * 1024
-ERROR_BODY_LIMIT = 64 * 1024
-DOCUMENT_LIMIT = 64 * 1024 * 1024
-# OpenSSL's verdicts that come from a revocation list: none for this CA, none that is good or current, revoked.
-CRL_VERDICTS = (3, 5, 8, 11, 12, 15, 16, 23, 33, 35, 36, 44, 54)
+__all__ = ["Document", "Page", "Selection", "Session"]
 
 # U+0000 in JSON text: not a backslash that is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
 
-_ENCODED = {"Accept-Encoding": "gzip", "User-Agent": "pdbclient"}
 # What PuppetDB says when a query fails after the 200 has gone out; no entity has a field of that name.
 _ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
 
-_JSON = {"Accept": "application/json", **_ENCODED}
-_POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
+_POST_JSON = {**GET_JSON, "Content-Type": "application/json; charset=utf-8"}
 
-
-# This machine has none left: descriptors (of the process, of the system), memory, buffers, ports.
-_LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -148,43 +93,19 @@ class Session:
     ) -> None:
         self.endpoint = endpoint
         self._url = endpoint.url
-        self._tls = tls
-        self._timeouts = timeouts
-        self._context = context or client_context(tls)
-        self._size = places
-        self._open()
-
-    def _open(self) -> None:
-        self._adapter = TracingAdapter(self.endpoint.host, self.endpoint.port, self._context, 2 * self._size + 1)
-        self._places = {operation: Places(self._size) for operation in Operation}
-        self._pulse = Pulse(self._asked)
-        # Last: in a forked child, a thread that sees its own pid here must not meet the parent's connections.
-        self._pid = os.getpid()
+        self._sender = Sender(endpoint, tls, timeouts, context or client_context(tls), places)
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
-        self._pulse.close()
-        self._pulse = Pulse(self._asked)
-        self._adapter.close()
+        self._sender.close()
 
     def ask(self) -> Outcome:
         """How the server is: `ACCEPTED` when its status says that it runs, else what the question met.
 
-        Never takes longer than `STATUS_LIMIT`, nor a place. Requests that the server keeps waiting in silence, and
-        that have nothing to hope for any more, end then.
+        Never takes longer than some seconds, nor a place. Requests that the server keeps waiting in silence, and that
+        have nothing to hope for any more, end then.
         """
-        self._renew()
-        return self._pulse.ask()
-
-    def _asked(self) -> Outcome:
-        try:
-            state = read_status(self.document(STATUS_PATH, within=STATUS_LIMIT).value).state
-            if state != "running":
-                raise ServerError(self._url, 200, f"its state is {str(state)[:50]!r}, not 'running'")
-        except (TransportError, ServerError) as error:
-            log.debug("health check: %s", error)
-            return Outcome.of(error)
-        return ACCEPTED
+        return self._sender.ask()
 
     def submit(self, command: Command, *, within: float | None = None) -> str:
         """Post a command; the uuid under which the server has queued it (durable there, not yet applied)."""
@@ -192,8 +113,8 @@ class Session:
         if command.encoding != "identity":
             headers["Content-Encoding"] = command.encoding
         target = f"/pdb/cmd/v1?{urlencode(command.params())}"
-        response = self._send("POST", target, Operation.COMMAND, within, body=command.body, headers=headers)
-        document = self._document(response)
+        answer = self._sender.send("POST", target, Operation.COMMAND, within, body=command.body, headers=headers)
+        document = answer.document()
         uuid = document.get("uuid") if isinstance(document, dict) else None
         if not isinstance(uuid, str):
             raise IncompleteResponse(self._url, "answered 200 to a command, but without a uuid")
@@ -212,8 +133,8 @@ class Session:
         `params` are further parameters of the query (`limit`, `include_package_inventory`, …). Raises `InvalidQuery`
         for a query that cannot be written as JSON.
         """
-        response = self._query(path, query=query, params=params, within=within)
-        return Selection(response.headers, self._read(response, ArrayReader()))
+        answer = self._query(path, query=query, params=params, within=within)
+        return Selection(answer.headers, self._read(answer, ArrayReader()))
 
     def rows(self, path: str, **options: Any) -> Iterator[bytes]:
         """As `select`, every row's exact JSON text, as it arrives.
@@ -221,8 +142,8 @@ class Session:
         The rows are all there only when the iterator ends without an error: a broken answer raises
         `IncompleteResponse`.
         """
-        response = self._query(path, **options)
-        yield from self._read(response, RowReader())
+        answer = self._query(path, **options)
+        yield from self._read(answer, RowReader())
 
     def records(self, path: str, **options: Any) -> Iterator[Any]:
         """As `rows`, with each row decoded."""
@@ -231,8 +152,8 @@ class Session:
 
     def document(self, path: str, *, within: float | None = None) -> Document:
         """GET a JSON document that fits in memory (status, version, metrics) from an absolute path."""
-        response = self._send("GET", requote_uri(path), Operation.QUERY, within, headers=_JSON)
-        return Document(self._document(response), response.headers)
+        answer = self._sender.send("GET", requote_uri(path), Operation.QUERY, within, headers=GET_JSON)
+        return Document(answer.document(), answer.headers)
 
     def relay(
         self,
@@ -248,12 +169,12 @@ class Session:
         An answer that is JSON, or should be, and breaks off or is an error in its place raises `IncompleteResponse`
         from the iteration.
         """
-        headers = {**headers, **_ENCODED}
-        response = self._send(method, target, Operation.QUERY, within, body=body, headers=headers)
+        headers = {**headers, **ENCODED}
+        answer = self._sender.send(method, target, Operation.QUERY, within, body=body, headers=headers)
         # PuppetDB's own API answers JSON: whatever else says 200 there is none of it.
-        is_json = target.startswith("/pdb/") or "json" in response.headers.get("Content-Type", "")
-        chunks = self._passed(response, is_json and method != "HEAD", target.startswith("/pdb/query/"))
-        return Page(response.headers, chunks)
+        is_json = target.startswith("/pdb/") or "json" in answer.headers.get("Content-Type", "")
+        chunks = self._passed(answer, is_json and method != "HEAD", target.startswith("/pdb/query/"))
+        return Page(answer.headers, chunks)
 
     def _query(
         self,
@@ -262,16 +183,16 @@ class Session:
         query: QueryText | None = None,
         params: Mapping[str, Any] | None = None,
         within: float | None = None,
-    ) -> _Answer:
+    ) -> Answer:
         body = _query_body(query, params)
         path = f"/pdb/query/v4{path}"
-        return self._send("POST", path, Operation.QUERY, within, body=body, headers=_POST_JSON)
+        return self._sender.send("POST", path, Operation.QUERY, within, body=body, headers=_POST_JSON)
 
-    def _passed(self, response: _Answer, is_json: bool, is_query: bool) -> Iterator[bytes]:
+    def _passed(self, answer: Answer, is_json: bool, is_query: bool) -> Iterator[bytes]:
         whole = Whole()
         beginning = b""
         try:
-            for chunk in self._chunks(response):
+            for chunk in answer.chunks():
                 if is_json:
                     whole.feed(chunk)
                 if is_query and len(beginning) < 100:
@@ -284,166 +205,17 @@ class Session:
         except MalformedJson as error:
             raise IncompleteResponse(self._url, str(error)) from error
         finally:
-            response.close()
+            answer.close()
 
-    def _read(self, response: _Answer, reader: _Reader[T]) -> Iterator[T]:
+    def _read(self, answer: Answer, reader: _Reader[T]) -> Iterator[T]:
         try:
-            for chunk in self._chunks(response):
+            for chunk in answer.chunks():
                 yield from reader.feed(chunk)
             yield from reader.close()
         except MalformedJson as error:
             raise IncompleteResponse(self._url, str(error), reader.rows) from error
         finally:
-            response.close()
-
-    def _document(self, response: _Answer) -> Any:
-        try:
-            body = bytearray()
-            for chunk in self._chunks(response):
-                body += chunk
-                if len(body) > DOCUMENT_LIMIT:
-                    raise IncompleteResponse(self._url, f"an answer of more than {DOCUMENT_LIMIT} bytes")
-            return decode_document(bytes(body))
-        except MalformedJson as error:
-            raise IncompleteResponse(self._url, str(error)) from error
-        finally:
-            response.close()
-
-    def _chunks(self, response: _Answer) -> Iterator[bytes]:
-        try:
-            yield from response.raw.stream(CHUNK, decode_content=True)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            if (check := response.waiting.given_up) is not None:
-                raise self._given_up(check) from error
-            if _timed_out(error):
-                raise DeadlineExceeded(self._url, "the answer stopped, or took longer than allowed") from error
-            raise IncompleteResponse(self._url, f"the answer broke off: {_root(error)}") from error
-
-    def _send(
-        self,
-        method: str,
-        target: str,
-        operation: Operation,
-        within: float | None,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-    ) -> _Answer:
-        """The answer with status 200, its body still to be read; every other end is an error."""
-        self._renew()
-        is_command = operation is Operation.COMMAND
-        if within is None:
-            within = (self._timeouts.attempt or float("inf")) if is_command else self._timeouts.query
-        request = Prepared(method, self._url, target, headers, body)
-        end = time.monotonic() + within
-        if target == STATUS_PATH:
-            # Asked beside what waits: it takes no place, and nothing is asked about it.
-            answer = self._attempted(request, Trace(end, STATUS_LIMIT, Waiting()), _no_place)
-        else:
-            answer = self._placed(request, operation, end)
-        if answer.status_code != 200:
-            error = _status_error(self._url, answer, operation)
-            raise self._verified(error, operation, end, target)
-        return answer
-
-    def _renew(self) -> None:
-        if self._pid != os.getpid():
-            # The parent's connections are the parent's: two processes must not write into one TLS stream.
-            self._open()
-
-    def _placed(self, request: Prepared, operation: Operation, end: float) -> _Answer:
-        """The answer to `request`, which holds a place until it is closed."""
-        places, pulse = self._places[operation], self._pulse
-        inactivity = self._timeouts.read if operation is Operation.COMMAND else float("inf")
-        waiting = pulse.waiting(operation, caller.left)
-        trace = Trace(end, inactivity, waiting)
-        try:
-            if not places.take(self._timeouts.connect, trace.look_up):
-                raise NoPlace(self._url, f"{self._size} requests are under way there, and none of them ends")
-        except (TimeoutError, ConnectionError) as error:
-            pulse.ended(waiting)
-            raise self._transport_error(error, trace) from error
-        except BaseException:
-            pulse.ended(waiting)
-            raise
-
-        def leave() -> None:
-            pulse.ended(waiting)
-            places.give_back()
-
-        try:
-            return self._attempted(request, trace, leave)
-        except BaseException:
-            leave()
-            raise
-
-    def _attempted(self, request: Prepared, trace: Trace, leave: Callable[[], None]) -> _Answer:
-        """Made once, or twice when it went over an idle connection which the server may have closed by itself."""
-        try:
-            return _Answer(self._attempt(request, trace), trace.waiting, leave)
-        except Ambiguous as error:
-            reused = trace.sending and not trace.connected
-            if not reused or isinstance(error, DeadlineExceeded | Unresponsive):
-                raise
-        try:
-            return _Answer(self._attempt(request, trace.again()), trace.waiting, leave)
-        except NotSent as error:
-            error.maybe_sent = True
-            raise
-
-    def _verified(self, error: ServerError, operation: Operation, deadline: float, target: str) -> ServerError:
-        """`error`, or what it means where a running PuppetDB gave it: an address that it does not have."""
-        if not isinstance(error, Misrouted) or operation is not Operation.QUERY or target == STATUS_PATH:
-            return error
-        within = min(STATUS_LIMIT, max(deadline - time.monotonic(), 0.001))
-        try:
-            running = read_status(self.document(STATUS_PATH, within=within).value).running
-        except (TransportError, ServerError) as why:
-            log.debug("%s: HTTP %d, and its status cannot be had: %s", self._url, error.status, why)
-            running = False
-        return answer_of_puppetdb(error) if running else error
-
-    def _attempt(self, request: Prepared, trace: Trace) -> requests.Response:
-        left = max(trace.deadline - time.monotonic(), 0.001)
-        tracing.trace = trace
-        try:
-            limits = (min(self._timeouts.connect, left), min(trace.inactivity, left))
-            return self._adapter.send(request, stream=True, timeout=limits)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, MemoryError) as error:
-            raise self._transport_error(error, trace) from error
-        finally:
-            tracing.trace = None
-
-    def _transport_error(self, error: Exception, trace: Trace) -> TransportError | ServerError:
-        if (check := trace.waiting.given_up) is not None:
-            return self._given_up(check)
-        for cause in _causes(error):
-            if _is_local(cause):
-                return LocalFault(self._url, f"this machine could not ask it: {_root(error)}")
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return TlsError(self._url, f"its certificate is not accepted: {self._verdict(cause)}")
-            if isinstance(cause, ssl.SSLError) and "_ALERT_" in (cause.reason or ""):
-                ours = f"certificate {self._tls.cert}" if self._tls.cert else "connection without a certificate"
-                return TlsError(self._url, f"it refuses our {ours}: {cause.reason}")
-        timed_out = _timed_out(error)
-        if not trace.sending:
-            if timed_out:
-                return NotSent(self._url, "no connection (TCP and TLS) within the connect timeout")
-            return NotSent(self._url, f"no connection: {_root(error)}")
-        if timed_out:
-            return DeadlineExceeded(self._url, "no answer within the read timeout or the deadline")
-        return Ambiguous(self._url, f"the connection broke before an answer: {_root(error)}")
-
-    def _given_up(self, check: Outcome) -> TransportError | ServerError:
-        """Why a request was not waited for any longer, whose server's status met `check`."""
-        if check.kind is Kind.BUSY:
-            return Busy(self._url, check.status or 503, check.detail, check.retry_after or RETRY_AFTER_DEFAULT)
-        return Unresponsive(self._url, f"no answer, and none about its health: {check.detail}")
-
-    def _verdict(self, error: ssl.SSLCertVerificationError) -> str:
-        """OpenSSL's words, and the file that they follow from."""
-        judged_by = f"ssl_crl {self._tls.crl}" if error.verify_code in CRL_VERDICTS else f"ssl_ca_cert {self._tls.ca}"
-        return f"{error.verify_message} ({judged_by})"
+            answer.close()
 
 
 def _query_body(query: QueryText | None, params: Mapping[str, Any] | None) -> bytes:
@@ -460,82 +232,3 @@ def _query_body(query: QueryText | None, params: Mapping[str, Any] | None) -> by
     except (TypeError, ValueError, RecursionError) as error:
         # UnicodeEncodeError (a lone surrogate) is a ValueError.
         raise InvalidQuery(f"this query cannot be written as JSON: {error}") from error
-
-
-class _Answer:
-    """An answer whose body is still to be read. `leave` is called once: when it is closed, or forgotten."""
-
-    def __init__(self, response: requests.Response, waiting: Waiting, leave: Callable[[], None]) -> None:
-        self.raw, self.status_code, self.waiting = response.raw, response.status_code, waiting
-        self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(response.headers)
-        self.close = weakref.finalize(self, _end, response, leave)
-        self.close.atexit = False
-
-
-def _end(response: requests.Response, leave: Callable[[], None]) -> None:
-    try:
-        response.close()
-    finally:
-        leave()
-
-
-def _no_place() -> None:
-    """Nothing to give back."""
-
-
-def _status_error(url: str, answer: _Answer, operation: Operation) -> ServerError:
-    try:
-        body = answer.raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
-    except (urllib3.exceptions.HTTPError, OSError):
-        # The status is the answer; its explanation got lost.
-        body = b""
-    finally:
-        answer.close()
-    error = error_for_status(url, answer.status_code, answer.headers, body, operation)
-    assert error is not None, answer.status_code
-    error.headers, error.body = answer.headers, body
-    return error
-
-
-class _Caller(threading.local):
-    left: threading.Event | None = None
-
-
-caller = _Caller()
-
-
-@contextmanager
-def on_behalf_of(left: threading.Event) -> Iterator[None]:
-    """Requests of this thread, and their answers wherever they are read, end with `CallerLeft` once `left` is set."""
-    caller.left = left
-    try:
-        yield
-    finally:
-        caller.left = None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it wraps, outermost first: causes, contexts, and what urllib3 hides in arguments."""
-    seen: list[BaseException] = []
-    todo: list[Any] = [error]
-    while todo:
-        current = todo.pop(0)
-        if isinstance(current, BaseException) and current not in seen:
-            seen.append(current)
-            yield current
-            todo += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
-
-
-def _is_local(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL)
-
-
-def _timed_out(error: BaseException) -> bool:
-    # Not urllib3's own class: its "connection refused" is a kind of it.
-    return any(isinstance(cause, TimeoutError) for cause in _causes(error))
-
-
-def _root(error: BaseException) -> str:
-    """The innermost cause in a few words: `Connection refused`, not three classes with an address each."""
-    *_, last = _causes(error)
-    return (getattr(last, "strerror", None) or str(last) or type(last).__name__)[:200]

@@ -12,7 +12,7 @@ from pdbclient.config.model import Timeouts
 from pdbclient.errors import DeadlineExceeded, ServerError, Unresponsive
 from pdbclient.http.outcome import Kind, Operation
 from pdbclient.http.pulse import SILENCE
-from pdbclient.http.session import STATUS_LIMIT
+from pdbclient.http.sender import STATUS_LIMIT
 
 from .conftest import Site, catalog, deactivation
 from .fake import Answer, Request, answer, healthy

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,7 @@ from cryptography.x509 import CertificateRevocationList
 
 from pdbclient import AllEndpointsFailed, Client, ConfigError
 from pdbclient.config import ClientConfig, SyncConfig, load_config, load_sync_config
-from pdbclient.errors import TlsError
-from pdbclient.http.exchange import AsyncSession
+from pdbclient.gateway.upstream import Upstream
 from pdbclient.sync.reconciler import Reconciler
 
 from .chain import CERTIFICATES, Chain
@@ -132,18 +132,12 @@ def test_a_gateway_judges_its_servers(site: Site, chain: Chain, tmp_path: Path, 
     config = client_config(puppet(chain, tmp_path, "client", case, mode), server.port)
     words = expected(case, mode)
 
-    async def post() -> str:
-        session = AsyncSession(config.server_urls[0], config.tls, config.timeouts)
-        try:
-            return await session.post(deactivation(), 5.0)
-        finally:
-            session.close()
-
-    if words is None:
-        assert asyncio.run(post())
-        return
-    with pytest.raises(TlsError) as failed:
-        asyncio.run(post())
+    with closing(Upstream(config)) as upstream:
+        if words is None:
+            assert asyncio.run(upstream.submit(deactivation())).uuids
+            return
+        with pytest.raises(AllEndpointsFailed) as failed:
+            asyncio.run(upstream.submit(deactivation()))
     assert f"its certificate is not accepted: {words} (ssl_crl {config.tls.crl})" in str(failed.value)
 
 

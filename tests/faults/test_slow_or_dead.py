@@ -18,7 +18,7 @@ import pytest
 from pdbclient import AllEndpointsFailed, Client
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.outcome import Kind, Operation
-from pdbclient.http.session import PLACES, STATUS_LIMIT
+from pdbclient.http.sender import PLACES, STATUS_LIMIT
 
 from .conftest import Site, deactivation
 from .fake import Answer, Request, answer, healthy

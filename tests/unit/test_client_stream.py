@@ -32,7 +32,7 @@ def test_a_stream_gives_its_rows_once(client: Client, rig: Rig) -> None:
         assert (rows.endpoint, rows.failed_over, rows.freshness.stale) == (rig.endpoint["a"], False, False)
         assert list(rows) == [1, 2, 3]
         assert list(rows) == []
-    assert rig.session["a"].within == [600], "a stream may take its time"
+    assert rig.session["a"].within == [594], "a stream may take its time"
 
 
 def test_an_empty_stream_is_an_answer(client: Client, rig: Rig) -> None:

@@ -1,0 +1,273 @@
+"""One attempt at one PuppetDB: requests, mutual TLS, one real deadline, and a bounded number of places.
+
+No failover, no retries, but for one: an idle connection that the server had closed is replaced silently, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import requests
+import urllib3
+from requests.structures import CaseInsensitiveDict
+
+from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
+from pdbclient.errors import (
+    Ambiguous,
+    DeadlineExceeded,
+    IncompleteResponse,
+    Misrouted,
+    NoPlace,
+    NotSent,
+    ServerError,
+    TransportError,
+    Unresponsive,
+)
+from pdbclient.http.blame import broken_answer, no_answer
+from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
+from pdbclient.http.outcome import ACCEPTED, Operation, Outcome, answer_of_puppetdb, error_for_status
+from pdbclient.http.places import Places
+from pdbclient.http.pulse import Pulse, Waiting
+from pdbclient.http.status import STATUS_PATH, Status, read_status
+from pdbclient.http.stream import MalformedJson, decode_document
+
+__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "on_behalf_of"]
+
+log = logging.getLogger("pdbclient.http")
+
+STATUS_LIMIT = 3.0
+"""Seconds that any server has for its status."""
+PLACES = 32
+"""Commands, and queries, that one server is sent at once, where nothing else is said."""
+
+CHUNK = 64 * 1024
+ERROR_BODY_LIMIT = 64 * 1024
+DOCUMENT_LIMIT = 64 * 1024 * 1024
+ENCODED = {"Accept-Encoding": "gzip", "User-Agent": "pdbclient"}
+GET_JSON = {"Accept": "application/json", **ENCODED}
+
+
+class Answer:
+    """An answer with status 200, its body still to be read. Its place is free once it is closed, or forgotten.
+
+    `close` may be called many times.
+    """
+
+    def __init__(self, url: str, response: requests.Response, waiting: Waiting, leave: Callable[[], None]) -> None:
+        self._url = url
+        self._raw, self._waiting = response.raw, waiting
+        self.status = response.status_code
+        self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(response.headers)
+        self.close = weakref.finalize(self, _end, response, leave)
+        self.close.atexit = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, decompressed, as it comes. Raises the errors of an attempt."""
+        try:
+            yield from self._raw.stream(CHUNK, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise broken_answer(self._url, error, self._waiting.given_up) from error
+
+    def document(self) -> Any:
+        """The body as one JSON document; it is closed then. Raises `IncompleteResponse`, too, for what is none."""
+        try:
+            body = bytearray()
+            for chunk in self.chunks():
+                body += chunk
+                if len(body) > DOCUMENT_LIMIT:
+                    raise IncompleteResponse(self._url, f"an answer of more than {DOCUMENT_LIMIT} bytes")
+            return decode_document(bytes(body))
+        except MalformedJson as error:
+            raise IncompleteResponse(self._url, str(error)) from error
+        finally:
+            self.close()
+
+    def error(self, operation: Operation) -> ServerError:
+        """What another status than 200 stands for; it is closed then."""
+        try:
+            body = self._raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
+        except (urllib3.exceptions.HTTPError, OSError):
+            # The status is the answer; its explanation got lost.
+            body = b""
+        finally:
+            self.close()
+        error = error_for_status(self._url, self.status, self.headers, body, operation)
+        assert error is not None, self.status
+        error.headers, error.body = self.headers, body
+        return error
+
+
+def _end(response: requests.Response, leave: Callable[[], None]) -> None:
+    try:
+        response.close()
+    finally:
+        leave()
+
+
+class _Caller(threading.local):
+    left: threading.Event | None = None
+
+
+caller = _Caller()
+
+
+@contextmanager
+def on_behalf_of(left: threading.Event) -> Iterator[None]:
+    """Requests of this thread, and their answers wherever they are read, end with `CallerLeft` once `left` is set."""
+    caller.left = left
+    try:
+        yield
+    finally:
+        caller.left = None
+
+
+class Sender:
+    """Sends requests to one PuppetDB. Thread-safe, and safe to use after a fork.
+
+    At most `places` commands, and as many queries, are under way at a time.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        tls: TlsFiles,
+        timeouts: Timeouts,
+        context: ssl.SSLContext,
+        places: int,
+    ) -> None:
+        self._endpoint, self._url = endpoint, endpoint.url
+        self._tls, self._timeouts, self._context = tls, timeouts, context
+        self._size = places
+        self._open()
+
+    def _open(self) -> None:
+        self._adapter = TracingAdapter(self._endpoint.host, self._endpoint.port, self._context, 2 * self._size + 1)
+        self._places = {operation: Places(self._size) for operation in Operation}
+        self._pulse = Pulse(self._asked)
+        # Last: in a forked child, a thread that sees its own pid here must not meet the parent's connections.
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Close the idle connections. The session opens new ones when it is used again."""
+        self._pulse.close()
+        self._pulse = Pulse(self._asked)
+        self._adapter.close()
+
+    def ask(self) -> Outcome:
+        """How the server is: `ACCEPTED` when its status says that it runs, else what the question met.
+
+        Never takes longer than `STATUS_LIMIT`, nor a place. Requests that the server keeps waiting in silence, and
+        that have nothing to hope for any more, end then.
+        """
+        self._renew()
+        return self._pulse.ask()
+
+    def _asked(self) -> Outcome:
+        try:
+            state = self._status(STATUS_LIMIT).state
+            if state != "running":
+                raise ServerError(self._url, 200, f"its state is {str(state)[:50]!r}, not 'running'")
+        except (TransportError, ServerError) as error:
+            log.debug("health check: %s", error)
+            return Outcome.of(error)
+        return ACCEPTED
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        operation: Operation,
+        within: float | None,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+    ) -> Answer:
+        """The answer with status 200, its body still to be read; every other end is an error."""
+        self._renew()
+        is_command = operation is Operation.COMMAND
+        if within is None:
+            within = (self._timeouts.attempt or float("inf")) if is_command else self._timeouts.query
+        request = Prepared(method, self._url, target, headers, body)
+        end = time.monotonic() + within
+        if target == STATUS_PATH:
+            # Asked beside what waits: it takes no place, and nothing is asked about it.
+            waiting = Waiting()
+            response = self._attempted(request, Trace(end, STATUS_LIMIT, waiting))
+            answer = Answer(self._url, response, waiting, lambda: None)
+        else:
+            answer = self._placed(request, operation, end)
+        if answer.status != 200:
+            raise self._verified(answer.error(operation), operation, end, target)
+        return answer
+
+    def _status(self, within: float) -> Status:
+        return read_status(self.send("GET", STATUS_PATH, Operation.QUERY, within, headers=GET_JSON).document())
+
+    def _renew(self) -> None:
+        if self._pid != os.getpid():
+            # The parent's connections are the parent's: two processes must not write into one TLS stream.
+            self._open()
+
+    def _placed(self, request: Prepared, operation: Operation, end: float) -> Answer:
+        """The answer to `request`, which holds a place until it is closed."""
+        places, pulse = self._places[operation], self._pulse
+        waiting = pulse.waiting(operation, caller.left)
+        trace = Trace(end, self._timeouts.read if operation is Operation.COMMAND else float("inf"), waiting)
+        with ExitStack() as held:
+            held.callback(pulse.ended, waiting)
+            try:
+                taken = places.take(self._timeouts.connect, trace.look_up)
+            except TimeoutError:
+                taken = False
+            except ConnectionAbortedError as error:
+                raise no_answer(self._url, self._tls, error, trace) from error
+            if not taken:
+                raise NoPlace(self._url, f"{self._size} requests are under way there, and none of them ends")
+            held.callback(places.give_back)
+            response = self._attempted(request, trace)
+            return Answer(self._url, response, waiting, held.pop_all().close)
+
+    def _attempted(self, request: Prepared, trace: Trace) -> requests.Response:
+        """Made once, or twice when it went over an idle connection which the server may have closed by itself."""
+        try:
+            return self._attempt(request, trace)
+        except Ambiguous as error:
+            reused = trace.sending and not trace.connected
+            if not reused or isinstance(error, DeadlineExceeded | Unresponsive):
+                raise
+        try:
+            return self._attempt(request, trace.again())
+        except NotSent as error:
+            error.maybe_sent = True
+            raise
+
+    def _verified(self, error: ServerError, operation: Operation, deadline: float, target: str) -> ServerError:
+        """`error`, or what it means where a running PuppetDB gave it: an address that it does not have."""
+        if not isinstance(error, Misrouted) or operation is not Operation.QUERY or target == STATUS_PATH:
+            return error
+        within = min(STATUS_LIMIT, max(deadline - time.monotonic(), 0.001))
+        try:
+            running = self._status(within).running
+        except (TransportError, ServerError) as why:
+            log.debug("%s: HTTP %d, and its status cannot be had: %s", self._url, error.status, why)
+            running = False
+        return answer_of_puppetdb(error) if running else error
+
+    def _attempt(self, request: Prepared, trace: Trace) -> requests.Response:
+        left = max(trace.deadline - time.monotonic(), 0.001)
+        tracing.trace = trace
+        try:
+            limits = (min(self._timeouts.connect, left), min(trace.inactivity, left))
+            return self._adapter.send(request, stream=True, timeout=limits)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, MemoryError) as error:
+            raise no_answer(self._url, self._tls, error, trace) from error
+        finally:
+            tracing.trace = None
