@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, GatewayError, JournalError
-from pdbclient.gateway.door import TlsState, tls_state
 from pdbclient.gateway.notify import notify_ready, notify_reloading, notify_stopping
 from pdbclient.gateway.site import DRAIN_LIMIT, Site
+from pdbclient.http.tls import TlsState, tls_state
 
 __all__ = ["Gateway"]
 

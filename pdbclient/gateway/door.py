@@ -10,15 +10,12 @@ from typing import Any
 
 from cryptography import x509
 
-from pdbclient.config.model import ClientConfig, TlsFiles
+from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["Handshake", "TlsState", "allowed_certnames", "certname_of_peer", "tls_state"]
+__all__ = ["Handshake", "allowed_certnames", "certname_of_peer"]
 
 log = logging.getLogger("pdbclient.gateway")
-
-TlsState = tuple[tuple[str, int, int, int], ...]
-"""What tells that a TLS file was replaced: path, modification time, size, inode of each."""
 
 
 class Handshake(ssl.SSLObject):
@@ -36,20 +33,6 @@ class Handshake(ssl.SSLObject):
         except ssl.SSLError as error:
             log.warning("a client is kept out: no TLS with it: %s", error.reason or error)
             raise
-
-
-def tls_state(files: TlsFiles) -> TlsState:
-    """The state of the files now; one that is not there has zeros."""
-    state = []
-    for path in (files.ca, files.cert, files.key, files.crl):
-        if path is None:
-            continue
-        try:
-            found = path.stat()
-            state.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
-        except OSError:
-            state.append((str(path), 0, 0, 0))
-    return tuple(state)
 
 
 def allowed_certnames(config: ClientConfig) -> Collection[str]:

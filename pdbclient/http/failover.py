@@ -31,7 +31,6 @@ from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, 
 from pdbclient.http.probe import Prober
 from pdbclient.http.sender import PLACES
 from pdbclient.http.session import Session
-from pdbclient.http.tls import client_context
 from pdbclient.wire.command import Command
 
 __all__ = ["Accepted", "Answered", "Failover"]
@@ -337,11 +336,7 @@ class _Result(Generic[T]):
 
 
 def _sessions(config: ClientConfig, endpoints: Iterable[Endpoint], places: int) -> dict[Endpoint, Session]:
-    context = client_context(config.tls)
-    return {
-        endpoint: Session(endpoint, config.tls, config.timeouts, context=context, places=places)
-        for endpoint in endpoints
-    }
+    return {endpoint: Session(endpoint, config.tls, config.timeouts, places=places) for endpoint in endpoints}
 
 
 def _renew_after_fork(failover: Failover) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 import threading
 import time
 import weakref
@@ -22,6 +21,7 @@ from requests.structures import CaseInsensitiveDict
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
 from pdbclient.errors import (
     Ambiguous,
+    ConfigError,
     DeadlineExceeded,
     IncompleteResponse,
     Misrouted,
@@ -38,6 +38,7 @@ from pdbclient.http.places import Places
 from pdbclient.http.pulse import Pulse, Waiting
 from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.http.stream import MalformedJson, decode_document
+from pdbclient.http.tls import TlsState, client_context, tls_state
 
 __all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "on_behalf_of"]
 
@@ -48,6 +49,9 @@ STATUS_LIMIT = 3.0
 PLACES = 32
 """Commands, and queries, that one server is sent at once, where nothing else is said."""
 
+LOOK_AT_FILES = 5.0
+"""Seconds between looks at the TLS files."""
+SAID_EVERY = 60.0
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
 DOCUMENT_LIMIT = 64 * 1024 * 1024
@@ -132,28 +136,29 @@ def on_behalf_of(left: threading.Event) -> Iterator[None]:
 class Sender:
     """Sends requests to one PuppetDB. Thread-safe, and safe to use after a fork.
 
-    At most `places` commands, and as many queries, are under way at a time.
+    At most `places` commands, and as many queries, are under way at a time. TLS files that are replaced are taken
+    up; when they cannot be used, the old ones stay, which is said once a minute. Raises `ConfigError`.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        tls: TlsFiles,
-        timeouts: Timeouts,
-        context: ssl.SSLContext,
-        places: int,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, tls: TlsFiles, timeouts: Timeouts, places: int) -> None:
         self._endpoint, self._url = endpoint, endpoint.url
-        self._tls, self._timeouts, self._context = tls, timeouts, context
+        self._tls, self._timeouts = tls, timeouts
         self._size = places
+        # Before they are read: what is replaced in between is read again.
+        self._seen = tls_state(tls)
+        self._context = client_context(tls)
+        self._looked_at, self._said_at = time.monotonic(), float("-inf")
         self._open()
 
     def _open(self) -> None:
-        self._adapter = TracingAdapter(self._endpoint.host, self._endpoint.port, self._context, 2 * self._size + 1)
+        self._adapter = self._new_adapter()
         self._places = {operation: Places(self._size) for operation in Operation}
         self._pulse = Pulse(self._asked)
         # Last: in a forked child, a thread that sees its own pid here must not meet the parent's connections.
         self._pid = os.getpid()
+
+    def _new_adapter(self) -> TracingAdapter:
+        return TracingAdapter(self._endpoint.host, self._endpoint.port, self._context, 2 * self._size + 1)
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
@@ -215,6 +220,26 @@ class Sender:
         if self._pid != os.getpid():
             # The parent's connections are the parent's: two processes must not write into one TLS stream.
             self._open()
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_AT_FILES:
+            self._looked_at = now
+            if (state := tls_state(self._tls)) != self._seen:
+                self._take_files(state, now)
+
+    def _take_files(self, state: TlsState, now: float) -> None:
+        """Use the TLS files as they are now for new connections: all of them, or none."""
+        try:
+            self._context = client_context(self._tls)
+        except ConfigError as error:
+            if now - self._said_at >= SAID_EVERY:
+                self._said_at = now
+                log.warning(
+                    "%s: the replaced TLS files cannot be used, the old ones stay for now: %s", self._url, error
+                )
+            return
+        self._seen = state
+        before, self._adapter = self._adapter, self._new_adapter()
+        before.close()
 
     def _placed(self, request: Prepared, operation: Operation, end: float) -> Answer:
         """The answer to `request`, which holds a place until it is closed."""

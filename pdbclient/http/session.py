@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -17,7 +16,6 @@ from pdbclient.errors import IncompleteResponse
 from pdbclient.http.outcome import Operation, Outcome
 from pdbclient.http.sender import ENCODED, GET_JSON, PLACES, Answer, Sender
 from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader
-from pdbclient.http.tls import client_context
 from pdbclient.http.whole import Whole
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import InvalidQuery, QueryText
@@ -79,7 +77,8 @@ class Session:
     with an error status. A query may take all of that time as long as the server says meanwhile that it runs; the
     answer to a command never stops for longer than `timeouts.read`.
 
-    At most `places` commands, and as many queries, are under way at a time.
+    At most `places` commands, and as many queries, are under way at a time. Raises `ConfigError` for TLS files that
+    cannot be used.
     """
 
     def __init__(
@@ -88,12 +87,11 @@ class Session:
         tls: TlsFiles,
         timeouts: Timeouts,
         *,
-        context: ssl.SSLContext | None = None,
         places: int = PLACES,
     ) -> None:
         self.endpoint = endpoint
         self._url = endpoint.url
-        self._sender = Sender(endpoint, tls, timeouts, context or client_context(tls), places)
+        self._sender = Sender(endpoint, tls, timeouts, places)
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""

@@ -10,10 +10,27 @@ from pathlib import Path
 from pdbclient.config.model import TlsFiles
 from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["client_context", "server_context"]
+__all__ = ["TlsState", "client_context", "server_context", "tls_state"]
+
+TlsState = tuple[tuple[str, int, int, int], ...]
+"""What tells that a TLS file was replaced: path, modification time, size, inode of each."""
 
 _REVOCATION = {"chain": ssl.VERIFY_CRL_CHECK_CHAIN, "leaf": ssl.VERIFY_CRL_CHECK_LEAF}
 """The flags that Puppet sets (`revocation_mode` in lib/puppet/ssl/ssl_provider.rb, the same in Puppet 7 and 8)."""
+
+
+def tls_state(files: TlsFiles) -> TlsState:
+    """The state of the files now; one that is not there has zeros."""
+    state = []
+    for path in (files.ca, files.cert, files.key, files.crl):
+        if path is None:
+            continue
+        try:
+            found = path.stat()
+            state.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
+        except OSError:
+            state.append((str(path), 0, 0, 0))
+    return tuple(state)
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:

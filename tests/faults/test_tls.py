@@ -246,3 +246,29 @@ def test_a_private_key_given_as_the_certificate_or_the_ca_is_never_shown(
         caplog.text,
     ]
     assert not [line for line in secret for message in messages if line in message]
+
+
+def test_a_client_takes_up_replaced_files_as_a_whole_or_not_at_all(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H25: a long-lived client went on with the certificates that it had begun with."""
+    monkeypatch.setattr("pdbclient.http.sender.LOOK_AT_FILES", 0.0)
+    first, second = site.pki.authority.issue("client"), site.pki.authority.issue("renewed")
+    (tmp_path / "new").mkdir()
+    files = replace(first, cert=tmp_path / "cert.pem", key=tmp_path / "key.pem", crl=revoking(site.pki, tmp_path))
+    for new, old in ((files.cert, first.cert), (files.key, first.key)):
+        some(new).write_bytes(some(old).read_bytes())
+    with Client(replace(site.config(site.primary.port), tls=files)) as client:
+        client.query("nodes {}")
+        some(files.cert).write_bytes(some(second.cert).read_bytes())
+        for _ in range(3):
+            client.query("nodes {}")
+        (said,) = [record.message for record in caplog.records if "cannot be used" in record.message]
+        assert f"{files.key}" in said
+        assert site.primary.certnames == {"client"}
+        some(files.key).write_bytes(some(second.key).read_bytes())
+        client.query("nodes {}")
+        assert site.primary.certnames == {"client", "renewed"}
+        revoking(site.pki, tmp_path / "new", site.pki.server).replace(some(files.crl))
+        with pytest.raises(AllEndpointsFailed, match="certificate revoked"):
+            client.query("nodes {}")

@@ -52,9 +52,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http.blame": {ERRORS, MODEL, OUTCOME, "http.connection"},
     "http.sender": {
         *(ERRORS, MODEL, OUTCOME, STATUS, STREAM),
-        *("http.blame", "http.connection", "http.places", "http.pulse"),
+        *("http.blame", "http.connection", "http.places", "http.pulse", "http.tls"),
     },
-    "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.whole", "http.tls", "http.sender"},
+    "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.whole", "http.sender"},
     "http.memory": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, FRESHNESS},
     "http.shown": {ERRORS, WIRE, STATUS, "http.session"},
     "http.probe": {ERRORS, MODEL, OUTCOME, "http.memory", "http.session", "http.shown", "http.worker"},
