@@ -162,8 +162,8 @@ def refused(refusal: Refusal) -> Answer:
 class Fake:
     """The server. `reply` decides about commands and queries, `otherwise` (a healthy PuppetDB) about whatever else.
 
-    `requests` has those that came in whole, `certnames` who came. `early` answers a command as soon as its headers are
-    there, and closes.
+    `requests` has those that came in whole, `certnames` who came. `early` answers a command as soon as its headers
+    are there, and closes.
     Leaving the context ends every thread and connection.
     """
 
