@@ -186,8 +186,11 @@ class _Exchange:
         return self._nowhere(path)
 
     async def _command(self, query: str) -> web.StreamResponse:
-        body = await self._body()
-        return await self._submitted(command_from(query, self.request.headers, body, now=datetime.now(UTC)))
+        body, now, limit = await self._body(), datetime.now(UTC), self.rules.max_body_bytes
+        # In a thread: all of the body is read, of which there may be a lot.
+        headers = self.request.headers
+        command = await self.upstream.run(lambda: command_from(query, headers, body, now=now, limit=limit))
+        return await self._submitted(command)
 
     async def _report(self) -> web.StreamResponse:
         """A report as Puppet's own `http` report processor posts it (`reporturl`)."""
