@@ -25,8 +25,9 @@ from pdbclient.errors import (
 from pdbclient.gateway.door import certname_of_peer
 from pdbclient.gateway.intake import Refused, command_from
 from pdbclient.gateway.report import report_command
-from pdbclient.gateway.upstream import Answer, Upstream
+from pdbclient.gateway.upstream import NAME, Answer, Upstream
 from pdbclient.http.freshness import Freshness
+from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
 from pdbclient.wire import Command
 
 __all__ = ["METRICS_PATH", "REPORT_PATH", "App", "Rules"]
@@ -165,6 +166,7 @@ class _Exchange:
             return _json(503, {"error": str(error)})
 
     async def _answer(self) -> web.StreamResponse:
+        came_through.set(self._before())
         method, (path, _, query) = self.request.method, self.request.raw_path.partition("?")
         if path == COMMAND_PATH:
             return await self._command(query)
@@ -184,6 +186,16 @@ class _Exchange:
                 # Not asked for: the server's 403 would pass for one that our certificate met, and shut it out.
                 return _text(403, f"Forbidden request: {path} (method {method})\n")
         return self._nowhere(path)
+
+    def _before(self) -> tuple[str, ...]:
+        """The gateways that the request has come through. Raises `Refused` when this one is among them."""
+        before = gateways(self.request.headers.get(HEADER, ""))
+        if NAME in before or len(before) > LIMIT:
+            log.warning("a loop: a request came back from %s (%s)", self.certname, self.request.remote)
+            who = "this gateway itself, or another one that has it among its servers"
+            why = f"a loop: the request comes from {who}: take the gateway's other name out of server_urls there"
+            raise Refused(508, why)
+        return before
 
     async def _command(self, query: str) -> web.StreamResponse:
         body, now, limit = await self._body(), datetime.now(UTC), self.rules.max_body_bytes

@@ -7,7 +7,9 @@ Queries, whose answers may be long, and broadcasts have a thread each.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,12 +29,14 @@ from pdbclient.http.tls import client_context
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
-__all__ = ["Answer", "Upstream", "timeouts_below"]
+__all__ = ["NAME", "Answer", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
 T = TypeVar("T")
 
+NAME = secrets.token_hex(8)
+"""Of this process among gateways: by it, one sees that a request comes from itself."""
 HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
 STREAM_LIMIT = 600.0
@@ -109,7 +113,8 @@ class Upstream:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run something that blocks, or takes long, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(call))
 
     async def submit(self, command: Command) -> Accepted:
         """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead."""
@@ -190,7 +195,10 @@ class Upstream:
 def _sessions(config: ClientConfig) -> dict[Endpoint, AsyncSession]:
     context = client_context(config.tls)
     endpoints = (*config.server_urls, *config.submit_only_server_urls)
-    return {endpoint: AsyncSession(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
+    sessions = {e: AsyncSession(e, config.tls, config.timeouts, context=context) for e in endpoints}
+    for session in sessions.values():
+        session.gateway = NAME
+    return sessions
 
 
 def _below(config: ClientConfig) -> ClientConfig:

@@ -21,6 +21,7 @@ from pdbclient.http.link import Link
 from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.http.session import DOCUMENT_LIMIT, ERROR_BODY_LIMIT, Session
 from pdbclient.http.stream import MalformedJson, decode_document
+from pdbclient.http.via import sent_on
 from pdbclient.wire.command import Command
 
 __all__ = ["AsyncSession"]
@@ -67,9 +68,10 @@ class AsyncSession(Session):
     def _request(self, command: Command) -> bytes:
         """Head and body, which leave in one write."""
         encoding = "" if command.encoding == "identity" else f"Content-Encoding: {command.encoding}\r\n"
+        via = "".join(f"{name}: {value}\r\n" for name, value in sent_on(self.gateway).items())
         head = (
             f"POST /pdb/cmd/v1?{urlencode(command.params())} HTTP/1.1\r\n"
-            f"Host: {self._url.partition('//')[2]}\r\n{_HEADERS}{encoding}"
+            f"Host: {self._url.partition('//')[2]}\r\n{_HEADERS}{encoding}{via}"
             f"X-Uncompressed-Length: {command.length}\r\nContent-Length: {len(command.body)}\r\n\r\n"
         )
         return head.encode("ascii") + command.body

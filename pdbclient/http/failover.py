@@ -7,6 +7,7 @@ attempt, and for a coroutine, which awaits it.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import random
 import time
@@ -301,7 +302,8 @@ class Failover:
             course: Course[T, _Result[T]] = self._attempt(endpoint, operation, deadline)
             return self._blocking(course, call)
 
-        futures = {endpoint: self._pool.submit(attempt, endpoint) for endpoint in endpoints}
+        # A copy of the context for each: what a request came through goes on with it.
+        futures = {e: self._pool.submit(contextvars.copy_context().run, attempt, e) for e in endpoints}
         return {endpoint: future.result() for endpoint, future in futures.items()}
 
     def _attempt(

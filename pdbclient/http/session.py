@@ -64,7 +64,6 @@ _ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
 _JSON = {"Accept": "application/json", **_ENCODED}
 _POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
 
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -114,6 +113,7 @@ class Session:
         self, endpoint: Endpoint, tls: TlsFiles, timeouts: Timeouts, *, context: ssl.SSLContext | None = None
     ) -> None:
         self.endpoint = endpoint
+        self.gateway: str | None = None  # its name, where this is a gateway's session: see `via`
         self._url = endpoint.url
         self._tls = tls
         self._timeouts = timeouts
@@ -280,7 +280,7 @@ class Session:
             self._open()
         if within is None:
             within = self._timeouts.attempt or float("inf")
-        request = Prepared(method, self._url, target, headers, body)
+        request = Prepared(method, self._url, target, headers, body, self.gateway)
         trace = Trace(time.monotonic() + within, patience or self._timeouts.read)
         response: requests.Response | None = None
         try:
