@@ -17,9 +17,6 @@ from pdbclient.wire.plain import shown
 
 __all__ = ["ReportPayload", "report_payload"]
 
-INDEX_LIMIT, INDEX_WARNING = 2704, 2500
-"""Bytes: PuppetDB has an index over timestamp (8), type and title of a resource, and PostgreSQL a limit for it."""
-
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d*))?\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d))", re.ASCII
 ).fullmatch
@@ -72,7 +69,7 @@ def report_payload(
         "metrics": metrics,
         "resources": resources,
     }
-    return ReportPayload(payload, (*warnings, *_too_large(document.host, resources)))
+    return ReportPayload(payload, tuple(warnings))
 
 
 _TEXTS = (
@@ -241,22 +238,6 @@ def _events(resource: Mapping[str, object]) -> list[dict[str, object]]:
     events = resource["events"]
     assert isinstance(events, list)
     return events
-
-
-def _too_large(host: str, resources: list[dict[str, object]]) -> Iterator[str]:
-    for resource in resources:
-        kind, title = str(resource["resource_type"]), str(resource["resource_title"])
-        size = 8 + len(f"{kind}{title}".encode("utf-8", "surrogatepass"))
-        if size <= INDEX_WARNING:
-            continue
-        what = (
-            f"the type, title and timestamp of {kind}[{title:.60}…] ({resource['file']}:{resource['line']}) "
-            f"in the report of {host} have {size} bytes"
-        )
-        if size > INDEX_LIMIT:
-            yield f"{what}: PuppetDB cannot store more than {INDEX_LIMIT}, and will not have its events"
-        else:
-            yield f"{what}, and PuppetDB can store no more than {INDEX_LIMIT}"
 
 
 def _text(value: object) -> str | None:

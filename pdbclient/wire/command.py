@@ -16,10 +16,12 @@ import msgspec
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import timestamp
 from pdbclient.wire.check import VERSIONS, check
+from pdbclient.wire.limits import index_warnings
 from pdbclient.wire.plain import PayloadError, made_plain, shown
 
 __all__ = ["Command", "configure_expiration", "deactivate_node"]
 
+_LOSSY = "Lossy encoding"
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -31,7 +33,7 @@ class Command:
 
     `body` is the exact JSON bytes, or the gzip of them when `encoding` says so; `length` is the number of
     JSON bytes. `producer_timestamp` is UTC with milliseconds and `Z`, the instant that stands in the body
-    (there it may be written otherwise). `warnings` tell what was lost in encoding.
+    (there it may be written otherwise). `warnings` tell what was lost in encoding, and what PuppetDB may not store.
     """
 
     name: str
@@ -92,7 +94,7 @@ class Command:
         except PayloadError as error:
             raise _invalid(name, {}, certname, error) from error
         created = cls.create(name, payload, now=now, certname=certname, producer_timestamp=producer_timestamp)
-        if created.warnings or not isinstance(payload, _Exact):
+        if not isinstance(payload, _Exact) or any(each.startswith(_LOSSY) for each in created.warnings):
             return created
         put_in = {"certname": created.certname, "producer_timestamp": created.producer_timestamp}
         missing = {key: msgspec.Raw(_encode(text)) for key, text in put_in.items() if payload.get(key) is None}
@@ -180,13 +182,13 @@ def _create(
 
 
 def _encoded(name: str, payload: dict[str, object]) -> tuple[bytes, tuple[str, ...]]:
-    """The payload's bytes and what was lost: the fast way for plain JSON, else with a look at every value."""
+    """The payload's bytes and the warnings: the fast way for plain JSON, else with a look at every value."""
     try:
         if check(name, payload):
             body = _encode(payload)
             # two searches, because the short needle is found (not) in two thirds of the time
             if b"u0000" not in body or b"\\u0000" not in body:
-                return body, ()
+                return body, index_warnings(name, payload)
     except (PayloadError, TypeError, ValueError, RecursionError):
         pass  # what follows repairs the payload, or meets the fault again and names its path
     losses: list[str] = []
@@ -195,7 +197,7 @@ def _encoded(name: str, payload: dict[str, object]) -> tuple[bytes, tuple[str, .
     if "$.certname" in losses:
         raise PayloadError("$.certname", f"{shown(payload['certname'])} is not valid UTF-8 without U+0000")
     check(name, plain)
-    return _encode(plain), _warning(name, plain["certname"], losses)
+    return _encode(plain), _warning(name, plain["certname"], losses) + index_warnings(name, plain)
 
 
 def _warning(name: str, certname: str, losses: list[str]) -> tuple[str, ...]:
@@ -203,7 +205,7 @@ def _warning(name: str, certname: str, losses: list[str]) -> tuple[str, ...]:
         return ()
     more = f" and {len(losses) - 1} more" if len(losses) > 1 else ""
     return (
-        f"Lossy encoding of a '{name}' command for host '{certname}': "
+        f"{_LOSSY} of a '{name}' command for host '{certname}': "
         f"invalid UTF-8 or U+0000 became U+FFFD at {losses[0]}{more}",
     )
 

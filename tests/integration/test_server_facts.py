@@ -27,7 +27,10 @@ from pdbclient.wire.timestamp import as_stored
 from tests import puppetdbs
 from tests.unit.sync import fake
 from tests.unit.sync.fake import FakeNode, FakePuppetDB
+from tests.unit.wire.large_texts import FREE, INDEXED, text
+from tests.unit.wire.large_texts import payload as large_payload
 from tests.unit.wire.report_hash_cases import CASES, CHANGED_IN_STORE, report
+from tests.unit.wire.wire_payloads import STAMP as JANUARY
 from tests.versions import STARTING, STARTING_STATUS, Refusal, release_of
 
 from .admin_commands import clean
@@ -402,6 +405,47 @@ def test_what_may_stand_beside_the_payload_in_the_old_form(server: Server) -> No
             assert status in (400, 500)
             with pytest.raises(Refused):
                 command_from("", {}, body, now=datetime.now(UTC), limit=1 << 20)
+
+
+def has(server: Server, name: str, certname: str, change: str) -> bool:
+    """Whether it shows what such a command brought, the part that the change is in included."""
+    rows = server.rows(PATHS[name], ["and", ANY, ["=", "certname", certname]])
+    if not rows or name == "store report":
+        return bool(rows) and bool(rows[0]["resource_events"]["data"])
+    if "package" in change or "provider" in change:
+        return bool(server.rows("/package-inventory", ["=", "certname", certname]))
+    return True
+
+
+@pytest.mark.parametrize("change", [*INDEXED, *FREE])
+def test_texts_that_are_too_long_for_an_index(server: Server, change: str) -> None:
+    """What repeats itself is compressed, and fits. All that has no index is stored, at any length."""
+    name, make = (INDEXED | FREE)[change]
+
+    def large(long: str, what: str) -> Json:
+        # Of a day that no report-ttl has reached.
+        written = json.dumps(large_payload(name, make, long, f"{what}-{certname}"))
+        recent: Json = json.loads(written.replace(JANUARY, STAMP))
+        return recent
+
+    fits = {"short": text(2400), "compressed": "a" * 4000} if change in INDEXED else {"long": text(10_000)}
+    certname = f"{change.replace(' ', '-').replace(chr(39), '')}.example"
+    for what, long in fits.items():
+        server.store(name, large(long, what))
+        assert has(server, name, f"{what}-{certname}", change), what
+    if change in INDEXED:
+        server.submit(name, large(text(2700), "long"), 5)
+        assert not has(server, name, f"long-{certname}", change)
+
+
+def test_the_longest_name_of_a_fact(server: Server) -> None:
+    for length in (1024, 1025):
+        certname = f"fact{length}.example"
+        told = server.submit(
+            "replace facts", made("replace facts", certname, STAMP) | {"values": {"é" * length: 1}}, 5
+        )
+        assert ("error" in told or told["timed_out"]) is (length > 1024)
+        assert bool(shown_stamps(server, "replace facts", certname)) is (length <= 1024)
 
 
 def test_the_hash_of_a_report(server: Server) -> None:

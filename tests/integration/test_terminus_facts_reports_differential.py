@@ -27,6 +27,7 @@ from pdbclient.terminus.ruby_characters import ruby_of
 from pdbclient.terminus.ruby_inspect import ruby_inspect
 from pdbclient.terminus.ruby_yaml import read_yaml
 from pdbclient.wire.command import Command
+from pdbclient.wire.limits import index_warnings
 from tests.integration.puppet.stock import StockPuppet, parameters
 from tests.integration.report_corrections import CORRECTIONS, FORM, MISSING, OBJECTS, Correction
 from tests.integration.report_stamps import SPANS, STAMPS
@@ -116,7 +117,8 @@ def _ours(path: Path, case: str, producer: str) -> tuple[dict[str, Any], tuple[s
     if file.kind is Kind.REPORT:
         unchanged = case.endswith(UNCHANGED)
         report = report_payload(file.document, producer=producer, include_unchanged_resources=unchanged)
-        return report.payload, report.warnings
+        large = index_warnings("store report", report.payload)
+        return report.payload, (*report.warnings, *large)
     assert file.kind is Kind.FACTS
     trusted = REMOTE if case in ("facts-remote", "facts-trusted") else None
     return facts_payload(file.document, producer=producer, environment="production", trusted=trusted), ()
