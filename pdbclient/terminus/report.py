@@ -31,11 +31,16 @@ class ReportPayload:
 
 
 def report_payload(
-    report: Mapping[str, object], *, producer: str | None, include_unchanged_resources: bool = False
+    report: Mapping[str, object],
+    *,
+    producer: str | None,
+    environment: str | None = None,
+    include_unchanged_resources: bool = False,
 ) -> ReportPayload:
     """The payload for a report as `puppet_file.read` gives it; `report` itself is not changed.
 
-    `producer` is the certname of the server that got the report. Resources without events that were not skipped
+    `producer` is the certname of the server that got the report. The report's own environment is taken when none is
+    given; formats 1 and 2 have none. Resources without events that were not skipped
     are left out unless `include_unchanged_resources`. Old and new values of events become text as the Ruby of the
     report's `puppet_version` writes it.
 
@@ -46,7 +51,7 @@ def report_payload(
 
     Raises `InvalidCommand` with the path of what no report can lack: host, environment, times with a zone.
     """
-    document = _Document(report)
+    document = _Document(report if environment is None else {**report, "environment": environment})
     resources = [
         _resource(document, status, path)
         for status, path in document.statuses()
@@ -90,7 +95,8 @@ class _Document:
         self.host = host
         environment = report.get("environment")
         if environment is None:
-            raise self.refused("$.environment", "is missing, and PuppetDB stores no report without one")
+            why = "is missing, as in formats 1 and 2, and PuppetDB stores no report without one: give one"
+            raise self.refused("$.environment", f"{why} (`pdbclient submit report --environment`)")
         self.environment = ruby_to_s(environment)
 
     def refused(self, path: str, reason: str) -> InvalidCommand:
