@@ -22,6 +22,8 @@ from pdbclient.wire.plain import PayloadError, made_plain, shown
 __all__ = ["Command", "configure_expiration", "deactivate_node"]
 
 _LOSSY = "Lossy encoding"
+_KNOWN = ("file", "line")
+"""Members of a resource that are there when they are known."""
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -64,7 +66,8 @@ class Command:
         The payload's own `producer_timestamp` and `certname` win; where it has none (or null), the arguments
         and at last `now` (aware) are put in. A `certname` argument that contradicts the payload is refused.
         The payload is not changed. Text that PuppetDB cannot store (invalid UTF-8, U+0000) becomes U+FFFD,
-        with one warning.
+        with one warning. Of a catalog's resources, a null `file` or `line` is left out, and missing `parameters`
+        become null: PuppetDB shows these alike and hashes them apart, so that no copy would be equal.
 
         Raises `InvalidCommand` with the path of what PuppetDB would refuse or what JSON cannot hold (NaN, …).
         """
@@ -176,9 +179,21 @@ def _create(
     elif certname is not None and certname != named:
         raise PayloadError("$.certname", f"is {shown(named)}, but the command is for {shown(certname)}")
     stamped = {**payload, "producer_timestamp": own, "certname": named}
+    if name == "replace catalog" and isinstance(resources := payload.get("resources"), list | tuple):
+        stamped["resources"] = [_as_shown(resource) for resource in resources]
     body, warnings = _encoded(name, stamped)
     # `check` has seen to it that both are text by now
     return cls(name, VERSIONS[name], str(named), timestamp.to_utc(str(own)), body, "identity", len(body), warnings)
+
+
+def _as_shown(resource: object) -> object:
+    """A catalog's resource in the one form in which it can be copied; what is none is left to `check`."""
+    if not isinstance(resource, Mapping):
+        return resource
+    if "parameters" in resource and all(resource.get(key, "") is not None for key in _KNOWN):
+        return resource
+    known = {key: value for key, value in resource.items() if value is not None or key not in _KNOWN}
+    return {"parameters": None, **known}
 
 
 def _encoded(name: str, payload: dict[str, object]) -> tuple[bytes, tuple[str, ...]]:

@@ -22,6 +22,8 @@ from pdbclient.errors import PdbError, ServerError
 from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab, LabOptions
+from pdbclient.wire import Command
+from pdbclient.wire.record import catalog_command
 from pdbclient.wire.report_hash import report_hash
 from pdbclient.wire.timestamp import as_stored
 from tests import puppetdbs
@@ -30,7 +32,9 @@ from tests.unit.sync.fake import FakeNode, FakePuppetDB
 from tests.unit.wire.large_texts import FREE, INDEXED, text
 from tests.unit.wire.large_texts import payload as large_payload
 from tests.unit.wire.report_hash_cases import CASES, CHANGED_IN_STORE, report
+from tests.unit.wire.test_wire_command import ALIKE
 from tests.unit.wire.wire_payloads import STAMP as JANUARY
+from tests.unit.wire.wire_payloads import resource
 from tests.versions import STARTING, STARTING_STATUS, Refusal, release_of
 
 from .admin_commands import clean
@@ -446,6 +450,23 @@ def test_the_longest_name_of_a_fact(server: Server) -> None:
         )
         assert ("error" in told or told["timed_out"]) is (length > 1024)
         assert bool(shown_stamps(server, "replace facts", certname)) is (length <= 1024)
+
+
+@pytest.mark.parametrize("members", ALIKE, ids=repr)
+def test_a_catalog_from_a_dict_and_its_copy_have_one_hash(server: Server, members: Json) -> None:
+    odd = {key: value for key, value in resource(**members).items() if value is not ...}
+    certname = f"copied{ALIKE.index(members)}.example"
+    payload = made("replace catalog", certname, STAMP) | {"resources": [odd], "edges": []}
+
+    def stored(command: Command, stamp: str) -> Json:
+        server.store("replace catalog", json.loads(command.body) | {"producer_timestamp": stamp})
+        (row,) = server.rows("/catalogs", ["=", "certname", certname])
+        assert row["producer_timestamp"] == stamp
+        return row
+
+    row = stored(Command.create("replace catalog", payload, now=datetime.now(UTC)), STAMP)
+    copy = catalog_command(json.dumps(row).encode())
+    assert stored(copy, STAMP.replace("11.500Z", "12.500Z"))["hash"] == row["hash"]
 
 
 def test_the_hash_of_a_report(server: Server) -> None:
