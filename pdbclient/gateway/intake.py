@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from pdbclient.wire import Command, timestamp
+from pdbclient.wire.plain import holds_unstorable
 
 __all__ = ["Refused", "command_from", "is_about_exported"]
 
@@ -206,7 +207,9 @@ def _own(text: bytes) -> tuple[str | None, str | None]:
     found = None
     with contextlib.suppress(ValueError):
         found = timestamp.as_stored(stamp)
-    return certname if isinstance(certname, str) and certname.strip() else None, found
+    # Nor can a node be named by what no database holds.
+    named = isinstance(certname, str) and certname.strip() and not holds_unstorable(certname)
+    return certname if named else None, found
 
 
 def _own_of_odd(text: bytes) -> list[Any]:

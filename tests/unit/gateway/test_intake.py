@@ -370,8 +370,11 @@ def test_where_the_payload_has_none_that_can_be_read_the_parameter_counts_and_th
 
 def test_the_payloads_own_certname_counts() -> None:
     assert taken(OK, b'{"certname":"b.example"}').certname == "b.example"
-    for other in (b'{"certname":""}', b'{"certname":5}', b'{"certname":null}', b"{}", b"[]"):
-        assert taken(OK, other).certname == "a.example"
+    for other in ('""', '" "', "5", "null", "[]", '"b\\ud800"', '"b\\u0000"'):
+        command = taken(OK, f'{{"certname":{other}}}'.encode())
+        assert command.certname == "a.example"
+        assert urlencode(command.params())
+    assert taken(OK, b"{}").certname == taken(OK, b"[]").certname == "a.example"
 
 
 def test_of_several_gzip_files_only_the_first_counts() -> None:
