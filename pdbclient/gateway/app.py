@@ -27,9 +27,10 @@ from pdbclient.errors import (
 from pdbclient.gateway.door import certname_of_peer
 from pdbclient.gateway.intake import Refused, command_from
 from pdbclient.gateway.report import report_command
-from pdbclient.gateway.upstream import Answer, Upstream
+from pdbclient.gateway.upstream import NAME, Answer, Upstream
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Operation
+from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
 from pdbclient.wire import Command
 
 __all__ = ["METRICS_PATH", "REPORT_PATH", "App", "Rules"]
@@ -199,6 +200,7 @@ class _Exchange:
             return _text(503, "ending\n")
 
     async def _answer(self) -> web.StreamResponse:
+        came_through.set(self._before())
         method, (path, _, query) = self.request.method, self.request.raw_path.partition("?")
         if path == COMMAND_PATH:
             return await self._command(query)
@@ -219,9 +221,22 @@ class _Exchange:
                 return _text(403, f"Forbidden request: {path} (method {method})\n")
         return self._nowhere(path)
 
+    def _before(self) -> tuple[str, ...]:
+        """The gateways that the request has come through. Raises `Refused` when this one is among them."""
+        before = gateways(self.request.headers.get(HEADER, ""))
+        if NAME in before or len(before) > LIMIT:
+            log.warning("a loop: a request came back from %s (%s)", self.certname, self.request.remote)
+            who = "this gateway itself, or another one that has it among its servers"
+            why = f"a loop: the request comes from {who}: take the gateway's other name out of server_urls there"
+            raise Refused(508, why)
+        return before
+
     async def _command(self, query: str) -> web.StreamResponse:
-        body = await self._body()
-        return await self._submitted(command_from(query, self.request.headers, body, now=datetime.now(UTC)))
+        body, now, limit = await self._body(), datetime.now(UTC), self.rules.max_body_bytes
+        # In a thread: all of the body is read, of which there may be a lot.
+        headers = self.request.headers
+        command = await self.upstream.run(lambda: command_from(query, headers, body, now=now, limit=limit))
+        return await self._submitted(command)
 
     async def _report(self) -> web.StreamResponse:
         """A report as Puppet's own `http` report processor posts it (`reporturl`)."""

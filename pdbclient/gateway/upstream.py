@@ -7,7 +7,9 @@ queries apart: those that one server keeps waiting leave enough for all the othe
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import secrets
 import threading
 import time
 import weakref
@@ -23,17 +25,19 @@ from pdbclient.gateway.metrics import exposition
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
-from pdbclient.http.sender import on_behalf_of
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
-__all__ = ["Answer", "Upstream", "timeouts_below"]
+__all__ = ["NAME", "Answer", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
 T = TypeVar("T")
 
+NAME = secrets.token_hex(8)
+"""Of this process among gateways: by it, one sees that a request comes from itself."""
 HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
 HANDS = 4
@@ -96,7 +100,7 @@ class Upstream:
         config = _below(config)
         places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
         self.places = places * servers
-        self._failover = Failover(config, memory=memory, places=places)
+        self._failover = Failover(config, memory=memory, places=places, gateway=NAME)
         self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
         self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
@@ -116,7 +120,7 @@ class Upstream:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run something that takes long, but waits for no server, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._hands, call)
+        return await _run(self._hands, call)
 
     async def submit(self, command: Command) -> Accepted:
         """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead.
@@ -128,7 +132,7 @@ class Upstream:
         def submit() -> Accepted:
             return send(command) if journal is None else journal.submit(command, send)
 
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commands, submit))
+        return await asyncio.shield(_run(self._commands, submit))
 
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""
@@ -157,8 +161,8 @@ class Upstream:
         limit = self._query_limits[puppet]
 
         def read() -> Answered[_Beginning]:
-            with on_behalf_of(left):
-                return self._failover.read(what, begin, timeout=limit, streamed=True)
+            caller_left.set(left)
+            return self._failover.read(what, begin, timeout=limit, streamed=True)
 
         answered = await self._read(read, left)
         beginning = answered.value
@@ -200,7 +204,7 @@ class Upstream:
     async def _read(self, call: Callable[[], T], left: threading.Event) -> T:
         """Run what waits for a server that was asked something; `left` is set when nobody waits for it any more."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._queries, call)
+            return await _run(self._queries, call)
         except asyncio.CancelledError:
             left.set()
             raise
@@ -217,6 +221,12 @@ class Upstream:
         self._failover.close()
         for threads in (self._commands, self._queries, self._hands):
             threads.shutdown()
+
+
+def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> asyncio.Future[T]:
+    """Run it in one of the threads, in a copy of the context."""
+    context = contextvars.copy_context()
+    return asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call))
 
 
 def _below(config: ClientConfig) -> ClientConfig:

@@ -26,6 +26,7 @@ from urllib3.connection import HTTPSConnection
 
 from pdbclient.http.pulse import Waiting
 from pdbclient.http.resolver import Resolver
+from pdbclient.http.via import sent_on
 
 __all__ = ["Prepared", "Trace", "TracingAdapter", "tracing"]
 
@@ -246,11 +247,22 @@ class TracingAdapter(HTTPAdapter):
 
 
 class Prepared(requests.PreparedRequest):
-    """A request as it goes out to `url`; `target` is its path with the query string, percent-encoded already."""
+    """A request as it goes out to `url`; `target` is its path with the query string, percent-encoded already.
 
-    def __init__(self, method: str, url: str, target: str, headers: Mapping[str, str], body: bytes | None) -> None:
+    `gateway` is the name of the gateway that sends it, if one does.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        gateway: str | None = None,
+    ) -> None:
         super().__init__()
         self.method, self.url, self.target, self.body = method, url + target, target, body
-        self.headers = CaseInsensitiveDict(headers)
+        self.headers = CaseInsensitiveDict({**headers, **sent_on(gateway)})
         if body is not None:
             self.headers["Content-Length"] = str(len(body))

@@ -5,6 +5,7 @@ One `Failover` is shared by all threads of a process: what one of them learns ab
 
 from __future__ import annotations
 
+import contextvars
 import os
 import random
 import threading
@@ -77,6 +78,7 @@ class Failover:
     `sessions` replaces those that it makes itself. For tests: `clock` is monotonic seconds, `jitter` gives numbers in
     [-1, 1], `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers,
     now closed: what it knew is not forgotten. `places`: commands, and queries, that each server is sent at once.
+    `gateway`: the name of the gateway that it works for, if any.
     """
 
     def __init__(
@@ -89,12 +91,13 @@ class Failover:
         prober: Callable[[Memory, Mapping[Endpoint, Session]], Prober] = Prober,
         memory: Memory | None = None,
         places: int = PLACES,
+        gateway: str | None = None,
     ) -> None:
         self._config = config
         self._make_prober = prober
         self._clock = clock
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
-        self._sessions = _sessions(config, endpoints, places) if sessions is None else sessions
+        self._sessions = _sessions(config, endpoints, places, gateway) if sessions is None else sessions
         sticky = config.sticky_read_failover
         if memory is None or not memory.covers(endpoints, sticky_reads=sticky):
             memory = Memory(endpoints, clock, jitter, sticky_reads=sticky)
@@ -275,7 +278,9 @@ class Failover:
                 futures[endpoint].set_exception(error)
 
         for endpoint in endpoints:
-            thread = threading.Thread(target=fulfil, args=(endpoint,), name="pdbclient-broadcast", daemon=True)
+            # A copy of the context for each: what a request came through goes on with it.
+            run = contextvars.copy_context().run
+            thread = threading.Thread(target=run, args=(fulfil, endpoint), name="pdbclient-broadcast", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
@@ -335,8 +340,10 @@ class _Result(Generic[T]):
         return cast(T, self.value)
 
 
-def _sessions(config: ClientConfig, endpoints: Iterable[Endpoint], places: int) -> dict[Endpoint, Session]:
-    return {endpoint: Session(endpoint, config.tls, config.timeouts, places=places) for endpoint in endpoints}
+def _sessions(
+    config: ClientConfig, endpoints: Iterable[Endpoint], places: int, gateway: str | None
+) -> dict[Endpoint, Session]:
+    return {e: Session(e, config.tls, config.timeouts, places=places, gateway=gateway) for e in endpoints}
 
 
 def _renew_after_fork(failover: Failover) -> None:

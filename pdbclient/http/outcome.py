@@ -141,9 +141,14 @@ class Attempt:
     outcome: Outcome
     elapsed: float = 0.0
 
-    def __str__(self) -> str:
+    @property
+    def met(self) -> str:
+        """What it met, in words."""
         status = f" HTTP {self.outcome.status}" if self.outcome.status else ""
-        return f"{self.endpoint}: {self.outcome.kind}{status}: {self.outcome.detail} ({self.elapsed:.2f} s)"
+        return f"{self.outcome.kind}{status}: {self.outcome.detail}"
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.met} ({self.elapsed:.2f} s)"
 
 
 @dataclass(frozen=True, slots=True)

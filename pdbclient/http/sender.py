@@ -11,7 +11,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from contextvars import ContextVar
 from typing import Any
 
 import requests
@@ -40,7 +41,7 @@ from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.http.stream import MalformedJson, decode_document
 from pdbclient.http.tls import TlsState, client_context, tls_state
 
-__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "on_behalf_of"]
+__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "caller_left"]
 
 log = logging.getLogger("pdbclient.http")
 
@@ -116,21 +117,8 @@ def _end(response: requests.Response, leave: Callable[[], None]) -> None:
         leave()
 
 
-class _Caller(threading.local):
-    left: threading.Event | None = None
-
-
-caller = _Caller()
-
-
-@contextmanager
-def on_behalf_of(left: threading.Event) -> Iterator[None]:
-    """Requests of this thread, and their answers wherever they are read, end with `CallerLeft` once `left` is set."""
-    caller.left = left
-    try:
-        yield
-    finally:
-        caller.left = None
+caller_left: ContextVar[threading.Event | None] = ContextVar("caller_left", default=None)
+"""Set when whoever asked has gone: requests that began in this context, and their answers, end with `CallerLeft`."""
 
 
 class Sender:
@@ -140,8 +128,10 @@ class Sender:
     up; when they cannot be used, the old ones stay, which is said once a minute. Raises `ConfigError`.
     """
 
-    def __init__(self, endpoint: Endpoint, tls: TlsFiles, timeouts: Timeouts, places: int) -> None:
-        self._endpoint, self._url = endpoint, endpoint.url
+    def __init__(
+        self, endpoint: Endpoint, tls: TlsFiles, timeouts: Timeouts, places: int, gateway: str | None = None
+    ) -> None:
+        self._endpoint, self._url, self._gateway = endpoint, endpoint.url, gateway
         self._tls, self._timeouts = tls, timeouts
         self._size = places
         # Before they are read: what is replaced in between is read again.
@@ -200,7 +190,7 @@ class Sender:
         is_command = operation is Operation.COMMAND
         if within is None:
             within = (self._timeouts.attempt or float("inf")) if is_command else self._timeouts.query
-        request = Prepared(method, self._url, target, headers, body)
+        request = Prepared(method, self._url, target, headers, body, self._gateway)
         end = time.monotonic() + within
         if target == STATUS_PATH:
             # Asked beside what waits: it takes no place, and nothing is asked about it.
@@ -244,7 +234,7 @@ class Sender:
     def _placed(self, request: Prepared, operation: Operation, end: float) -> Answer:
         """The answer to `request`, which holds a place until it is closed."""
         places, pulse = self._places[operation], self._pulse
-        waiting = pulse.waiting(operation, caller.left)
+        waiting = pulse.waiting(operation, caller_left.get())
         trace = Trace(end, self._timeouts.read if operation is Operation.COMMAND else float("inf"), waiting)
         with ExitStack() as held:
             held.callback(pulse.ended, waiting)

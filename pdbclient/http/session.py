@@ -30,7 +30,6 @@ _ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
 
 _POST_JSON = {**GET_JSON, "Content-Type": "application/json; charset=utf-8"}
 
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -77,7 +76,8 @@ class Session:
     with an error status. A query may take all of that time as long as the server says meanwhile that it runs; the
     answer to a command never stops for longer than `timeouts.read`.
 
-    At most `places` commands, and as many queries, are under way at a time. Raises `ConfigError` for TLS files that
+    At most `places` commands, and as many queries, are under way at a time. `gateway` is the name of the gateway that
+    this is a session of, if any: see `via`. Raises `ConfigError` for TLS files that
     cannot be used.
     """
 
@@ -88,10 +88,11 @@ class Session:
         timeouts: Timeouts,
         *,
         places: int = PLACES,
+        gateway: str | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._url = endpoint.url
-        self._sender = Sender(endpoint, tls, timeouts, places)
+        self._sender = Sender(endpoint, tls, timeouts, places, gateway)
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""

@@ -17,9 +17,6 @@ from pdbclient.wire.plain import shown
 
 __all__ = ["ReportPayload", "report_payload"]
 
-INDEX_LIMIT, INDEX_WARNING = 2704, 2500
-"""Bytes: PuppetDB has an index over timestamp (8), type and title of a resource, and PostgreSQL a limit for it."""
-
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d*))?\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d))", re.ASCII
 ).fullmatch
@@ -34,11 +31,16 @@ class ReportPayload:
 
 
 def report_payload(
-    report: Mapping[str, object], *, producer: str | None, include_unchanged_resources: bool = False
+    report: Mapping[str, object],
+    *,
+    producer: str | None,
+    environment: str | None = None,
+    include_unchanged_resources: bool = False,
 ) -> ReportPayload:
     """The payload for a report as `puppet_file.read` gives it; `report` itself is not changed.
 
-    `producer` is the certname of the server that got the report. Resources without events that were not skipped
+    `producer` is the certname of the server that got the report. The report's own environment is taken when none is
+    given; formats 1 and 2 have none. Resources without events that were not skipped
     are left out unless `include_unchanged_resources`. Old and new values of events become text as the Ruby of the
     report's `puppet_version` writes it.
 
@@ -49,7 +51,7 @@ def report_payload(
 
     Raises `InvalidCommand` with the path of what no report can lack: host, environment, times with a zone.
     """
-    document = _Document(report)
+    document = _Document(report if environment is None else {**report, "environment": environment})
     resources = [
         _resource(document, status, path)
         for status, path in document.statuses()
@@ -72,7 +74,7 @@ def report_payload(
         "metrics": metrics,
         "resources": resources,
     }
-    return ReportPayload(payload, (*warnings, *_too_large(document.host, resources)))
+    return ReportPayload(payload, tuple(warnings))
 
 
 _TEXTS = (
@@ -93,7 +95,8 @@ class _Document:
         self.host = host
         environment = report.get("environment")
         if environment is None:
-            raise self.refused("$.environment", "is missing, and PuppetDB stores no report without one")
+            why = "is missing, as in formats 1 and 2, and PuppetDB stores no report without one: give one"
+            raise self.refused("$.environment", f"{why} (`pdbclient submit report --environment`)")
         self.environment = ruby_to_s(environment)
 
     def refused(self, path: str, reason: str) -> InvalidCommand:
@@ -241,22 +244,6 @@ def _events(resource: Mapping[str, object]) -> list[dict[str, object]]:
     events = resource["events"]
     assert isinstance(events, list)
     return events
-
-
-def _too_large(host: str, resources: list[dict[str, object]]) -> Iterator[str]:
-    for resource in resources:
-        kind, title = str(resource["resource_type"]), str(resource["resource_title"])
-        size = 8 + len(f"{kind}{title}".encode("utf-8", "surrogatepass"))
-        if size <= INDEX_WARNING:
-            continue
-        what = (
-            f"the type, title and timestamp of {kind}[{title:.60}…] ({resource['file']}:{resource['line']}) "
-            f"in the report of {host} have {size} bytes"
-        )
-        if size > INDEX_LIMIT:
-            yield f"{what}: PuppetDB cannot store more than {INDEX_LIMIT}, and will not have its events"
-        else:
-            yield f"{what}, and PuppetDB can store no more than {INDEX_LIMIT}"
 
 
 def _text(value: object) -> str | None:

@@ -117,8 +117,12 @@ def ask(
         connection.close()
 
 
-def submit(port: int, tls: TlsFiles, certname: str = "node.example", body: bytes = FACTS, **headers: str) -> Told:
-    """Facts, as a terminus submits them."""
+def submit(
+    port: int, tls: TlsFiles, certname: str = "node.example", body: bytes | None = None, **headers: str
+) -> Told:
+    """Facts, as a terminus submits them; without a `body` those of `certname`."""
+    if body is None:
+        body = FACTS.replace(b"node.example", certname.encode())
     url = f"/pdb/cmd/v1?version=5&certname={certname}&command=replace_facts"
     lines = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
     return ask(port, tls, url, "POST", body, lines)

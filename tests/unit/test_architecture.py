@@ -48,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http.places": set(),
     "http.resolver": set(),
     "http.pulse": {ERRORS, OUTCOME, "http.worker"},
-    "http.connection": {"http.pulse", "http.resolver"},
+    "http.via": set(),
+    "http.connection": {"http.pulse", "http.resolver", "http.via"},
     "http.blame": {ERRORS, MODEL, OUTCOME, "http.connection"},
     "http.sender": {
         *(ERRORS, MODEL, OUTCOME, STATUS, STREAM),
