@@ -6,6 +6,7 @@ import asyncio
 import html
 import json
 import logging
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,10 @@ _NOT_PASSED = frozenset(
 )
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _PASSED_TO_SERVER = ("Accept", "Content-Type", "Host")
+_HOST = re.compile(r"[!-~]*", re.ASCII).fullmatch
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
+# What a header may not have in it: control characters, and what no encoding can write (a byte that was no UTF-8).
+_UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]+[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,8 @@ class _Exchange:
 
     async def _answer(self) -> web.StreamResponse:
         method, (path, _, query) = self.request.method, self.request.raw_path.partition("?")
+        if not _HOST(self.request.headers.get("Host", "")):
+            return _text(400, "Bad Host: its name has characters in it that no name of a host has\n")
         if path == COMMAND_PATH:
             return await self._command(query)
         if path == REPORT_PATH:
@@ -212,7 +219,7 @@ class _Exchange:
     async def _passed_on(self) -> web.StreamResponse:
         request = self.request
         body = await self._body() if request.body_exists else None
-        headers = {name: request.headers[name] for name in _PASSED_TO_SERVER if name in request.headers}
+        headers = {name: _octets(request.headers[name]) for name in _PASSED_TO_SERVER if name in request.headers}
         answer = await self.upstream.ask(request.method, request.raw_path, body, headers)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
@@ -302,7 +309,14 @@ def _is_plain(path: str) -> bool:
 
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED}
+    """The headers of a server that are meant for the client: control characters as blanks, as RFC 9110, 5.5 says."""
+    passed = {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED and _TOKEN(name)}
+    return {name: _UNSENDABLE.sub(" ", value).strip() for name, value in passed.items()}
+
+
+def _octets(value: str) -> str:
+    """A client's header for the server, byte by byte: aiohttp reads it as UTF-8, requests writes Latin-1."""
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _origin(endpoint: Endpoint, failed_over: bool, freshness: Freshness | None = None) -> dict[str, str]:

@@ -158,7 +158,7 @@ def _span(document: _Document, duration: Fraction) -> tuple[str, str]:
         start = datetime.fromisoformat(wire).replace(microsecond=0)
         end = start + timedelta(milliseconds=math.floor((fraction + duration) * 1000))
     except (ValueError, OverflowError) as error:
-        raise document.refused("$.time", f"{wire} and a duration of {float(duration):g} s: {error}") from error
+        raise document.refused("$.time", f"{wire} and the total time of the run make no time: {error}") from error
     zone = wire[23:]
     return wire, end.isoformat(timespec="milliseconds")[:23] + zone
 
@@ -215,7 +215,7 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
     for category, values in document.metrics():
         for value in sorted(values, key=_label):
             match value:
-                case [name, _, int() | float() as number] if not isinstance(number, bool) and math.isfinite(number):
+                case [name, _, int() | float() as number] if _is_number(number):
                     metrics.append({"category": category, "name": ruby_to_s(name), "value": number})
                     if (category, name) == ("time", "total"):
                         total = Fraction(number)
@@ -223,6 +223,11 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
                     what = f"the metric {category} of the report of {document.host} is left out"
                     warnings.append(f"{what}: {shown(value)} is no name, label and number")
     return metrics, total, warnings
+
+
+def _is_number(value: int | float) -> bool:
+    # An integer is finite, and may have more digits than `isfinite` takes.
+    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, bool)
 
 
 def _label(value: object) -> str:

@@ -1,0 +1,196 @@
+"""What the gateway's front says: as a PuppetDB does, and never a traceback, whatever a client or a server sends."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .conftest import Site
+from .fake import Answer, Request
+from .gateway import FACTS, FACTS_URL, GatewayThread, connected, gateway_config
+
+Start = Callable[..., GatewayThread]
+NODES = "/pdb/query/v4/nodes"
+REPORT = "/pdbclient/v1/report"
+
+
+@pytest.fixture
+def start(site: Site) -> Iterator[Start]:
+    """Start a gateway in front of the primary and the replica."""
+    with ExitStack() as stack:
+
+        def run(**changes: Any) -> GatewayThread:
+            config = gateway_config(site.config(site.primary.port, site.replica.port), site.pki.server, **changes)
+            return stack.enter_context(GatewayThread(config))
+
+        yield run
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer as it came over the connection, which the other side closed."""
+
+    head: list[bytes]
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.head[0].split()[1])
+
+    def header(self, name: str) -> bytes | None:
+        """The value of a header that came once."""
+        values = [
+            line.partition(b":")[2].strip()
+            for line in self.head[1:]
+            if line.lower().startswith(name.lower().encode() + b":")
+        ]
+        assert len(values) < 2
+        return values[0] if values else None
+
+
+def send(site: Site, port: int, request: bytes) -> bytes:
+    """All that comes back for these bytes until the connection ends."""
+    with connected(port, site.pki.client) as sock:
+        sock.settimeout(10)
+        sock.sendall(request)
+        got = b""
+        while more := sock.recv(65536):
+            got += more
+    return got
+
+
+def raw(
+    site: Site,
+    port: int,
+    target: str | bytes,
+    *lines: str | bytes,
+    method: str = "GET",
+    body: bytes = b"",
+    version: str = "1.1",
+) -> Raw:
+    """One request with these header lines; a `Host` of its own unless they have one."""
+    given = [line if isinstance(line, bytes) else line.encode() for line in lines]
+    if not any(line.lower().startswith(b"host:") for line in given):
+        given.append(b"Host: localhost")
+    if body:
+        given.append(b"Content-Length: %d" % len(body))
+    address = target if isinstance(target, bytes) else target.encode()
+    start = b"%s %s HTTP/%s" % (method.encode(), address, version.encode())
+    head, _, rest = send(site, port, b"\r\n".join([start, *given, b"Connection: close", b"", body])).partition(
+        b"\r\n\r\n"
+    )
+    return Raw(head.split(b"\r\n"), rest)
+
+
+def assert_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing was logged as a failure of the gateway itself."""
+    assert [
+        record.getMessage() for record in caplog.records if record.exc_info or record.levelno > logging.WARNING
+    ] == []
+
+
+# -- never a traceback
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("control", [b"\x00", b"\x01", b"\r\n ", b"\r\n\t", b"\x7f"], ids=repr)
+def test_a_control_character_in_a_servers_header_becomes_a_blank(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture, control: bytes, status: int
+) -> None:
+    def odd(_: Request) -> Answer:
+        body = b"[]" if status == 200 else b'{"error": "none"}'
+        head = b"HTTP/1.1 %d Status\r\nContent-Type: application/json\r\n" % status
+        return Answer([head + b"X-Odd: a%sb\r\nContent-Length: %d\r\n\r\n" % (control, len(body)) + body])
+
+    site.primary.reply = odd
+    told = raw(site, start().port, NODES)
+    assert (told.status, told.header("X-Odd")) == (status, b"a b")
+    assert_quiet(caplog)
+
+
+def test_a_control_character_in_the_header_of_a_refused_command_is_no_traceback(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\nX-Odd: a\x00b\r\nContent-Length: 2\r\n\r\n{}"
+    site.primary.reply = Answer([head])
+    told = raw(site, start().port, FACTS_URL, "Content-Type: application/json", method="POST", body=FACTS)
+    assert told.status in (200, 400)
+    assert_quiet(caplog)
+
+
+ODD = [b"\xff", b"\xe9", "ü".encode(), "語".encode(), b"a, \xe8\xaa\x9e"]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("name", ["Accept", "Content-Type"])
+def test_a_header_that_is_no_latin_1_arrives_as_it_came(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture, name: str, value: bytes
+) -> None:
+    told = raw(site, start().port, NODES, name.encode() + b": " + value, method="POST", body=b"{}")
+    assert told.status == 200
+    (sent,) = site.primary.queries
+    assert sent.headers[name.lower()].encode("latin-1") == value
+    assert_quiet(caplog)
+
+
+@pytest.mark.parametrize(
+    "host", [b"Host: " + value for value in ODD] + [b"Host: a b", b"Host: a\r\nHost: b"], ids=repr
+)
+@pytest.mark.parametrize("target", [NODES, "/", "/pdb/x", FACTS_URL])
+def test_a_host_that_is_none_is_refused_as_by_puppetdb(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture, host: bytes, target: str
+) -> None:
+    told = raw(site, start().port, target, host, "Content-Type: application/json", method="POST", body=FACTS)
+    assert told.status == 400
+    assert b"Host" in told.body
+    assert site.primary.requests == []
+    assert_quiet(caplog)
+
+
+YAML = """--- !ruby/object:Puppet::Reports
+host: node.example
+time: 2026-01-31T12:00:00.000000000+00:00
+environment: production
+report_format: 12
+puppet_version: 7.23.0
+configuration_version: 1
+transaction_uuid: 00000000-0000-4000-8000-000000000000
+status: changed
+logs: []
+metrics:
+  {category}:
+    name: {category}
+    label: Metric
+    values:
+    - - total
+      - Total
+      - {number}
+resource_statuses: {{}}
+"""
+
+
+@pytest.mark.parametrize("digits", [309, 400, 4299, 4301, 5000, 20_000])
+@pytest.mark.parametrize("category", ["time", "resources"])
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_a_metric_of_many_digits_is_no_traceback(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture, form: str, category: str, digits: int
+) -> None:
+    number = "1" + "0" * (digits - 1)
+    body = YAML.format(category=category, number=number)
+    if form == "json":
+        report: dict[str, Any] = {"host": "node.example", "time": "2026-01-31T12:00:00.000Z", "report_format": 12}
+        report |= {"environment": "production", "puppet_version": "7.23.0", "configuration_version": 1, "logs": []}
+        report |= {"transaction_uuid": None, "status": "changed", "resource_statuses": {}}
+        report |= {"metrics": {category: {"name": category, "values": [["total", "Total", "@"]]}}}
+        body = json.dumps(report).replace('"@"', number)
+    told = raw(site, start().port, REPORT, method="POST", body=body.encode())
+    # A duration of so many seconds has no end; any other number is stored, as long as it can be written.
+    assert told.status == (400 if category == "time" or digits > 4300 else 200), told.body
+    assert b"error" in told.body or b"uuid" in told.body
+    assert_quiet(caplog)
