@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import json
 import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import unquote
 
 from aiohttp import web
+from requests.structures import CaseInsensitiveDict
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import (
@@ -23,6 +22,8 @@ from pdbclient.errors import (
     StaleAnswer,
     TransportError,
 )
+from pdbclient.gateway import addresses
+from pdbclient.gateway.addresses import Goal, Refusal
 from pdbclient.gateway.door import certname_of_peer
 from pdbclient.gateway.intake import Refused, command_from
 from pdbclient.gateway.report import report_command
@@ -30,21 +31,9 @@ from pdbclient.gateway.upstream import Answer, Upstream
 from pdbclient.http.freshness import Freshness
 from pdbclient.wire import Command
 
-__all__ = ["METRICS_PATH", "REPORT_PATH", "App", "Rules"]
+__all__ = ["App", "Rules"]
 
 log = logging.getLogger("pdbclient.gateway")
-
-COMMAND_PATH = "/pdb/cmd/v1"
-QUERY_PATH = "/pdb/query/v4"
-REPORT_PATH = "/pdbclient/v1/report"
-METRICS_PATH = "/pdbclient/v1/metrics"
-PASSED_ON = {
-    "/pdb/meta/v1/": ("GET", "HEAD", "POST"),
-    "/status/v1/services": ("GET",),
-    "/status/v1/simple": ("GET",),
-    "/metrics/v2": ("GET", "POST"),
-}
-"""What else is passed on, with the methods that PuppetDB has for it."""
 
 BODY_PATIENCE = 30.0
 """Seconds that a client may take to send a body, or to take a piece of an answer."""
@@ -54,7 +43,8 @@ _NOT_PASSED = frozenset(
     {"connection", "content-encoding", "content-length", "date", "keep-alive", "server", "transfer-encoding", "vary"}
 )
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
-_PASSED_TO_SERVER = ("Accept", "Content-Type", "Host")
+_METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+_PASSED_TO_SERVER = ("Accept", "Content-Type")
 _HOST = re.compile(r"[!-~]*", re.ASCII).fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
 # What a header may not have in it: control characters, and what no encoding can write (a byte that was no UTF-8).
@@ -173,28 +163,34 @@ class _Exchange:
         method, (path, _, query) = self.request.method, self.request.raw_path.partition("?")
         if not _HOST(self.request.headers.get("Host", "")):
             return _text(400, "Bad Host: its name has characters in it that no name of a host has\n")
-        if path == COMMAND_PATH:
-            return await self._command(query)
-        if path == REPORT_PATH:
-            return await self._report()
-        if path == METRICS_PATH:
-            metrics = await self.upstream.metrics()
-            return web.Response(body=metrics, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-        if _is_at_or_below(path, QUERY_PATH) and _is_plain(path):
-            if method not in ("GET", "POST"):
-                return _text(400, "PuppetDB queries must be made via GET/POST")
-            return await self._passed_on()
-        for top, methods in PASSED_ON.items():
-            if path.startswith(top) and _is_plain(path):
-                if method in methods:
-                    return await self._passed_on()
-                # Not asked for: the server's 403 would pass for one that our certificate met, and shut it out.
-                return _text(403, f"Forbidden request: {path} (method {method})\n")
-        return self._nowhere(path)
+        match addresses.goal(method, path):
+            case Goal.COMMAND:
+                return await self._command(query)
+            case Goal.NO_COMMAND:
+                # PuppetDB looks at the command before it looks at the address.
+                self._checked(query, await self._body())
+                return _refusal(addresses.NOT_FOUND)
+            case Goal.REPORT:
+                return await self._report()
+            case Goal.METRICS:
+                return web.Response(body=await self.upstream.metrics(), headers=_METRICS)
+            case Goal.SERVER:
+                return await self._passed_on()
+            case refusal:
+                return _refusal(refusal)
 
     async def _command(self, query: str) -> web.StreamResponse:
-        body = await self._body()
-        return await self._submitted(command_from(query, self.request.headers, body, now=datetime.now(UTC)))
+        return await self._submitted(self._checked(query, await self._body()))
+
+    def _checked(self, query: str, body: bytes) -> Command:
+        headers = CaseInsensitiveDict(self.request.headers)
+        if "Accept" in headers:
+            headers["Accept"] = self._line("Accept")
+        return command_from(query, headers, body, now=datetime.now(UTC))
+
+    def _line(self, name: str) -> str:
+        """All lines of a header as the one that they stand for."""
+        return ", ".join(self.request.headers.getall(name))
 
     async def _report(self) -> web.StreamResponse:
         """A report as Puppet's own `http` report processor posts it (`reporturl`)."""
@@ -219,7 +215,7 @@ class _Exchange:
     async def _passed_on(self) -> web.StreamResponse:
         request = self.request
         body = await self._body() if request.body_exists else None
-        headers = {name: _octets(request.headers[name]) for name in _PASSED_TO_SERVER if name in request.headers}
+        headers = {name: _octets(self._line(name)) for name in _PASSED_TO_SERVER if name in request.headers}
         answer = await self.upstream.ask(request.method, request.raw_path, body, headers)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
@@ -286,26 +282,11 @@ class _Exchange:
         for attempt in error.attempts:
             if (endpoint := attempt.endpoint).url == error.endpoint:
                 headers |= _origin(endpoint, endpoint.order > 0, self.upstream.memory.freshness(endpoint))
+        if 300 <= error.status < 400:
+            # To a dashboard that the gateway does not have: what PuppetDB before 8.5 says to an unknown address.
+            headers = {name: value for name, value in headers.items() if name.startswith("X-Pdbclient-")}
+            return _refusal(addresses.NOT_FOUND, headers)
         return web.Response(status=error.status, body=error.body, headers=headers)
-
-    def _nowhere(self, path: str) -> web.StreamResponse:
-        """What a PuppetDB says to an address that it does not have."""
-        if path == "/":
-            return web.Response(status=302, headers={"Location": "/pdb/dashboard/index.html"})
-        if _is_at_or_below(path, "/pdb") and _is_plain(path):
-            location = f"https://{self.request.host}{self.request.raw_path}/dashboard/index.html"
-            return web.Response(status=302, headers={"Location": location})
-        body = f"<html><body><h2>HTTP ERROR 404 Not Found</h2><p>{html.escape(path)}</p></body></html>\n"
-        return web.Response(status=404, text=body, content_type="text/html")
-
-
-def _is_at_or_below(path: str, top: str) -> bool:
-    return path == top or path.startswith(f"{top}/")
-
-
-def _is_plain(path: str) -> bool:
-    """Whether the path means what it seems to: no way up, not even an encoded one."""
-    return not {".", ".."} & set(unquote(path).split("/"))
 
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
@@ -331,6 +312,11 @@ def _origin(endpoint: Endpoint, failed_over: bool, freshness: Freshness | None =
 
 def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(status=status, body=json.dumps(document).encode(), headers={**_JSON, **(headers or {})})
+
+
+def _refusal(refusal: Refusal, headers: Mapping[str, str] | None = None) -> web.Response:
+    lines = {"Content-Type": refusal.content_type, **(headers or {})}
+    return web.Response(status=refusal.status, body=refusal.body.encode(), headers=lines)
 
 
 def _text(status: int, text: str, **headers: str) -> web.Response:

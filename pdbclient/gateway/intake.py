@@ -41,6 +41,7 @@ PARAMETERS = frozenset(
 )
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII).fullmatch
+_NEVER = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*").fullmatch
 _ACCEPTABLE = frozenset({"application/json", "application/*", "*/*"})
 
 
@@ -99,7 +100,8 @@ def _checked_encoding(headers: Mapping[str, str]) -> str:
     kind = (headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, f"content type {kind} not supported")
-    accepted = {part.partition(";")[0].strip().lower() for part in headers.get("Accept", "*/*").split(",")}
+    ranges = [part.lower().split(";") for part in headers.get("Accept", "*/*").split(",")]
+    accepted = {kind.strip() for kind, *parameters in ranges if not any(map(_NEVER, parameters))}
     if not accepted & _ACCEPTABLE:
         raise Refused(406, "must accept application/json")
     encoding = (headers.get("Content-Encoding") or "identity").strip().lower()

@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Collection
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -48,6 +49,7 @@ class Site:
         self._app = App(upstream, Rules.of(config, allowed))
         self._http = web.Server(
             self._app.handle,
+            request_factory=_request,
             auto_decompress=False,  # a compressed command goes on as it is
             keepalive_timeout=IDLE_LIMIT,
             max_line_size=HEADER_LIMIT,
@@ -118,6 +120,18 @@ class Site:
             connection.force_close()
         await self._http.shutdown(CLOSE_LIMIT)
         await loop.run_in_executor(None, self._upstream.close)
+
+
+class _Request(web.BaseRequest):
+    """A request, each answer to which goes through here, aiohttp's own ones included."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Say no more about ourselves than PuppetDB does."""
+        response.headers.popall("Server", None)
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _require_url(config: ClientConfig) -> Endpoint:

@@ -47,6 +47,7 @@ class Trace:
 
 class _Current(threading.local):
     trace: Trace | None = None
+    target: str | None = None
 
 
 # An attempt runs in one thread, from `Session` through requests and urllib3, neither of which can carry an
@@ -134,14 +135,15 @@ class _Connection(HTTPSConnection):
                 trace.socket.close()
             raise
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         trace, sock = tracing.trace, self.sock
         if trace is not None and isinstance(sock, DeadlineSocket):
             sock.deadline, sock.inactivity = trace.deadline, trace.inactivity
             trace.socket = sock
             trace.sending = True
         self._head, self._holding = b"", True
-        super().request(*args, **kwargs)
+        # Not `url`, in which urllib3 has escaped what stood there, as "%zz" or "\\".
+        super().request(method, tracing.target or url, *args, **kwargs)
         if self._head:
             super().send(self._head)
 
@@ -178,12 +180,21 @@ class TracingAdapter(HTTPAdapter):
         self._pool = self._new_pool()
         super().__init__(max_retries=0)
 
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """As requests does, but with the target as it stands in the request, which may be another client's."""
+        assert isinstance(request, Prepared)
+        tracing.target = request.target
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            tracing.target = None
+
     def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
         """The one pool there is."""
         return self._pool
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-        """The target as it stands in the request, which may be another client's."""
+        """For urllib3's own messages; what is sent is the request's target."""
         assert isinstance(request, Prepared)
         return request.target
 

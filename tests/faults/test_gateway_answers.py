@@ -194,3 +194,105 @@ def test_a_metric_of_many_digits_is_no_traceback(
     assert told.status == (400 if category == "time" or digits > 4300 else 200), told.body
     assert b"error" in told.body or b"uuid" in told.body
     assert_quiet(caplog)
+
+
+# -- addresses, methods, headers
+
+ELSEWHERE = "https://localhost/pdb/query/v4/x/dashboard/index.html"
+REDIRECT = Answer([f"HTTP/1.1 302 Found\r\nLocation: {ELSEWHERE}\r\nContent-Length: 0\r\n\r\n".encode()])
+NOWHERE = [
+    "/",
+    "/pdb",
+    "/pdb/",
+    "/pdb/dashboard/index.html",
+    "/pdb/admin/v1/summary-stats",
+    "/pdb/x",
+    "/x",
+    "/status",
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("target", [*NOWHERE, "/pdb/cmd", "/pdb/cmd/v2", "/pdb/query/v3/nodes", "/pdb/query/v4/x"])
+def test_nothing_is_a_redirect_and_nobody_says_what_serves_it(
+    site: Site, start: Start, target: str, method: str
+) -> None:
+    site.primary.reply = site.replica.reply = REDIRECT
+    told = raw(site, start().port, target, method=method)
+    assert told.status in (400, 403, 404)
+    assert told.header("Location") is None
+    assert told.header("Server") is None
+    assert told.header("Date") is not None
+
+
+def test_a_redirect_of_an_older_puppetdb_is_not_found_here(site: Site, start: Start) -> None:
+    site.primary.reply = REDIRECT
+    told = raw(site, start().port, "/pdb/query/v4/x")
+    assert (told.status, told.body, told.header("Content-Type")) == (404, b"Not Found", b"text/html;charset=utf-8")
+    assert (told.header("X-Pdbclient-Server") or b"").endswith(b":%d" % site.primary.port)
+
+
+@pytest.mark.parametrize("garbage", [b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
+def test_what_is_no_http_is_not_told_either_what_serves_it(site: Site, start: Start, garbage: bytes) -> None:
+    told = send(site, start().port, garbage)
+    assert told.startswith(b"HTTP/1.")
+    assert b"aiohttp" not in told
+    assert b"\r\nServer:" not in told
+
+
+@pytest.mark.parametrize("target", ["/pdb/cmd", "/pdb/cmd/", "/pdb/cmd/v2", "/pdb/cmd/v1/"])
+def test_a_command_at_another_address_is_judged_before_its_address(site: Site, start: Start, target: str) -> None:
+    port, query = start().port, FACTS_URL.partition("?")[2]
+    assert raw(site, port, target).status == 400
+    assert raw(site, port, f"{target}?command=x", method="POST", body=FACTS).status == 400
+    assert raw(site, port, target, "Accept: text/html", method="POST", body=FACTS).status == 406
+    told = raw(site, port, f"{target}?{query}", method="POST", body=FACTS)
+    assert (told.status, told.body) == (404, b"Not Found")
+    assert site.primary.requests == []
+
+
+TARGETS = [
+    *("%zz", "a%", "a%2", "%2g", "a\\b", "a|b", 'a"b', "a^b{}", "a<b>`", "a%2fb%2F", "%7e~%41", "a'b!*()", "%c3%bc"),
+    *("a;b", "a//b", "a b".replace(" ", "+"), "a%00", "%u0041", "[a]", "a,b@c:d$e&f=g"),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "form", ["/pdb/query/v4/nodes/{}", "/pdb/query/v4/nodes?query={}", "/pdb/query/v4/{0}?{0}={0}"]
+)
+def test_a_target_is_handed_on_as_it_came(site: Site, start: Start, form: str, method: str) -> None:
+    gateway, asked = start(), []
+    for text in TARGETS:
+        raw(site, gateway.port, form.format(text), method=method, body=b"{}" if method == "POST" else b"")
+        asked.append(form.format(text))
+    assert [request.target for request in site.primary.queries] == asked
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["Accept: text/html", "Accept: application/json"], 200),
+        (["Accept: application/json", "Accept: text/html"], 200),
+        (["Accept: text/html", "Accept: text/plain"], 406),
+        (["Accept: application/json;q=0"], 406),
+        (["Accept: application/json; Q=0.000"], 406),
+        (["Accept: */*;q=0"], 406),
+        (["Accept: application/json;q=0, */*"], 200),
+        (["Accept: application/json;q=0.1"], 200),
+        (["Accept: application/json;level=1;q=0.0"], 406),
+    ],
+)
+def test_accept_is_all_its_lines_and_q_0_means_never(site: Site, start: Start, lines: list[str], status: int) -> None:
+    port = start().port
+    assert raw(site, port, FACTS_URL, *lines, method="POST", body=FACTS).status == status
+    raw(site, port, NODES, *lines)
+    (sent,) = site.primary.queries
+    assert sent.headers["accept"] == ", ".join(line.partition(": ")[2] for line in lines)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+def test_puppetdb_heeds_no_method_below_meta(site: Site, start: Start, method: str) -> None:
+    told = raw(site, start().port, "/pdb/meta/v1/version", method=method)
+    assert told.status == 200
+    assert [request.method for request in site.primary.requests] == [method]

@@ -94,6 +94,7 @@ PURE = {
         "sync.model",
         "sync.plan",
         "sync.compare",
+        "gateway.addresses",
         "gateway.intake",
         "journal.model",
         "journal.packing",
