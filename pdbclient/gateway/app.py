@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
+import socket
+import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from aiohttp import web
 from requests.structures import CaseInsensitiveDict
@@ -24,6 +28,7 @@ from pdbclient.errors import (
 )
 from pdbclient.gateway import addresses
 from pdbclient.gateway.addresses import Goal, Refusal
+from pdbclient.gateway.compression import SMALLEST, Gzip, wants_gzip
 from pdbclient.gateway.door import certname_of_peer
 from pdbclient.gateway.intake import Refused, command_from
 from pdbclient.gateway.report import report_command
@@ -189,8 +194,8 @@ class _Exchange:
         return command_from(query, headers, body, now=datetime.now(UTC))
 
     def _line(self, name: str) -> str:
-        """All lines of a header as the one that they stand for."""
-        return ", ".join(self.request.headers.getall(name))
+        """All lines of a header as the one that they stand for; empty without any."""
+        return ", ".join(self.request.headers.getall(name, ()))
 
     async def _report(self) -> web.StreamResponse:
         """A report as Puppet's own `http` report processor posts it (`reporturl`)."""
@@ -220,27 +225,38 @@ class _Exchange:
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
             headers["X-Pdbclient-Stale"] = str(answer.freshness.stale).lower()
-        if answer.rest is None:
-            return web.Response(body=answer.start, headers=headers)
-        if request.version < (1, 1):
-            # Such a client could not tell a broken answer from a whole one.
-            await self.upstream.drop(answer.rest)
-            return _text(505, "an answer of this size needs HTTP/1.1\n")
-        return await self._streamed(answer, headers)
+        gzip = Gzip() if wants_gzip(self._line("Accept-Encoding")) and request.method != "HEAD" else None
+        headers["Vary"] = "Accept-Encoding"
+        if answer.rest is not None:
+            return await self._streamed(answer, headers, gzip)
+        body = answer.start
+        if gzip is not None and len(body) >= SMALLEST:
+            headers["Content-Encoding"] = "gzip"
+            body = await self.upstream.run(lambda: gzip.all(answer.start))
+        return web.Response(body=body, headers=headers)
 
-    async def _streamed(self, answer: Answer, headers: Mapping[str, str]) -> web.StreamResponse:
+    async def _streamed(self, answer: Answer, headers: dict[str, str], gzip: Gzip | None) -> web.StreamResponse:
         """Pass on an answer of any size. When it breaks off, so does the connection: no client takes it for whole."""
         assert answer.rest is not None
+        if gzip is not None:
+            headers["Content-Encoding"] = "gzip"
         response = web.StreamResponse(headers=headers)
-        response.enable_chunked_encoding()
+        if self.request.version < (1, 1):
+            # Its end is that of the connection.
+            response.force_close()
+        else:
+            response.enable_chunked_encoding()
         whole = False
         try:
             await response.prepare(self.request)
             chunk = answer.start
             while chunk:
-                async with asyncio.timeout(BODY_PATIENCE):
-                    await response.write(chunk)
+                await self._write(
+                    response, chunk if gzip is None else await self.upstream.run(partial(gzip.more, chunk))
+                )
                 chunk = await self.upstream.more(answer.rest)
+            if gzip is not None:
+                await self._write(response, gzip.end())
             whole = True
         except TransportError as error:
             log.warning("%s %s: cut off: %s", self.request.method, self.request.path, error)
@@ -249,8 +265,12 @@ class _Exchange:
             await self.upstream.drop(answer.rest)
         finally:
             if not whole and self.request.transport is not None:
-                self.request.transport.abort()
+                _reset(self.request.transport)
         return response
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        async with asyncio.timeout(BODY_PATIENCE):
+            await response.write(data)
 
     async def _body(self) -> bytes:
         limit = self.rules.max_body_bytes
@@ -287,6 +307,15 @@ class _Exchange:
             headers = {name: value for name, value in headers.items() if name.startswith("X-Pdbclient-")}
             return _refusal(addresses.NOT_FOUND, headers)
         return web.Response(status=error.status, body=error.body, headers=headers)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection so that it looks like no end of an answer, not even to a client of HTTP/1.0."""
+    sock = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        # It has ended already.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ HANDSHAKE_LIMIT = 10.0
 IDLE_LIMIT = 30.0
 """Seconds that a connection may be without a whole request head: kept and idle, or sending it slowly."""
 HEADER_LIMIT = 16384
-"""Bytes of the request line, and of each header: twice what PuppetDB takes by default."""
+"""Bytes of each header: twice what PuppetDB takes by default."""
 DRAIN_LIMIT = 25.0
 CLOSE_LIMIT = 1.0
 
@@ -52,7 +52,7 @@ class Site:
             request_factory=_request,
             auto_decompress=False,  # a compressed command goes on as it is
             keepalive_timeout=IDLE_LIMIT,
-            max_line_size=HEADER_LIMIT,
+            max_line_size=config.gateway_max_url_bytes,
             max_field_size=HEADER_LIMIT,
             lingering_time=2.0,
             access_log=None,

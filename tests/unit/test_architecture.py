@@ -95,6 +95,7 @@ PURE = {
         "sync.plan",
         "sync.compare",
         "gateway.addresses",
+        "gateway.compression",
         "gateway.intake",
         "journal.model",
         "journal.packing",
