@@ -65,6 +65,7 @@ OWN = _table(
     # More would wait for a connection: each server's pool has as many.
     Setting("gateway_concurrency", 64, values.count(1, 64)),
     Setting("gateway_max_body_bytes", 134217728, values.count(1)),
+    Setting("gateway_max_total_bytes", 536870912, values.count(1, 10**15)),
     Setting("gateway_max_url_bytes", 16384, values.count(1024, 1024 * 1024)),
     Setting("journal", None, values.journal_place),
     Setting("journal_max_age", 14 * 86400.0, values.span),

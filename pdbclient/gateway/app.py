@@ -28,9 +28,10 @@ from pdbclient.errors import (
 )
 from pdbclient.gateway import addresses
 from pdbclient.gateway.addresses import Goal, Refusal
-from pdbclient.gateway.compression import SMALLEST, Gzip, wants_gzip
+from pdbclient.gateway.budget import MemoryBudget, Reservation
+from pdbclient.gateway.compression import MOST_UNPACKED, SMALLEST, Gzip, wants_gzip
 from pdbclient.gateway.door import certname_of_peer
-from pdbclient.gateway.intake import Refused, command_from
+from pdbclient.gateway.intake import Refused, command_from, looks_into_body
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, Upstream
 from pdbclient.http.freshness import Freshness
@@ -42,6 +43,8 @@ log = logging.getLogger("pdbclient.gateway")
 
 BODY_PATIENCE = 30.0
 """Seconds that a client may take to send a body, or to take a piece of an answer."""
+MEMORY_PATIENCE = 5.0
+"""Seconds that a request waits for memory for its body."""
 WAITING_PER_PLACE = 4
 
 _NOT_PASSED = frozenset(
@@ -63,6 +66,7 @@ class Rules:
     allowed: Collection[str]
     concurrency: int
     max_body_bytes: int
+    max_total_bytes: int
     include_unchanged_resources: bool
 
     @classmethod
@@ -72,6 +76,8 @@ class Rules:
             allowed,
             config.gateway_concurrency,
             config.gateway_max_body_bytes,
+            # So that the largest body fits, and what it is unpacked to.
+            max(config.gateway_max_total_bytes, 2 * config.gateway_max_body_bytes),
             config.include_unchanged_resources,
         )
 
@@ -81,6 +87,7 @@ class App:
 
     def __init__(self, upstream: Upstream, rules: Rules) -> None:
         self._upstream, self._rules = upstream, rules
+        self._memory = MemoryBudget(rules.max_total_bytes)
         self._places = asyncio.Semaphore(rules.concurrency)
         self._waiting = 0
         self._busy: set[web.RequestHandler] = set()
@@ -129,7 +136,8 @@ class App:
         finally:
             self._waiting -= 1
         try:
-            return await _Exchange(request, certname, self._upstream, self._rules).answer()
+            with Reservation(self._memory) as memory:
+                return await _Exchange(request, certname, self._upstream, self._rules, memory).answer()
         finally:
             self._places.release()
 
@@ -142,6 +150,7 @@ class _Exchange:
     certname: str
     upstream: Upstream
     rules: Rules
+    memory: Reservation
 
     async def answer(self) -> web.StreamResponse:
         try:
@@ -173,7 +182,7 @@ class _Exchange:
                 return await self._command(query)
             case Goal.NO_COMMAND:
                 # PuppetDB looks at the command before it looks at the address.
-                self._checked(query, await self._body())
+                await self._checked(query)
                 return _refusal(addresses.NOT_FOUND)
             case Goal.REPORT:
                 return await self._report()
@@ -185,13 +194,17 @@ class _Exchange:
                 return _refusal(refusal)
 
     async def _command(self, query: str) -> web.StreamResponse:
-        return await self._submitted(self._checked(query, await self._body()))
+        return await self._submitted(await self._checked(query))
 
-    def _checked(self, query: str, body: bytes) -> Command:
+    async def _checked(self, query: str) -> Command:
+        reads = looks_into_body(query)
+        body = await self._body(MOST_UNPACKED if reads and "Content-Encoding" in self.request.headers else 0)
         headers = CaseInsensitiveDict(self.request.headers)
         if "Accept" in headers:
             headers["Accept"] = self._line("Accept")
-        return command_from(query, headers, body, now=datetime.now(UTC))
+        now, limit = datetime.now(UTC), self.rules.max_body_bytes
+        check = partial(command_from, query, headers, body, now=now, max_unpacked=limit)
+        return await self.upstream.run(check) if reads else check()
 
     def _line(self, name: str) -> str:
         """All lines of a header as the one that they stand for; empty without any."""
@@ -272,10 +285,12 @@ class _Exchange:
         async with asyncio.timeout(BODY_PATIENCE):
             await response.write(data)
 
-    async def _body(self) -> bytes:
+    async def _body(self, unpacking: int = 0) -> bytes:
+        """The body, once there is memory for it, and for what it is unpacked to: up to `unpacking` times its size."""
         limit = self.rules.max_body_bytes
         if (self.request.content_length or 0) > limit:
             raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+        await self._reserve(self.request.content_length or 0, unpacking, MEMORY_PATIENCE)
         if self.request.headers.get("Expect", "").lower() == "100-continue":
             await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.request.writer.output_size = 0
@@ -288,6 +303,7 @@ class _Exchange:
                     size += len(chunk)
                     if size > limit:
                         raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+                    await self._reserve(size, unpacking, 0)
         except (ConnectionError, web.RequestPayloadError) as error:
             # Whoever sent it has gone, as a rule: nobody will read this.
             raise Refused(400, f"the body broke off: {error}") from error
@@ -295,6 +311,15 @@ class _Exchange:
             self.request.protocol.force_close()
             raise Refused(408, f"the body took longer than {BODY_PATIENCE:.0f} s") from error
         return b"".join(pieces)
+
+    async def _reserve(self, size: int, unpacking: int, patience: float) -> None:
+        try:
+            await self.memory.grow(size + min(size * unpacking, self.rules.max_body_bytes), patience)
+        except TimeoutError as error:
+            total = self.rules.max_total_bytes
+            raise Refused(
+                503, f"the bodies of other requests take {total} bytes (gateway_max_total_bytes)"
+            ) from error
 
     def _handed_on(self, error: ServerError) -> web.Response:
         """A server's own verdict on the request, as it gave it."""

@@ -1,14 +1,16 @@
-"""Answers in gzip, for clients that ask for it, as PuppetDB gives them."""
+"""Gzip: answers for clients that ask for it, as PuppetDB gives them, and bodies unpacked with a bound. Pure."""
 
 from __future__ import annotations
 
 import re
 import zlib
 
-__all__ = ["SMALLEST", "Gzip", "wants_gzip"]
+__all__ = ["MOST_UNPACKED", "SMALLEST", "Gzip", "TooLarge", "unpacked", "wants_gzip"]
 
 SMALLEST = 256
 """Bytes: what is shorter is not worth it."""
+MOST_UNPACKED = 1032
+"""How many bytes one of them can stand for: no gzip is denser."""
 
 # Fast: three quarters of what the best level saves, at a fifth of the time of the one process that serves everybody.
 _LEVEL = 1
@@ -19,6 +21,25 @@ _WANTED = re.compile(r"\s*gzip\s*(;\s*q\s*=\s*(?!0(\.0*)?\s*$)[\d.]+\s*)?", re.A
 def wants_gzip(accept_encoding: str) -> bool:
     """Whether a client that sends this header is to be answered in gzip. As for PuppetDB, `*` asks for nothing."""
     return any(map(_WANTED, accept_encoding.split(",")))
+
+
+class TooLarge(Exception):
+    """It unpacks to more than the limit."""
+
+
+def unpacked(body: bytes, limit: int) -> bytes:
+    """What `body` stands for, no byte of it unpacked beyond `limit`.
+
+    Raises `TooLarge`, and `zlib.error` for what is no gzip, or has something after its end (what would have to be
+    unpacked for nothing else than to be counted).
+    """
+    stream = zlib.decompressobj(_GZIP_FORMAT)
+    whole = stream.decompress(body, limit + 1)
+    if len(whole) > limit:
+        raise TooLarge
+    if not stream.eof or stream.unused_data:
+        raise zlib.error("it ends too early, or goes on after its end")
+    return whole
 
 
 class Gzip:

@@ -19,9 +19,10 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from pdbclient.gateway.compression import TooLarge, unpacked
 from pdbclient.wire import Command, timestamp
 
-__all__ = ["Refused", "command_from", "is_about_exported"]
+__all__ = ["Refused", "command_from", "is_about_exported", "looks_into_body"]
 
 OLDEST_VERSIONS: Mapping[str, int] = {
     "replace catalog": 6,
@@ -46,7 +47,7 @@ _ACCEPTABLE = frozenset({"application/json", "application/*", "*/*"})
 
 
 class Refused(Exception):
-    """A request that cannot become a command: the HTTP status, and why."""
+    """A request that cannot be done: the HTTP status, and why."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status, self.reason = status, reason
@@ -64,19 +65,27 @@ class _Asked:
     body: bytes
 
 
-def command_from(query: str, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Command:
+def looks_into_body(query: str) -> bool:
+    """Whether `command_from` has to unpack and read the body of a request with this query string."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    return "command" not in given or _stamp(given.get("producer-timestamp")) is None
+
+
+def command_from(
+    query: str, headers: Mapping[str, str], body: bytes, *, now: datetime, max_unpacked: int = 2**31
+) -> Command:
     """The command that a request with this raw query string, headers (names in any case) and body submits.
 
     The body goes on exactly as it came, gzip or not. But in the old form, where the whole command is the body, the
     payload is taken out of it, as its own text; and `now` is the producer timestamp of a request that gives none,
-    which is put into a body that the server would stamp by itself.
+    which is put into a body that the server would stamp by itself. No body is unpacked beyond `max_unpacked` bytes.
     Raises `Refused`.
     """
     encoding = _checked_encoding(headers)
     pairs = parse_qsl(query, keep_blank_values=True)
     given = dict(pairs)
     if "command" not in given:
-        return _command(_old_form(body), "identity", -1, now)
+        return _command(_old_form(body), "identity", -1, now, max_unpacked)
     if len(given) != len(pairs):
         raise Refused(400, "a parameter is given twice")
     if unknown := sorted(given.keys() - PARAMETERS):
@@ -85,7 +94,7 @@ def command_from(query: str, headers: Mapping[str, str], body: bytes, *, now: da
         raise Refused(400, "secondsToWaitForCompletion: the gateway does not wait for completion, leave it out")
     name = given["command"].replace("_", " ")
     asked = _Asked(name, given.get("version"), given.get("certname"), given.get("producer-timestamp"), body)
-    return _command(asked, encoding, _length(headers, body), now)
+    return _command(asked, encoding, _length(headers, body), now, max_unpacked)
 
 
 def is_about_exported(target: str, body: bytes | None) -> bool:
@@ -134,7 +143,7 @@ def _member(payload: Mapping[str, msgspec.Raw], key: str) -> Any:
     return msgspec.json.decode(payload[key]) if key in payload else None
 
 
-def _command(asked: _Asked, encoding: str, length: int, now: datetime) -> Command:
+def _command(asked: _Asked, encoding: str, length: int, now: datetime, max_unpacked: int) -> Command:
     missing: Sequence[str] = [key for key in ("certname", "version") if getattr(asked, key) is None]
     if asked.certname is None:
         raise Refused(400, f"missing parameters: {', '.join(missing)}")
@@ -151,7 +160,7 @@ def _command(asked: _Asked, encoding: str, length: int, now: datetime) -> Comman
     if stamp is None:
         stamp = timestamp.utc_text(now)
         if asked.name in STAMPED_BY_SERVER:
-            stamp, body, length = _stamped(body, encoding, stamp, length)
+            stamp, body, length = _stamped(body, encoding, stamp, length, max_unpacked)
     return Command.ready(asked.name, version, asked.certname, stamp, body, encoding, length)
 
 
@@ -163,15 +172,19 @@ def _stamp(text: object) -> str | None:
     return None
 
 
-def _stamped(body: bytes, encoding: str, stamp: str, length: int) -> tuple[str, bytes, int]:
+def _stamped(body: bytes, encoding: str, stamp: str, length: int, max_unpacked: int) -> tuple[str, bytes, int]:
     """The timestamp that stands in the payload, the body and its length; `stamp` is put in where there is none.
 
     What is no payload at all goes on as it is, for the server to judge.
     """
     try:
-        payload = _decode_raw(gzip.decompress(body) if encoding == "gzip" else body)
+        payload = _decode_raw(unpacked(body, max_unpacked) if encoding == "gzip" else body)
         own = _stamp(_member(payload, "producer_timestamp"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError, EOFError, zlib.error):
+    except TooLarge as error:
+        raise Refused(
+            413, f"a body that unpacks to more than {max_unpacked} bytes (gateway_max_body_bytes)"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, zlib.error):
         return stamp, body, length
     if own is not None or payload.get("producer_timestamp") not in (None, msgspec.Raw(b"null")):
         return own or stamp, body, length

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .conftest import Site
-from .fake import Answer, Request
-from .gateway import FACTS, FACTS_URL, GatewayThread, connected, gateway_config
+from .fake import Answer, Request, healthy
+from .gateway import (
+    FACTS,
+    FACTS_URL,
+    GatewayProcess,
+    GatewayThread,
+    connected,
+    eventually,
+    gateway_config,
+    write_config,
+)
 
 Start = Callable[..., GatewayThread]
 NODES = "/pdb/query/v4/nodes"
@@ -296,3 +311,118 @@ def test_puppetdb_heeds_no_method_below_meta(site: Site, start: Start, method: s
     told = raw(site, start().port, "/pdb/meta/v1/version", method=method)
     assert told.status == 200
     assert [request.method for request in site.primary.requests] == [method]
+
+
+# -- memory
+
+REPORT_URL = "/pdb/cmd/v1?command=store_report&version=8&certname=node.example"
+GZIPPED = "Content-Encoding: gzip"
+
+
+def bomb(size: int) -> bytes:
+    """JSON of that many bytes, packed to a thousandth."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = b"a" * 1_000_000
+    blocks = [stream.compress(block) for _ in range(size // len(block))]
+    return (
+        stream.compress(b'{"certname":"node.example","x":"')
+        + b"".join(blocks)
+        + stream.compress(b'"}')
+        + stream.flush()
+    )
+
+
+@pytest.mark.parametrize("stamp", ["", "&producer-timestamp=never"])
+def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_answered(
+    site: Site, tmp_path: Path, stamp: str
+) -> None:
+    config = gateway_config(site.config(site.primary.port, site.replica.port), site.pki.server)
+    assert config.gateway_url is not None
+    port, body = config.gateway_url.port, bomb(600_000_000)
+    with GatewayProcess(write_config(tmp_path / "puppetdb.conf", config), port, tmp_path / "log") as process:
+        process.up()
+        with ThreadPoolExecutor(3) as pool:
+            posted = [
+                pool.submit(raw, site, port, REPORT_URL + stamp, GZIPPED, method="POST", body=body) for _ in range(3)
+            ]
+            slowest = 0.0
+            while not all(future.done() for future in posted):
+                began = time.monotonic()
+                assert raw(site, port, "/pdb/x").status == 404
+                slowest = max(slowest, time.monotonic() - began)
+        for future in posted:
+            assert future.result().status == 413
+            assert b"gateway_max_body_bytes" in future.result().body
+        assert slowest < 3
+        assert process.peak() < 900_000_000
+        assert site.primary.commands == []
+        small = gzip.compress(b'{"certname":"node.example"}')
+        assert raw(site, port, REPORT_URL, GZIPPED, method="POST", body=small).status == 200
+
+
+def test_what_unpacks_to_the_limit_is_stamped_and_passes(site: Site, start: Start) -> None:
+    port, room = start(gateway_max_body_bytes=100_000).port, 100_000 - 12
+    for size, status in ((room, 200), (room + 1, 413)):
+        body = gzip.compress(b'{"x":"%s"}    ' % (b"a" * (size)))
+        assert raw(site, port, REPORT_URL, GZIPPED, method="POST", body=body).status == status
+    (sent,) = site.primary.commands
+    assert b"producer_timestamp" in gzip.decompress(sent.body)
+
+
+def slow_commands(site: Site) -> threading.Event:
+    """Commands are answered once this is set."""
+    over = threading.Event()
+
+    def reply(request: Request) -> Answer:
+        if request.is_command:
+            over.wait(10)
+        return healthy(request)
+
+    site.primary.reply = site.replica.reply = reply
+    return over
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("form", ["length", "chunked", "gzip"])
+def test_bodies_beyond_the_total_are_refused_in_words(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.app.MEMORY_PATIENCE", 0.2)
+    over = slow_commands(site)
+    gateway = start(gateway_max_body_bytes=10_000, gateway_max_total_bytes=20_000)
+    url = f"{FACTS_URL}&producer-timestamp=2026-01-31T12:00:00Z"
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            held = [pool.submit(raw, site, gateway.port, url, method="POST", body=b"x" * 8000) for _ in range(2)]
+            assert eventually(lambda: gateway.places_taken == 2)
+            if form == "length":
+                told = raw(site, gateway.port, url, method="POST", body=b"x" * 5000)
+            elif form == "gzip":
+                told = raw(site, gateway.port, REPORT_URL, GZIPPED, method="POST", body=gzip.compress(b"x" * 9000))
+            else:
+                pieces = b"1388\r\n" + b"x" * 5000 + b"\r\n0\r\n\r\n"
+                got = send(site, gateway.port, f"POST {url} HTTP/1.1\r\n".encode() + CHUNKED + pieces)
+                told = Raw(got.partition(b"\r\n\r\n")[0].split(b"\r\n"), got.partition(b"\r\n\r\n")[2])
+            assert told.status == 503
+            assert b"gateway_max_total_bytes" in told.body
+            assert raw(site, gateway.port, NODES).status == 200, "what needs no memory is answered"
+        finally:
+            over.set()
+        assert {future.result().status for future in held} == {200}
+    assert raw(site, gateway.port, url, method="POST", body=b"x" * 10_000).status == 200
+
+
+def test_a_body_beyond_the_total_waits_for_its_turn(site: Site, start: Start) -> None:
+    over = slow_commands(site)
+    gateway = start(gateway_max_body_bytes=10_000, gateway_max_total_bytes=20_000)
+    url = f"{FACTS_URL}&producer-timestamp=2026-01-31T12:00:00Z"
+    with ThreadPoolExecutor(6) as pool:
+        try:
+            asked = [pool.submit(raw, site, gateway.port, url, method="POST", body=b"x" * 9000) for _ in range(6)]
+            assert eventually(lambda: gateway.places_taken == 6)
+            assert len(site.primary.commands) <= 2
+        finally:
+            over.set()
+        assert [future.result().status for future in asked] == [200] * 6
