@@ -31,9 +31,10 @@ from pdbclient.gateway.addresses import Goal, Refusal
 from pdbclient.gateway.budget import MemoryBudget, Reservation
 from pdbclient.gateway.compression import MOST_UNPACKED, SMALLEST, Gzip, wants_gzip
 from pdbclient.gateway.door import certname_of_peer
-from pdbclient.gateway.intake import Refused, command_from, looks_into_body
+from pdbclient.gateway.intake import Refused, command_from, looks_into_body, seconds_to_wait
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, Upstream
+from pdbclient.http.failover import Accepted
 from pdbclient.http.freshness import Freshness
 from pdbclient.wire import Command
 
@@ -67,6 +68,7 @@ class Rules:
     concurrency: int
     max_body_bytes: int
     max_total_bytes: int
+    command_broadcast: bool
     include_unchanged_resources: bool
 
     @classmethod
@@ -78,6 +80,7 @@ class Rules:
             config.gateway_max_body_bytes,
             # So that the largest body fits, and what it is unpacked to.
             max(config.gateway_max_total_bytes, 2 * config.gateway_max_body_bytes),
+            config.command_broadcast,
             config.include_unchanged_resources,
         )
 
@@ -194,7 +197,14 @@ class _Exchange:
                 return _refusal(refusal)
 
     async def _command(self, query: str) -> web.StreamResponse:
-        return await self._submitted(await self._checked(query))
+        command = await self._checked(query)
+        seconds = seconds_to_wait(query)
+        if not seconds:
+            return await self._submitted(command)
+        if self.rules.command_broadcast:
+            raise Refused(400, "secondsToWaitForCompletion: with command_broadcast the gateway does not wait")
+        accepted, completion = await self.upstream.submit_and_wait(command, seconds)
+        return _json(completion.status, dict(completion.document), _taken_by(accepted))
 
     async def _checked(self, query: str) -> Command:
         reads = looks_into_body(query)
@@ -224,11 +234,8 @@ class _Exchange:
 
     async def _submitted(self, command: Command) -> web.StreamResponse:
         accepted = await self.upstream.submit(command)
-        if accepted.journalled is not None:
-            return _json(200, {"uuid": accepted.journalled}, {"X-Pdbclient-Journalled": "true"})
-        endpoint, uuid = next(iter(accepted.uuids.items()))
-        failed_over = accepted.attempts[0].endpoint not in accepted.uuids
-        return _json(200, {"uuid": uuid}, _origin(endpoint, failed_over))
+        uuid = accepted.journalled or next(iter(accepted.uuids.values()))
+        return _json(200, {"uuid": uuid}, _taken_by(accepted))
 
     async def _passed_on(self) -> web.StreamResponse:
         request = self.request
@@ -352,6 +359,13 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
 def _octets(value: str) -> str:
     """A client's header for the server, byte by byte: aiohttp reads it as UTF-8, requests writes Latin-1."""
     return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _taken_by(accepted: Accepted) -> dict[str, str]:
+    """The headers that say who has a command."""
+    if accepted.journalled is not None:
+        return {"X-Pdbclient-Journalled": "true"}
+    return _origin(next(iter(accepted.uuids)), accepted.attempts[0].endpoint not in accepted.uuids)
 
 
 def _origin(endpoint: Endpoint, failed_over: bool, freshness: Freshness | None = None) -> dict[str, str]:

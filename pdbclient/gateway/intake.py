@@ -22,7 +22,7 @@ import msgspec
 from pdbclient.gateway.compression import TooLarge, unpacked
 from pdbclient.wire import Command, timestamp
 
-__all__ = ["Refused", "command_from", "is_about_exported", "looks_into_body"]
+__all__ = ["Refused", "command_from", "is_about_exported", "looks_into_body", "seconds_to_wait"]
 
 OLDEST_VERSIONS: Mapping[str, int] = {
     "replace catalog": 6,
@@ -42,6 +42,7 @@ PARAMETERS = frozenset(
 )
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII).fullmatch
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII).fullmatch
 _NEVER = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*").fullmatch
 _ACCEPTABLE = frozenset({"application/json", "application/*", "*/*"})
 
@@ -71,6 +72,15 @@ def looks_into_body(query: str) -> bool:
     return "command" not in given or _stamp(given.get("producer-timestamp")) is None
 
 
+def seconds_to_wait(query: str) -> float:
+    """How many seconds a request with this query string waits for the command to be processed; 0: not at all.
+
+    In the old form nobody waits. Raises `Refused`.
+    """
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    return _seconds(given) if "command" in given else 0.0
+
+
 def command_from(
     query: str, headers: Mapping[str, str], body: bytes, *, now: datetime, max_unpacked: int = 2**31
 ) -> Command:
@@ -90,8 +100,7 @@ def command_from(
         raise Refused(400, "a parameter is given twice")
     if unknown := sorted(given.keys() - PARAMETERS):
         raise Refused(400, f"invalid parameters: {', '.join(unknown)}")
-    if given.get("secondsToWaitForCompletion", "0").strip() != "0":
-        raise Refused(400, "secondsToWaitForCompletion: the gateway does not wait for completion, leave it out")
+    _seconds(given)
     name = given["command"].replace("_", " ")
     asked = _Asked(name, given.get("version"), given.get("certname"), given.get("producer-timestamp"), body)
     return _command(asked, encoding, _length(headers, body), now, max_unpacked)
@@ -103,6 +112,13 @@ def is_about_exported(target: str, body: bytes | None) -> bool:
     Wherever the word stands, in the stock terminus's query or in anybody's PQL: better once too often.
     """
     return "exported" in unquote(target) or b"exported" in (body or b"")
+
+
+def _seconds(given: Mapping[str, str]) -> float:
+    text = given.get("secondsToWaitForCompletion", "0").strip()
+    if not _NUMBER(text):
+        raise Refused(400, "secondsToWaitForCompletion must be a number of seconds")
+    return max(float(text), 0.0)
 
 
 def _checked_encoding(headers: Mapping[str, str]) -> str:

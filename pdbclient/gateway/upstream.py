@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import ServerError, TransportError
+from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import exposition
 from pdbclient.http.exchange import AsyncSession
@@ -116,6 +117,22 @@ class Upstream:
         if self._journal is None:
             return await self._send(command)
         return await self._journal.submit_async(command, self._send)
+
+    async def submit_and_wait(self, command: Command, seconds: float) -> tuple[Accepted, Completion]:
+        """As `submit`, to a server that waits up to `seconds` until it has processed the command; and its words."""
+        completions: list[Completion] = []
+
+        async def attempt(endpoint: Endpoint, within: float) -> str:
+            session = self._sessions[endpoint]
+            completions.append(await self.run(lambda: submit_and_wait(session, command, seconds, within)))
+            return str(completions[-1].document["uuid"])
+
+        def send(command: Command) -> Awaitable[Accepted]:
+            return self._failover.submit_async(command, attempt)
+
+        journal = self._journal
+        accepted = await (send(command) if journal is None else journal.submit_async(command, send))
+        return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)
 
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""

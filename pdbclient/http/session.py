@@ -64,7 +64,6 @@ _ERROR_OBJECT = re.compile(rb'\s*\{\s*"error"').match
 _JSON = {"Accept": "application/json", **_ENCODED}
 _POST_JSON = {**_JSON, "Content-Type": "application/json; charset=utf-8"}
 
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -187,14 +186,15 @@ class Session:
         body: bytes | None = None,
         headers: Mapping[str, str],
         within: float | None = None,
+        patience: float | None = None,
     ) -> Page:
-        """Pass a query on as it came: `target` is the path with its query string. The answer's bytes are not decoded.
+        """Pass a request on as it came: `target` is the path with its query string. Its answer is not decoded.
 
         An answer that is JSON, or should be, and breaks off or is an error in its place raises `IncompleteResponse`
         from the iteration.
         """
         headers = {**headers, **_ENCODED}
-        response = self._send(method, target, Operation.QUERY, within, body=body, headers=headers)
+        response = self._send(method, target, Operation.QUERY, within, patience, body=body, headers=headers)
         # PuppetDB's own API answers JSON: whatever else says 200 there is none of it.
         is_json = target.startswith("/pdb/") or "json" in response.headers.get("Content-Type", "")
         chunks = self._passed(response, is_json and method != "HEAD", target.startswith("/pdb/query/"))

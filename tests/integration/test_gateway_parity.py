@@ -83,6 +83,12 @@ CASES: dict[str, Case] = {
     "timestamp before the year 1": command(OK + "&producer-timestamp=0001-01-01T00:00:00%2B18:00"),
     "checksum": command(OK + "&checksum=abc"),
     "no wait": command(OK + "&secondsToWaitForCompletion=0"),
+    "wait": command(OK + "&secondsToWaitForCompletion=5"),
+    "wait for a half": command(OK + "&secondsToWaitForCompletion=%20+5e-1"),
+    "wait for less than nothing": command(OK + "&secondsToWaitForCompletion=-1"),
+    "wait for what cannot be processed": command(OK.replace("=5", "=99") + "&secondsToWaitForCompletion=5"),
+    "wait for what is not processed in time": command(OK + "&secondsToWaitForCompletion=1", b"garbage"),
+    "wait, old": old(query="?secondsToWaitForCompletion=5"),
     "command with blanks": changed("replace_facts", "replace%20facts"),
     "command with plus": changed("replace_facts", "replace+facts"),
     "command in upper case": changed("replace_facts", "Replace_facts"),
@@ -265,7 +271,6 @@ DIFFERENT: dict[str, tuple[Case, tuple[int, bool], tuple[int, bool], str]] = {
         *((500, False), (400, True), A_500),
     ),
     "wait for x": (command(OK + "&secondsToWaitForCompletion=x"), (500, False), (400, True), A_500),
-    "wait": (command(OK + "&secondsToWaitForCompletion=5"), (200, True), (400, True), "not supported"),
     "query, POST of a list": (post(QUERY, b"[]"), (500, False), (503, True), "as every 500, once both have given it"),
     "content type text": (command(Content_Type="text/plain"), (415, False), (415, True), JSON_REASON),
     "old, a form": (
@@ -375,6 +380,14 @@ def test_the_gateway_answers_as_the_server_behind_it(started: Pair, name: str) -
     assert here.headers["Server"] is None
     if there.status == 302 and CASES[name].target != "/pdb/admin":
         assert (here.body, here.headers["Content-Type"]) == (b"Not Found", "text/html;charset=utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("wait")])
+def test_who_waits_is_told_the_same(started: Pair, name: str) -> None:
+    there, here = started.both(CASES[name])
+    assert here.json.keys() == there.json.keys()
+    for key in ("processed", "timed_out", "error"):
+        assert here.json.get(key) == there.json.get(key)
 
 
 @pytest.mark.parametrize(
