@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import queue
 import socket
 import ssl
 import threading
@@ -165,6 +166,15 @@ class _Pool(HTTPSConnectionPool):
             # It connects anew when it is used. (A further one would be one too many for the pool.)
             connection.close()
         return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        """Keep it for the next request. One more than are kept is closed; urllib3 would warn of each of those."""
+        try:
+            self.pool.put(conn, block=False)  # type: ignore[union-attr]
+        except (AttributeError, queue.Full):
+            # It was closed meanwhile, and is None; or it has enough.
+            if conn is not None:
+                conn.close()
 
 
 class TracingAdapter(HTTPAdapter):

@@ -99,7 +99,7 @@ class Failover:
         self.memory = memory
         self._watch: Watch | None = None
         self._start_threads()
-        _renew_after_fork(self)
+        _LIVING.add(self)
 
     def _start_threads(self) -> None:
         # Both start their threads when they have something to do.
@@ -355,15 +355,17 @@ def _sessions(config: ClientConfig, endpoints: Iterable[Endpoint]) -> dict[Endpo
     return {endpoint: Session(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
 
 
-def _renew_after_fork(failover: Failover) -> None:
-    """Give a forked child its own locks and threads. The hook does not keep `failover` alive."""
-    reference = weakref.ref(failover)
+_LIVING: weakref.WeakSet[Failover] = weakref.WeakSet()
 
-    def renew() -> None:
-        if (found := reference()) is not None:
-            found._after_fork()
 
-    os.register_at_fork(after_in_child=renew)
+def _renew_after_fork() -> None:
+    """Give a forked child its own locks and threads."""
+    for failover in tuple(_LIVING):
+        failover._after_fork()
+
+
+# Once for all of them: a process cannot take such a hook back.
+os.register_at_fork(after_in_child=_renew_after_fork)
 
 
 def _is_in_doubt(operation: Operation, outcome: Outcome) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from pdbclient import Client
 from pdbclient.config.model import Timeouts
+from pdbclient.http.connection import POOL_SIZE
 from pdbclient.http.outcome import Operation
 
 from .conftest import Site, deactivation
@@ -46,6 +48,24 @@ def mix(client: Client, number: int) -> None:
     assert row == {"query": f'nodes {{ certname = "{number}" }}'}
     (row,) = client.stream(f"facts {{ value = {number} }}")
     assert row == {"query": f"facts {{ value = {number} }}"}
+
+
+def test_more_threads_than_connections_are_kept_are_no_warning(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    threads = POOL_SIZE + 16
+    together = threading.Barrier(threads)
+
+    def reply(request: Request) -> Answer:
+        together.wait(30)
+        return healthy(request)
+
+    site.primary.reply = site.replica.reply = reply
+    limits = Timeouts(attempt=60.0, connect=30.0, read=30.0, operation=90.0)
+    client = site.client(site.primary.port, timeouts=limits)
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(2):
+            assert [len(rows) for rows in pool.map(client.query, ["nodes {}"] * threads)] == [0] * threads
+    assert site.primary.connections == threads + 16, "as many as are kept are used again"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_fifty_threads_share_a_client_and_each_gets_its_own_answers(site: Site) -> None:
