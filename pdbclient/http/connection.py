@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import http.client
 import queue
 import socket
 import ssl
@@ -24,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
+from urllib3.util.response import assert_header_parsing
 
 __all__ = ["Prepared", "Trace", "TracingAdapter", "tracing"]
 
@@ -90,7 +92,18 @@ class DeadlineSocket(ssl.SSLSocket):
             self.settimeout(min(self.inactivity, left))
 
 
+class _Response(http.client.HTTPResponse):
+    def begin(self) -> None:
+        """Read the head. urllib3 goes on without what it cannot read of one, and logs a traceback."""
+        super().begin()
+        try:
+            assert_header_parsing(self.headers)
+        except urllib3.exceptions.HeaderParsingError as error:
+            raise ConnectionError("the head of the answer is no HTTP") from error
+
+
 class _Connection(HTTPSConnection):
+    response_class = _Response
     _head = b""
     _holding = False
 

@@ -129,6 +129,21 @@ def test_a_control_character_in_a_servers_header_becomes_a_blank(
     assert_quiet(caplog)
 
 
+@pytest.mark.parametrize(
+    "line", [b"X Y: 1", b"X-Odd: a\rb", b": x", b"no colon", b"X\x00Y: 1", b"X\xffY: 1"], ids=repr
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_head_that_is_no_http_is_a_broken_answer(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture, line: bytes, status: int
+) -> None:
+    head = b"HTTP/1.1 %d Status\r\nContent-Type: application/json\r\n%s\r\nContent-Length: 2\r\n\r\n[]"
+    site.primary.reply = Answer([head % (status, line)], close=True)
+    told = raw(site, start().port, NODES)
+    assert (told.status, told.header("X-Pdbclient-Failed-Over")) == (200, b"true")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("urllib3")] == []
+    assert_quiet(caplog)
+
+
 def test_a_control_character_in_the_header_of_a_refused_command_is_no_traceback(
     site: Site, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
