@@ -20,6 +20,9 @@ __all__ = ["ReportPayload", "report_payload"]
 INDEX_LIMIT, INDEX_WARNING = 2704, 2500
 """Bytes: PuppetDB has an index over timestamp (8), type and title of a resource, and PostgreSQL a limit for it."""
 
+_TOO_LONG = 10**1000
+"""PuppetDB 7.12.1, 8.4.1 and 8.8.1 take a command with an integer of more than 1,000 digits, and never process it."""
+
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d*))?\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d))", re.ASCII
 ).fullmatch
@@ -43,7 +46,8 @@ def report_payload(
     report's `puppet_version` writes it.
 
     Where the stock processor sends what PuppetDB then refuses, or fails, this does not: a job id becomes text; an
-    empty resource status and a metric that is no number are left out (the latter with a warning); a log without
+    empty resource status, and a metric that is no number or has more than 1,000 digits, are left out (the latter with
+    a warning); a log without
     source, message or tags gets Puppet's own default, empty text and an empty list; a missing list of events is an
     empty one; a flag that is none is false where PuppetDB needs one, else null.
 
@@ -226,8 +230,9 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
 
 
 def _is_number(value: int | float) -> bool:
-    # An integer is finite, and may have more digits than `isfinite` takes.
-    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, bool)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, bool) and abs(value) < _TOO_LONG
 
 
 def _label(value: object) -> str:
