@@ -12,6 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from pdbclient.config import ClientConfig, Endpoint, load_config
+from pdbclient.config.values import checked_timeout
 from pdbclient.errors import AllEndpointsFailed, IncompleteResponse, ServerError, TransportError
 from pdbclient.http.breaker import Health
 from pdbclient.http.failover import Accepted, Answered, Failover
@@ -22,7 +23,7 @@ from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.journal.service import Service
 from pdbclient.wire.collector import Filter
 from pdbclient.wire.command import Command
-from pdbclient.wire.query import QueryText, checked, exported_resources
+from pdbclient.wire.query import QueryText, address, checked, exported_resources
 
 __all__ = ["Client", "Found", "QueryResult", "Rows", "ServerStatus", "Submission"]
 
@@ -235,14 +236,16 @@ class Client:
         `query` is PQL or AST; `path` an entity (`nodes`, `resources`, …) that an AST query is for. `limit`,
         `offset`, `order_by` (`[{"field": "certname", "order": "desc"}]`) and `include_total` page through it;
         each page may come from another server: use `stream` to read all. Further `params` go to PuppetDB as they
-        are. `timeout` in seconds is for the whole query, whatever it meets (default: `query_timeout`).
+        are. `timeout` in seconds, above 0 and at most a day, is for the whole query, whatever it meets (default:
+        `query_timeout`).
 
         Raises `InvalidQuery`, `Rejected` (the server does not understand it), `NotFound`, `AllEndpointsFailed`, and
-        the `ServerError` that every server failed with which was asked.
+        the `ServerError` that every server failed with which was asked; `ValueError` for a timeout that is none.
         """
         paging = {"limit": limit, "offset": offset, "order_by": order_by, "include_total": include_total or None}
         body = params | {key: value for key, value in paging.items() if value is not None}
-        answered = self._failover.read(_described(query, path), _whole(query, path, body), timeout=timeout)
+        ask = _whole(query, path, body)
+        answered = self._failover.read(_described(query, path), ask, timeout=checked_timeout(timeout))
         return _result(answered, answered.value, answered.freshness)
 
     def stream(
@@ -258,6 +261,7 @@ class Client:
         def begin(session: Session, within: float) -> Iterator[Any]:
             return _begun(_select(session, query, path, params, within))
 
+        checked_timeout(timeout)
         answered = self._failover.read(_described(query, path), begin, timeout=timeout, streamed=True)
         elements = self._watched(answered)
         return Rows(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, elements)
@@ -281,8 +285,9 @@ class Client:
         """
 
         def whole(session: Session, within: float) -> Any:
-            return session.document(f"/pdb/query/v4/{path.strip('/')}", within=within).value
+            return session.document(f"/pdb/query/v4/{address(path)}", within=within).value
 
+        checked_timeout(timeout)
         answered = self._failover.read(f"GET {path}", whole, timeout=timeout)
         return Found(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, answered.value)
 
@@ -300,6 +305,7 @@ class Client:
         journal = self._journal
         if journal is None:
             return self.query(query, path="resources", timeout=timeout)
+        checked_timeout(timeout)
         ask = _whole(query, "resources", {})
 
         def up_to_date(session: Session, within: float) -> tuple[_Whole, Freshness]:
@@ -356,7 +362,7 @@ def _select(
     within: float,
 ) -> Selection:
     checked_query = query if query is None and path else checked(query or "")
-    path = f"/{path.strip('/')}" if path else ""
+    path = f"/{address(path)}" if path else ""
     return session.select(path, query=checked_query, params=params, within=within)
 
 

@@ -125,6 +125,8 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
         gateway_health_interval=value["gateway_health_interval"],
         gateway_concurrency=value["gateway_concurrency"],
         gateway_max_body_bytes=value["gateway_max_body_bytes"],
+        gateway_max_total_bytes=value["gateway_max_total_bytes"],
+        gateway_max_url_bytes=value["gateway_max_url_bytes"],
         journal=value["journal"],
         journal_max_age=value["journal_max_age"],
         journal_max_bytes=value["journal_max_bytes"],

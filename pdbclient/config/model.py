@@ -94,6 +94,8 @@ class ClientConfig:
     gateway_health_interval: float = 2.0
     gateway_concurrency: int = 64
     gateway_max_body_bytes: int = 134217728
+    gateway_max_total_bytes: int = 536870912
+    gateway_max_url_bytes: int = 16384
     journal: str | None = field(default=None, repr=False)
     journal_max_age: float = 14 * 86400.0
     journal_max_bytes: int = 10 * 2**30

@@ -65,6 +65,8 @@ OWN = _table(
     Setting("gateway_health_interval", 2.0, values.timeout),
     Setting("gateway_concurrency", 64, values.count(1, 64)),
     Setting("gateway_max_body_bytes", 134217728, values.count(1)),
+    Setting("gateway_max_total_bytes", 536870912, values.count(1, 10**15)),
+    Setting("gateway_max_url_bytes", 16384, values.count(1024, 1024 * 1024)),
     Setting("journal", None, values.journal_place),
     Setting("journal_max_age", 14 * 86400.0, values.span),
     Setting("journal_max_bytes", 10 * 2**30, values.count(1, 10**15)),

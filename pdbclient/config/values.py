@@ -21,6 +21,7 @@ __all__ = [
     "boolean",
     "certname_patterns",
     "certnames",
+    "checked_timeout",
     "choice",
     "choices",
     "count",
@@ -172,6 +173,15 @@ def timeout(value: Value) -> float:
     seconds = _seconds(text, unit_required=False)
     if not 0 < seconds <= MAX_TIMEOUT:
         raise SettingError(f"must be above 0 and at most a day, found {text!r}")
+    return seconds
+
+
+def checked_timeout(seconds: float | None) -> float | None:
+    """A timeout that a program gives, as it is. Raises `ValueError` for one that no socket takes, or that is none."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_TIMEOUT:
+        raise ValueError(f"timeout must be a number of seconds above 0 and at most a day, not {seconds!r:.40}")
     return seconds
 
 

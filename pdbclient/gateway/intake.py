@@ -23,10 +23,11 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from pdbclient.gateway.compression import unpacked
 from pdbclient.wire import Command, timestamp
 from pdbclient.wire.plain import holds_unstorable
 
-__all__ = ["Refused", "command_from", "is_about_exported"]
+__all__ = ["Refused", "command_from", "is_about_exported", "seconds_to_wait"]
 
 OLDEST_VERSIONS: Mapping[str, int] = {
     "replace catalog": 6,
@@ -48,11 +49,13 @@ _NO_JSON = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, Re
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _ABSENT = msgspec.Raw(b"null")
 _INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII).fullmatch
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII).fullmatch
+_NEVER = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*").fullmatch
 _ACCEPTABLE = frozenset({"application/json", "application/*", "*/*"})
 
 
 class Refused(Exception):
-    """A request that cannot become a command: the HTTP status, and why."""
+    """A request that cannot be done: the HTTP status, and why."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status, self.reason = status, reason
@@ -68,6 +71,15 @@ class _Asked:
     certname: object
     stamp: object
     body: bytes
+
+
+def seconds_to_wait(query: str) -> float:
+    """How many seconds a request with this query string waits for the command to be processed; 0: not at all.
+
+    In the old form nobody waits. Raises `Refused`.
+    """
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    return _seconds(given) if "command" in given else 0.0
 
 
 class _Own(msgspec.Struct, gc=False):
@@ -87,7 +99,8 @@ def command_from(query: str, headers: Mapping[str, str], body: bytes, *, now: da
     The body goes on exactly as it came, gzip or not. But in the old form, where the whole command is the body, the
     payload is taken out of it, as its own text; and `now` is the producer timestamp of a request that gives none,
     which is put into a body that the server would stamp by itself.
-    It reads all of the body, of which gzip may make `limit` bytes at most. Raises `Refused`.
+    It reads all of the body, of which gzip may make `limit` bytes at most: beyond that it raises `TooLarge`. Raises
+    `Refused`.
     """
     encoding = _checked_encoding(headers)
     pairs = parse_qsl(query, keep_blank_values=True)
@@ -113,15 +126,22 @@ def is_about_exported(target: str, body: bytes | None) -> bool:
 def _check_parameters(given: Mapping[str, object]) -> None:
     if unknown := sorted(given.keys() - PARAMETERS):
         raise Refused(400, f"invalid parameters: {', '.join(unknown)}")
-    if str(given.get("secondsToWaitForCompletion", "0")).strip() != "0":
-        raise Refused(400, "secondsToWaitForCompletion: the gateway does not wait for completion, leave it out")
+    _seconds(given)
+
+
+def _seconds(given: Mapping[str, object]) -> float:
+    text = str(given.get("secondsToWaitForCompletion", "0")).strip()
+    if not _NUMBER(text):
+        raise Refused(400, "secondsToWaitForCompletion must be a number of seconds")
+    return max(float(text), 0.0)
 
 
 def _checked_encoding(headers: Mapping[str, str]) -> str:
     kind = (headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, f"content type {kind} not supported")
-    accepted = {part.partition(";")[0].strip().lower() for part in headers.get("Accept", "*/*").split(",")}
+    ranges = [part.lower().split(";") for part in headers.get("Accept", "*/*").split(",")]
+    accepted = {kind.strip() for kind, *parameters in ranges if not any(map(_NEVER, parameters))}
     if not accepted & _ACCEPTABLE:
         raise Refused(406, "must accept application/json")
     encoding = (headers.get("Content-Encoding") or "identity").strip().lower()
@@ -186,14 +206,11 @@ def _stamp(text: object) -> str | None:
 
 
 def _unpacked(body: bytes, limit: int) -> bytes:
-    """What PuppetDB unpacks: the first of several gzip files. What is none goes on, for the server to judge."""
+    """What is no gzip goes on, for the server to judge."""
     try:
-        text = zlib.decompressobj(wbits=31).decompress(body, limit + 1)
+        return unpacked(body, limit)
     except zlib.error:
         return b""
-    if len(text) > limit:
-        raise Refused(413, f"a body that gzip makes more than {limit} bytes of (gateway_max_body_bytes)")
-    return text
 
 
 def _own(text: bytes) -> tuple[str | None, str | None]:

@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Collection
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -28,7 +29,7 @@ HANDSHAKE_LIMIT = 10.0
 IDLE_LIMIT = 30.0
 """Seconds that a connection may be without a whole request head: kept and idle, or sending it slowly."""
 HEADER_LIMIT = 16384
-"""Bytes of the request line, and of each header: twice what PuppetDB takes by default."""
+"""Bytes of each header: twice what PuppetDB takes by default."""
 DRAIN_LIMIT = 25.0
 CLOSE_LIMIT = 1.0
 
@@ -84,10 +85,11 @@ class Site:
         loop = asyncio.get_running_loop()
         self._http = web.Server(
             self._app.handle,
+            request_factory=_request,
             handler_cancellation=True,  # a query ends when its client has left
             auto_decompress=False,  # a compressed command goes on as it is
             keepalive_timeout=IDLE_LIMIT,
-            max_line_size=HEADER_LIMIT,
+            max_line_size=self.config.gateway_max_url_bytes,
             max_field_size=HEADER_LIMIT,
             lingering_time=2.0,
             access_log=None,
@@ -141,6 +143,18 @@ class Site:
                 transport.abort()
         await self._http.shutdown(CLOSE_LIMIT)
         await closing
+
+
+class _Request(web.BaseRequest):
+    """A request, each answer to which goes through here, aiohttp's own ones included."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Say no more about ourselves than PuppetDB does."""
+        response.headers.popall("Server", None)
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _require_url(config: ClientConfig) -> Endpoint:

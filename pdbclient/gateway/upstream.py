@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import ServerError, TransportError
+from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import exposition
 from pdbclient.http.failover import Accepted, Answered, Failover
@@ -127,7 +128,21 @@ class Upstream:
 
         Once begun it goes on, whether or not anybody waits for it.
         """
-        journal, send = self._journal, self._failover.submit
+        return await self._submitted(command, self._failover.submit)
+
+    async def submit_and_wait(self, command: Command, seconds: float) -> tuple[Accepted, Completion]:
+        """As `submit`, to a server that waits up to `seconds` until it has processed the command; and its words."""
+        completions: list[Completion] = []
+
+        def attempt(session: Session, within: float) -> str:
+            completions.append(submit_and_wait(session, command, seconds, within))
+            return str(completions[-1].document["uuid"])
+
+        accepted = await self._submitted(command, lambda command: self._failover.submit(command, attempt))
+        return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)
+
+    async def _submitted(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+        journal = self._journal
 
         def submit() -> Accepted:
             return send(command) if journal is None else journal.submit(command, send)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import functools
+import http.client
+import queue
 import socket
 import ssl
 import threading
@@ -23,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
+from urllib3.util.response import assert_header_parsing
 
 from pdbclient.http.pulse import Waiting
 from pdbclient.http.resolver import Resolver
@@ -79,6 +82,7 @@ class Trace:
 
 class _Current(threading.local):
     trace: Trace | None = None
+    target: str | None = None
 
 
 # An attempt runs in one thread, from `Session` through requests and urllib3, neither of which can carry an
@@ -125,8 +129,19 @@ class DeadlineSocket(ssl.SSLSocket):
                 continue
 
 
+class _Response(http.client.HTTPResponse):
+    def begin(self) -> None:
+        """Read the head. urllib3 goes on without what it cannot read of one, and logs a traceback."""
+        super().begin()
+        try:
+            assert_header_parsing(self.headers)
+        except urllib3.exceptions.HeaderParsingError as error:
+            raise ConnectionError("the head of the answer is no HTTP") from error
+
+
 class _Connection(HTTPSConnection):
     resolver: Resolver
+    response_class = _Response
     _head = b""
     _holding = False
 
@@ -172,13 +187,14 @@ class _Connection(HTTPSConnection):
                 trace.socket.close()
             raise
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         trace, sock = tracing.trace, self.sock
         if trace is not None and isinstance(sock, DeadlineSocket):
             sock.trace, trace.socket = trace, sock
             trace.sending = True
         self._head, self._holding = b"", True
-        super().request(*args, **kwargs)
+        # Not `url`, in which urllib3 has escaped what stood there, as "%zz" or "\\".
+        super().request(method, tracing.target or url, *args, **kwargs)
         if self._head:
             super().send(self._head)
 
@@ -212,6 +228,15 @@ class _Pool(HTTPSConnectionPool):
             connection.close()
         return connection
 
+    def _put_conn(self, conn: Any) -> None:
+        """Keep it for the next request. One more than are kept is closed; urllib3 would warn of each of those."""
+        try:
+            self.pool.put(conn, block=False)  # type: ignore[union-attr]
+        except (AttributeError, queue.Full):
+            # It was closed meanwhile, and is None; or it has enough.
+            if conn is not None:
+                conn.close()
+
 
 class TracingAdapter(HTTPAdapter):
     """Requests' transport to one server: the connections above, our TLS context, no retries of its own.
@@ -226,12 +251,21 @@ class TracingAdapter(HTTPAdapter):
         self._pool = self._new_pool()
         super().__init__(max_retries=0)
 
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """As requests does, but with the target as it stands in the request, which may be another client's."""
+        assert isinstance(request, Prepared)
+        tracing.target = request.target
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            tracing.target = None
+
     def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
         """The one pool there is."""
         return self._pool
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-        """The target as it stands in the request, which may be another client's."""
+        """For urllib3's own messages; what is sent is the request's target."""
         assert isinstance(request, Prepared)
         return request.target
 

@@ -104,7 +104,7 @@ class Failover:
         self.memory = memory
         self._prober = prober(memory, self._sessions)
         self._wake()
-        _renew_after_fork(self)
+        _LIVING.add(self)
 
     def _after_fork(self) -> None:
         self.memory.renew_lock()
@@ -127,16 +127,18 @@ class Failover:
         for session in self._sessions.values():
             session.close()
 
-    def submit(self, command: Command) -> Accepted:
+    def submit(self, command: Command, call: Call[str] | None = None) -> Accepted:
         """Send `command` to the first server that takes it, or with `command_broadcast` to all of them at once.
 
-        Raises `Rejected` when a server calls the command itself bad, `AllEndpointsFailed` when fewer servers
-        took it than `min_successful_submissions`.
+        `call` makes one attempt, and gives the uuid; by default it is `Session.submit`. Raises `Rejected` when a
+        server calls the command itself bad, `AllEndpointsFailed` when fewer servers took it than
+        `min_successful_submissions`.
         """
 
-        def call(session: Session, within: float) -> str:
+        def submit(session: Session, within: float) -> str:
             return session.submit(command, within=within)
 
+        call = call or submit
         if self._config.command_broadcast:
             return self._broadcast(command, call)
         done = self._first(Operation.COMMAND, _described(command), call, self._config.timeouts.operation)
@@ -346,15 +348,17 @@ def _sessions(
     return {e: Session(e, config.tls, config.timeouts, places=places, gateway=gateway) for e in endpoints}
 
 
-def _renew_after_fork(failover: Failover) -> None:
-    """Give a forked child its own locks and threads. The hook does not keep `failover` alive."""
-    reference = weakref.ref(failover)
+_LIVING: weakref.WeakSet[Failover] = weakref.WeakSet()
 
-    def renew() -> None:
-        if (found := reference()) is not None:
-            found._after_fork()
 
-    os.register_at_fork(after_in_child=renew)
+def _renew_after_fork() -> None:
+    """Give a forked child its own locks and threads."""
+    for failover in tuple(_LIVING):
+        failover._after_fork()
+
+
+# Once for all of them: a process cannot take such a hook back.
+os.register_at_fork(after_in_child=_renew_after_fork)
 
 
 def _is_in_doubt(operation: Operation, outcome: Outcome) -> bool:

@@ -184,8 +184,12 @@ class Sender:
         *,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        inactivity: float | None = None,
     ) -> Answer:
-        """The answer with status 200, its body still to be read; every other end is an error."""
+        """The answer with status 200, its body still to be read; every other end is an error.
+
+        `inactivity`: seconds that the answer to a command may stop for (default: `timeouts.read`).
+        """
         self._renew()
         is_command = operation is Operation.COMMAND
         if within is None:
@@ -198,7 +202,9 @@ class Sender:
             response = self._attempted(request, Trace(end, STATUS_LIMIT, waiting))
             answer = Answer(self._url, response, waiting, lambda: None)
         else:
-            answer = self._placed(request, operation, end)
+            if inactivity is None:
+                inactivity = self._timeouts.read if is_command else float("inf")
+            answer = self._placed(request, operation, end, inactivity)
         if answer.status != 200:
             raise self._verified(answer.error(operation), operation, end, target)
         return answer
@@ -231,11 +237,11 @@ class Sender:
         before, self._adapter = self._adapter, self._new_adapter()
         before.close()
 
-    def _placed(self, request: Prepared, operation: Operation, end: float) -> Answer:
+    def _placed(self, request: Prepared, operation: Operation, end: float, inactivity: float) -> Answer:
         """The answer to `request`, which holds a place until it is closed."""
         places, pulse = self._places[operation], self._pulse
         waiting = pulse.waiting(operation, caller_left.get())
-        trace = Trace(end, self._timeouts.read if operation is Operation.COMMAND else float("inf"), waiting)
+        trace = Trace(end, inactivity, waiting)
         with ExitStack() as held:
             held.callback(pulse.ended, waiting)
             try:

@@ -91,7 +91,7 @@ class Session:
         gateway: str | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._url = endpoint.url
+        self._url, self._timeouts = endpoint.url, timeouts
         self._sender = Sender(endpoint, tls, timeouts, places, gateway)
 
     def close(self) -> None:
@@ -108,16 +108,30 @@ class Session:
 
     def submit(self, command: Command, *, within: float | None = None) -> str:
         """Post a command; the uuid under which the server has queued it (durable there, not yet applied)."""
-        headers = {**_POST_JSON, "X-Uncompressed-Length": str(command.length)}
-        if command.encoding != "identity":
-            headers["Content-Encoding"] = command.encoding
-        target = f"/pdb/cmd/v1?{urlencode(command.params())}"
-        answer = self._sender.send("POST", target, Operation.COMMAND, within, body=command.body, headers=headers)
-        document = answer.document()
+        document = self._post(command, {}, within).document()
         uuid = document.get("uuid") if isinstance(document, dict) else None
         if not isinstance(uuid, str):
             raise IncompleteResponse(self._url, "answered 200 to a command, but without a uuid")
         return uuid
+
+    def submit_and_wait(self, command: Command, seconds: float, *, within: float) -> Any:
+        """Post a command to a server that is to wait up to `seconds` for its processing: the JSON that it answers.
+
+        One that was accepted, but not processed by then, is a `Busy` whose `body` says so.
+        """
+        params = {"secondsToWaitForCompletion": f"{seconds:.3f}"}
+        return self._post(command, params, within, inactivity=seconds + self._timeouts.read).document()
+
+    def _post(
+        self, command: Command, params: Mapping[str, str], within: float | None, inactivity: float | None = None
+    ) -> Answer:
+        headers = {**_POST_JSON, "X-Uncompressed-Length": str(command.length)}
+        if command.encoding != "identity":
+            headers["Content-Encoding"] = command.encoding
+        target = f"/pdb/cmd/v1?{urlencode([*command.params(), *params.items()])}"
+        return self._sender.send(
+            "POST", target, Operation.COMMAND, within, body=command.body, headers=headers, inactivity=inactivity
+        )
 
     def select(
         self,
@@ -162,8 +176,9 @@ class Session:
         body: bytes | None = None,
         headers: Mapping[str, str],
         within: float | None = None,
+        patience: float | None = None,
     ) -> Page:
-        """Pass a query on as it came: `target` is the path with its query string. The answer's bytes are not decoded.
+        """Pass a request on as it came: `target` is the path with its query string. Its answer is not decoded.
 
         An answer that is JSON, or should be, and breaks off or is an error in its place raises `IncompleteResponse`
         from the iteration.

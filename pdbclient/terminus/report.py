@@ -17,6 +17,9 @@ from pdbclient.wire.plain import shown
 
 __all__ = ["ReportPayload", "report_payload"]
 
+_TOO_LONG = 10**1000
+"""PuppetDB 7.12.1, 8.4.1 and 8.8.1 take a command with an integer of more than 1,000 digits, and never process it."""
+
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d*))?\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d))", re.ASCII
 ).fullmatch
@@ -45,7 +48,8 @@ def report_payload(
     report's `puppet_version` writes it.
 
     Where the stock processor sends what PuppetDB then refuses, or fails, this does not: a job id becomes text; an
-    empty resource status and a metric that is no number are left out (the latter with a warning); a log without
+    empty resource status, and a metric that is no number or has more than 1,000 digits, are left out (the latter with
+    a warning); a log without
     source, message or tags gets Puppet's own default, empty text and an empty list; a missing list of events is an
     empty one; a flag that is none is false where PuppetDB needs one, else null.
 
@@ -161,7 +165,7 @@ def _span(document: _Document, duration: Fraction) -> tuple[str, str]:
         start = datetime.fromisoformat(wire).replace(microsecond=0)
         end = start + timedelta(milliseconds=math.floor((fraction + duration) * 1000))
     except (ValueError, OverflowError) as error:
-        raise document.refused("$.time", f"{wire} and a duration of {float(duration):g} s: {error}") from error
+        raise document.refused("$.time", f"{wire} and the total time of the run make no time: {error}") from error
     zone = wire[23:]
     return wire, end.isoformat(timespec="milliseconds")[:23] + zone
 
@@ -218,7 +222,7 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
     for category, values in document.metrics():
         for value in sorted(values, key=_label):
             match value:
-                case [name, _, int() | float() as number] if not isinstance(number, bool) and math.isfinite(number):
+                case [name, _, int() | float() as number] if _is_number(number):
                     metrics.append({"category": category, "name": ruby_to_s(name), "value": number})
                     if (category, name) == ("time", "total"):
                         total = Fraction(number)
@@ -226,6 +230,12 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
                     what = f"the metric {category} of the report of {document.host} is left out"
                     warnings.append(f"{what}: {shown(value)} is no name, label and number")
     return metrics, total, warnings
+
+
+def _is_number(value: int | float) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, bool) and abs(value) < _TOO_LONG
 
 
 def _label(value: object) -> str:

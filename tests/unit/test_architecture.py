@@ -101,6 +101,8 @@ PURE = {
         "sync.model",
         "sync.plan",
         "sync.compare",
+        "gateway.addresses",
+        "gateway.compression",
         "gateway.intake",
         "journal.model",
         "journal.packing",

@@ -27,7 +27,9 @@ def test_the_defaults(write: Write) -> None:
     assert config.gateway_health_interval == 2.0
     assert config.gateway_concurrency == 64
     assert config.gateway_max_body_bytes == 128 * 1024 * 1024
-    for name in ("allow", "health_interval", "concurrency", "max_body_bytes"):
+    assert config.gateway_max_url_bytes == 16 * 1024
+    assert config.gateway_max_total_bytes == 512 * 1024 * 1024
+    for name in ("allow", "health_interval", "concurrency", "max_body_bytes", "max_url_bytes", "max_total_bytes"):
         assert config.origins[f"gateway_{name}"] == "default"
 
 
@@ -36,12 +38,15 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
     config = _load(
         write,
         "gateway_allow = Puppet.example.com, agent_1.example.com\ngateway_health_interval = 500ms\n"
-        "gateway_concurrency = 8\ngateway_max_body_bytes = 1000000\n",
+        "gateway_concurrency = 8\ngateway_max_body_bytes = 1000000\ngateway_max_url_bytes = 65536\n"
+        "gateway_max_total_bytes = 2000000\n",
     )
     assert config.gateway_allow == ("puppet.example.com", "agent_1.example.com")
     assert config.gateway_health_interval == 0.5
     assert config.gateway_concurrency == 8
     assert config.gateway_max_body_bytes == 1_000_000
+    assert config.gateway_max_url_bytes == 65_536
+    assert config.gateway_max_total_bytes == 2_000_000
     assert config.origins["gateway_allow"].endswith("puppetdb.conf:5")
 
 
@@ -80,6 +85,9 @@ def test_gateway_allow_is_a_list_of_certnames(
         ("gateway_max_body_bytes", "0"),
         ("gateway_max_body_bytes", "-1"),
         ("gateway_max_body_bytes", "1 MB"),
+        ("gateway_max_total_bytes", "0"),
+        ("gateway_max_url_bytes", "1000"),
+        ("gateway_max_url_bytes", "10000000"),
         ("gateway_health_interval", "0"),
         ("gateway_health_interval", "-1"),
         ("gateway_health_interval", "often"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from, is_about_exported
+from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from, is_about_exported, seconds_to_wait
 from pdbclient.wire import Command
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
@@ -91,8 +91,8 @@ def test_an_unreadable_timestamp_counts_as_none(stamp: str) -> None:
         (OK + "&certname=b", "a parameter is given twice"),
         (OK + "&version=5", "a parameter is given twice"),
         (OK + "&command=replace_facts", "a parameter is given twice"),
-        (OK + "&secondsToWaitForCompletion=5", "secondsToWaitForCompletion: the gateway does not wait"),
-        (OK + "&secondsToWaitForCompletion=x", "secondsToWaitForCompletion: the gateway does not wait"),
+        (OK + "&secondsToWaitForCompletion=", "secondsToWaitForCompletion must be a number of seconds"),
+        (OK + "&secondsToWaitForCompletion=x", "secondsToWaitForCompletion must be a number of seconds"),
         (OK.replace("&", ";"), "without the parameter command, the body must be an object"),
         ("", "without the parameter command, the body must be an object"),
         ("version=5&certname=a", "without the parameter command, the body must be an object"),
@@ -104,8 +104,15 @@ def test_each_wrong_parameter_has_its_reason(query: str, reason: str) -> None:
     assert said.startswith(reason)
 
 
-def test_not_to_wait_may_be_said() -> None:
-    assert taken(OK + "&secondsToWaitForCompletion=0").name == "replace facts"
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("5", 5), ("2.5", 2.5), (".5", 0.5), ("2.", 2), ("%205+", 5), ("%2B5", 5), ("-1", 0), ("1e3", 1000)],
+)
+def test_to_wait_is_any_number_of_seconds(text: str, seconds: float) -> None:
+    query = f"{OK}&secondsToWaitForCompletion={text}"
+    assert taken(query).name == "replace facts"
+    assert seconds_to_wait(query) == seconds
+    assert seconds_to_wait(f"secondsToWaitForCompletion={text}") == 0, "the old form"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from pdbclient.config.model import Timeouts
 from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, IncompleteResponse, NotSent, Rejected
+from pdbclient.http import failover as failover_module
 from pdbclient.http.breaker import State
 from pdbclient.http.outcome import Kind, Operation, Outcome, Sent
 from pdbclient.http.session import Session
@@ -331,3 +332,19 @@ def test_a_forked_child_can_broadcast() -> None:
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     rig.failover.close()
+
+
+def test_no_client_leaves_anything_for_a_fork_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[object] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **hook: hooks.append(hook))
+    gc.collect()
+    before = len(failover_module._LIVING)
+    rigs = [Rig() for _ in range(100)]
+    assert len(failover_module._LIVING) == before + 100
+    for rig in rigs:
+        rig.failover.close()
+    rigs.clear()
+    del rig
+    gc.collect()
+    assert len(failover_module._LIVING) <= before
+    assert hooks == [], "one hook of the module does for all, and no process can take one back"
