@@ -29,14 +29,12 @@ from pdbclient.http.tls import client_context
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
-__all__ = ["NAME", "Answer", "Upstream", "timeouts_below"]
+__all__ = ["Answer", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
 T = TypeVar("T")
 
-NAME = secrets.token_hex(8)
-"""Of this process among gateways: by it, one sees that a request comes from itself."""
 HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
 STREAM_LIMIT = 600.0
@@ -88,13 +86,15 @@ def timeouts_below(limits: Timeouts) -> Timeouts:
 class Upstream:
     """Ordered failover over the servers of `config`, for coroutines, with the journal where there is one.
 
-    What the one `before` knew of the servers is not forgotten; it shares its journal. Raises `JournalError`.
+    What the one `before` knew of the servers is not forgotten; it shares its journal, and its `name` among gateways,
+    by which one sees that a request comes from itself. Raises `JournalError`.
     """
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
         memory = None if before is None else before.memory
         config = _below(config)
-        self._sessions = _sessions(config)
+        self.name: str = secrets.token_hex(8) if before is None else before.name
+        self._sessions = _sessions(config, self.name)
         self._failover = Failover(config, sessions=self._sessions, memory=memory)
         self._broadcast = config.command_broadcast
         self._threads = ThreadPoolExecutor(config.gateway_concurrency, "pdbclient-gateway")
@@ -192,12 +192,12 @@ class Upstream:
         self._threads.shutdown()
 
 
-def _sessions(config: ClientConfig) -> dict[Endpoint, AsyncSession]:
+def _sessions(config: ClientConfig, name: str) -> dict[Endpoint, AsyncSession]:
     context = client_context(config.tls)
     endpoints = (*config.server_urls, *config.submit_only_server_urls)
     sessions = {e: AsyncSession(e, config.tls, config.timeouts, context=context) for e in endpoints}
     for session in sessions.values():
-        session.gateway = NAME
+        session.gateway = name
     return sessions
 
 
