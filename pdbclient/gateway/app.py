@@ -36,7 +36,7 @@ from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooL
 from pdbclient.gateway.door import certname_of_peer
 from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
-from pdbclient.gateway.upstream import NAME, Answer, Upstream
+from pdbclient.gateway.upstream import Answer, Upstream
 from pdbclient.http.failover import Accepted
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Operation
@@ -236,8 +236,8 @@ class _Exchange:
 
     def _before(self) -> tuple[str, ...]:
         """The gateways that the request has come through. Raises `Refused` when this one is among them."""
-        before = gateways(self.request.headers.get(HEADER, ""))
-        if NAME in before or len(before) > LIMIT:
+        before = gateways(", ".join(self.request.headers.getall(HEADER, ())))
+        if self.upstream.name in before or len(before) > LIMIT:
             log.warning("a loop: a request came back from %s (%s)", self.certname, self.request.remote)
             who = "this gateway itself, or another one that has it among its servers"
             why = f"a loop: the request comes from {who}: take the gateway's other name out of server_urls there"

@@ -31,14 +31,12 @@ from pdbclient.http.session import Page, Session
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
-__all__ = ["NAME", "Answer", "Upstream", "timeouts_below"]
+__all__ = ["Answer", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
 T = TypeVar("T")
 
-NAME = secrets.token_hex(8)
-"""Of this process among gateways: by it, one sees that a request comes from itself."""
 HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
 HANDS = 4
@@ -92,7 +90,8 @@ def timeouts_below(limits: Timeouts) -> Timeouts:
 class Upstream:
     """Ordered failover over the servers of `config`, for coroutines, with the journal where there is one.
 
-    What the one `before` knew of the servers is not forgotten; it shares its journal. Raises `JournalError`.
+    What the one `before` knew of the servers is not forgotten; it shares its journal, and its `name` among gateways,
+    by which one sees that a request comes from itself. Raises `JournalError`.
     """
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
@@ -101,7 +100,8 @@ class Upstream:
         config = _below(config)
         places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
         self.places = places * servers
-        self._failover = Failover(config, memory=memory, places=places, gateway=NAME)
+        self.name: str = secrets.token_hex(8) if before is None else before.name
+        self._failover = Failover(config, memory=memory, places=places, gateway=self.name)
         self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
         self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")

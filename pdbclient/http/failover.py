@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
@@ -30,7 +31,7 @@ from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
 from pdbclient.http.probe import Prober
-from pdbclient.http.sender import PLACES
+from pdbclient.http.sender import PLACES, elsewhere
 from pdbclient.http.session import Session
 from pdbclient.wire.command import Command
 
@@ -211,8 +212,11 @@ class Failover:
         failures: list[_Result[T]] = []
         for endpoint in self._candidates(operation, attempts):
             began = self._clock()
-            reserved = self._reserved(endpoint, operation, deadline - began)
-            result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
+            order = self.memory.order(operation)
+            others = any(self.memory.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
+            reserved = self._reserved(operation, deadline - began) if others else 0.0
+            with _going_on(others):
+                result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
             attempts.append(result.attempt)
             if result.error is None:
                 for failure in failures:
@@ -311,11 +315,9 @@ class Failover:
             self._note(endpoint, operation, ACCEPTED, began)
         return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), value, began=began)
 
-    def _reserved(self, endpoint: Endpoint, operation: Operation, left: float) -> float:
+    def _reserved(self, operation: Operation, left: float) -> float:
         """The seconds of those `left` that a query, which may wait for all of them, leaves to the next server."""
-        order = self.memory.order(operation)
-        others = any(self.memory.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
-        if operation is Operation.COMMAND or not others:
+        if operation is Operation.COMMAND:
             return 0.0
         return min(self._config.timeouts.connect + NEXT_SERVER, left / 2)
 
@@ -359,6 +361,16 @@ def _renew_after_fork() -> None:
 
 # Once for all of them: a process cannot take such a hook back.
 os.register_at_fork(after_in_child=_renew_after_fork)
+
+
+@contextmanager
+def _going_on(others: bool) -> Iterator[None]:
+    """What is sent inside can go to another server instead, or not."""
+    token = elsewhere.set(others)
+    try:
+        yield
+    finally:
+        elsewhere.reset(token)
 
 
 def _is_in_doubt(operation: Operation, outcome: Outcome) -> bool:

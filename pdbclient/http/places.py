@@ -20,19 +20,20 @@ class Places:
         self._moved_at = 0.0
         self._condition = threading.Condition()
 
-    def take(self, limit: float, look_up: Callable[[float], float]) -> bool:
-        """Take a place, within `limit` seconds. False: there is none, nor are they becoming free.
+    def take(self, look_up: Callable[[float], float], *, elsewhere: bool) -> bool:
+        """Take a place. False: there is none, nor are they becoming free, and there is somewhere else to go.
 
-        `look_up(since)` gives the seconds after which it is to be called again; it may raise what ends the wait.
+        `look_up(since)` gives the seconds after which it is to be called again; it raises what ends the wait.
         """
         since = time.monotonic()
         with self._condition:
             while self._free == 0:
-                now = time.monotonic()
-                left = min(since + limit, self._moved_at + STALLED) - now
-                if left <= 0:
-                    return False
-                self._condition.wait(min(left, look_up(since)))
+                pause = look_up(since)
+                if elsewhere:
+                    pause = min(pause, self._moved_at + STALLED - time.monotonic())
+                    if pause <= 0:
+                        return False
+                self._condition.wait(pause)
             self._free -= 1
             self._moved_at = time.monotonic()
             return True

@@ -41,7 +41,7 @@ from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.http.stream import MalformedJson, decode_document
 from pdbclient.http.tls import TlsState, client_context, tls_state
 
-__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "caller_left"]
+__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "caller_left", "elsewhere"]
 
 log = logging.getLogger("pdbclient.http")
 
@@ -119,6 +119,10 @@ def _end(response: requests.Response, leave: Callable[[], None]) -> None:
 
 caller_left: ContextVar[threading.Event | None] = ContextVar("caller_left", default=None)
 """Set when whoever asked has gone: requests that began in this context, and their answers, end with `CallerLeft`."""
+
+
+elsewhere: ContextVar[bool] = ContextVar("elsewhere", default=False)
+"""Whether another server can be asked instead: then nobody waits for a place where none becomes free."""
 
 
 class Sender:
@@ -245,7 +249,7 @@ class Sender:
         with ExitStack() as held:
             held.callback(pulse.ended, waiting)
             try:
-                taken = places.take(self._timeouts.connect, trace.look_up)
+                taken = places.take(trace.look_up, elsewhere=elsewhere.get())
             except TimeoutError:
                 taken = False
             except ConnectionAbortedError as error:

@@ -88,11 +88,12 @@ class Exported:
         self._stale = stale
         self._clock = clock
         self._progress = {server: _Progress() for server in servers}
-        self._pushers = ThreadPoolExecutor(PUSHERS, "pdbclient-exported")
+        self._pushers = {server: ThreadPoolExecutor(PUSHERS, "pdbclient-exported") for server in servers}
 
     def close(self) -> None:
         """End its threads."""
-        self._pushers.shutdown()
+        for pushers in self._pushers.values():
+            pushers.shutdown()
 
     def bring_up(self, session: Session, within: float) -> Freshness:
         """Before `session` is asked about exported resources: push what its server lacks, and wait until it shows it.
@@ -177,7 +178,8 @@ class Exported:
             if stored is not None:
                 self._journal.run(owing.settle, entry.id, [self._sent(session, entry, stored, deadline)])
 
-        pushes = [self._pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
+        pushers = self._pushers[session.endpoint]
+        pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
         try:
             for each in pushes:
                 each.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,17 @@ from pdbclient.lab.ports import free_port
 
 from .conftest import Site
 from .fake import answer, queued
-from .gateway import FACTS, GatewayProcess, GatewayThread, ask, eventually, gateway_config, submit, write_config
+from .gateway import (
+    FACTS,
+    GatewayProcess,
+    GatewayThread,
+    ask,
+    connected,
+    eventually,
+    gateway_config,
+    submit,
+    write_config,
+)
 
 Start = Callable[..., GatewayThread]
 HEADER = "X-Pdbclient-Gateway"
@@ -112,8 +122,41 @@ def test_two_gateways_among_each_others_servers(site: Site, tmp_path: Path, broa
         assert request.headers[HEADER.lower()], "whoever sends through a gateway is seen"
 
 
-def test_a_chain_of_gateways_is_none(site: Site) -> None:
-    """Also the header of one that this gateway has never met."""
+def test_a_gateway_before_a_gateway_is_none(site: Site) -> None:
+    """Also after one of them was read again."""
+    behind = gateway_config(site.config(site.primary.port), site.pki.server, gateway_allow=("server",))
+    assert behind.gateway_url is not None
+    before = gateway_config(site.config(behind.gateway_url.port), site.pki.server)
+    with GatewayThread(behind) as second, GatewayThread(before) as first:
+        for gateway in (first, second):
+            assert submit(first.port, site.pki.client).status == 200
+            assert ask(first.port, site.pki.client).status == 200
+            gateway.reload(gateway.config)
+        assert submit(first.port, site.pki.client).status == 200
+    assert len({request.headers[HEADER.lower()] for request in site.primary.commands}) == 1
+
+
+def test_a_loop_is_seen_after_a_reload_too(site: Site, start: Start) -> None:
+    gateway = start()
+    gateway.reload(gateway.config)
+    assert submit(gateway.port, site.pki.client).server == site.primary.port
+    assert len(site.primary.commands) == 1
+
+
+def test_a_header_in_two_lines_is_read(site: Site, start: Start) -> None:
+    """A proxy may part it."""
+    gateway = start()
+    assert submit(gateway.port, site.pki.client).status == 200
+    own = site.primary.commands[0].headers[HEADER.lower()].rpartition(", ")[2]
+    with closing(connected(gateway.port, site.pki.client)) as sock:
+        head = (
+            f"GET /pdb/query/v4/nodes HTTP/1.1\r\nHost: localhost\r\n{HEADER}: {'0' * 16}\r\n{HEADER}: {own}\r\n\r\n"
+        )
+        sock.sendall(head.encode())
+        assert sock.recv(100).startswith(b"HTTP/1.1 508")
+
+
+def test_a_gateway_that_this_one_has_never_met_is_no_loop(site: Site) -> None:
     config = gateway_config(site.config(), site.pki.server)
     with GatewayThread(config) as gateway:
         told = submit(gateway.port, site.pki.client, X_Pdbclient_Gateway="0123456789abcdef")
