@@ -15,8 +15,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from pdbclient.config.model import ClientConfig, Endpoint, TlsFiles
 from pdbclient.errors import ConfigError, Problem
-from pdbclient.gateway.app import App, Rules
+from pdbclient.gateway.app import App
 from pdbclient.gateway.door import Handshake, allowed_certnames
+from pdbclient.gateway.exchange import Rules
 from pdbclient.gateway.listen import BACKLOG, described, duplicates, is_loopback, listening_sockets
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.tls import server_context

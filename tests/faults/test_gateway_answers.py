@@ -407,7 +407,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\nHost: localhost\r\nConnection: close\r
 def test_bodies_beyond_the_total_are_refused_in_words(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.app.MEMORY_PATIENCE", 0.2)
+    monkeypatch.setattr("pdbclient.gateway.exchange.MEMORY_PATIENCE", 0.2)
     over = slow_commands(site)
     gateway = start(gateway_max_body_bytes=10_000, gateway_max_total_bytes=20_000)
     url = f"{FACTS_URL}&producer-timestamp=2026-01-31T12:00:00Z"

@@ -15,7 +15,7 @@ import pytest
 
 from pdbclient.config import Endpoint
 from pdbclient.config.model import Timeouts
-from pdbclient.gateway import app
+from pdbclient.gateway import exchange
 from pdbclient.gateway.intake import command_from
 from pdbclient.http.outcome import Operation
 from pdbclient.wire import Command
@@ -141,10 +141,10 @@ def test_a_body_is_read_in_a_thread_of_its_own(site: Site, start: Start, monkeyp
         threads.append(threading.current_thread().name)
         return command_from(*args, **options)
 
-    monkeypatch.setattr(app, "command_from", noted)
+    monkeypatch.setattr(exchange, "command_from", noted)
     assert submit(start().port, site.pki.client).status == 200
     (name,) = threads
-    assert name.startswith("pdbclient-gateway"), name
+    assert name.startswith("pdbclient-hands"), name
 
 
 def test_what_gzip_makes_too_large_is_refused(site: Site, start: Start) -> None:

@@ -397,7 +397,7 @@ def test_a_client_that_goes_away_in_an_answer_frees_its_place_and_the_connection
 
 
 def test_a_reader_that_stops_is_cut_off(site: Site, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdbclient.gateway.app.BODY_PATIENCE", 0.3)
+    monkeypatch.setattr("pdbclient.gateway.exchange.BODY_PATIENCE", 0.3)
     # More than all the buffers on the way can hold.
     site.primary.reply = lambda _: rows(b"[" + b", ".join([LARGE] * 16) + b"]")
     gateway = start()

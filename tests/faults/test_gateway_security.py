@@ -243,7 +243,7 @@ def test_who_sends_no_whole_head_in_time_is_cut_off(
 def test_who_sends_a_body_slowly_is_cut_off_and_reaches_nobody(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.app.BODY_PATIENCE", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.exchange.BODY_PATIENCE", 0.5)
     gateway = start()
     with connected(gateway.port, site.pki.client) as sock:
         sock.sendall(f"POST {FACTS_URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n".encode())
@@ -255,7 +255,7 @@ def test_who_sends_a_body_slowly_is_cut_off_and_reaches_nobody(
 def test_who_takes_a_small_answer_slowly_holds_no_place(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.app.BODY_PATIENCE", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.exchange.BODY_PATIENCE", 0.5)
     body = json.dumps(["x" * 900_000]).encode()
     site.primary.reply = lambda _: Answer([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body])
     gateway = start(gateway_concurrency=1)
@@ -338,7 +338,7 @@ def test_a_body_that_breaks_is_no_traceback_and_reaches_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What breaks the rules of HTTP after the head, aiohttp does not tell: that is cut off as a slow body is.
-    monkeypatch.setattr("pdbclient.gateway.app.BODY_PATIENCE", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.exchange.BODY_PATIENCE", 0.5)
     gateway = start()
     with connected(gateway.port, site.pki.client) as sock:
         sock.sendall(f"POST {FACTS_URL} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
