@@ -279,7 +279,8 @@ class Failover:
 
         def fulfil(endpoint: Endpoint) -> None:
             try:
-                futures[endpoint].set_result(self._attempt(endpoint, operation, call, deadline))
+                with _going_on(len(endpoints) > 1):
+                    futures[endpoint].set_result(self._attempt(endpoint, operation, call, deadline))
             except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
                 futures[endpoint].set_exception(error)
 

@@ -262,6 +262,31 @@ def test_a_broadcast_does_not_wait_behind_a_silent_server(site: Site) -> None:
     assert {done.endpoint for done in taken} == {client.config.server_urls[1]}
 
 
+def test_a_broadcast_leaves_out_a_server_whose_places_are_all_taken(site: Site, took: Callable[[], float]) -> None:
+    over = threading.Event()
+
+    def held(request: Request) -> Answer:
+        if request.is_command:
+            over.wait(20)
+        return healthy(request)
+
+    site.primary.reply = held
+    client = site.client(timeouts=replace(QUICK, read=30.0), command_broadcast=True)
+    with ThreadPoolExecutor(PLACES) as pool:
+        waiting = [pool.submit(client.submit, deactivation(n)) for n in range(PLACES)]
+        try:
+            assert eventually(lambda: len(site.primary.commands) == PLACES)
+            time.sleep(1.1)
+            took()
+            done = client.submit(deactivation(PLACES))
+            assert took() < 0.5
+            assert done.endpoint == client.config.server_urls[1]
+            assert done.attempts[0].outcome.kind is Kind.NO_PLACE
+        finally:
+            over.set()
+        assert all(len(each.result().uuids) == 2 for each in waiting)
+
+
 def test_a_name_that_is_not_looked_up_costs_the_others_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch, took: Callable[[], float]
 ) -> None:
