@@ -34,6 +34,7 @@ __all__ = [
     "NoPlace",
     "NotFound",
     "NotSent",
+    "OutOfTime",
     "PdbError",
     "Problem",
     "Rejected",
@@ -123,6 +124,10 @@ class Ambiguous(TransportError):
 
 class DeadlineExceeded(Ambiguous):
     """A read timeout or our own deadline passed after the request was sent."""
+
+
+class OutOfTime(DeadlineExceeded):
+    """Our own time was up, which was too short for this server, or was spent elsewhere: it says nothing about it."""
 
 
 class Unresponsive(Ambiguous):

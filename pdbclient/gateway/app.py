@@ -54,6 +54,10 @@ class App:
         """Whether nobody answers here any more, nor in its place."""
         return self._last is not None and (self._heir is None or self._heir.over)
 
+    def answers(self, connection: web.RequestHandler) -> bool:
+        """Whether a request of this connection is under way here, or at the heir."""
+        return connection in self._busy or (self._heir is not None and self._heir.answers(connection))
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request."""
         connection = request.protocol
@@ -88,6 +92,11 @@ class App:
         door = self._doors[Operation.COMMAND if is_command else Operation.QUERY]
         if door.full:
             return plain(503, "the gateway has more requests than it can hold\n")
+        answer = self._through(door, request, certname)
+        # A command goes on when its client has left, and keeps its place and its memory until it is done.
+        return await (asyncio.shield(asyncio.ensure_future(answer)) if is_command else answer)
+
+    async def _through(self, door: _Door, request: web.BaseRequest, certname: str) -> web.StreamResponse:
         async with door:
             with Reservation(self._memory) as memory:
                 return await Exchange(request, certname, self._upstream, self._rules, memory).answer()

@@ -45,10 +45,10 @@ class Reservation:
     async def grow(self, size: int, patience: float) -> None:
         """Have `size` bytes in all. Raises `TimeoutError` when they do not become free within so many seconds.
 
-        `patience` is 0 for a request that has some already: two that wait for each other's would wait in vain.
+        A request that has some already does not wait: two that wait for each other's would wait in vain.
         """
         more = size - self._held
         if more > 0:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(0 if self._held else patience):
                 await self._budget._take(more)
             self._held = size

@@ -54,7 +54,7 @@ def submit_and_wait(session: Session, command: Command, seconds: float, within: 
 def _decoded(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

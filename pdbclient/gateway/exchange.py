@@ -34,7 +34,7 @@ from pdbclient.gateway.budget import Reservation
 from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
 from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
-from pdbclient.gateway.upstream import Answer, Upstream
+from pdbclient.gateway.upstream import Answer, NoThread, Upstream
 from pdbclient.http.failover import Accepted
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
@@ -116,6 +116,9 @@ class Exchange:
             return _json(503, {"error": str(error)})
         except CallerLeft:
             return plain(503, "ending\n")
+        except NoThread as error:
+            log.warning("%s", error)
+            return plain(503, f"the gateway cannot work on it: {error}\n")
 
     async def _answer(self) -> web.StreamResponse:
         came_through.set(self._before())
@@ -169,7 +172,7 @@ class Exchange:
         first = int(said) if said.isascii() and said.isdigit() and len(said) < 15 else USUALLY_UNPACKED * len(body)
         for limit in sorted({min(first, most), most}):
             # Memory for what it says that it is unpacked to, or usually is; for the most only where needed.
-            await self._reserve(len(body) + limit if "Content-Encoding" in headers else len(body), 0)
+            await self._reserve(len(body) + limit if "Content-Encoding" in headers else len(body))
             with suppress(TooLarge):
                 return await self.upstream.run(partial(check, limit=limit))
         raise Refused(413, f"a body that unpacks to more than {most} bytes (gateway_max_body_bytes)")
@@ -237,14 +240,13 @@ class Exchange:
             if gzip is not None:
                 await self._write(response, gzip.end())
             whole = True
-        except (TransportError, ServerError, CallerLeft) as error:
+        except (TransportError, ServerError, CallerLeft, NoThread) as error:
             log.warning("%s %s: cut off: %s", self.request.method, self.request.path, error)
         except (ConnectionError, TimeoutError) as error:
             log.info("%s %s: the client took no more: %r", self.request.method, self.request.path, error)
-            await self.upstream.drop(answer.rest)
         finally:
             if not whole:
-                answer.rest.left.set()
+                answer.rest.close()
             if not whole and self.request.transport is not None:
                 _reset(self.request.transport)
         return response
@@ -258,7 +260,7 @@ class Exchange:
         limit = self.rules.max_body_bytes
         if (self.request.content_length or 0) > limit:
             raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
-        await self._reserve(self.request.content_length or 0, MEMORY_PATIENCE)
+        await self._reserve(self.request.content_length or 0)
         if self.request.headers.get("Expect", "").lower() == "100-continue":
             await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.request.writer.output_size = 0
@@ -271,7 +273,7 @@ class Exchange:
                     size += len(chunk)
                     if size > limit:
                         raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
-                    await self._reserve(size, 0)
+                    await self._reserve(size)
         except (ConnectionError, web.RequestPayloadError) as error:
             # Whoever sent it has gone, as a rule: nobody will read this.
             raise Refused(400, f"the body broke off: {error}") from error
@@ -280,9 +282,9 @@ class Exchange:
             raise Refused(408, f"the body took longer than {BODY_PATIENCE:.0f} s") from error
         return b"".join(pieces)
 
-    async def _reserve(self, size: int, patience: float) -> None:
+    async def _reserve(self, size: int) -> None:
         try:
-            await self.memory.grow(size, patience)
+            await self.memory.grow(size, MEMORY_PATIENCE)
         except TimeoutError as error:
             total = self.rules.max_total_bytes
             raise Refused(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from aiohttp import web
@@ -43,10 +42,10 @@ class Site:
         config: ClientConfig,
         context: ssl.SSLContext,
         trust: tuple[bytes, ...],
+        allowed: Collection[str],
         sockets: list[socket.socket],
         upstream: Upstream,
     ) -> None:
-        allowed = allowed_certnames(config)
         self.config = config
         self._context = context
         self._sockets = sockets
@@ -68,7 +67,7 @@ class Site:
         trust = _trust_in(config.tls)
         context = server_context(config.tls)
         context.sslobject_class = Handshake
-        allowed_certnames(config)
+        allowed = allowed_certnames(config)
         if before is not None and before.config.gateway_url == url:
             sockets = duplicates(before._sockets)
         else:
@@ -79,7 +78,7 @@ class Site:
             for sock in sockets:
                 sock.close()
             raise
-        return cls(config, context, trust, sockets, upstream)
+        return cls(config, context, trust, allowed, sockets, upstream)
 
     async def start(self) -> None:
         """Accept connections."""
@@ -114,7 +113,8 @@ class Site:
     async def stop(self, successor: Site | None = None) -> None:
         """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything.
 
-        A `successor` that trusts whom this one trusts takes over the connections: no client loses one.
+        With a `successor`, it has all the time that it would have had. One that trusts whom this one trusts takes
+        over the connections, too: no client loses one.
         """
         heir = successor._app if successor is not None and successor._trust == self._trust else None
         loop = asyncio.get_running_loop()
@@ -128,14 +128,17 @@ class Site:
             listener.close()
         for sock in self._sockets:
             sock.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_LIMIT):
-                await self._app.end(self._http.connections, heir)
+        ending = asyncio.ensure_future(self._app.end(self._http.connections, heir))
+        if successor is not None:
+            limit = max(DRAIN_LIMIT, self.config.timeouts.query)
+            await _until(lambda: ending.done() or successor._app.over, limit)
+        await asyncio.wait([ending], timeout=DRAIN_LIMIT)
+        ending.cancel()
         self._upstream.abandon()
         closing = loop.run_in_executor(None, self._upstream.close)
-        end = loop.time() + IDLE_LIMIT
-        while heir is not None and not heir.over and self._http.connections and loop.time() < end:
-            await asyncio.sleep(0.1)
+        if heir is not None:
+            await _until(lambda: not self._http.connections or heir.over, IDLE_LIMIT)
+            await _until(lambda: not any(map(heir.answers, self._http.connections)), self.config.timeouts.query)
         for connection in self._http.connections:
             transport = connection.transport
             connection.force_close()
@@ -144,6 +147,14 @@ class Site:
                 transport.abort()
         await self._http.shutdown(CLOSE_LIMIT)
         await closing
+
+
+async def _until(true: Callable[[], bool], limit: float) -> None:
+    """Wait until it is so, for `limit` seconds at most."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limit
+    while not true() and loop.time() < end:
+        await asyncio.sleep(0.05)
 
 
 class _Request(web.BaseRequest):
@@ -170,8 +181,8 @@ def _require_url(config: ClientConfig) -> Endpoint:
 
 
 def _trust_in(files: TlsFiles) -> tuple[bytes, ...]:
-    """What decides whom a site lets into TLS: the CA and the revocation lists. Raises `ConfigError`."""
-    held = []
+    """What decides whom a site lets into TLS: the CA, the revocation lists and their use. Raises `ConfigError`."""
+    held = [files.revocation.encode()]
     for setting, path in (("ssl_ca_cert", files.ca), ("ssl_crl", files.crl)):
         try:
             held.append(b"" if path is None else path.read_bytes())

@@ -7,6 +7,7 @@ queries apart: those that one server keeps waiting leave enough for all the othe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import secrets
@@ -31,7 +32,7 @@ from pdbclient.http.session import Page, Session
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
-__all__ = ["Answer", "Upstream", "timeouts_below"]
+__all__ = ["Answer", "NoThread", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
@@ -41,6 +42,10 @@ HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
 HANDS = 4
 """Threads for what waits for no server: reports that are decoded, figures that are counted."""
+
+
+class NoThread(Exception):
+    """There is no thread to be had for a request: this gateway is ending, or this machine has none left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,15 @@ class _Rest:
     chunks: Iterator[bytes]
     answered: Answered[_Beginning]
     left: threading.Event
+
+    def close(self) -> None:
+        """Read no further: nobody waits for it. Nothing here waits for the server either."""
+        self.left.set()
+        close = getattr(self.chunks, "close", None)
+        if close is not None:
+            # One that is read in a thread at this moment sees for itself that nobody waits.
+            with contextlib.suppress(ValueError):
+                close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +138,7 @@ class Upstream:
         return await _run(self._hands, call)
 
     async def submit(self, command: Command) -> Accepted:
-        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead.
-
-        Once begun it goes on, whether or not anybody waits for it.
-        """
+        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead."""
         return await self._submitted(command, self._failover.submit)
 
     async def submit_and_wait(self, command: Command, seconds: float) -> tuple[Accepted, Completion]:
@@ -147,7 +158,7 @@ class Upstream:
         def submit() -> Accepted:
             return send(command) if journal is None else journal.submit(command, send)
 
-        return await asyncio.shield(_run(self._commands, submit))
+        return await _run(self._commands, submit)
 
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""
@@ -210,12 +221,6 @@ class Upstream:
             self._failover.completed(rest.answered)
         return chunk
 
-    async def drop(self, rest: _Rest) -> None:
-        """Read no further: whoever asked has gone."""
-        close = getattr(rest.chunks, "close", None)
-        if close is not None:
-            await self._read(close, rest.left)
-
     async def _read(self, call: Callable[[], T], left: threading.Event) -> T:
         """Run what waits for a server that was asked something; `left` is set when nobody waits for it any more."""
         try:
@@ -230,18 +235,23 @@ class Upstream:
             left.set()
 
     def close(self) -> None:
-        """End its threads and close its connections."""
+        """End its threads, each after what it has begun, and close its connections."""
+        for threads in (self._commands, self._queries, self._hands):
+            threads.shutdown()
         if self._journal is not None:
             self._journal.close()
         self._failover.close()
-        for threads in (self._commands, self._queries, self._hands):
-            threads.shutdown()
 
 
-def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> asyncio.Future[T]:
-    """Run it in one of the threads, in a copy of the context."""
+async def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    """Run it in one of the threads, in a copy of the context. Raises `NoThread`."""
     context = contextvars.copy_context()
-    return asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call))
+    try:
+        future = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call))
+    except RuntimeError as error:
+        # It has ended, or this machine has no thread left.
+        raise NoThread(str(error)) from error
+    return await future
 
 
 def _below(config: ClientConfig) -> ClientConfig:

@@ -31,7 +31,7 @@ from pdbclient.http.pulse import Waiting
 from pdbclient.http.resolver import Resolver
 from pdbclient.http.via import sent_on
 
-__all__ = ["Prepared", "Trace", "TracingAdapter", "tracing"]
+__all__ = ["Prepared", "TooLate", "Trace", "TracingAdapter", "tracing"]
 
 LOOK_UP = 0.25
 """Seconds after which a wait sees that its attempt has been ended."""
@@ -46,13 +46,18 @@ _KEEPALIVE = (
 )
 
 
+class TooLate(TimeoutError):
+    """The time was spent before the server was waited for at all."""
+
+
 @dataclass(slots=True, eq=False)
 class Trace:
     """One attempt, as its connection sees it. Times are in seconds of `time.monotonic`.
 
     `inactivity`: seconds that one wait for the server may last; `waiting` may end it before that. `fresh` asks for a
-    new connection. `connected` says that one was made, `sending` that bytes of the request may have left; `socket` is
-    the one in use, or in its TLS handshake.
+    new connection. `connected` says that one was tried, `hurried` that it had less than the connect timeout for that,
+    `sending` that bytes of the request may have left, `answering` that some of an answer came; `socket` is the one in
+    use, or in its TLS handshake.
     """
 
     deadline: float
@@ -60,7 +65,9 @@ class Trace:
     waiting: Waiting
     fresh: bool = False
     connected: bool = False
+    hurried: bool = False
     sending: bool = False
+    answering: bool = False
     socket: DeadlineSocket | None = None
 
     def again(self) -> Trace:
@@ -72,6 +79,8 @@ class Trace:
 
         Raises `TimeoutError` at the limits, and what `waiting` raises.
         """
+        if since >= self.deadline:
+            raise TooLate("the deadline had passed before this wait began")
         now = time.monotonic()
         self.waiting(now - since)
         left = min(self.deadline, since + self.inactivity) - now
@@ -103,7 +112,10 @@ class DeadlineSocket(ssl.SSLSocket):
         return made
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        return self._patiently(lambda: super(DeadlineSocket, self).recv_into(buffer, nbytes, flags))
+        received = self._patiently(lambda: super(DeadlineSocket, self).recv_into(buffer, nbytes, flags))
+        if received and self.trace is not None:
+            self.trace.answering = True
+        return received
 
     def send(self, data: Any, flags: int = 0) -> int:
         # In pieces: each of them that is taken shows that the server is there. OpenSSL goes on where it stopped when

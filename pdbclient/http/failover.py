@@ -78,8 +78,8 @@ class Failover:
 
     `sessions` replaces those that it makes itself. For tests: `clock` is monotonic seconds, `jitter` gives numbers in
     [-1, 1], `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers,
-    now closed: what it knew is not forgotten. `places`: commands, and queries, that each server is sent at once.
-    `gateway`: the name of the gateway that it works for, if any.
+    which may still be ending: what it knew is not forgotten. `places`: commands, and queries, that each server is
+    sent at once. `gateway`: the name of the gateway that it works for, if any.
     """
 
     def __init__(
@@ -196,6 +196,8 @@ class Failover:
         """What `call` gives on every server, whatever its health, all at once. What it meets is remembered."""
         deadline = self._clock() + self._config.timeouts.operation
         results = self._all_at_once(list(self._sessions), Operation.QUERY, call, deadline)
+        if any(result.error is None for result in results.values()):
+            self._note_doubts(Operation.QUERY, results.values())
         return {endpoint: result.error or result.got() for endpoint, result in results.items()}
 
     def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
@@ -219,9 +221,7 @@ class Failover:
                 result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
             attempts.append(result.attempt)
             if result.error is None:
-                for failure in failures:
-                    if _is_in_doubt(operation, failure.attempt.outcome):
-                        self._note(failure.attempt.endpoint, operation, failure.attempt.outcome, failure.began)
+                self._note_doubts(operation, failures)
                 failed_over = endpoint != self._config.server_urls[0]
                 freshness = self.memory.freshness(endpoint)
                 return Answered(result.got(), endpoint, tuple(attempts), freshness, failed_over, began)
@@ -315,6 +315,12 @@ class Failover:
             # A server whose answers always break off half-way would pass for healthy otherwise.
             self._note(endpoint, operation, ACCEPTED, began)
         return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), value, began=began)
+
+    def _note_doubts(self, operation: Operation, results: Iterable[_Result[Any]]) -> None:
+        """Another server answered: what was held back counts now."""
+        for result in results:
+            if _is_in_doubt(operation, result.attempt.outcome):
+                self._note(result.attempt.endpoint, operation, result.attempt.outcome, result.began)
 
     def _reserved(self, operation: Operation, left: float) -> float:
         """The seconds of those `left` that a query, which may wait for all of them, leaves to the next server."""

@@ -24,6 +24,7 @@ from pdbclient.errors import (
     NoPlace,
     NotFound,
     NotSent,
+    OutOfTime,
     Rejected,
     ServerError,
     TlsError,
@@ -79,6 +80,7 @@ class Kind(StrEnum):
     INCOMPLETE = "incomplete"
     NO_PLACE = "no place"
     LOCAL = "this machine"
+    OUT_OF_TIME = "out of time"
     SKIPPED = "skipped"
 
 
@@ -120,6 +122,7 @@ _KINDS: tuple[tuple[type[TransportError | ServerError], tuple[Kind, Sent]], ...]
     (LocalFault, (Kind.LOCAL, Sent.NO)),
     (NotSent, (Kind.NOT_SENT, Sent.NO)),
     (Unresponsive, (Kind.UNRESPONSIVE, Sent.UNKNOWN)),
+    (OutOfTime, (Kind.OUT_OF_TIME, Sent.UNKNOWN)),
     (DeadlineExceeded, (Kind.TIMEOUT, Sent.UNKNOWN)),
     (Ambiguous, (Kind.AMBIGUOUS, Sent.UNKNOWN)),
     (IncompleteResponse, (Kind.INCOMPLETE, Sent.YES)),
@@ -188,7 +191,7 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
     """
     is_query = operation is Operation.QUERY
     match outcome.kind:
-        case Kind.NO_PLACE | Kind.LOCAL | Kind.SKIPPED:
+        case Kind.NO_PLACE | Kind.LOCAL | Kind.OUT_OF_TIME | Kind.SKIPPED:
             return _NOTHING
         case Kind.NOT_SENT | Kind.UNRESPONSIVE:
             return _HARD

@@ -64,20 +64,19 @@ class Pulse:
         self._lock = threading.Lock()
         self._asking: Future[Outcome] | None = None
         self._asked_at = float("-inf")
+        # Without a lock: a request may end in a collection of garbage, in whichever thread and line that comes.
         self._waiting: set[Waiting] = set()
         self._worker = Worker("pdbclient-pulse", self._step)
 
     def waiting(self, operation: Operation, caller: threading.Event | None = None) -> Waiting:
         """A request that begins. `caller` is set when whoever asked has gone."""
         waiting = Waiting(operation, self, caller)
-        with self._lock:
-            self._waiting.add(waiting)
+        self._waiting.add(waiting)
         return waiting
 
     def ended(self, waiting: Waiting) -> None:
         """This request waits no more."""
-        with self._lock:
-            self._waiting.discard(waiting)
+        self._waiting.discard(waiting)
 
     def wake(self) -> None:
         """A request waits in silence."""
@@ -111,8 +110,7 @@ class Pulse:
         self._worker.close()
 
     def _silent(self) -> list[Waiting]:
-        with self._lock:
-            return [waiting for waiting in self._waiting if waiting.silent]
+        return [waiting for waiting in list(self._waiting) if waiting.silent]
 
     def _step(self) -> float | None:
         if not self._silent():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -61,7 +62,7 @@ GET_JSON = {"Accept": "application/json", **ENCODED}
 
 
 class Answer:
-    """An answer with status 200, its body still to be read. Its place is free once it is closed, or forgotten.
+    """An answer, its body still to be read. Its place is free once it is closed, or forgotten.
 
     `close` may be called many times.
     """
@@ -76,10 +77,16 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The body, decompressed, as it comes. Raises the errors of an attempt."""
-        try:
-            yield from self._raw.stream(CHUNK, decode_content=True)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise broken_answer(self._url, error, self._waiting.given_up) from error
+        stream = self._raw.stream(CHUNK, decode_content=True)
+        chunk = b"-"
+        while chunk:
+            outer = sys.exc_info()[1]
+            try:
+                chunk = next(stream, b"")
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise broken_answer(self._url, error, self._waiting.given_up, outer) from error
+            if chunk:
+                yield chunk
 
     def document(self) -> Any:
         """The body as one JSON document; it is closed then. Raises `IncompleteResponse`, too, for what is none."""
@@ -156,6 +163,10 @@ class Sender:
 
     def close(self) -> None:
         """Close the idle connections. The session opens new ones when it is used again."""
+        if self._pid != os.getpid():
+            # The parent's threads and locks are the parent's.
+            self._open()
+            return
         self._pulse.close()
         self._pulse = Pulse(self._asked)
         self._adapter.close()
@@ -238,8 +249,8 @@ class Sender:
                 )
             return
         self._seen = state
-        before, self._adapter = self._adapter, self._new_adapter()
-        before.close()
+        # The old one is not closed: a thread may be about to use it. It goes with the last request there.
+        self._adapter = self._new_adapter()
 
     def _placed(self, request: Prepared, operation: Operation, end: float, inactivity: float) -> Answer:
         """The answer to `request`, which holds a place until it is closed."""
@@ -253,7 +264,7 @@ class Sender:
             except TimeoutError:
                 taken = False
             except ConnectionAbortedError as error:
-                raise no_answer(self._url, self._tls, error, trace) from error
+                raise no_answer(self._url, self._tls, error, trace, None) from error
             if not taken:
                 raise NoPlace(self._url, f"{self._size} requests are under way there, and none of them ends")
             held.callback(places.give_back)
@@ -265,7 +276,7 @@ class Sender:
         try:
             return self._attempt(request, trace)
         except Ambiguous as error:
-            reused = trace.sending and not trace.connected
+            reused = trace.sending and not trace.connected and not trace.answering
             if not reused or isinstance(error, DeadlineExceeded | Unresponsive):
                 raise
         try:
@@ -288,11 +299,12 @@ class Sender:
 
     def _attempt(self, request: Prepared, trace: Trace) -> requests.Response:
         left = max(trace.deadline - time.monotonic(), 0.001)
-        tracing.trace = trace
+        trace.hurried = left < self._timeouts.connect
+        tracing.trace, outer = trace, sys.exc_info()[1]
         try:
             limits = (min(self._timeouts.connect, left), min(trace.inactivity, left))
             return self._adapter.send(request, stream=True, timeout=limits)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, MemoryError) as error:
-            raise no_answer(self._url, self._tls, error, trace) from error
+            raise no_answer(self._url, self._tls, error, trace, outer) from error
         finally:
             tracing.trace = None

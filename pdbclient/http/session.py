@@ -176,7 +176,6 @@ class Session:
         body: bytes | None = None,
         headers: Mapping[str, str],
         within: float | None = None,
-        patience: float | None = None,
     ) -> Page:
         """Pass a request on as it came: `target` is the path with its query string. Its answer is not decoded.
 
