@@ -19,14 +19,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import (
-    AllEndpointsFailed,
-    DeadlineExceeded,
-    LocalFault,
-    Rejected,
-    ServerError,
-    TransportError,
-)
+from pdbclient.errors import AllEndpointsFailed, LocalFault, OutOfTime, Rejected, ServerError, TransportError
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
@@ -302,7 +295,7 @@ class Failover:
         cap = self._config.timeouts.attempt if operation is Operation.COMMAND else None
         within = min(cap or float("inf"), deadline - began)
         if within <= 0:
-            late = DeadlineExceeded(endpoint.url, "not asked: the whole operation had no time left")
+            late = OutOfTime(endpoint.url, "not asked: the whole operation had no time left")
             return _Result(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=late.reason)), error=late)
         try:
             value = call(self._sessions[endpoint], within)
@@ -318,9 +311,9 @@ class Failover:
 
     def _note_doubts(self, operation: Operation, results: Iterable[_Result[Any]]) -> None:
         """Another server answered: what was held back counts now."""
-        for result in results:
-            if _is_in_doubt(operation, result.attempt.outcome):
-                self._note(result.attempt.endpoint, operation, result.attempt.outcome, result.began)
+        for doubt, began in ((each.attempt, each.began) for each in results):
+            if _is_in_doubt(operation, doubt.outcome):
+                self._note(doubt.endpoint, operation, doubt.outcome, began)
 
     def _reserved(self, operation: Operation, left: float) -> float:
         """The seconds of those `left` that a query, which may wait for all of them, leaves to the next server."""

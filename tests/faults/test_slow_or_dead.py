@@ -22,7 +22,7 @@ from pdbclient.http.sender import PLACES, STATUS_LIMIT
 
 from .conftest import Site, deactivation
 from .fake import Answer, Request, answer, healthy
-from .gateway import GatewayThread, ask, connected, eventually, gateway_config, submit
+from .gateway import FACTS, FACTS_URL, GatewayThread, ask, connected, eventually, gateway_config, submit
 from .proxy import BlackHole
 
 QUICK = Timeouts(attempt=20.0, connect=0.6, read=10.0, operation=15.0)
@@ -155,7 +155,7 @@ def test_queries_leave_a_server_whose_database_is_away_and_commands_stay(site: S
 
     def silent(request: Request) -> Answer:
         away.set()
-        time.sleep(3.0)
+        time.sleep(6.0)
         return healthy(request)
 
     site.primary.reply = silent
@@ -365,3 +365,48 @@ def test_a_thread_that_this_machine_does_not_have_is_no_servers_fault(
             client.submit(deactivation())
     assert all(health.usable for health in client.health().values())
     assert not client.submit(deactivation()).failed_over
+
+
+def test_a_thread_that_this_machine_does_not_have_is_told_by_a_gateway(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start()
+    real = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith(("pdbclient-queries", "pdbclient-commands", "pdbclient-hands")):
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        told = [ask(gateway.port, site.pki.client), submit(gateway.port, site.pki.client)]
+    assert [each.status for each in told] == [503, 503]
+    assert all(b"can't start new thread" in each.body for each in told)
+    assert submit(gateway.port, site.pki.client).status == 200
+
+
+def test_commands_whose_clients_have_left_keep_their_places(site: Site, start: Start) -> None:
+    """Else they would wait in a queue without a bound, with bodies that nobody counts."""
+    over = threading.Event()
+
+    def held(request: Request) -> Answer:
+        if request.is_command:
+            over.wait(20)
+        return healthy(request)
+
+    site.primary.reply = site.replica.reply = held
+    gateway = start(gateway_concurrency=1)
+    lines = ("Host: x", "Content-Type: application/json", f"Content-Length: {len(FACTS)}", "", "")
+    head = "\r\n".join((f"POST {FACTS_URL} HTTP/1.1", *lines))
+    try:
+        for _ in range(6):
+            with connected(gateway.port, site.pki.client) as sock:
+                sock.sendall(head.encode() + FACTS)
+                assert eventually(lambda: gateway.places_taken > 0)
+        time.sleep(0.5)
+        assert gateway.places_taken == 2
+        assert gateway._site._upstream._commands._work_queue.qsize() == 0
+    finally:
+        over.set()
+    assert eventually(lambda: gateway.places_taken == 0)

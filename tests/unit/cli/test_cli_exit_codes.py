@@ -32,6 +32,7 @@ CODES: dict[PdbError, int] = {
     errors.NotSent(URL, "bad"): 3,
     errors.NoPlace(URL, "bad"): 3,
     errors.LocalFault(URL, "bad"): 3,
+    errors.OutOfTime(URL, "bad"): 3,
     errors.Unresponsive(URL, "bad"): 3,
     errors.CallerLeft("bad"): 1,
     errors.TlsError(URL, "bad"): 3,
