@@ -122,6 +122,8 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
         verify_client_certificate=value["verify_client_certificate"],
         gateway_url=value["gateway_url"],
         gateway_allow=value["gateway_allow"],
+        gateway_local_url=value["gateway_local_url"],
+        gateway_local_commands=value["gateway_local_commands"],
         gateway_health_interval=value["gateway_health_interval"],
         gateway_concurrency=value["gateway_concurrency"],
         gateway_max_body_bytes=value["gateway_max_body_bytes"],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pdbclient.errors import Problem
 
-__all__ = ["ClientConfig", "Endpoint", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
+__all__ = ["ClientConfig", "Endpoint", "LocalAddress", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,17 @@ class Endpoint:
 
     def __str__(self) -> str:
         return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """Where this machine alone is spoken to in clear text: an address of the loopback, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,8 @@ class Timeouts:
 class ClientConfig:
     """`puppetdb.conf`, checked.
 
-    `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own.
+    `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own. At `gateway_local_url`
+    it lets in every program of this machine, to read, and with `gateway_local_commands` to submit.
 
     `journal` is an absolute path or a URL of PostgreSQL, which may hold a password: show it only through
     `without_password`. `journal_max_age` and `stale_exported_budget` are in seconds, `journal_rate` in commands
@@ -91,6 +103,8 @@ class ClientConfig:
     verify_client_certificate: bool = True
     gateway_url: Endpoint | None = None
     gateway_allow: tuple[str, ...] = ()
+    gateway_local_url: LocalAddress | None = None
+    gateway_local_commands: bool = False
     gateway_health_interval: float = 2.0
     gateway_concurrency: int = 64
     gateway_max_body_bytes: int = 134217728

@@ -62,6 +62,8 @@ _TIMEOUTS = (
 OWN = _table(
     Setting("gateway_url", None, values.one_url(443)),
     Setting("gateway_allow", (), values.certnames),
+    Setting("gateway_local_url", None, values.local_url),
+    Setting("gateway_local_commands", False, values.boolean),
     Setting("gateway_health_interval", 2.0, values.timeout),
     Setting("gateway_concurrency", 64, values.count(1, 64)),
     Setting("gateway_max_body_bytes", 134217728, values.count(1)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import Endpoint, LocalAddress
 
-__all__ = ["parse_server_url"]
+__all__ = ["parse_local_url", "parse_server_url"]
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)"
@@ -38,6 +38,29 @@ def parse_server_url(text: str, *, default_port: int = 443) -> Endpoint:
         raise ValueError("cannot contain a user or a password: PuppetDB knows clients by certificate")
     host, port = _split_authority(found["authority"], text)
     return Endpoint(_host(host, text), default_port if port is None else _port(port, text))
+
+
+def parse_local_url(text: str) -> LocalAddress:
+    """The address that `text` names: http, an address of the loopback, a port. Raises `ValueError` with why not."""
+    _check_characters(text)
+    found = _URL.fullmatch(text)
+    if found is None or found["scheme"].lower() != "http":
+        raise ValueError(f"must be http://127.0.0.1:PORT, found {text!r} (gateway_url is for others, by https)")
+    if found["path"] not in ("", "/") or found["query"] or found["fragment"] or "@" in found["authority"]:
+        raise ValueError(f"must be http://127.0.0.1:PORT and no more, found {text!r}")
+    host, port = _split_authority(found["authority"], text)
+    address = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]")
+    try:
+        loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(
+            f"must be an address of the loopback, as 127.0.0.1 (others could read there), found {text!r}"
+        )
+    if port is None:
+        raise ValueError(f"needs a port: {text!r}")
+    return LocalAddress(address, _port(port, text))
 
 
 def _check_characters(text: str) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pdbclient.config.document import BLANKS, Value
 from pdbclient.config.journal_place import check_journal_place
-from pdbclient.config.model import Endpoint
-from pdbclient.config.urls import parse_server_url
+from pdbclient.config.model import Endpoint, LocalAddress
+from pdbclient.config.urls import parse_local_url, parse_server_url
 
 __all__ = [
     "MAX_TIMEOUT",
@@ -288,6 +288,14 @@ def one_url(default_port: int) -> Callable[[Value], Endpoint]:
             raise SettingError(str(error)) from error
 
     return read
+
+
+def local_url(value: Value) -> LocalAddress:
+    """One address of the loopback, in clear text."""
+    try:
+        return parse_local_url(_text(value, "one URL"))
+    except ValueError as error:
+        raise SettingError(str(error)) from error
 
 
 def path_text(value: Value) -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pdbclient.gateway import addresses
 from pdbclient.gateway.budget import MemoryBudget, Reservation
-from pdbclient.gateway.door import certname_of_peer
+from pdbclient.gateway.door import certname_of_peer, refusal_of_local
 from pdbclient.gateway.exchange import Exchange, Rules, plain
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.outcome import Operation
@@ -82,19 +82,28 @@ class App:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        certname = certname_of_peer(transport.get_extra_info("peercert")) if transport is not None else None
-        if certname is None or certname.lower() not in self._rules.allowed:
-            log.warning("%s may not use this gateway: not in gateway_allow (from %s)", certname, request.remote)
-            return plain(403, f"{certname} may not use this gateway: it is not in gateway_allow\n")
         path = request.raw_path.partition("?")[0]
+        who, why = self._who(request, path)
+        if why is not None:
+            log.warning("%s may not use this gateway: %s (from %s)", who, why, request.remote)
+            return plain(403, f"{who} may not use this gateway: {why}\n")
         is_command = path in (addresses.COMMAND_PATH, addresses.REPORT_PATH)
         door = self._doors[Operation.COMMAND if is_command else Operation.QUERY]
         if door.full:
             return plain(503, "the gateway has more requests than it can hold\n")
-        answer = self._through(door, request, certname)
+        answer = self._through(door, request, who)
         # A command goes on when its client has left, and keeps its place and its memory until it is done.
         return await (asyncio.shield(asyncio.ensure_future(answer)) if is_command else answer)
+
+    def _who(self, request: web.BaseRequest, path: str) -> tuple[str, str | None]:
+        """Who asks, and why it may not."""
+        transport, headers = request.transport, request.headers
+        if transport is not None and transport.get_extra_info("sslcontext") is None:
+            host, origin, commands = headers.get("Host", ""), headers.get("Origin"), self._rules.local_commands
+            return "a program of this machine", refusal_of_local(path, host, origin, commands=commands)
+        certname = certname_of_peer(transport.get_extra_info("peercert")) if transport is not None else None
+        allowed = certname is not None and certname.lower() in self._rules.allowed
+        return str(certname), None if allowed else "it is not in gateway_allow"
 
     async def _through(self, door: _Door, request: web.BaseRequest, certname: str) -> web.StreamResponse:
         async with door:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import ssl
 from collections.abc import Collection, Mapping
@@ -12,8 +13,9 @@ from cryptography import x509
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, Problem
+from pdbclient.gateway.addresses import REPORT_PATH
 
-__all__ = ["Handshake", "allowed_certnames", "certname_of_peer"]
+__all__ = ["Handshake", "allowed_certnames", "certname_of_peer", "refusal_of_local"]
 
 log = logging.getLogger("pdbclient.gateway")
 
@@ -49,6 +51,26 @@ def certname_of_peer(certificate: Mapping[str, Any] | None) -> str | None:
         for key, value in name:
             if key == "commonName":
                 return str(value)
+    return None
+
+
+def refusal_of_local(path: str, host: str, origin: str | None, *, commands: bool) -> str | None:
+    """Why a request in clear text from this machine is refused, if it is. Pure.
+
+    `host` and `origin` are its headers. A page that a browser has loaded from elsewhere must not read here, neither
+    openly (`Origin`) nor by a name of its own that it has made to stand for the loopback (`Host`).
+    """
+    if origin is not None:
+        return "this address is for programs of this machine, not for pages in a browser"
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    try:
+        is_loopback = name.lower() == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        return "this address is for programs of this machine, which call it 127.0.0.1, [::1] or localhost"
+    if not commands and (path == REPORT_PATH or path.startswith("/pdb/cmd")):
+        return "this address is for reading only: gateway_local_commands would let every program here submit"
     return None
 
 

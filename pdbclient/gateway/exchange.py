@@ -69,6 +69,7 @@ class Rules:
     max_total_bytes: int
     command_broadcast: bool
     include_unchanged_resources: bool
+    local_commands: bool
 
     @classmethod
     def of(cls, config: ClientConfig, allowed: Collection[str]) -> Rules:
@@ -80,6 +81,7 @@ class Rules:
             max(config.gateway_max_total_bytes, 2 * config.gateway_max_body_bytes),
             config.command_broadcast,
             config.include_unchanged_resources,
+            config.gateway_local_commands,
         )
 
 

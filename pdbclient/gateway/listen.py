@@ -8,7 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import Endpoint, LocalAddress
 from pdbclient.errors import GatewayError
 
 __all__ = ["described", "duplicates", "is_loopback", "listening_sockets"]
@@ -16,8 +16,8 @@ __all__ = ["described", "duplicates", "is_loopback", "listening_sockets"]
 BACKLOG = 512
 
 
-def listening_sockets(url: Endpoint) -> list[socket.socket]:
-    """Bound, listening sockets for `url`: one for each address that its host has on this machine.
+def listening_sockets(url: Endpoint | LocalAddress, setting: str = "gateway_url") -> list[socket.socket]:
+    """Bound, listening sockets for `url`, which `setting` says: one for each address that its host has here.
 
     Puppet's certificates carry the host's own name, so clients must use that name, and what it stands for here is
     where they will look. Raises `GatewayError` when there is none, or the port is taken.
@@ -25,7 +25,7 @@ def listening_sockets(url: Endpoint) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise GatewayError(f"gateway_url {url}: its host has no address on this machine: {error}") from error
+        raise GatewayError(f"{setting} {url}: its host has no address on this machine: {error}") from error
     sockets: list[socket.socket] = []
     refusals: list[OSError] = []
     for family, _, _, _, address in dict.fromkeys(found):
@@ -35,10 +35,10 @@ def listening_sockets(url: Endpoint) -> list[socket.socket]:
             refusals.append(error)
             if error.errno == errno.EADDRINUSE:
                 _close(sockets)
-                raise GatewayError(f"gateway_url {url}: another process listens there already") from error
+                raise GatewayError(f"{setting} {url}: another process listens there already") from error
     if not sockets:
         why = "; ".join(dict.fromkeys(error.strerror or str(error) for error in refusals))
-        raise GatewayError(f"gateway_url {url}: cannot listen there: {why} (is that a name of this machine?)")
+        raise GatewayError(f"{setting} {url}: cannot listen there: {why} (is that a name of this machine?)")
     return sockets
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -44,11 +45,12 @@ class Site:
         trust: tuple[bytes, ...],
         allowed: Collection[str],
         sockets: list[socket.socket],
+        local: list[socket.socket],
         upstream: Upstream,
     ) -> None:
         self.config = config
         self._context = context
-        self._sockets = sockets
+        self._sockets, self._local = sockets, local
         self._upstream = upstream
         self._listeners: list[asyncio.Server] = []
         self._trust = trust
@@ -68,17 +70,19 @@ class Site:
         context = server_context(config.tls)
         context.sslobject_class = Handshake
         allowed = allowed_certnames(config)
-        if before is not None and before.config.gateway_url == url:
-            sockets = duplicates(before._sockets)
-        else:
-            sockets = listening_sockets(url)
-        try:
-            upstream = Upstream(config, None if before is None else before._upstream)
-        except BaseException:
+        with contextlib.ExitStack() as held:
+            if before is not None and before.config.gateway_url == url:
+                sockets = duplicates(before._sockets)
+            else:
+                sockets = listening_sockets(url)
             for sock in sockets:
-                sock.close()
-            raise
-        return cls(config, context, trust, allowed, sockets, upstream)
+                held.callback(sock.close)
+            local = _local_sockets(config, before)
+            for sock in local:
+                held.callback(sock.close)
+            upstream = Upstream(config, None if before is None else before._upstream)
+            held.pop_all()
+        return cls(config, context, trust, allowed, sockets, local, upstream)
 
     async def start(self) -> None:
         """Accept connections."""
@@ -106,7 +110,12 @@ class Site:
                     ssl_shutdown_timeout=HANDSHAKE_LIMIT,
                 )
             )
+        for sock in duplicates(self._local):
+            self._listeners.append(await loop.create_server(self._http, sock=sock, backlog=BACKLOG))
         log.info("listening at %s %s", described(self._sockets), self.summary)
+        if self._local:
+            what = "reads and submits" if self.config.gateway_local_commands else "reads"
+            log.info("listening at %s in clear text: every program of this machine %s", described(self._local), what)
         if not all(map(is_loopback, self._sockets)):
             log.warning("%s: other machines can reach this address", described(self._sockets))
 
@@ -126,7 +135,7 @@ class Site:
             await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._local):
             sock.close()
         ending = asyncio.ensure_future(self._app.end(self._http.connections, heir))
         if successor is not None:
@@ -147,6 +156,14 @@ class Site:
                 transport.abort()
         await self._http.shutdown(CLOSE_LIMIT)
         await closing
+
+
+def _local_sockets(config: ClientConfig, before: Site | None) -> list[socket.socket]:
+    if config.gateway_local_url is None:
+        return []
+    if before is not None and before.config.gateway_local_url == config.gateway_local_url:
+        return duplicates(before._local)
+    return listening_sockets(config.gateway_local_url, "gateway_local_url")
 
 
 async def _until(true: Callable[[], bool], limit: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config import ClientConfig, Endpoint, load_config
+from pdbclient.config.urls import parse_local_url
 
 Write = Callable[..., Path]
 Refused = Callable[[Callable[[], object]], list[str]]
@@ -110,3 +111,37 @@ def test_they_are_none_of_the_stock_terminus_settings(write: Write, refused: Ref
     """In [main] it would stop at them."""
     path = write("puppetdb.conf", f"[main]\n{setting} = 1\n")
     assert any(setting in problem for problem in refused(lambda: load_config(path, check_files=False)))
+
+
+@pytest.mark.parametrize(
+    ("text", "so"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("HTTP://localhost:8080/", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://127.8.8.8:1", "http://127.8.8.8:1"),
+    ],
+)
+def test_an_address_of_the_loopback_is_one(text: str, so: str) -> None:
+    assert str(parse_local_url(text)) == so
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("https://127.0.0.1:8080", "must be http://127.0.0.1:PORT"),
+        ("http://127.0.0.1", "needs a port"),
+        ("http://127.0.0.1:0", "port must be 1 to 65535"),
+        ("http://0.0.0.0:8080", "address of the loopback"),
+        ("http://192.0.2.1:8080", "address of the loopback"),
+        ("http://puppet.example:8080", "address of the loopback"),
+        ("http://[::]:8080", "address of the loopback"),
+        ("http://127.0.0.1:8080/pdb", "and no more"),
+        ("http://user:secret@127.0.0.1:8080", "and no more"),
+        ("127.0.0.1:8080", "must be http://127.0.0.1:PORT"),
+        ("", "no value"),
+    ],
+)
+def test_anything_else_is_none(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_local_url(text)
