@@ -55,9 +55,7 @@ def parse_local_url(text: str) -> LocalAddress:
     except ValueError:
         loopback = False
     if not loopback:
-        raise ValueError(
-            f"must be an address of the loopback, as 127.0.0.1 (others could read there), found {text!r}"
-        )
+        raise ValueError(f"must be an address of the loopback, or others could read: {text!r}")
     if port is None:
         raise ValueError(f"needs a port: {text!r}")
     return LocalAddress(address, _port(port, text))

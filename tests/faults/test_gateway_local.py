@@ -82,7 +82,7 @@ def test_it_submits_where_that_is_configured(site: Site, start: Start) -> None:
     ],
 )
 def test_a_page_in_a_browser_reads_nothing(site: Site, start: Start, headers: dict[str, str]) -> None:
-    assert local(start(), "/pdb/query/v4/nodes", **headers)[0] == 403
+    assert local(start(), "/pdb/query/v4/nodes", None, **headers)[0] == 403
     assert site.primary.requests == []
 
 
