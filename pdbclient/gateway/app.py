@@ -106,9 +106,16 @@ class App:
         return str(certname), None if allowed else "it is not in gateway_allow"
 
     async def _through(self, door: _Door, request: web.BaseRequest, certname: str) -> web.StreamResponse:
-        async with door:
+        try:
+            async with asyncio.timeout(self._rules.patience):
+                await door.acquire()
+        except TimeoutError:
+            return plain(503, "the gateway has more requests than it can work on\n")
+        try:
             with Reservation(self._memory) as memory:
                 return await Exchange(request, certname, self._upstream, self._rules, memory).answer()
+        finally:
+            door.release()
 
 
 class _Door(asyncio.Semaphore):

@@ -34,7 +34,7 @@ from pdbclient.gateway.budget import Reservation
 from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
 from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
-from pdbclient.gateway.upstream import Answer, NoThread, Upstream
+from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
 from pdbclient.http.failover import Accepted
 from pdbclient.http.freshness import Freshness
 from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
@@ -62,8 +62,9 @@ _UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]+[ \t]*")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What of the configuration the answers depend on."""
+    """What of the configuration the answers depend on. `patience`: seconds that a request waits for its turn."""
 
+    patience: float
     allowed: Collection[str]
     max_body_bytes: int
     max_total_bytes: int
@@ -75,6 +76,7 @@ class Rules:
     def of(cls, config: ClientConfig, allowed: Collection[str]) -> Rules:
         """The rules of a configuration."""
         return cls(
+            timeouts_below(config.timeouts).operation,
             allowed,
             config.gateway_max_body_bytes,
             # So that the largest body fits, and what it is unpacked to.

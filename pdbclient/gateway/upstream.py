@@ -162,7 +162,8 @@ class Upstream:
 
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""
-        return await self.run(lambda: exposition(self.memory, self._journal))
+        # With the queries: it may wait for the journal, and what is run otherwise waits for nobody.
+        return await _run(self._queries, lambda: exposition(self.memory, self._journal))
 
     async def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False

@@ -410,3 +410,28 @@ def test_commands_whose_clients_have_left_keep_their_places(site: Site, start: S
     finally:
         over.set()
     assert eventually(lambda: gateway.places_taken == 0)
+
+
+def test_a_request_waits_for_its_turn_no_longer_than_its_client_does(
+    site: Site, start: Start, took: Callable[[], float]
+) -> None:
+    over = threading.Event()
+
+    def held(request: Request) -> Answer:
+        if request.is_query:
+            over.wait(20)
+        return healthy(request)
+
+    site.primary.reply = site.replica.reply = held
+    gateway = start(gateway_concurrency=1, timeouts=replace(QUICK, operation=2.0))
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            first = [pool.submit(ask, gateway.port, site.pki.client) for _ in range(2)]
+            assert eventually(lambda: gateway.places_taken == 2)
+            took()
+            told = ask(gateway.port, site.pki.client)
+            assert (told.status, b"more requests than it can work on" in told.body) == (503, True)
+            assert took() < 4.0
+        finally:
+            over.set()
+        assert [each.result().status for each in first] == [200, 200]
