@@ -176,7 +176,8 @@ class Effect:
 
 
 _SUCCESS, _HARD, _SOFT, _NOTHING = Effect(), Effect(hard=True), Effect(soft=True), Effect(nothing=True)
-_NO_ANSWER = (Kind.NOT_SENT, Kind.TIMEOUT, Kind.UNRESPONSIVE, Kind.AMBIGUOUS)
+# To a health check, whose own limit is the measure: what has not come within it has not come.
+_NO_ANSWER = (Kind.NOT_SENT, Kind.TIMEOUT, Kind.OUT_OF_TIME, Kind.UNRESPONSIVE, Kind.AMBIGUOUS)
 _HARD_OWN, _SOFT_OWN = Effect(hard=True, own_kind=True), Effect(soft=True, own_kind=True)
 
 

@@ -54,6 +54,7 @@ PLACES = 32
 LOOK_AT_FILES = 5.0
 """Seconds between looks at the TLS files."""
 SAID_EVERY = 60.0
+DAY = 86400.0
 CHUNK = 64 * 1024
 ERROR_BODY_LIMIT = 64 * 1024
 DOCUMENT_LIMIT = 64 * 1024 * 1024
@@ -302,7 +303,8 @@ class Sender:
         trace.hurried = left < self._timeouts.connect
         tracing.trace, outer = trace, sys.exc_info()[1]
         try:
-            limits = (min(self._timeouts.connect, left), min(trace.inactivity, left))
+            # The socket itself knows its limits; what is given here must only be a number that a clock can hold.
+            limits = (min(self._timeouts.connect, left), min(trace.inactivity, left, DAY))
             return self._adapter.send(request, stream=True, timeout=limits)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, MemoryError) as error:
             raise no_answer(self._url, self._tls, error, trace, outer) from error

@@ -167,3 +167,11 @@ def test_the_whole_operation_ends_at_its_own_deadline(site: Site, took: Callable
         Kind.SKIPPED,
         Kind.SKIPPED,
     ]
+
+
+def test_an_attempt_may_have_no_limit_at_all(site: Site) -> None:
+    """Seeding has none: `OverflowError: timestamp out of range for platform time_t`."""
+    client = site.client()
+    session = client._failover.session(client.config.server_urls[0])
+    assert list(session.rows("/nodes", within=float("inf"))) == []
+    assert session.submit(deactivation(), within=float("inf"))

@@ -435,3 +435,15 @@ def test_a_request_waits_for_its_turn_no_longer_than_its_client_does(
         finally:
             over.set()
         assert [each.result().status for each in first] == [200, 200]
+
+
+def test_a_dead_server_is_seen_with_a_connect_limit_as_long_as_that_of_its_status(
+    site: Site, took: Callable[[], float]
+) -> None:
+    """As by default: the health check then has no less time to connect than any other request."""
+    client = site.client(timeouts=replace(QUICK, connect=STATUS_LIMIT, query=60.0))
+    client.query("nodes {}")
+    with frozen_after(site, 0.0):
+        took()
+        assert client.query("nodes {}").failed_over
+        assert took() < SEEN_DEAD + 1.0

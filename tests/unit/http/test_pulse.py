@@ -76,6 +76,7 @@ def test_a_slow_server_is_asked_again_and_again_until_the_request_ends(server: S
     [
         (DEAD, {Operation.QUERY, Operation.COMMAND}),
         (Outcome(Kind.NOT_SENT, Sent.NO), {Operation.QUERY, Operation.COMMAND}),
+        (Outcome(Kind.OUT_OF_TIME, Sent.NO), {Operation.QUERY, Operation.COMMAND}),
         (DATABASE_AWAY, {Operation.QUERY}),
         (Outcome(Kind.SERVER_ERROR, Sent.YES, 500), set()),
         (Outcome(Kind.LOCAL, Sent.NO), set()),
