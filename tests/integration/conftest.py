@@ -68,9 +68,9 @@ def running_lab(
     if reused:
         yield Lab.up(Path(reused if name == "pair" else f"{reused}-{name}"), nodes, options=options)
         return
-    options = options or LabOptions()
-    if options.puppetdb_jar == puppetdbs.INSTALLED:
-        options = replace(options, puppetdb_jar=puppetdbs.jar(puppetdbs.OWN))
+    own = puppetdbs.jar(puppetdbs.OWN)
+    if own != puppetdbs.INSTALLED and (options is None or options.puppetdb_jar in (None, puppetdbs.INSTALLED)):
+        options = replace(options or LabOptions(), puppetdb_jar=own)
     # A failed `up` stops what it had started, and the directory goes with its own fixture.
     lab = Lab.up(directory / name, nodes, options=options)
     try:
