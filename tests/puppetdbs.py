@@ -31,6 +31,7 @@ where nobody tells it otherwise; upstream supports PuppetDB 8 on Java 17, and no
 """
 CLOJURE = Path("usr/share/java/clojure.jar")
 INSTALLED = Path("/usr/share/puppetdb/puppetdb.jar")
+DRIVER = Path("/usr/share/java/postgresql.jar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class Source:
 
 # With trixie's driver of PostgreSQL, 42.7.7, a transaction that could not be serialized makes 8.8.1 take answers for
 # those to other questions: it leaves commands for an hour, and its status says that its database is down (pgjdbc's
-# issue 3724 is of the same kind). An 8.4.1 with it showed the same signs, less often. With 42.5.5 neither did.
+# issue 3724 is of the same kind). An 8.4.1 with it showed the same signs, less often. With 42.5.5 neither did. So on
+# Debian 13, the tests meet its own PuppetDB with another driver than its own, too.
+_FAULTY = (42, 7)
 _DRIVER = (("bookworm", "libpostgresql-jdbc-java"),)
 
 SOURCES = {
@@ -65,7 +68,7 @@ OWN = read_release(INSTALLED).version or "none"
 
 def jar(version: str) -> Path:
     """The jar of this release. Raises `LabError` when it has not been made."""
-    if version == OWN:
+    if _is_installed(version):
         return INSTALLED
     made = place(version)
     if not made.exists():
@@ -83,8 +86,25 @@ def said() -> str:
     return ", ".join(_said(version) for version in dict.fromkeys((OWN, *VERSIONS)))
 
 
+def _is_installed(version: str) -> bool:
+    """Whether the tests meet this release as it is installed: with a driver of PostgreSQL that they can rely on."""
+    return version == OWN and (version not in SOURCES or _driver() < _FAULTY)
+
+
+def _driver() -> tuple[int, ...]:
+    """The version of the installed driver; empty where there is none."""
+    if not DRIVER.exists():
+        return ()
+    with zipfile.ZipFile(DRIVER) as archive:
+        manifest = archive.read("META-INF/MANIFEST.MF").decode()
+    return next(
+        (_numbers(f"-{line[24:]}") for line in manifest.splitlines() if line.startswith("Implementation-Version: ")),
+        (),
+    )
+
+
 def _said(version: str) -> str:
-    if version == OWN:
+    if _is_installed(version):
         return f"{version} (installed)"
     try:
         found = held(version)
@@ -199,7 +219,7 @@ def main() -> int:
     """Make them all, and say what is not as it should be; 1 when one cannot be had."""
     code = 0
     for version in VERSIONS:
-        if version == OWN:
+        if _is_installed(version):
             continue
         try:
             make(version)

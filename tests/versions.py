@@ -47,6 +47,7 @@ STARTING = Refusal(503, b"PuppetDB is currently down. Try again later.")
 STARTING_STATUS = "unknown"
 """The state, with HTTP 503, that every version's status tells meanwhile."""
 
+_CLOSED = b"FATAL: terminating connection due to administrator command"
 _DASHBOARD = Refusal(302, location="/dashboard/index.html")
 _NOT_FOUND = Refusal(404, b"Not Found", HTML)
 _DROPPED_JOIN = Refusal(500, b'ERROR: missing FROM-clause entry for table "certnames"\n  Position: 569', TEXT)
@@ -73,6 +74,8 @@ class Release:
       cutting it off. A report's hash is made before that, of milliseconds cut off.
     - `shows_rounded`: a stamp that has more than milliseconds is shown rounded to them, else cut
     - `keeps_newest`: its garbage collection leaves the newest report of each node, but for plans, beyond report-ttl
+    - `disconnected`: the answer to a query whose connection to the database PostgreSQL has just closed. Only to one
+      that was in use within the last half second: the others are checked first, and replaced
     """
 
     name: str
@@ -91,6 +94,7 @@ class Release:
     rounds: bool = False
     shows_rounded: bool = False
     keeps_newest: bool = False
+    disconnected: Refusal = Refusal(500, _CLOSED, TEXT)
 
     def __str__(self) -> str:
         return self.name
@@ -142,6 +146,7 @@ PUPPETDB_8_8 = Release(
     newer_flag_holds=True,
     newest_of_any_day=True,
     keeps_newest=True,
+    disconnected=Refusal(503, _CLOSED, TEXT),
 )
 OPENVOXDB_8_15 = replace(
     PUPPETDB_8_8,

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.http.shown import queue_depth
 from pdbclient.lab import Lab, LabOptions
-from tests import matrix
+from tests import matrix, puppetdbs
 from tests.matrix import MATRIX, Pair
 
 
@@ -67,6 +68,9 @@ def running_lab(
     if reused:
         yield Lab.up(Path(reused if name == "pair" else f"{reused}-{name}"), nodes, options=options)
         return
+    own = puppetdbs.jar(puppetdbs.OWN)
+    if own != puppetdbs.INSTALLED and (options is None or options.puppetdb_jar in (None, puppetdbs.INSTALLED)):
+        options = replace(options or LabOptions(), puppetdb_jar=own)
     # A failed `up` stops what it had started, and the directory goes with its own fixture.
     lab = Lab.up(directory / name, nodes, options=options)
     try:

@@ -1,10 +1,10 @@
-"""Where PuppetDB's database has what tests look for by SQL: each release may keep it elsewhere."""
+"""What tests do in PuppetDB's database by SQL, wherever a release keeps what they look for."""
 
 from __future__ import annotations
 
 from pdbclient.lab import Lab
 
-__all__ = ["flags_table", "history_table"]
+__all__ = ["close_connections", "flags_table", "history_table"]
 
 
 def flags_table(lab: Lab, name: str) -> str:
@@ -17,6 +17,12 @@ def history_table(lab: Lab, name: str) -> str:
     """The table of which each day's reports are a partition."""
     # Schema 88 has the newest report of each node in a partition beside it, `reports_latest`.
     return _first(lab, name, "reports_historical", "reports")
+
+
+def close_connections(lab: Lab, name: str) -> None:
+    """Have PostgreSQL close every connection that the server `name` has, as a stop of it does."""
+    theirs = "usename is not null and usename <> 'postgres'"
+    lab.sql(name, f"select pg_terminate_backend(pid) from pg_stat_activity where {theirs}", superuser=True)
 
 
 def _first(lab: Lab, name: str, *tables: str) -> str:

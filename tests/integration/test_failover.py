@@ -22,6 +22,7 @@ from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command
 
 from ..faults.proxy import Proxy, Reset
+from .schema import close_connections
 
 pytestmark = pytest.mark.integration
 
@@ -240,6 +241,7 @@ def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_querie
     site.lab.settle(PRIMARY)
     with site.down("stop-postgres", "start-postgres"):
         commands = [client.submit(facts(number)) for number in range(2, 6)]
+        time.sleep(1)  # until no connection counts as just used: `disconnected` in `tests/versions.py`
         answers = [client.query("nodes {}") for _ in range(4)]
         more = client.submit(facts(6))
     assert [done.endpoint for done in (*commands, more)] == [site.primary] * 5, "its queue is on its own disk"
@@ -249,6 +251,22 @@ def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_querie
     assert {attempt.outcome.status for attempt in met} == {500, None}
     until(lambda: client.query("nodes {}").endpoint == site.primary, 45)
     assert site.certnames(PRIMARY) == {f"node{number:04}" for number in range(1, 7)}, "nothing that it took is lost"
+
+
+@pytest.mark.every_server("8.8.1+7.12.1")
+def test_a_query_whose_connection_to_the_database_is_closed_is_answered_by_the_next_server(site: Site) -> None:
+    """As when PostgreSQL restarts. It shuts no command out, and queries for no longer than the server says."""
+    client = site.client()
+    for _ in range(20):
+        assert {client.query("nodes {}").endpoint for _ in range(8)} == {site.primary}
+        close_connections(site.lab, PRIMARY)
+        answer = client.query("nodes {}")
+        if answer.endpoint != site.primary:  # else this took more than half a second, and the connection was replaced
+            break
+    assert [attempt.endpoint for attempt in answer.attempts] == [site.primary, site.replica]
+    assert answer.attempts[0].outcome.kind in {Kind.SERVER_ERROR, Kind.BUSY}
+    assert client.submit(facts(1)).endpoint == site.primary
+    until(lambda: client.query("nodes {}").endpoint == site.primary, 45)
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")

@@ -41,7 +41,7 @@ from .admin_commands import clean
 from .conftest import ready, running_lab
 from .locked_table import locked
 from .one_server import QUERY, Server
-from .schema import flags_table
+from .schema import close_connections, flags_table
 
 pytestmark = pytest.mark.integration
 
@@ -566,6 +566,21 @@ def test_what_garbage_collection_leaves_of_reports(server: Server) -> None:
     assert {row["hash"] for row in left} == set(model.tables["reports"])
     idle = [row for row in left if row["certname"] == "idle.example"]
     assert len(idle) == (1 if server.release.keeps_newest else 0)
+
+
+def test_a_query_whose_connection_to_the_database_was_just_closed(server: Server) -> None:
+    def asked() -> requests.Response:
+        return server.request("GET", f"{QUERY}/nodes")
+
+    for _ in range(20):
+        for _ in range(8):
+            assert asked().status_code == 200
+        close_connections(server.lab, server.name)
+        answer = asked()
+        if answer.status_code != 200:  # 200: this took more than half a second
+            break
+    assert_refused(answer, server.release.disconnected)
+    assert asked().status_code == 200
 
 
 def test_what_it_says_while_it_starts(server: Server) -> None:

@@ -70,6 +70,9 @@ def test_what_is_missing_or_another_release_than_wanted_is_said(
 ) -> None:
     monkeypatch.setattr(puppetdbs, "cache_directory", lambda: tmp_path)
     monkeypatch.setattr(puppetdbs, "OWN", "7.12.1")
+    monkeypatch.setattr(puppetdbs, "_driver", lambda: (42, 7, 7))
+    assert puppetdbs.said() == "no 7.12.1, no 8.4.1, no 8.8.1"
+    monkeypatch.setattr(puppetdbs, "_driver", lambda: (42, 5, 5))
     assert puppetdbs.said() == "7.12.1 (installed), no 8.4.1, no 8.8.1"
     made = {"8.4.1": "8.4.1", "8.8.1": "8.9.0"}
     releases = {}
