@@ -18,7 +18,15 @@ from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App
 from pdbclient.gateway.door import Handshake, allowed_certnames
 from pdbclient.gateway.exchange import Rules
-from pdbclient.gateway.listen import BACKLOG, described, duplicates, is_loopback, listening_sockets
+from pdbclient.gateway.listen import (
+    BACKLOG,
+    Entrance,
+    described,
+    duplicates,
+    is_loopback,
+    listening_sockets,
+    most_handshakes,
+)
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.tls import server_context
 
@@ -99,11 +107,11 @@ class Site:
             access_log=None,
             logger=_http_log(),
         )
-        for sock in duplicates(self._sockets):
+        for sock in self._sockets:
             self._listeners.append(
                 await loop.create_server(
                     self._http,
-                    sock=sock,
+                    sock=Entrance(sock, most_handshakes(), self._inside),
                     ssl=self._context,
                     backlog=BACKLOG,
                     ssl_handshake_timeout=HANDSHAKE_LIMIT,
@@ -118,6 +126,11 @@ class Site:
             log.info("listening at %s in clear text: every program of this machine %s", described(self._local), what)
         if not all(map(is_loopback, self._sockets)):
             log.warning("%s: other machines can reach this address", described(self._sockets))
+
+    def _inside(self) -> set[int]:
+        """The descriptors of the connections whose handshake is done."""
+        transports = (connection.transport for connection in self._http.connections)
+        return {transport.get_extra_info("socket").fileno() for transport in transports if transport is not None}
 
     async def stop(self, successor: Site | None = None) -> None:
         """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything.

@@ -276,6 +276,47 @@ def test_a_reload_for_which_there_is_no_descriptor_leaves_the_old_configuration(
     assert process.ended() == 0
 
 
+def test_nobody_waits_while_the_configuration_is_read(
+    site: Site, service: Service, took: Callable[[], float]
+) -> None:
+    """H10: everything stopped while the host's name was looked up. Here, a file that does not come."""
+    process = service.run().up()
+    text = service.path.read_text()
+    service.path.unlink()
+    os.mkfifo(service.path)
+    process.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    for _ in range(10):
+        assert ask(process.port, site.pki.client).status == 200
+    assert took() < 5
+    assert "read again" not in process.text
+    service.path.write_text(text)
+    process.said("read again: asked to")
+
+
+def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(site: Site, service: Service) -> None:
+    """H11: 80 of them with 64 descriptors shut the healthy server out."""
+    process = service.run().up()
+    pid = process.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, limits[1]))
+    process.signal(signal.SIGHUP)
+    process.said("read again: asked to")
+    with ExitStack() as stack:
+        kept = stack.enter_context(connected(process.port, site.pki.client))
+        for _ in range(80):
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.port), timeout=10))
+            # In the middle of the flood, too.
+            answer = ask(process.port, site.pki.client)
+            assert (answer.status, answer.server) == (200, site.proxy.port)
+        assert submit(process.port, site.pki.client).server == site.proxy.port
+        kept.sendall(b"GET /pdb/query/v4/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(100).startswith(b"HTTP/1.1 200"), "whoever is inside stays"
+        assert len(process.descriptors()) < 64
+    assert process.text.count("without TLS yet") == 1
+    assert "Too many open files" not in process.text
+
+
 def test_no_connection_is_lost_in_a_reload(site: Site, service: Service) -> None:
     """H15: 18 of 223."""
     process = service.run().up()
