@@ -7,7 +7,7 @@ Errors: the primary is killed, frozen, without PostgreSQL, or ends its answers i
 and the collector's query through haproxy and through the gateway, both at once. An error is any answer but a whole
 200.
 
-    python -m tests.bench.haproxy [--quick] [--lab DIR]
+    python -m tests.bench.haproxy [--quick] [--only PART] [--lab DIR]
 
 Ends with one JSON line. Exit 1 when, through the gateway, a request failed, or the p50 on a kept connection is more
 than 1.25 times haproxy's and more than 5 ms above it.
@@ -52,16 +52,21 @@ PRIMARY = "primary"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="60 turns instead of 500")
+    parser.add_argument("--only", choices=("latency", "errors"), help="this part alone")
     parser.add_argument("--lab", type=Path, help="a lab of two nodes that is up, for this alone")
     args = parser.parse_args()
     with workplace() as home, running_lab(args.lab, 2) as lab:
         bench = Bench(lab)
         bench.warm_up(8 if args.quick else 15)
         ports = [node.https_port for node in lab.nodes[:2]]
-        with bench.sides(home / "latency", *ports) as sides:
-            latency = bench.latency(sides | {"direct": ports[0]}, 60 if args.quick else 500)
-        with Proxy(ports[0]) as proxy, bench.sides(home / "errors", proxy.port, ports[1]) as sides:
-            errors = {name: bench.errors(name, sides, *fault) for name, fault in bench.faults(proxy).items()}
+        latency: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
+        if args.only != "errors":
+            with bench.sides(home / "latency", *ports) as sides:
+                latency = bench.latency(sides | {"direct": ports[0]}, 60 if args.quick else 500)
+        if args.only != "latency":
+            with Proxy(ports[0]) as proxy, bench.sides(home / "errors", proxy.port, ports[1]) as sides:
+                errors = {name: bench.errors(name, sides, *fault) for name, fault in bench.faults(proxy).items()}
     missed = [case for case, figures in latency.items() if case.endswith("_kept") and too_slow(figures)]
     missed += [f"errors: {name}" for name, figures in errors.items() if figures["gateway"]["errors"]]
     print(
