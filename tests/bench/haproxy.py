@@ -1,7 +1,7 @@
 """The gateway, with its journal, beside haproxy and beside PuppetDB itself, on one real pair.
 
 Latency: one client asks PuppetDB directly, through haproxy and through the gateway, in turns: a catalog of 185 KB and
-the collector's query, on a kept connection, and on a new one each time.
+the collector's query, on a kept connection, and on a new one each time. A gateway without a journal is told, too.
 
 Errors: the primary is killed, frozen, without PostgreSQL, or ends its answers in the middle, while clients send facts
 and the collector's query through haproxy and through the gateway, both at once. An error is any answer but a whole
@@ -98,14 +98,15 @@ class Bench:
 
     @contextmanager
     def sides(self, home: Path, primary: int, replica: int) -> Iterator[dict[str, int]]:
-        """haproxy and the gateway in front of both: their ports."""
+        """haproxy and two gateways in front of both, with a journal and without: their ports."""
         home.mkdir()
         upstreams = [f"https://localhost:{port}" for port in (primary, replica)]
         with (
             running_haproxy(home / "haproxy", primary, replica, self.lab.client_tls) as haproxy,
             running_gateway(home / "gateway", upstreams, self.lab.client_tls, journal=True) as gateway,
+            running_gateway(home / "plain", upstreams, self.lab.client_tls) as plain,
         ):
-            yield {"haproxy": haproxy, "gateway": gateway.port}
+            yield {"haproxy": haproxy, "gateway": gateway.port, "no_journal": plain.port}
 
     def latency(self, sides: Mapping[str, int], turns: int) -> dict[str, Any]:
         """p50 and p99 in ms of each side, by case."""
@@ -146,7 +147,8 @@ class Bench:
         self, name: str, sides: Mapping[str, int], begin: Callable[[], None], end: Callable[[], None]
     ) -> dict[str, Any]:
         """Requests, errors and the slowest answer in seconds of each side, before, in and after the fault."""
-        clients = [Client(self, port, number) for port in sides.values() for number in range(CLIENTS)]
+        ports = {side: sides[side] for side in ("haproxy", "gateway")}
+        clients = [Client(self, port, number) for port in ports.values() for number in range(CLIENTS)]
         with ThreadPoolExecutor(len(clients)) as pool:
             over = threading.Event()
             running = [pool.submit(client.run, over) for client in clients]
@@ -169,7 +171,7 @@ class Bench:
                 "slowest_s": round(max(client.slowest for client in clients if client.port == port), 2),
                 "first": [error for client in clients if client.port == port for error in client.errors][:2],
             }
-            for side, port in sides.items()
+            for side, port in ports.items()
         }
         print("errors", name, figures, file=sys.stderr, flush=True)
         return figures
