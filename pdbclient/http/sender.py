@@ -150,6 +150,7 @@ class Sender:
         self._seen = tls_state(tls)
         self._context = client_context(tls)
         self._looked_at, self._said_at = time.monotonic(), float("-inf")
+        self._former: TracingAdapter | None = None
         self._open()
 
     def _open(self) -> None:
@@ -171,6 +172,7 @@ class Sender:
         self._pulse.close()
         self._pulse = Pulse(self._asked)
         self._adapter.close()
+        self._close_former()
 
     def ask(self) -> Outcome:
         """How the server is: `ACCEPTED` when its status says that it runs, else what the question met.
@@ -235,6 +237,7 @@ class Sender:
         now = time.monotonic()
         if now - self._looked_at >= LOOK_AT_FILES:
             self._looked_at = now
+            self._close_former()
             if (state := tls_state(self._tls)) != self._seen:
                 self._take_files(state, now)
 
@@ -250,8 +253,13 @@ class Sender:
                 )
             return
         self._seen = state
-        # The old one is not closed: a thread may be about to use it. It goes with the last request there.
-        self._adapter = self._new_adapter()
+        # The old one is closed when the files are looked at next: a thread may be about to use it.
+        self._former, self._adapter = self._adapter, self._new_adapter()
+
+    def _close_former(self) -> None:
+        if self._former is not None:
+            former, self._former = self._former, None
+            former.close()
 
     def _placed(self, request: Prepared, operation: Operation, end: float, inactivity: float) -> Answer:
         """The answer to `request`, which holds a place until it is closed."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from pdbclient.http.outcome import Kind, Operation
 
 from .conftest import Pki, Site, catalog, deactivation
 from .fake import Fake
+from .gateway import eventually
 
 
 def some(path: Path | None) -> Path:
@@ -248,6 +251,19 @@ def test_a_private_key_given_as_the_certificate_or_the_ca_is_never_shown(
     assert not [line for line in secret for message in messages if line in message]
 
 
+def connections_at(server: Fake) -> int:
+    """How many are open there: each has a thread."""
+    return sum(thread.name == f"fake-{server.port}-link" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
 def test_a_client_takes_up_replaced_files_as_a_whole_or_not_at_all(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -269,6 +285,10 @@ def test_a_client_takes_up_replaced_files_as_a_whole_or_not_at_all(
         some(files.key).write_bytes(some(second.key).read_bytes())
         client.query("nodes {}")
         assert site.primary.certnames == {"client", "renewed"}
+        client.query("nodes {}")
+        assert eventually(lambda: connections_at(site.primary) == 1), (
+            "the old one's are closed, not left to be collected"
+        )
         revoking(site.pki, tmp_path / "new", site.pki.server).replace(some(files.crl))
         with pytest.raises(AllEndpointsFailed, match="certificate revoked"):
             client.query("nodes {}")
