@@ -16,9 +16,9 @@ from pdbclient.config.values import checked_timeout
 from pdbclient.errors import AllEndpointsFailed, IncompleteResponse, ServerError, TransportError
 from pdbclient.http.breaker import Health
 from pdbclient.http.failover import Accepted, Answered, Failover
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.session import Selection, Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.journal.service import Service
 from pdbclient.wire.collector import Filter
@@ -335,7 +335,7 @@ class Client:
 
     def health(self) -> Mapping[tuple[Endpoint, Operation], Health]:
         """What this client remembers of each server."""
-        return self._failover.memory.health()
+        return self._failover.registry.health()
 
 
 def _whole(query: QueryText | None, path: str, params: Mapping[str, Any]) -> Callable[[Session, float], _Whole]:

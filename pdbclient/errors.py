@@ -234,7 +234,7 @@ class JournalBusy(JournalError):
 
 
 class GatewayError(PdbError):
-    """The gateway cannot serve: its address cannot be had."""
+    """The gateway cannot serve: it cannot bind its address."""
 
 
 class SyncError(PdbError):

@@ -20,7 +20,7 @@ from pdbclient.config import (
     without_password,
 )
 from pdbclient.errors import ConfigError, Problem
-from pdbclient.gateway.door import allowed_certnames
+from pdbclient.gateway.client_auth import allowed_certnames
 from pdbclient.http.tls import client_context
 from pdbclient.http.tls_check import tls_warnings
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pdbclient.gateway import addresses
 from pdbclient.gateway.budget import MemoryBudget, Reservation
-from pdbclient.gateway.door import certname_of_peer, refusal_of_local
+from pdbclient.gateway.client_auth import certname_of_peer, refusal_of_local
 from pdbclient.gateway.exchange import Exchange, Rules, plain
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.outcome import Operation

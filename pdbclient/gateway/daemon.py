@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, GatewayError, JournalError
 from pdbclient.gateway.notify import notify_ready, notify_reloading, notify_stopping
-from pdbclient.gateway.site import DRAIN_LIMIT, Site
+from pdbclient.gateway.server import DRAIN_LIMIT, Server
 from pdbclient.http.tls import TlsState, tls_state
 
 __all__ = ["Gateway"]
@@ -38,33 +38,33 @@ class Gateway:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        Raises `ConfigError`, `GatewayError` when the address cannot be had, and `JournalError`.
+        Raises `ConfigError`, `GatewayError` when it cannot bind the address, and `JournalError`.
         """
         asyncio.run(self._run())
 
     async def _run(self) -> None:
         self._woken = asyncio.Event()
         loop = asyncio.get_running_loop()
-        site, self._seen = await asyncio.to_thread(self._opened, None)
+        server, self._seen = await asyncio.to_thread(self._opened, None)
         # Before it says that it listens: whoever reads that may send one.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
         try:
-            await site.start()
-            notify_ready(site.summary)
+            await server.start()
+            notify_ready(server.summary)
             while not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), FILES_INTERVAL)
                 self._woken.clear()
-                if not self._stopping and (why := self._why_to_reload(site)):
+                if not self._stopping and (why := self._why_to_reload(server)):
                     # Before: a signal that comes while it is read is for what comes after.
                     self._reloading = False
-                    site = await self._reloaded(site, why)
+                    server = await self._reloaded(server, why)
             notify_stopping()
             log.info("ending; requests under way have %.0f s", DRAIN_LIMIT)
         finally:
-            await asyncio.gather(site.stop(), *self._ending)
+            await asyncio.gather(server.stop(), *self._ending)
         log.info("ended")
 
     def _stop(self) -> None:
@@ -75,18 +75,18 @@ class Gateway:
         self._reloading = True
         self._woken.set()
 
-    def _why_to_reload(self, site: Site) -> str | None:
+    def _why_to_reload(self, server: Server) -> str | None:
         if self._reloading:
             return "asked to"
-        if tls_state(site.config.tls) != self._seen:
+        if tls_state(server.config.tls) != self._seen:
             return "a certificate or the revocation list was replaced"
         return None if self._failed is None else self._failed.why
 
-    async def _reloaded(self, site: Site, why: str) -> Site:
-        """The site of the configuration as it is now; the old one when that cannot be used yet."""
+    async def _reloaded(self, server: Server, why: str) -> Server:
+        """The server of the configuration as it is now; the old one when that cannot be used yet."""
         notify_reloading()
         try:
-            new, seen = await asyncio.to_thread(self._opened, site)
+            new, seen = await asyncio.to_thread(self._opened, server)
             try:
                 await new.start()
             except BaseException:
@@ -94,22 +94,22 @@ class Gateway:
                 raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the old configuration stays, and it is said
             self._put_off(why, error)
-            new = site
+            new = server
         else:
             self._failed, self._seen = None, seen
-            log.info("configuration and certificates read again: %s", why)
+            log.info("configuration and certificates reloaded: %s", why)
             # The old one ends in its own time: its requests under way are answered.
-            ending = asyncio.create_task(site.stop(new))
+            ending = asyncio.create_task(server.stop(new))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
         notify_ready(new.summary)
         return new
 
-    def _opened(self, before: Site | None) -> tuple[Site, TlsState]:
-        """The site of the configuration as it is now, and the state of its TLS files from before they were read."""
+    def _opened(self, before: Server | None) -> tuple[Server, TlsState]:
+        """The server of the configuration as it is now, and the state of its TLS files from before they were read."""
         config = self._load()
         seen = tls_state(config.tls)
-        return Site.open(config, before), seen
+        return Server.open(config, before), seen
 
     def _put_off(self, why: str, error: Exception) -> None:
         """Try again until it is done: what was revoked, say, must not stay in. It is said once a minute."""
@@ -119,7 +119,7 @@ class Gateway:
             expected = isinstance(error, ConfigError | GatewayError | JournalError | OSError)
             # Anything else is a fault of ours, which somebody has to look into.
             trace = None if expected else error
-            log.error("the configuration was not read again, the old one stays for now: %s", text, exc_info=trace)
+            log.error("reload failed, the old configuration stays in force: %s", text, exc_info=trace)
             last = _Failed(why, text, now)
         self._failed = last
 

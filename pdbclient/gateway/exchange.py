@@ -36,7 +36,7 @@ from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
 from pdbclient.http.failover import Accepted
-from pdbclient.http.freshness import Freshness
+from pdbclient.http.staleness import Freshness
 from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
 from pdbclient.wire import Command
 
@@ -300,7 +300,7 @@ class Exchange:
         headers = _end_to_end(error.headers)
         for attempt in error.attempts:
             if (endpoint := attempt.endpoint).url == error.endpoint:
-                headers |= _origin(endpoint, endpoint.order > 0, self.upstream.memory.freshness(endpoint))
+                headers |= _origin(endpoint, endpoint.order > 0, self.upstream.registry.freshness(endpoint))
         if 300 <= error.status < 400:
             # To a dashboard that the gateway does not have: what PuppetDB before 8.5 says to an unknown address.
             headers = {name: value for name, value in headers.items() if name.startswith("X-Pdbclient-")}

@@ -25,10 +25,10 @@ from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import exposition
 from pdbclient.http.failover import Accepted, Answered, Failover
-from pdbclient.http.freshness import Freshness
-from pdbclient.http.memory import Memory
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
@@ -109,13 +109,13 @@ class Upstream:
     """
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
-        memory = None if before is None else before.memory
+        registry = None if before is None else before.registry
         self._query_limits = (config.timeouts.query, timeouts_below(config.timeouts).operation)
         config = _below(config)
         places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
         self.places = places * servers
         self.name: str = secrets.token_hex(8) if before is None else before.name
-        self._failover = Failover(config, memory=memory, places=places, gateway=self.name)
+        self._failover = Failover(config, registry=registry, places=places, gateway=self.name)
         self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
         self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
@@ -129,9 +129,9 @@ class Upstream:
         self._failover.watch(config.gateway_health_interval)
 
     @property
-    def memory(self) -> Memory:
+    def registry(self) -> ServerRegistry:
         """What is known of the servers."""
-        return self._failover.memory
+        return self._failover.registry
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run something that takes long, but waits for no server, in a thread."""
@@ -163,7 +163,7 @@ class Upstream:
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""
         # With the queries: it may wait for the journal, and what is run otherwise waits for nobody.
-        return await _run(self._queries, lambda: exposition(self.memory, self._journal))
+        return await _run(self._queries, lambda: exposition(self.registry, self._journal))
 
     async def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False

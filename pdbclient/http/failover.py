@@ -1,4 +1,4 @@
-"""Ordered failover: ties the layer together. One attempt after the other, each noted in the memory.
+"""Ordered failover: ties the layer together. One attempt after the other, each noted in the registry.
 
 One `Failover` is shared by all threads of a process: what one of them learns about a server, all of them know.
 """
@@ -20,12 +20,12 @@ from typing import Any, Generic, TypeVar, cast
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, LocalFault, OutOfTime, Rejected, ServerError, TransportError
-from pdbclient.http.freshness import Freshness
-from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
 from pdbclient.http.probe import Prober
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.sender import PLACES, elsewhere
 from pdbclient.http.session import Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.wire.command import Command
 
 __all__ = ["Accepted", "Answered", "Failover"]
@@ -70,7 +70,7 @@ class Failover:
     """Ordered failover over one configuration's servers. Thread-safe, and safe to use after a fork.
 
     `sessions` replaces those that it makes itself. For tests: `clock` is monotonic seconds, `jitter` gives numbers in
-    [-1, 1], `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers,
+    [-1, 1], `prober` makes the background prober. `registry` is that of an earlier `Failover` over the same servers,
     which may still be ending: what it knew is not forgotten. `places`: commands, and queries, that each server is
     sent at once. `gateway`: the name of the gateway that it works for, if any.
     """
@@ -82,8 +82,8 @@ class Failover:
         sessions: Mapping[Endpoint, Session] | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
-        prober: Callable[[Memory, Mapping[Endpoint, Session]], Prober] = Prober,
-        memory: Memory | None = None,
+        prober: Callable[[ServerRegistry, Mapping[Endpoint, Session]], Prober] = Prober,
+        registry: ServerRegistry | None = None,
         places: int = PLACES,
         gateway: str | None = None,
     ) -> None:
@@ -93,22 +93,22 @@ class Failover:
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
         self._sessions = _sessions(config, endpoints, places, gateway) if sessions is None else sessions
         sticky = config.sticky_read_failover
-        if memory is None or not memory.covers(endpoints, sticky_reads=sticky):
-            memory = Memory(endpoints, clock, jitter, sticky_reads=sticky)
-        self.memory = memory
-        self._prober = prober(memory, self._sessions)
+        if registry is None or not registry.covers(endpoints, sticky_reads=sticky):
+            registry = ServerRegistry(endpoints, clock, jitter, sticky_reads=sticky)
+        self.registry = registry
+        self._prober = prober(registry, self._sessions)
         self._wake()
         _LIVING.add(self)
 
     def _after_fork(self) -> None:
-        self.memory.renew_lock()
+        self.registry.renew_lock()
         # It starts threads of its own when it has something to ask.
-        self._prober = self._make_prober(self.memory, self._sessions)
+        self._prober = self._make_prober(self.registry, self._sessions)
         self._wake()
 
     def _wake(self) -> None:
-        """Have those probed that are shut out, in a memory that was handed over, or before the fork."""
-        if not self.memory.all_closed():
+        """Have those probed that are shut out, in a registry that was handed over, or before the fork."""
+        if not self.registry.all_closed():
             self._prober.wake()
 
     def watch(self, interval: float) -> None:
@@ -155,7 +155,7 @@ class Failover:
         if alone:
             self._accepted(command, [endpoint])
         else:
-            self.memory.confirmed(endpoint, {(command.name, command.certname): command.producer_timestamp})
+            self.registry.confirmed(endpoint, {(command.name, command.certname): command.producer_timestamp})
         return result.got()
 
     def session(self, endpoint: Endpoint) -> Session:
@@ -174,7 +174,7 @@ class Failover:
         """
         limit = self._config.timeouts.query if timeout is None else timeout
         answered = self._first(Operation.QUERY, what, call, limit, streamed)
-        self.memory.answered(answered.endpoint)
+        self.registry.answered(answered.endpoint)
         return answered
 
     def completed(self, answered: Answered[Any]) -> None:
@@ -195,8 +195,8 @@ class Failover:
 
     def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
         """The servers that would be asked now, in order."""
-        order = self.memory.order(operation)
-        return tuple(e for e in order if self.memory.usable(e, operation)) or order
+        order = self.registry.order(operation)
+        return tuple(e for e in order if self.registry.usable(e, operation)) or order
 
     def _first(
         self, operation: Operation, what: str, call: Call[T], limit: float, streamed: bool = False
@@ -207,8 +207,8 @@ class Failover:
         failures: list[_Result[T]] = []
         for endpoint in self._candidates(operation, attempts):
             began = self._clock()
-            order = self.memory.order(operation)
-            others = any(self.memory.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
+            order = self.registry.order(operation)
+            others = any(self.registry.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
             reserved = self._reserved(operation, deadline - began) if others else 0.0
             with _going_on(others):
                 result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
@@ -216,7 +216,7 @@ class Failover:
             if result.error is None:
                 self._note_doubts(operation, failures)
                 failed_over = endpoint != self._config.server_urls[0]
-                freshness = self.memory.freshness(endpoint)
+                freshness = self.registry.freshness(endpoint)
                 return Answered(result.got(), endpoint, tuple(attempts), freshness, failed_over, began)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
@@ -230,29 +230,29 @@ class Failover:
     def _candidates(self, operation: Operation, attempts: list[Attempt]) -> Iterator[Endpoint]:
         """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
         left_out = []
-        for endpoint in self.memory.order(operation):
-            if self.memory.usable(endpoint, operation):
+        for endpoint in self.registry.order(operation):
+            if self.registry.usable(endpoint, operation):
                 yield endpoint
             else:
                 self._prober.ensure(endpoint)
                 left_out.append(endpoint)
-                attempts.append(self.memory.skipped(endpoint, operation))
+                attempts.append(self.registry.skipped(endpoint, operation))
         for endpoint in left_out:
-            if self.memory.may_force(endpoint):
+            if self.registry.may_force(endpoint):
                 yield endpoint
 
     def _broadcast(self, command: Command, call: Call[str]) -> Accepted:
-        order = self.memory.order(Operation.COMMAND)
+        order = self.registry.order(Operation.COMMAND)
         needed = self._config.min_successful_submissions
-        usable = [endpoint for endpoint in order if self.memory.usable(endpoint, Operation.COMMAND)]
+        usable = [endpoint for endpoint in order if self.registry.usable(endpoint, Operation.COMMAND)]
         deadline = self._clock() + self._config.timeouts.operation
         results = self._all_at_once(usable, Operation.COMMAND, call, deadline)
         if sum(result.error is None for result in results.values()) < needed:
-            forced = [endpoint for endpoint in order if endpoint not in usable and self.memory.may_force(endpoint)]
+            forced = [endpoint for endpoint in order if endpoint not in usable and self.registry.may_force(endpoint)]
             results |= self._all_at_once(forced, Operation.COMMAND, call, deadline)
         uuids = {e: results[e].got() for e in order if e in results and results[e].error is None}
         attempts = tuple(
-            results[e].attempt if e in results else self.memory.skipped(e, Operation.COMMAND) for e in order
+            results[e].attempt if e in results else self.registry.skipped(e, Operation.COMMAND) for e in order
         )
         self._accepted(command, list(uuids))
         if len(uuids) >= needed:
@@ -322,11 +322,11 @@ class Failover:
         return min(self._config.timeouts.connect + NEXT_SERVER, left / 2)
 
     def _note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> None:
-        if self.memory.note(endpoint, operation, outcome, began):
+        if self.registry.note(endpoint, operation, outcome, began):
             self._prober.wake()
 
     def _accepted(self, command: Command, by: list[Endpoint]) -> None:
-        if self.memory.accepted(command, by):
+        if self.registry.accepted(command, by):
             self._prober.wake()
 
 

@@ -14,10 +14,10 @@ from functools import partial
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import ServerError, TransportError
-from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import Kind
+from pdbclient.http.presence import newest
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
-from pdbclient.http.shown import newest
 from pdbclient.http.worker import Worker
 
 __all__ = ["Prober"]
@@ -32,10 +32,10 @@ CONFIRM_BATCH = 500
 
 
 class Prober:
-    """Asks the servers of `sessions` what `memory` wants to know of them."""
+    """Asks the servers of `sessions` what `registry` wants to know of them."""
 
-    def __init__(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> None:
-        self._memory = memory
+    def __init__(self, registry: ServerRegistry, sessions: Mapping[Endpoint, Session]) -> None:
+        self._registry = registry
         self._sessions = sessions
         self._interval: float | None = None
         self._asked_at = dict.fromkeys(sessions, float("-inf"))
@@ -53,7 +53,7 @@ class Prober:
         for server, worker in self._probes.items():
             if self._due(server) is not None:
                 worker.wake()
-        for server in self._memory.to_confirm(1):
+        for server in self._registry.to_confirm(1):
             self._confirms[server].wake()
 
     def ensure(self, server: Endpoint) -> None:
@@ -75,8 +75,8 @@ class Prober:
 
     def _due(self, server: Endpoint) -> float | None:
         """Seconds until the server is to be asked; None: there is no need."""
-        due = self._memory.next_probe(server)
-        if self._interval is not None and self._memory.in_use(server):
+        due = self._registry.next_probe(server)
+        if self._interval is not None and self._registry.in_use(server):
             watched = max(self._asked_at[server] + self._interval - time.monotonic(), 0.0)
             due = watched if due is None else min(due, watched)
         return due
@@ -89,17 +89,17 @@ class Prober:
         outcome = self._sessions[server].ask()
         self._asked_at[server] = time.monotonic()
         if outcome.kind is not Kind.ACCEPTED:
-            self._memory.check_failed(server, outcome, began)
-        if outcome.kind is not Kind.LOCAL and self._memory.probed(server, outcome.kind is Kind.ACCEPTED):
+            self._registry.check_failed(server, outcome, began)
+        if outcome.kind is not Kind.LOCAL and self._registry.probed(server, outcome.kind is Kind.ACCEPTED):
             self.wake()
         due = self._due(server)
         return LEAST_GAP if due == 0 else due
 
     def _confirm(self, server: Endpoint) -> float | None:
-        wanted = self._memory.to_confirm(CONFIRM_BATCH).get(server)
+        wanted = self._registry.to_confirm(CONFIRM_BATCH).get(server)
         if not wanted:
             return None
-        self._memory.confirmed(server, self._held(server, wanted))
+        self._registry.confirmed(server, self._held(server, wanted))
         return CONFIRM_GAP
 
     def _held(self, server: Endpoint, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

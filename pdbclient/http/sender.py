@@ -302,7 +302,7 @@ class Sender:
         try:
             running = self._status(within).running
         except (TransportError, ServerError) as why:
-            log.debug("%s: HTTP %d, and its status cannot be had: %s", self._url, error.status, why)
+            log.debug("%s: HTTP %d, and no status from it: %s", self._url, error.status, why)
             running = False
         return answer_of_puppetdb(error) if running else error
 

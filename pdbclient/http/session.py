@@ -13,10 +13,10 @@ from requests.utils import requote_uri
 
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
 from pdbclient.errors import IncompleteResponse
+from pdbclient.http.json_completeness import JsonCompleteness
 from pdbclient.http.outcome import Operation, Outcome
 from pdbclient.http.sender import ENCODED, GET_JSON, PLACES, Answer, Sender
 from pdbclient.http.stream import ArrayReader, MalformedJson, RowReader
-from pdbclient.http.whole import Whole
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import InvalidQuery, QueryText
 
@@ -202,7 +202,7 @@ class Session:
         return self._sender.send("POST", path, Operation.QUERY, within, body=body, headers=_POST_JSON)
 
     def _passed(self, answer: Answer, is_json: bool, is_query: bool) -> Iterator[bytes]:
-        whole = Whole()
+        whole = JsonCompleteness()
         beginning = b""
         try:
             for chunk in answer.chunks():

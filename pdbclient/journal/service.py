@@ -10,9 +10,9 @@ from typing import Self
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import JournalError, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Failover
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal import upkeep
 from pdbclient.journal.audit import Audit
 from pdbclient.journal.delivery import Delivery
@@ -43,7 +43,7 @@ class Service:
         self._submitter = Submitter(journal, config, self._delivery.wake)
         self._exported = Exported(
             journal,
-            failover.memory,
+            failover.registry,
             config.server_urls,
             budget=config.stale_exported_budget,
             serve=config.stale_exported == "serve",
@@ -115,7 +115,7 @@ class Service:
         audit = Audit(self.journal, self._failover.session(server), heal=heal, rate=rate, stop=self._closed)
         away = False
         while not self._closed.wait(ROUND):
-            was_away, away = away, not self._failover.memory.usable(server, Operation.QUERY)
+            was_away, away = away, not self._failover.registry.usable(server, Operation.QUERY)
             if away:
                 continue
             if was_away:

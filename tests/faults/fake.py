@@ -19,7 +19,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
 from pdbclient.config.model import TlsFiles
-from pdbclient.gateway.door import certname_of_peer
+from pdbclient.gateway.client_auth import certname_of_peer
 from tests.versions import PUPPETDB_7_12, STARTING, STARTING_STATUS, Refusal, Release
 
 __all__ = [

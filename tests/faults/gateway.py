@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import TlsFiles
-from pdbclient.gateway.site import Site as GatewaySite
-from pdbclient.http.memory import Memory
+from pdbclient.gateway.server import Server as GatewayServer
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.lab.ports import free_port
 
 __all__ = [
@@ -170,9 +170,9 @@ class GatewayThread:
         self.stop()
 
     @property
-    def memory(self) -> Memory:
+    def registry(self) -> ServerRegistry:
         """What it knows of its servers."""
-        return self._site._upstream.memory
+        return self._site._upstream.registry
 
     @property
     def places_taken(self) -> int:
@@ -205,7 +205,7 @@ class GatewayThread:
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._site = GatewaySite.open(self.config)
+        self._site = GatewayServer.open(self.config)
         try:
             await self._site.start()
             self._started.set()
@@ -214,7 +214,7 @@ class GatewayThread:
             await asyncio.gather(self._site.stop(), *self._tasks)
 
     async def _replace(self, config: ClientConfig) -> asyncio.Task[None]:
-        new = GatewaySite.open(config, self._site)
+        new = GatewayServer.open(config, self._site)
         await new.start()
         ending = asyncio.create_task(self._site.stop(new))
         self._tasks.append(ending)

@@ -102,7 +102,7 @@ def told(port: int, context: ssl.SSLContext, data: bytes) -> bytes:
 def gateway(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayThread]:
     # What does not come is not waited for.
     monkeypatch.setattr("pdbclient.gateway.exchange.BODY_PATIENCE", 0.2)
-    monkeypatch.setattr("pdbclient.gateway.site.IDLE_LIMIT", 0.2)
+    monkeypatch.setattr("pdbclient.gateway.server.IDLE_LIMIT", 0.2)
     with ExitStack() as stack:
         yield stack.enter_context(GatewayThread(gateway_config(site.config(timeouts=QUICK), site.pki.server)))
 

@@ -235,7 +235,7 @@ def test_commands_under_way_together_pay_for_an_outage_together(site: Site, star
     assert {each.status for each in told} == {200}
     # 16 commands at a time, and a health check now and then.
     assert site.proxy.connections < 32, "four rounds would have gone there"
-    assert not gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
+    assert not gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND)
 
 
 def test_a_submit_only_server_gets_commands_when_the_others_are_down(site: Site, start: Start) -> None:

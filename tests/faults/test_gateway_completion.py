@@ -70,7 +70,7 @@ def test_what_the_server_says_of_it_is_passed_on(
         assert {key: value for key, value in told.json.items() if key != "uuid"} == document
         uuid.UUID(told.json["uuid"])
     assert site.replica.commands == [], "a 503 with a uuid is a command that was taken"
-    assert gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
+    assert gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND)
 
 
 def test_the_server_gets_the_same_command_and_the_time_to_wait(site: Site, start: Start) -> None:

@@ -88,12 +88,12 @@ def test_it_says_so_in_words(site: Site, start: Start) -> None:
 def test_a_loop_shuts_out_itself_and_no_healthy_server(site: Site, start: Start) -> None:
     gateway = start(gateway_health_interval=0.1)
     loop, primary = gateway.config.server_urls
-    assert eventually(lambda: not gateway.memory.usable(loop, Operation.QUERY))
+    assert eventually(lambda: not gateway.registry.usable(loop, Operation.QUERY))
     for _ in range(5):
         assert submit(gateway.port, site.pki.client).server == site.primary.port
-    assert not gateway.memory.usable(loop, Operation.COMMAND)
+    assert not gateway.registry.usable(loop, Operation.COMMAND)
     for operation in Operation:
-        assert gateway.memory.usable(primary, operation)
+        assert gateway.registry.usable(primary, operation)
 
 
 @pytest.mark.parametrize("broadcast", [False, True], ids=["in order", "broadcast"])
@@ -125,7 +125,7 @@ def test_two_gateways_among_each_others_servers(site: Site, tmp_path: Path, broa
 def test_a_gateway_before_a_gateway_is_none(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after one of them was read again."""
     # So long, what was before the reload waits for the connection that the other gateway keeps.
-    monkeypatch.setattr("pdbclient.gateway.site.IDLE_LIMIT", 2.0)
+    monkeypatch.setattr("pdbclient.gateway.server.IDLE_LIMIT", 2.0)
     behind = gateway_config(site.config(site.primary.port), site.pki.server, gateway_allow=("server",))
     assert behind.gateway_url is not None
     before = gateway_config(site.config(behind.gateway_url.port), site.pki.server)

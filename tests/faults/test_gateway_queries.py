@@ -184,7 +184,7 @@ def test_a_server_whose_large_answers_break_off_is_not_asked_for_a_fourth(site: 
         with pytest.raises((http.client.HTTPException, OSError)):
             ask(gateway.port, site.pki.client, NODES)
     assert ask(gateway.port, site.pki.client, NODES).body == LARGE
-    assert gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND), "commands still go there"
+    assert gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND), "commands still go there"
 
 
 def by_http_1_0(port: int, site: Site, *lines: str) -> tuple[bytes, bytes]:
@@ -339,7 +339,7 @@ def test_a_head_request_is_no_broken_answer(site: Site, start: Start) -> None:
         told = ask(gateway.port, site.pki.client, "/pdb/meta/v1/version", "HEAD")
         assert (told.status, told.body) == (200, b"")
     first = gateway.config.server_urls[0]
-    assert all(gateway.memory.usable(first, operation) for operation in Operation)
+    assert all(gateway.registry.usable(first, operation) for operation in Operation)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_a_method_that_puppetdb_forbids_shuts_no_server_out(
     told = ask(gateway.port, site.pki.client, target, method, b"{}" if method != "HEAD" else None)
     assert told.status == 403, "as PuppetDB says"
     for endpoint in gateway.config.server_urls:
-        assert all(gateway.memory.usable(endpoint, operation) for operation in Operation)
+        assert all(gateway.registry.usable(endpoint, operation) for operation in Operation)
     assert site.primary.requests == site.replica.requests == []
 
 
@@ -393,7 +393,7 @@ def test_a_client_that_goes_away_in_an_answer_frees_its_place_and_the_connection
         assert ended.wait(5)
     finally:
         over.set()
-    assert all(gateway.memory.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
+    assert all(gateway.registry.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
 
 
 def test_a_reader_that_stops_is_cut_off(site: Site, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,7 +405,7 @@ def test_a_reader_that_stops_is_cut_off(site: Site, start: Start, monkeypatch: p
         sock.sendall(f"GET {NODES} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert eventually(lambda: gateway.places_taken == 1)
         assert eventually(lambda: gateway.places_taken == 0)
-    assert all(gateway.memory.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
+    assert all(gateway.registry.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
 
 
 SIZE = 500_000_000

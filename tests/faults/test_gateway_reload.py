@@ -185,11 +185,11 @@ def test_a_reload_forgets_nothing_about_the_same_servers(site: Site, start: Star
     site.proxy.refuse()
     gateway = start()
     assert submit(gateway.port, site.pki.client).server == site.replica.port
-    memory = gateway.memory
+    registry = gateway.registry
     gateway.reload(replace(gateway.config, gateway_concurrency=8))
-    assert gateway.memory is memory
-    assert not gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
-    assert gateway.memory.freshness(gateway.config.server_urls[0]).missing == 1
+    assert gateway.registry is registry
+    assert not gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND)
+    assert gateway.registry.freshness(gateway.config.server_urls[0]).missing == 1
     site.proxy.accept()
     assert submit(gateway.port, site.pki.client).server == site.replica.port
 
@@ -205,7 +205,7 @@ def test_a_server_that_was_out_before_a_reload_is_asked_whether_it_is_back(
     gateway.reload(replace(gateway.config, gateway_concurrency=8))
     site.proxy.accept()
     first = gateway.config.server_urls[0]
-    assert eventually(lambda: gateway.memory.usable(first, Operation.COMMAND), 12)
+    assert eventually(lambda: gateway.registry.usable(first, Operation.COMMAND), 12)
 
 
 def test_another_list_of_servers_is_used_from_then_on(site: Site, start: Start) -> None:
@@ -259,7 +259,7 @@ def slow(seconds: float) -> Callable[[Request], Answer]:
 def test_a_query_may_take_longer_than_the_end_of_a_gateway(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.DRAIN_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
     site.primary.reply = slow(2.5)
     gateway = start()
     with ThreadPoolExecutor(1) as pool:
@@ -272,7 +272,7 @@ def test_a_query_may_take_longer_than_the_end_of_a_gateway(
 def test_requests_that_wait_for_a_place_get_it_after_a_reload(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.DRAIN_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
     site.primary.reply = site.replica.reply = slow(1.5)
     gateway = start(gateway_concurrency=1)
     with ThreadPoolExecutor(5) as pool:
@@ -285,7 +285,7 @@ def test_requests_that_wait_for_a_place_get_it_after_a_reload(
 def test_a_body_that_comes_slowly_outlives_a_reload(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.DRAIN_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
     gateway = start()
     lines = ("Host: x", "Content-Type: application/json", f"Content-Length: {len(FACTS)}", "", "")
     head = "\r\n".join((f"POST {FACTS_URL} HTTP/1.1", *lines))
@@ -301,7 +301,7 @@ def test_a_body_that_comes_slowly_outlives_a_reload(
 def test_what_the_next_one_answers_on_an_old_connection_is_not_cut(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.IDLE_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.IDLE_LIMIT", 0.5)
     gateway = start()
     with connected(gateway.port, site.pki.client) as sock:
         session_of(sock)
@@ -314,7 +314,7 @@ def test_what_the_next_one_answers_on_an_old_connection_is_not_cut(
 def test_a_slow_reader_outlives_a_reload(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.DRAIN_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
     body = json.dumps(["x" * 1000] * 20_000).encode()
     site.primary.reply = lambda request: answer(body) if request.is_query else healthy(request)
     gateway = start()

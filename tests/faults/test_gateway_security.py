@@ -86,7 +86,7 @@ def test_only_a_current_certificate_of_the_ca_gets_through_tls(
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         for what, files in who.items():
             assert kept_out(gateway.port, files, version), what
-    told = [line.partition("kept out: ")[2] for line in caplog.messages if "kept out" in line]
+    told = [line.partition("client rejected: ")[2] for line in caplog.messages if "client rejected" in line]
     assert [line.rpartition(": ")[2] for line in told] == 2 * [
         "PEER_DID_NOT_RETURN_A_CERTIFICATE",
         "unable to get local issuer certificate",
@@ -220,7 +220,7 @@ def cut_off(sock: socket.socket, drip: bytes = b"", seconds: float = 4.0) -> flo
 def test_who_says_nothing_in_the_tls_handshake_is_cut_off(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.HANDSHAKE_LIMIT", 0.4)
+    monkeypatch.setattr("pdbclient.gateway.server.HANDSHAKE_LIMIT", 0.4)
     port = start().port
     for beginning in (b"", b"\x16\x03\x01\x02\x00\x01"):
         with socket.create_connection(("127.0.0.1", port)) as sock:
@@ -232,7 +232,7 @@ def test_who_says_nothing_in_the_tls_handshake_is_cut_off(
 def test_who_sends_no_whole_head_in_time_is_cut_off(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr("pdbclient.gateway.site.IDLE_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.IDLE_LIMIT", 0.5)
     with connected(start().port, site.pki.client) as sock:
         if "second" in what or what == "idle":
             sock.sendall(GET)
@@ -473,4 +473,4 @@ def test_no_key_ever_shows_in_the_log_or_in_an_answer(
     for key in (site.pki.server.key, site.pki.client.key):
         for line in some(key).read_text().splitlines()[1:-1]:
             assert line not in text
-    assert gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
+    assert gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND)

@@ -194,7 +194,7 @@ def test_a_child_that_is_forked_at_the_worst_moment_does_not_hang(
     client = site.client(site.primary.port, site.replica.port)
     mix(client, 1)
     # Held at the fork, as by a thread that the child does not have.
-    with client._failover.memory._lock:
+    with client._failover.registry._lock:
         forked(lambda: mix(client, 2))
     mix(client, 3)
 

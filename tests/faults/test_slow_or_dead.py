@@ -210,7 +210,7 @@ def test_a_gateway_ends_in_time_though_an_answer_drips(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, took: Callable[[], float]
 ) -> None:
     """H4."""
-    monkeypatch.setattr("pdbclient.gateway.site.DRAIN_LIMIT", 0.5)
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
     over = threading.Event()
     site.primary.reply = dripping(over)
     gateway = start()

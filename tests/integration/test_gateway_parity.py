@@ -418,7 +418,7 @@ def test_nothing_of_all_that_shut_a_server_out_or_left_a_traceback(started: Pair
     told = Case("GET", f"{QUERY}/nodes").put(started.gateway, started.lab)
     assert (told.status, told.server) == (200, started.direct)
     assert "Traceback" not in started.process.text
-    assert "is not asked for now" not in started.process.text
+    assert "is unhealthy, not asked for now" not in started.process.text
 
 
 QUERIES = ["nodes{}", "facts{}", "factsets{}", "catalogs{}", "resources{}", "reports{}", "facts[certname]{name='a'}"]

@@ -102,4 +102,4 @@ def test_whoever_asks_the_gateway_for_one_is_told_and_all_go_on_as_before(
         query = ask(gateway.port, tls, "/pdb/query/v4/nodes")
         assert (query.status, query.server) == (200, site.primary.port), address
     assert [site.count(name) for name in (PRIMARY, REPLICA)] == [1, 0]
-    assert "is not asked for now" not in gateway.text
+    assert "is unhealthy, not asked for now" not in gateway.text

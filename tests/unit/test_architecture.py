@@ -17,7 +17,7 @@ OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM, STATUS = (
     "http.outcome",
     "http.breaker",
     "http.route",
-    "http.freshness",
+    "http.staleness",
     "http.stream",
     "http.status",
 )
@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     STREAM: set(),
     "http.tls": {ERRORS, MODEL},
     "http.tls_check": {ERRORS, MODEL},
-    "http.whole": {STREAM},
+    "http.json_completeness": {STREAM},
     STATUS: set(),
     # From the wait of one socket up to what one server is asked.
     "http.worker": set(),
@@ -55,13 +55,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(ERRORS, MODEL, OUTCOME, STATUS, STREAM),
         *("http.blame", "http.connection", "http.places", "http.pulse", "http.tls"),
     },
-    "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.whole", "http.sender"},
-    "http.memory": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, FRESHNESS},
-    "http.shown": {ERRORS, WIRE, STATUS, "http.session"},
-    "http.probe": {ERRORS, MODEL, OUTCOME, "http.memory", "http.session", "http.shown", "http.worker"},
+    "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.json_completeness", "http.sender"},
+    "http.registry": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, FRESHNESS},
+    "http.presence": {ERRORS, WIRE, STATUS, "http.session"},
+    "http.probe": {ERRORS, MODEL, OUTCOME, "http.registry", "http.session", "http.presence", "http.worker"},
     "http.failover": {
         *(ERRORS, MODEL, WIRE, OUTCOME, FRESHNESS),
-        *("http.memory", "http.probe", "http.sender", "http.session", "http.tls"),
+        *("http.registry", "http.probe", "http.sender", "http.session", "http.tls"),
     },
     LOCK: set(),
     JOURNAL: {ERRORS, CONFIG, WIRE, HTTP},
@@ -97,7 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 PURE = {
     *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM, STATUS),
     *(
-        "http.whole",
+        "http.json_completeness",
         "sync.model",
         "sync.plan",
         "sync.compare",

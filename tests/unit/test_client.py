@@ -20,9 +20,9 @@ from pdbclient.errors import (
     NotFound,
     Rejected,
 )
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Kind, Operation
 from pdbclient.http.session import Selection, Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.wire import Command, InvalidQuery, parse_collector
 
 from .http.fake import Rig, command, selection
@@ -251,7 +251,7 @@ def test_a_query_that_json_cannot_hold_is_never_sent_and_blames_no_server(value:
         with pytest.raises(InvalidQuery, match=r"cannot be written as JSON|U\+0000"):
             ask("nodes {}", extra=value)
     assert rig.session["b"].within == []
-    assert rig.memory.usable(rig.endpoint["a"], Operation.QUERY)
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
 
 
 # -- one thing

@@ -25,7 +25,7 @@ from pdbclient import Client
 from pdbclient.cli.main import main
 from pdbclient.config import load_config, load_sync_config
 from pdbclient.errors import ConfigError
-from pdbclient.gateway.site import Site
+from pdbclient.gateway.server import Server
 from tests.faults.chain import Chain, pem
 
 Write = Callable[..., Path]
@@ -211,7 +211,7 @@ def test_what_keeps_the_gateway_from_its_start_is_refused(host: Host, check: Che
     host.key.write_bytes(key_pem(key))
     host.gateway("https://localhost:8085")
     with pytest.raises(ConfigError) as first_use:
-        Site.open(load_config(host.conf))
+        Server.open(load_config(host.conf))
     assert check() == (2, [str(first_use.value), "1 problem: nothing of this would be used"])
     assert "set gateway_allow" in str(first_use.value)
 

@@ -24,9 +24,9 @@ from pdbclient.errors import (
     Unresponsive,
 )
 from pdbclient.http.failover import Failover
-from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Operation, Outcome, answer_of_puppetdb, error_for_status
 from pdbclient.http.probe import Prober
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Document, Selection, Session
 from pdbclient.http.status import STATUS_PATH
 from pdbclient.wire.command import Command
@@ -170,8 +170,8 @@ class FakeSession:
 class ManualProber(Prober):
     """A prober without a thread: a test calls `ask`."""
 
-    def __init__(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> None:
-        super().__init__(memory, sessions)
+    def __init__(self, registry: ServerRegistry, sessions: Mapping[Endpoint, Session]) -> None:
+        super().__init__(registry, sessions)
         self.woken = 0
 
     def wake(self) -> None:
@@ -238,10 +238,10 @@ class Rig:
         self.failover = Failover(
             self.config, sessions=sessions, clock=self.clock, jitter=lambda: jitter, prober=self._prober
         )
-        self.memory = self.failover.memory
+        self.registry = self.failover.registry
 
-    def _prober(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> ManualProber:
-        self.probers.append(ManualProber(memory, sessions))
+    def _prober(self, registry: ServerRegistry, sessions: Mapping[Endpoint, Session]) -> ManualProber:
+        self.probers.append(ManualProber(registry, sessions))
         return self.probers[-1]
 
     @property

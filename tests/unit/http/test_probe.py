@@ -13,9 +13,9 @@ from pdbclient.config.model import Endpoint
 from pdbclient.errors import IncompleteResponse
 from pdbclient.http import probe
 from pdbclient.http.breaker import State
-from pdbclient.http.memory import Memory
 from pdbclient.http.outcome import ACCEPTED, Kind, Operation, Outcome, Sent
 from pdbclient.http.probe import Prober
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 
 from .fake import FakeSession, Rig, command, endpoints
@@ -29,12 +29,12 @@ def rig() -> Rig:
 
 
 def out(rig: Rig, host: str = "a") -> None:
-    rig.memory.note(rig.endpoint[host], Operation.COMMAND, REFUSED, rig.clock.now)
+    rig.registry.note(rig.endpoint[host], Operation.COMMAND, REFUSED, rig.clock.now)
     rig.clock.now += 2
 
 
 def state(rig: Rig, host: str = "a") -> State:
-    return rig.memory.health()[rig.endpoint[host], Operation.COMMAND].state
+    return rig.registry.health()[rig.endpoint[host], Operation.COMMAND].state
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_only_a_running_puppetdb_is_healthy(rig: Rig, status: str, expected: Sta
 def test_a_server_that_is_back_is_asked_for_what_it_missed(rig: Rig) -> None:
     a = rig.endpoint["a"]
     for name, certname in (("replace facts", "n1"), ("replace catalog", "n1"), ("deactivate node", "n2")):
-        rig.memory.accepted(command(certname, second=1, name=name), [rig.endpoint["b"]])
+        rig.registry.accepted(command(certname, second=1, name=name), [rig.endpoint["b"]])
     held = rig.session["a"].held
     held["replace facts", "n1"] = "2026-01-01T01:00:01.000+01:00"  # another zone, the same instant
     held["replace catalog", "n1"] = "2026-01-01T00:00:00.999Z"  # the one before
     rig.prober.ask()
     assert sorted(rig.session["a"].probed) == ["/catalogs", "/factsets", "/nodes"]
-    assert rig.memory.to_confirm(9) == {a: [("replace catalog", "n1"), ("deactivate node", "n2")]}
+    assert rig.registry.to_confirm(9) == {a: [("replace catalog", "n1"), ("deactivate node", "n2")]}
     held["replace catalog", "n1"] = "2026-01-01T00:00:01.000Z"
     held["deactivate node", "n2"] = "2026-01-01T00:00:01.000Z"
     rig.prober.ask()
-    assert rig.memory.to_confirm(9) == {}
-    assert rig.memory.order(Operation.QUERY) == (rig.endpoint["a"], rig.endpoint["b"])
+    assert rig.registry.to_confirm(9) == {}
+    assert rig.registry.order(Operation.QUERY) == (rig.endpoint["a"], rig.endpoint["b"])
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_rows_that_are_none_of_puppetdbs_confirm_nothing(
     rig: Rig, rows: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rig.session["a"], "records", lambda path, query, within: iter(rows))
-    rig.memory.accepted(command("node1", second=1), [rig.endpoint["b"]])
+    rig.registry.accepted(command("node1", second=1), [rig.endpoint["b"]])
     rig.prober.ask()
-    assert list(rig.memory.to_confirm(9)) == [rig.endpoint["a"]]
+    assert list(rig.registry.to_confirm(9)) == [rig.endpoint["a"]]
 
 
 def test_a_server_that_cannot_say_what_it_holds_stays_held_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +102,10 @@ def test_a_server_that_cannot_say_what_it_holds_stays_held_back(rig: Rig, monkey
         raise IncompleteResponse("https://a:8081", "broke off")
 
     monkeypatch.setattr(rig.session["a"], "records", broken)
-    rig.memory.accepted(command("node1", second=1), [rig.endpoint["b"]])
-    rig.memory.accepted(command("node2", second=1), [rig.endpoint["b"]])
+    rig.registry.accepted(command("node1", second=1), [rig.endpoint["b"]])
+    rig.registry.accepted(command("node2", second=1), [rig.endpoint["b"]])
     rig.prober.ask()
-    assert rig.memory.to_confirm(9)[rig.endpoint["a"]] == [("replace facts", "node2")], "what was seen is seen"
+    assert rig.registry.to_confirm(9)[rig.endpoint["a"]] == [("replace facts", "node2")], "what was seen is seen"
 
 
 # -- the thread, in real time
@@ -128,12 +128,12 @@ class Live:
     def __init__(self) -> None:
         self.a, self.b = endpoints("ab")
         self.fakes = {e: FakeSession(e) for e in (self.a, self.b)}
-        self.memory = Memory((self.a, self.b), time.monotonic, lambda: -1.0)
-        self.prober = Prober(self.memory, cast(Mapping[Endpoint, Session], self.fakes))
+        self.registry = ServerRegistry((self.a, self.b), time.monotonic, lambda: -1.0)
+        self.prober = Prober(self.registry, cast(Mapping[Endpoint, Session], self.fakes))
 
     def out(self, seconds: float) -> None:
         busy = Outcome(Kind.BUSY, Sent.YES, 503, seconds)
-        self.memory.note(self.a, Operation.COMMAND, busy, time.monotonic())
+        self.registry.note(self.a, Operation.COMMAND, busy, time.monotonic())
         self.prober.wake()
 
 
@@ -161,12 +161,12 @@ def test_a_probe_goes_out_when_it_is_due_not_before(live: Live) -> None:
     time.sleep(0.05)
     assert live.fakes[live.a].probed == []
     assert eventually(lambda: bool(live.fakes[live.a].probed))
-    assert eventually(lambda: live.memory.health()[live.a, Operation.COMMAND].state is State.HALF_OPEN)
+    assert eventually(lambda: live.registry.health()[live.a, Operation.COMMAND].state is State.HALF_OPEN)
 
 
 def test_a_wake_shortens_the_wait_for_a_later_probe(live: Live) -> None:
     live.out(60)
-    live.memory.note(live.b, Operation.COMMAND, Outcome(Kind.BUSY, Sent.YES, 503, 0.05), time.monotonic())
+    live.registry.note(live.b, Operation.COMMAND, Outcome(Kind.BUSY, Sent.YES, 503, 0.05), time.monotonic())
     live.prober.wake()
     assert eventually(lambda: bool(live.fakes[live.b].probed))
     assert live.fakes[live.a].probed == []
@@ -181,12 +181,12 @@ def test_the_thread_ends_when_there_is_nothing_left_to_ask_and_starts_again(live
 
 def test_a_server_that_is_held_back_is_asked_every_few_seconds(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "CONFIRM_GAP", 0.02)
-    live.memory.accepted(command("node1", second=1), [live.b])
+    live.registry.accepted(command("node1", second=1), [live.b])
     live.prober.wake()
     assert eventually(lambda: len(live.fakes[live.a].probed) >= 3)
     live.fakes[live.a].held["replace facts", "node1"] = "2026-01-01T00:00:01.000Z"
     assert eventually(lambda: probe_threads() == [])
-    assert live.memory.to_confirm(1) == {}
+    assert live.registry.to_confirm(1) == {}
 
 
 # -- the watch over servers in use
@@ -200,7 +200,7 @@ class Watched(Live):
         self.prober.watch(0.02)
 
     def usable(self, operation: Operation) -> bool:
-        return self.memory.usable(self.a, operation)
+        return self.registry.usable(self.a, operation)
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_a_server_that_cannot_be_reached_is_shut_out_and_then_only_probed(watche
     asked = len(watched.fakes[watched.a].probed)
     time.sleep(0.1)
     assert len(watched.fakes[watched.a].probed) <= asked + 1
-    assert watched.memory.usable(watched.b, Operation.COMMAND)
+    assert watched.registry.usable(watched.b, Operation.COMMAND)
 
 
 @pytest.mark.parametrize("status", ["503", "starting", "truncated", "404 html"])
@@ -258,9 +258,9 @@ def test_a_silent_server_delays_neither_the_check_nor_the_probe_of_another(
     try:
         asked = len(watched.fakes[watched.b].probed)
         assert eventually(lambda: len(watched.fakes[watched.b].probed) > asked + 2)
-        watched.memory.note(watched.b, Operation.COMMAND, Outcome(Kind.BUSY, Sent.YES, 503, 0.05), time.monotonic())
+        watched.registry.note(watched.b, Operation.COMMAND, Outcome(Kind.BUSY, Sent.YES, 503, 0.05), time.monotonic())
         watched.prober.wake()
-        half_open = watched.memory.health
+        half_open = watched.registry.health
         assert eventually(lambda: half_open()[watched.b, Operation.COMMAND].state is State.HALF_OPEN)
     finally:
         over.set()

@@ -21,7 +21,7 @@ log = logging.getLogger("pdbclient.gateway")
 
 
 class Handshake(ssl.SSLObject):
-    """A server's TLS that says whom it keeps out, and why; asyncio does not, and tells the client little."""
+    """A server's TLS that says whom it rejects, and why; asyncio does not, and tells the client little."""
 
     def do_handshake(self) -> None:
         """As in `ssl`; a failure leaves a line in the log."""
@@ -30,10 +30,10 @@ class Handshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLCertVerificationError as error:
-            log.warning("a client is kept out: its certificate is not accepted: %s", error.verify_message)
+            log.warning("client rejected: its certificate is not accepted: %s", error.verify_message)
             raise
         except ssl.SSLError as error:
-            log.warning("a client is kept out: no TLS with it: %s", error.reason or error)
+            log.warning("client rejected: the TLS handshake failed: %s", error.reason or error)
             raise
 
 

@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pdbclient.config.model import ClientConfig, Endpoint, TlsFiles
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App
-from pdbclient.gateway.door import Handshake, allowed_certnames
+from pdbclient.gateway.client_auth import Handshake, allowed_certnames
 from pdbclient.gateway.exchange import Rules
 from pdbclient.gateway.listen import (
     BACKLOG,
@@ -30,7 +30,7 @@ from pdbclient.gateway.listen import (
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.tls import server_context
 
-__all__ = ["Site"]
+__all__ = ["Server"]
 
 log = logging.getLogger("pdbclient.gateway")
 
@@ -43,7 +43,7 @@ DRAIN_LIMIT = 25.0
 CLOSE_LIMIT = 1.0
 
 
-class Site:
+class Server:
     """One configuration in force. Made by `open`; serves from `start` to `stop`."""
 
     def __init__(
@@ -66,8 +66,8 @@ class Site:
         self.summary = f"for {_names(allowed)}, in front of {', '.join(map(str, config.server_urls))}"
 
     @classmethod
-    def open(cls, config: ClientConfig, before: Site | None = None) -> Site:
-        """A site for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
+    def open(cls, config: ClientConfig, before: Server | None = None) -> Server:
+        """A server for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
 
         It reads files and looks up names: not for the event loop. Raises `ConfigError`, `GatewayError` and
         `JournalError`; the one before is not touched then.
@@ -132,7 +132,7 @@ class Site:
         transports = (connection.transport for connection in self._http.connections)
         return {transport.get_extra_info("socket").fileno() for transport in transports if transport is not None}
 
-    async def stop(self, successor: Site | None = None) -> None:
+    async def stop(self, successor: Server | None = None) -> None:
         """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything.
 
         With a `successor`, it has all the time that it would have had. One that trusts whom this one trusts takes
@@ -171,7 +171,7 @@ class Site:
         await closing
 
 
-def _local_sockets(config: ClientConfig, before: Site | None) -> list[socket.socket]:
+def _local_sockets(config: ClientConfig, before: Server | None) -> list[socket.socket]:
     if config.gateway_local_url is None:
         return []
     if before is not None and before.config.gateway_local_url == config.gateway_local_url:
@@ -211,7 +211,7 @@ def _require_url(config: ClientConfig) -> Endpoint:
 
 
 def _trust_in(files: TlsFiles) -> tuple[bytes, ...]:
-    """What decides whom a site lets into TLS: the CA, the revocation lists and their use. Raises `ConfigError`."""
+    """What decides whom a server lets into TLS: the CA, the revocation lists and their use. Raises `ConfigError`."""
     held = [files.revocation.encode()]
     for setting, path in (("ssl_ca_cert", files.ca), ("ssl_crl", files.crl)):
         try:
