@@ -30,7 +30,8 @@ def test_places_are_bounded_and_come_back() -> None:
     assert two.take(patient, elsewhere=True)
 
 
-def test_a_place_that_becomes_free_is_taken_by_who_waits() -> None:
+def test_a_place_that_becomes_free_is_taken_by_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "STALLED", 30.0)
     one = Places(1)
     assert one.take(patient, elsewhere=True)
     with ThreadPoolExecutor(1) as pool:
