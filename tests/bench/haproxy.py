@@ -38,7 +38,7 @@ from tests.bench.load.traffic import Request, export_query, node_request
 from tests.bench.load.turns import in_turns, percentiles
 from tests.faults.proxy import Proxy, Truncate
 
-NODES = 8
+NODES = 32
 CLIENTS = 4  # of each side
 RATIO, ABOVE_MS = 1.25, 5.0
 BEFORE, DURING, AFTER = 3.0, 15.0, 20.0

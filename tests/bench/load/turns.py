@@ -16,19 +16,22 @@ WARM_UP = 10
 def in_turns(
     sides: dict[str, Connection], requests: Sequence[Request], turns: int, name: str, rest: Callable[[], None]
 ) -> dict[str, list[float]]:
-    """The milliseconds of each answer, by side. `rest` is called once per round of `requests`: what comes through a
-    gateway has its payload's name, which PuppetDB must be done with before it comes again.
+    """The milliseconds of each answer, by side. `rest` is called whenever all `requests` have been used: what comes
+    through a gateway has its payload's name, which PuppetDB must be done with before it comes again.
     """
     taken: dict[str, list[float]] = {side: [] for side in sides}
+    used = 0
     for turn in range(-WARM_UP, turns):
         for side in sides if turn % 2 else reversed(sides):
-            request = requests[turn % len(requests)].renamed(f"{name}-{side}-{turn}.example.com")
+            if used == len(requests):
+                rest()
+                used = 0
+            request = requests[used].renamed(f"{name}-{side}-{turn}.example.com")
+            used += 1
             answer = sides[side].ask(request.head, request.body)
             assert answer.status == 200, answer
             if turn >= 0:
                 taken[side].append(1000 * answer.seconds)
-        if turn % len(requests) == 0:
-            rest()
     for connection in sides.values():
         connection.close()
     return taken
