@@ -1,7 +1,7 @@
 # Everything runs on a .venv that `make setup` makes. All targets may be run again; none leaves anything running.
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHES := submit munge gateway puppet_run journal sync
+BENCHES := submit munge gateway haproxy bulkheads puppet_run journal sync
 
 .PHONY: setup demo test matrix lint unit soak bench clean
 
@@ -54,7 +54,7 @@ soak: setup
 # Each benchmark ends with one JSON line and fails when it misses its figure. BENCH_FLAGS=--quick: a few minutes.
 bench: setup
 	@$(BIN)/pdbclient lab install
-	@tests/install-packages nginx-light
+	@tests/install-packages nginx-light haproxy
 	@set -e; for bench in $(BENCHES); do echo "$$bench"; $(BIN)/python -m tests.bench.$$bench $(BENCH_FLAGS); done
 
 clean:

@@ -12,17 +12,18 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from pdbclient.config import ClientConfig, Endpoint, load_config
+from pdbclient.config.values import checked_timeout
 from pdbclient.errors import AllEndpointsFailed, IncompleteResponse, ServerError, TransportError
 from pdbclient.http.breaker import Health
 from pdbclient.http.failover import Accepted, Answered, Failover
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.session import Selection, Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.journal.service import Service
 from pdbclient.wire.collector import Filter
 from pdbclient.wire.command import Command
-from pdbclient.wire.query import QueryText, checked, exported_resources
+from pdbclient.wire.query import QueryText, address, checked, exported_resources
 
 __all__ = ["Client", "Found", "QueryResult", "Rows", "ServerStatus", "Submission"]
 
@@ -235,13 +236,16 @@ class Client:
         `query` is PQL or AST; `path` an entity (`nodes`, `resources`, …) that an AST query is for. `limit`,
         `offset`, `order_by` (`[{"field": "certname", "order": "desc"}]`) and `include_total` page through it;
         each page may come from another server: use `stream` to read all. Further `params` go to PuppetDB as they
-        are. `timeout` in seconds replaces the configured limits: what one server may take, its silence included.
+        are. `timeout` in seconds, above 0 and at most a day, is for the whole query, whatever it meets (default:
+        `query_timeout`).
 
-        Raises `InvalidQuery`, `Rejected` (the server does not understand it), `NotFound`, `AllEndpointsFailed`.
+        Raises `InvalidQuery`, `Rejected` (the server does not understand it), `NotFound`, `AllEndpointsFailed`, and
+        the `ServerError` that every server failed with which was asked; `ValueError` for a timeout that is none.
         """
         paging = {"limit": limit, "offset": offset, "order_by": order_by, "include_total": include_total or None}
         body = params | {key: value for key, value in paging.items() if value is not None}
-        answered = self._failover.read(_described(query, path), _whole(query, path, body, timeout), timeout=timeout)
+        ask = _whole(query, path, body)
+        answered = self._failover.read(_described(query, path), ask, timeout=checked_timeout(timeout))
         return _result(answered, answered.value, answered.freshness)
 
     def stream(
@@ -255,8 +259,9 @@ class Client:
         """
 
         def begin(session: Session, within: float) -> Iterator[Any]:
-            return _begun(_select(session, query, path, params, within, None))
+            return _begun(_select(session, query, path, params, within))
 
+        checked_timeout(timeout)
         answered = self._failover.read(_described(query, path), begin, timeout=timeout, streamed=True)
         elements = self._watched(answered)
         return Rows(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, elements)
@@ -280,8 +285,9 @@ class Client:
         """
 
         def whole(session: Session, within: float) -> Any:
-            return session.document(f"/pdb/query/v4/{path.strip('/')}", within=within).value
+            return session.document(f"/pdb/query/v4/{address(path)}", within=within).value
 
+        checked_timeout(timeout)
         answered = self._failover.read(f"GET {path}", whole, timeout=timeout)
         return Found(answered.endpoint, answered.attempts, answered.freshness, answered.failed_over, answered.value)
 
@@ -299,7 +305,8 @@ class Client:
         journal = self._journal
         if journal is None:
             return self.query(query, path="resources", timeout=timeout)
-        ask = _whole(query, "resources", {}, timeout)
+        checked_timeout(timeout)
+        ask = _whole(query, "resources", {})
 
         def up_to_date(session: Session, within: float) -> tuple[_Whole, Freshness]:
             began = time.monotonic()
@@ -313,7 +320,7 @@ class Client:
     # -- the servers
 
     def status(self) -> tuple[ServerStatus, ...]:
-        """Ask every server how it is, all at once, each within the connect and read limits."""
+        """Ask every server how it is, all at once; one that is silent is given some seconds."""
 
         def ask(session: Session, within: float) -> tuple[Any, Any]:
             status = session.document(STATUS_PATH, within=within).value
@@ -328,16 +335,14 @@ class Client:
 
     def health(self) -> Mapping[tuple[Endpoint, Operation], Health]:
         """What this client remembers of each server."""
-        return self._failover.memory.health()
+        return self._failover.registry.health()
 
 
-def _whole(
-    query: QueryText | None, path: str, params: Mapping[str, Any], timeout: float | None
-) -> Callable[[Session, float], _Whole]:
+def _whole(query: QueryText | None, path: str, params: Mapping[str, Any]) -> Callable[[Session, float], _Whole]:
     """The attempt that reads the whole answer: its rows, and the total without paging."""
 
     def whole(session: Session, within: float) -> _Whole:
-        answer = _select(session, query, path, params, within, timeout)
+        answer = _select(session, query, path, params, within)
         rows = tuple(value for value, _ in answer.elements)
         return rows, _total(session, answer.headers.get("X-Records"))
 
@@ -355,11 +360,10 @@ def _select(
     path: str,
     params: Mapping[str, Any],
     within: float,
-    patience: float | None,
 ) -> Selection:
     checked_query = query if query is None and path else checked(query or "")
-    path = f"/{path.strip('/')}" if path else ""
-    return session.select(path, query=checked_query, params=params, within=within, patience=patience)
+    path = f"/{address(path)}" if path else ""
+    return session.select(path, query=checked_query, params=params, within=within)
 
 
 def _total(session: Session, text: str | None) -> int | None:

@@ -17,6 +17,7 @@ __all__ = [
     "AllEndpointsFailed",
     "Ambiguous",
     "Busy",
+    "CallerLeft",
     "ConfigError",
     "DeadlineExceeded",
     "Forbidden",
@@ -28,9 +29,12 @@ __all__ = [
     "JournalError",
     "JournalFull",
     "LabError",
+    "LocalFault",
     "Misrouted",
+    "NoPlace",
     "NotFound",
     "NotSent",
+    "OutOfTime",
     "PdbError",
     "Problem",
     "Rejected",
@@ -40,6 +44,7 @@ __all__ = [
     "SyncError",
     "TlsError",
     "TransportError",
+    "Unresponsive",
 ]
 
 
@@ -101,6 +106,14 @@ class NotSent(TransportError):
     maybe_sent = False
 
 
+class NoPlace(NotSent):
+    """As many requests as this server is sent at once are under way there, and none of them ends."""
+
+
+class LocalFault(NotSent):
+    """This machine could not do it: no descriptor, no memory, no thread. It says nothing about any server."""
+
+
 class TlsError(NotSent):
     """The TLS handshake failed for good: a certificate or key is wrong, here or there."""
 
@@ -111,6 +124,14 @@ class Ambiguous(TransportError):
 
 class DeadlineExceeded(Ambiguous):
     """A read timeout or our own deadline passed after the request was sent."""
+
+
+class OutOfTime(DeadlineExceeded):
+    """Our own time was up, which was too short for this server, or was spent elsewhere: it says nothing about it."""
+
+
+class Unresponsive(Ambiguous):
+    """The server was silent, and did not say either how it is: no answer was waited for any longer."""
 
 
 class IncompleteResponse(TransportError):
@@ -167,6 +188,10 @@ class Misrouted(ServerError):
     """404 without PuppetDB's JSON, or a redirect: still starting, or something else answers at that address."""
 
 
+class CallerLeft(PdbError):
+    """Whoever asked is not there any more: the request was ended, and counts for nothing."""
+
+
 class AllEndpointsFailed(PdbError):
     """No configured server could do it; `attempts` tells what each one met, in the order tried."""
 
@@ -209,7 +234,7 @@ class JournalBusy(JournalError):
 
 
 class GatewayError(PdbError):
-    """The gateway cannot serve: its address cannot be had."""
+    """The gateway cannot serve: it cannot bind its address."""
 
 
 class SyncError(PdbError):

@@ -6,7 +6,6 @@ argparse turns an `ArgumentTypeError` into a line on standard error and exit cod
 from __future__ import annotations
 
 import difflib
-import math
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pdbclient.config.values import MAX_TIMEOUT
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.wire import timestamp
 
@@ -97,13 +97,13 @@ def not_negative(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A positive, finite number of seconds."""
+    """A number of seconds above 0 and at most a day."""
     try:
         value = float(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds") from error
-    if not (math.isfinite(value) and value > 0):
-        raise ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    if not 0 < value <= MAX_TIMEOUT:
+        raise ArgumentTypeError(f"{text!r} is not a positive number of seconds, at most a day")
     return value
 
 

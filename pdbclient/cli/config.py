@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from pdbclient.config import (
     without_password,
 )
 from pdbclient.errors import ConfigError, Problem
+from pdbclient.gateway.client_auth import allowed_certnames
+from pdbclient.http.tls import client_context
+from pdbclient.http.tls_check import tls_warnings
 
 __all__ = ["register"]
 
 _DESCRIPTION = """\
 Read puppetdb.conf (and a sync configuration), check everything that can be checked without a network,
-and print what is in force and where each value comes from: file:line, or default. With problems, print
-all of them, one a line, as file:line: setting: why, and exit 2. What is accepted but probably not meant
+load certificates, keys and revocation lists as their first use does, and print what is in force and
+where each value comes from: file:line, or default. With problems, print all of them, one a line, as
+file:line: setting: why, and exit 2. What is accepted but probably not meant, or will not do for long,
 is printed as a warning. Files of keys are named, never printed; a password in journal is shown as ***.
 """
 
@@ -35,10 +40,12 @@ _NAMES = {
     "timeouts.connect": "connect_timeout",
     "timeouts.read": "read_timeout",
     "timeouts.operation": "operation_timeout",
+    "timeouts.query": "query_timeout",
     "tls.ca": "ssl_ca_cert",
     "tls.cert": "ssl_cert",
     "tls.key": "ssl_key",
     "tls.crl": "ssl_crl",
+    "tls.revocation": "certificate_revocation",
     "local": "local_url",
 }
 
@@ -78,9 +85,10 @@ def _check(args: argparse.Namespace) -> int:
     problems: list[Problem] = []
     for name, load in _wanted(args):
         try:
-            configs[name] = load()
+            config = load()
+            configs[name] = config if args.syntax_only else _tls_checked(config)
         except ConfigError as error:
-            problems.extend(error.problems)
+            problems += (each for each in error.problems if each not in problems)
     if problems:
         _print_problems(problems, as_json=args.json)
         return 2
@@ -90,6 +98,16 @@ def _check(args: argparse.Namespace) -> int:
     for name, config in configs.items():
         _print_config(name, config, headed=len(configs) > 1)
     return 0
+
+
+def _tls_checked(config: _Config) -> _Config:
+    """`config` with warnings of what its certificates will meet. Raises what their first use would raise."""
+    client_context(config.tls)
+    host = None
+    if isinstance(config, ClientConfig) and config.gateway_url is not None and config.tls.cert is not None:
+        allowed_certnames(config)
+        host = config.gateway_url.host
+    return replace(config, warnings=(*config.warnings, *tls_warnings(config.tls, datetime.now(UTC), host)))
 
 
 def _wanted(args: argparse.Namespace) -> list[tuple[str, Callable[[], _Config]]]:

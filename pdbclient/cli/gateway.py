@@ -23,7 +23,7 @@ when the new one is wrong. Replaced certificates are noticed without a signal.
 _EXIT_CODES = """\
 exit codes:
   0  ended by a signal
-  1  the address of gateway_url cannot be had: in use, or none of this machine's
+  1  cannot bind the address of gateway_url: in use, or none of this machine's
   2  the configuration or the command line is wrong
   4  the journal cannot be used
 """

@@ -12,7 +12,7 @@ from pdbclient.config import ClientConfig
 from pdbclient.errors import InvalidCommand
 from pdbclient.terminus import puppet_file
 from pdbclient.terminus.catalog import catalog_payload
-from pdbclient.terminus.facts import facts_payload
+from pdbclient.terminus.facts import facts_payload, facts_warnings
 from pdbclient.terminus.puppet_file import Kind, PuppetFileError
 from pdbclient.terminus.report import report_payload
 from pdbclient.wire.command import Command
@@ -20,7 +20,12 @@ from pdbclient.wire.command import Command
 __all__ = ["add_options", "command_of"]
 
 _KINDS = {"replace catalog": Kind.CATALOG, "replace facts": Kind.FACTS, "store report": Kind.REPORT}
-_HAVE_NO_ENVIRONMENT = ("replace catalog", "replace facts")
+_ENVIRONMENT = {
+    "replace catalog": "the catalog's own",
+    "replace facts": "none",
+    "store report": "the report's own, which formats 1 and 2 do not have",
+}
+"""The default of the environment."""
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
@@ -32,8 +37,7 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
             help="for Puppet's own files: the server they come from (default: the name of the client certificate's "
             "file in puppetdb.conf, without .pem, as Puppet names it)",
         )
-    if command in _HAVE_NO_ENVIRONMENT:
-        default = "the catalog's own" if command == "replace catalog" else "none"
+        default = _ENVIRONMENT[command]
         parser.add_argument(
             "--environment", metavar="NAME", help=f"for Puppet's own files: the environment (default: {default})"
         )
@@ -84,7 +88,9 @@ def _converted(
     producer = _producer(config) if args.producer is None else args.producer
     if kind is Kind.REPORT:
         unchanged = config.include_unchanged_resources
-        report = report_payload(document, producer=producer, include_unchanged_resources=unchanged)
+        report = report_payload(
+            document, producer=producer, environment=args.environment, include_unchanged_resources=unchanged
+        )
         return report.payload, report.warnings
     if kind is Kind.CATALOG:
         return catalog_payload(
@@ -96,7 +102,7 @@ def _converted(
         ), ()
     if document["name"] is None:  # bare facts, as `puppet facts show` prints them
         document = {**document, "name": args.certname}
-    return facts_payload(document, producer=producer, environment=args.environment), ()
+    return facts_payload(document, producer=producer, environment=args.environment), facts_warnings(document)
 
 
 def _producer(config: ClientConfig) -> str | None:

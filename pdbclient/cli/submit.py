@@ -14,6 +14,7 @@ from pdbclient.cli.clients import submitting_client
 from pdbclient.cli.servers import add_config_option
 from pdbclient.client import Client, Submission
 from pdbclient.errors import ConfigError, PdbError, Problem
+from pdbclient.http.outcome import Attempt
 
 __all__ = ["register"]
 
@@ -26,8 +27,9 @@ stamped once. One bad file does not stop the others; the exit code is that of th
 A uuid means: durable in the queue of the server named. It is applied, and visible to queries, soon after.
 
 With --json, one entry for each input, in order: with `error` null and what became of it, or with `error`
-and `exit_code` and no more. When soft_write_failure lets a command go that no server took, `error` says so,
-and `server` and `uuid` are null.
+and `exit_code` and no more. `servers` has each server that was to take it, in order, with the `uuid` that it gave or
+the `error` that it met. When soft_write_failure lets a command go that no server took, `error` says so, and `server`
+and `uuid` are null.
 """
 _DEACTIVATE = """\
 Mark nodes as deactivated, as of the producer timestamp. A newer command of the node, such as the facts of
@@ -189,7 +191,12 @@ def _shown(submission: Submission) -> _Entry:
         "server": submission.endpoint and submission.endpoint.url,
         "uuid": submission.uuid,
         "journalled": submission.journalled,
-        "servers": {endpoint.url: uuid for endpoint, uuid in submission.uuids.items()},
+        "servers": {attempt.endpoint.url: _met(attempt, submission) for attempt in submission.attempts},
         "failed_over": submission.failed_over,
         "warnings": list(submission.command.warnings),
     }
+
+
+def _met(attempt: Attempt, submission: Submission) -> dict[str, str | None]:
+    uuid = submission.uuids.get(attempt.endpoint)
+    return {"uuid": uuid, "error": None if uuid is not None else attempt.met}

@@ -46,7 +46,6 @@ def load_config(path: Path | str | None = None, *, check_files: bool = True) -> 
         *document.warnings,
         *rule_warnings(verdict),
         *_section_warnings(document),
-        *tls.warnings,
     ]
     return _config(verdict, tls, in_file_order(warnings, document.file))
 
@@ -112,6 +111,7 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
             connect=value["connect_timeout"],
             read=value["read_timeout"],
             operation=value["operation_timeout"],
+            query=value["query_timeout"],
         ),
         min_successful_submissions=value["min_successful_submissions"],
         command_broadcast=value["command_broadcast"],
@@ -122,9 +122,13 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
         verify_client_certificate=value["verify_client_certificate"],
         gateway_url=value["gateway_url"],
         gateway_allow=value["gateway_allow"],
+        gateway_local_url=value["gateway_local_url"],
+        gateway_local_commands=value["gateway_local_commands"],
         gateway_health_interval=value["gateway_health_interval"],
         gateway_concurrency=value["gateway_concurrency"],
         gateway_max_body_bytes=value["gateway_max_body_bytes"],
+        gateway_max_total_bytes=value["gateway_max_total_bytes"],
+        gateway_max_url_bytes=value["gateway_max_url_bytes"],
         journal=value["journal"],
         journal_max_age=value["journal_max_age"],
         journal_max_bytes=value["journal_max_bytes"],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pdbclient.errors import Problem
 
-__all__ = ["ClientConfig", "Endpoint", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
+__all__ = ["ClientConfig", "Endpoint", "LocalAddress", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +35,52 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """Where this machine alone is spoken to in clear text: an address of the loopback, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the TLS material is. `cert` and `key` are None when no client certificate is presented."""
+    """Where the TLS material is. `cert` and `key` are None when no client certificate is presented.
+
+    `revocation` is Puppet's `certificate_revocation`: which of the other side's certificates must be on no list of
+    `crl`, every one of the `chain`, or the `leaf` alone, and whose issuer must have a list there. `false`, or no
+    `crl`: none.
+    """
 
     ca: Path
     cert: Path | None
     key: Path | None
     crl: Path | None = None
+    revocation: str = field(default="chain", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds. `attempt` is `server_url_timeout`; 0 there means no cap."""
+    """Limits in seconds. `attempt` is `server_url_timeout`; 0 there means no cap.
+
+    `operation` is for a whole command, `query` for a whole query, all attempts and the last byte included.
+    """
 
     attempt: float = 30.0
     connect: float = 3.0
     read: float = 10.0
     operation: float = 45.0
+    query: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
     """`puppetdb.conf`, checked.
 
-    `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own.
+    `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own. At `gateway_local_url`
+    it lets in every program of this machine, to read, and with `gateway_local_commands` to submit.
 
     `journal` is an absolute path or a URL of PostgreSQL, which may hold a password: show it only through
     `without_password`. `journal_max_age` and `stale_exported_budget` are in seconds, `journal_rate` in commands
@@ -81,9 +103,13 @@ class ClientConfig:
     verify_client_certificate: bool = True
     gateway_url: Endpoint | None = None
     gateway_allow: tuple[str, ...] = ()
+    gateway_local_url: LocalAddress | None = None
+    gateway_local_commands: bool = False
     gateway_health_interval: float = 2.0
     gateway_concurrency: int = 64
     gateway_max_body_bytes: int = 134217728
+    gateway_max_total_bytes: int = 536870912
+    gateway_max_url_bytes: int = 16384
     journal: str | None = field(default=None, repr=False)
     journal_max_age: float = 14 * 86400.0
     journal_max_bytes: int = 10 * 2**30

@@ -25,6 +25,7 @@ _SECTIONS = ("server", "master", "main", "agent")
 
 _SECTION = re.compile(r"\s*\[(\w+)\].*", re.ASCII)
 _SETTING = re.compile(r"\s*(\w+)\s*=\s*(.*?)\s*(?:\{[^{}]*\}\s*)?", re.ASCII)
+_QUOTE = re.compile(r"^[\"']|[\"']$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def parse_puppet_conf(text: str, file: str) -> Mapping[str, Located]:
         if header := _SECTION.fullmatch(line):
             section = header[1]
         elif setting := _SETTING.fullmatch(line):
-            found.setdefault(section, {})[setting[1]] = Located(setting[2], f"{file}:{number}")
+            value = _QUOTE.sub("", setting[2]).rstrip()
+            # The first one of a section holds.
+            found.setdefault(section, {}).setdefault(setting[1], Located(value, f"{file}:{number}"))
     merged: dict[str, Located] = {}
     for name in reversed(_SECTIONS):
         merged.update(found.get(name, {}))
@@ -143,7 +146,7 @@ def _default_ssldir(confdir: Path) -> Path:
 
 
 def _host_name() -> str:
-    name = socket.getfqdn()
+    name = socket.getfqdn().removesuffix(".")
     # getfqdn() answers `localhost` where /etc/hosts lists that first; the host's own name is nearer.
     return (socket.gethostname() if name.startswith("localhost") else name).lower()
 

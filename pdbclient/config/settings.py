@@ -34,6 +34,7 @@ TLS = _table(
     Setting("ssl_cert", None, values.path_text),
     Setting("ssl_key", None, values.path_text),
     Setting("ssl_crl", None, values.path_text),
+    Setting("certificate_revocation", None, values.revocation),
 )
 
 STOCK = _table(
@@ -61,10 +62,13 @@ _TIMEOUTS = (
 OWN = _table(
     Setting("gateway_url", None, values.one_url(443)),
     Setting("gateway_allow", (), values.certnames),
+    Setting("gateway_local_url", None, values.local_url),
+    Setting("gateway_local_commands", False, values.boolean),
     Setting("gateway_health_interval", 2.0, values.timeout),
-    # More would wait for a connection: each server's pool has as many.
     Setting("gateway_concurrency", 64, values.count(1, 64)),
     Setting("gateway_max_body_bytes", 134217728, values.count(1)),
+    Setting("gateway_max_total_bytes", 536870912, values.count(1, 10**15)),
+    Setting("gateway_max_url_bytes", 16384, values.count(1024, 1024 * 1024)),
     Setting("journal", None, values.journal_place),
     Setting("journal_max_age", 14 * 86400.0, values.span),
     Setting("journal_max_bytes", 10 * 2**30, values.count(1, 10**15)),
@@ -74,6 +78,7 @@ OWN = _table(
     Setting("stale_exported_budget", 5.0, values.timeout),
     *TLS.values(),
     *_TIMEOUTS,
+    Setting("query_timeout", 300.0, values.timeout),
     Setting("gzip_min_bytes", 16384, values.count(0)),
 )
 """`[pdbclient]` of puppetdb.conf; any setting of `STOCK` may stand there too and then wins."""

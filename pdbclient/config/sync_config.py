@@ -65,7 +65,7 @@ def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfi
         **{name: value[name] for name in _PLAIN},
         logging_config=logging_config,
         origins={**_origins(verdict), "local_url": local_origin, **tls.origins},
-        warnings=in_file_order([*document.warnings, *tls.warnings], document.file),
+        warnings=in_file_order(document.warnings, document.file),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pdbclient.config.document import Document
 from pdbclient.config.model import TlsFiles
 from pdbclient.config.puppet_conf import Located, PuppetLayout, find_confdir, layout_of
-from pdbclient.config.values import resolve_path
+from pdbclient.config.values import SettingError, resolve_path, revocation
 from pdbclient.config.verdict import Verdict
 from pdbclient.errors import Problem
 
@@ -36,7 +36,6 @@ class TlsSearch:
     files: TlsFiles
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
 
 
 def find_tls(
@@ -47,20 +46,25 @@ def find_tls(
     present_certificate: bool = True,
     check_files: bool = True,
 ) -> TlsSearch:
-    """Find the CA, certificate, key and revocation list for `document`.
+    """Find the CA, certificate, key and revocation list for `document`, and what the list is for.
 
-    Each `ssl_*` setting of `verdict` wins; the rest is where Puppet keeps it, by the puppet.conf beside the
-    document or of the system. `present_certificate` false leaves certificate and key out. With `check_files`
-    every file must be there and readable; without, only the names are worked out. `section` is where the
-    advice tells the user to put a setting.
+    Each setting of `verdict` wins; the rest is as Puppet has it, by the puppet.conf beside the document or of the
+    system. `present_certificate` false leaves certificate and key out. With `check_files` every file must be there
+    and readable; without, only the names are worked out. `section` is where the advice tells the user to put a
+    setting.
+
+    `certificate_revocation` other than false needs the list: so does Puppet, of which only the agent fetches it
+    (`load_context` in lib/puppet/ssl/ssl_provider.rb: "The CRL is missing from"; the same in Puppet 7 and 8).
     """
     search = _Search(verdict, document, section, check_files)
     cert = key = None
     if present_certificate:
         _refuse_half_a_pair(verdict, document, search.problems)
         cert, key = search.file("ssl_cert"), search.file("ssl_key")
-    files = TlsFiles(search.file("ssl_ca_cert"), cert, key, search.revocation_list())
-    return TlsSearch(files, search.origins, search.problems, search.warnings)
+    ca = search.file("ssl_ca_cert")
+    mode = search.revocation()
+    files = TlsFiles(ca, cert, key, None if mode == "false" else search.file("ssl_crl"), revocation=mode)
+    return TlsSearch(files, search.origins, search.problems)
 
 
 def _refuse_half_a_pair(verdict: Verdict, document: Document, problems: list[Problem]) -> None:
@@ -78,7 +82,6 @@ class _Search:
     layout: PuppetLayout | None = None
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
 
     def file(self, name: str) -> Path:
         """The path for `ssl_...` setting `name`, checked."""
@@ -98,25 +101,37 @@ class _Search:
             self.problems.append(self._not_found(name, located, path, why))
         return path
 
-    def revocation_list(self) -> Path | None:
-        if "ssl_crl" in self.verdict.entries:
-            return self.file("ssl_crl")
-        if "ssl_ca_cert" in self.verdict.entries:
-            # Puppet's list belongs to Puppet's CA; with another CA only its own list makes sense.
-            self.origins["ssl_crl"] = "default"
-            return None
-        located = self._located("ssl_crl")
-        revocation = self._layout().revocation
-        if revocation.value == "false":
-            self.origins["ssl_crl"] = revocation.origin
-            return None
-        self.origins["ssl_crl"] = located.origin
-        path = Path(located.value)
-        if self.check_files and not os.path.lexists(path):
-            why = f"no revocation list at {path}: a revoked server certificate will be accepted"
-            self.warnings.append(Problem(self.document.file, None, "ssl_crl", why))
-            return None
-        return self.file("ssl_crl")
+    def revocation(self) -> str:
+        """`chain`, `leaf` or `false`: ours, else what Puppet says of its list, else that of the list named here."""
+        mode, origin = self._mode()
+        self.origins["certificate_revocation"] = origin
+        if mode == "false":
+            self.origins["ssl_crl"] = origin
+        return mode
+
+    def _mode(self) -> tuple[str, str]:
+        entries = self.verdict.entries
+        # Puppet's list belongs to Puppet's CA; with another CA only its own list makes sense.
+        listless = "ssl_ca_cert" in entries and "ssl_crl" not in entries
+        if own := entries.get("certificate_revocation"):
+            mode = self.verdict.values["certificate_revocation"] or "chain"
+            if listless and mode != "false":
+                self.problems.append(own.problem("needs ssl_crl beside it: the list of the CA in ssl_ca_cert"))
+                return "false", own.origin
+            return mode, own.origin
+        if listless:
+            return "false", entries["ssl_ca_cert"].origin
+        located = self._layout().revocation
+        try:
+            mode = revocation(located.value)
+        except SettingError as error:
+            file, line = _place(located)
+            self.problems += [Problem(file, line, "certificate_revocation", reason) for reason in error.reasons]
+            return "chain", located.origin
+        if mode == "false" and "ssl_crl" in entries:
+            # Puppet does without its own list; this one was named to be used.
+            return "chain", entries["ssl_crl"].origin
+        return mode, located.origin
 
     def _located(self, name: str) -> Located:
         located: Located = getattr(self._layout(), _LAYOUT_FIELD[name])
@@ -132,12 +147,16 @@ class _Search:
         return _unreadable(path) if self.check_files else None
 
     def _not_found(self, name: str, located: Located, path: Path, why: str) -> Problem:
-        file, line = self.document.file, None
-        if located.origin != "default":
-            file, _, number = located.origin.rpartition(":")
-            line = int(number)
+        file, line = (self.document.file, None) if located.origin == "default" else _place(located)
         advice = f"set {name} in [{self.section}], or certname and ssldir in puppet.conf"
+        if name == "ssl_crl":
+            advice += "; certificate_revocation = false does without"
         return Problem(file, line, name, f"{_WHAT[name]} {why} ({advice}{_others(path)})")
+
+
+def _place(located: Located) -> tuple[str, int]:
+    file, _, number = located.origin.rpartition(":")
+    return file, int(number)
 
 
 def _unreadable(path: Path) -> str | None:

@@ -5,25 +5,24 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import Endpoint, LocalAddress
 
-__all__ = ["parse_server_url"]
+__all__ = ["parse_local_url", "parse_server_url"]
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)"
     r"(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
 )
 # Underscores are no host name by the letter, but the stock terminus takes them and they occur.
-_HOST = re.compile(
-    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
-)
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 
 
 def parse_server_url(text: str, *, default_port: int = 443) -> Endpoint:
     """The endpoint that `text` names.
 
     Scheme https; no path but `/`; port 1 to 65535. The stock terminus lets a user, a query, a fragment, a
-    missing host and any port through and then builds broken requests from them: here they are refused.
+    missing host and any port through and then builds broken requests from them: here they are refused. So is a
+    host with a dot at its end, for which it accepts no certificate.
     Raises `ValueError` with the reason.
     """
     _check_characters(text)
@@ -39,6 +38,27 @@ def parse_server_url(text: str, *, default_port: int = 443) -> Endpoint:
         raise ValueError("cannot contain a user or a password: PuppetDB knows clients by certificate")
     host, port = _split_authority(found["authority"], text)
     return Endpoint(_host(host, text), default_port if port is None else _port(port, text))
+
+
+def parse_local_url(text: str) -> LocalAddress:
+    """The address that `text` names: http, an address of the loopback, a port. Raises `ValueError` with why not."""
+    _check_characters(text)
+    found = _URL.fullmatch(text)
+    if found is None or found["scheme"].lower() != "http":
+        raise ValueError(f"must be http://127.0.0.1:PORT, found {text!r} (gateway_url is for others, by https)")
+    if found["path"] not in ("", "/") or found["query"] or found["fragment"] or "@" in found["authority"]:
+        raise ValueError(f"must be http://127.0.0.1:PORT and no more, found {text!r}")
+    host, port = _split_authority(found["authority"], text)
+    address = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]")
+    try:
+        loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"must be an address of the loopback, or others could read: {text!r}")
+    if port is None:
+        raise ValueError(f"needs a port: {text!r}")
+    return LocalAddress(address, _port(port, text))
 
 
 def _check_characters(text: str) -> None:
@@ -84,6 +104,9 @@ def _host(host: str, text: str) -> str:
             return ipaddress.IPv6Address(host[1:-1]).compressed
         except ValueError as error:
             raise ValueError(f"not an IPv6 address: {text!r}") from error
+    if host.endswith(".") and _HOST.fullmatch(host[:-1]):
+        # requests leaves it out when it judges the certificate; Ruby, Python's ssl and so OpenSSL do not.
+        raise ValueError(f"ends its host with a dot, as no certificate does: {text!r} (leave the dot out)")
     if len(host) > 253 or not _HOST.fullmatch(host):
         raise ValueError(f"not a host name: {text!r}")
     return host.lower()

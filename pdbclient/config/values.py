@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pdbclient.config.document import BLANKS, Value
 from pdbclient.config.journal_place import check_journal_place
-from pdbclient.config.model import Endpoint
-from pdbclient.config.urls import parse_server_url
+from pdbclient.config.model import Endpoint, LocalAddress
+from pdbclient.config.urls import parse_local_url, parse_server_url
 
 __all__ = [
     "MAX_TIMEOUT",
@@ -21,6 +21,7 @@ __all__ = [
     "boolean",
     "certname_patterns",
     "certnames",
+    "checked_timeout",
     "choice",
     "choices",
     "count",
@@ -31,6 +32,7 @@ __all__ = [
     "one_url",
     "path_text",
     "resolve_path",
+    "revocation",
     "server_urls",
     "span",
     "stock_minimum",
@@ -174,6 +176,15 @@ def timeout(value: Value) -> float:
     return seconds
 
 
+def checked_timeout(seconds: float | None) -> float | None:
+    """A timeout that a program gives, as it is. Raises `ValueError` for one that no socket takes, or that is none."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_TIMEOUT:
+        raise ValueError(f"timeout must be a number of seconds above 0 and at most a day, not {seconds!r:.40}")
+    return seconds
+
+
 def span(value: Value) -> float:
     """A duration above 0 with a unit, as PuppetDB's own configuration demands, in seconds."""
     text = _text(value, "a duration with a unit, like 5m")
@@ -279,12 +290,31 @@ def one_url(default_port: int) -> Callable[[Value], Endpoint]:
     return read
 
 
+def local_url(value: Value) -> LocalAddress:
+    """One address of the loopback, in clear text."""
+    try:
+        return parse_local_url(_text(value, "one URL"))
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
 def path_text(value: Value) -> str:
     """A path as written (see `resolve_path`)."""
     text = _text(value, "a path")
     if "\0" in text:
         raise SettingError("a path cannot contain a NUL character")
     return text
+
+
+def revocation(value: Value) -> str:
+    """`certificate_revocation`, of puppet.conf or ours: `chain` (also written true), `leaf` or `false`.
+
+    What Puppet takes: lib/puppet/settings/{value_translator,certificate_revocation_setting}.rb, 7.23 to OpenVox 9.
+    """
+    text = _text(value, "chain, leaf or false")
+    if text.lower() in ("true", "false"):
+        return "chain" if text.lower() == "true" else "false"
+    return choice("chain", "leaf", "false")(text)
 
 
 def journal_place(value: Value) -> str:

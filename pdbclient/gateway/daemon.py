@@ -6,20 +6,23 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, GatewayError, JournalError
-from pdbclient.gateway.door import TlsState, tls_state
 from pdbclient.gateway.notify import notify_ready, notify_reloading, notify_stopping
-from pdbclient.gateway.site import DRAIN_LIMIT, Site
+from pdbclient.gateway.server import DRAIN_LIMIT, Server
+from pdbclient.http.tls import TlsState, tls_state
 
 __all__ = ["Gateway"]
 
 log = logging.getLogger("pdbclient.gateway")
 
 FILES_INTERVAL = 5.0
-"""Seconds between looks at the TLS files: a renewed certificate or revocation list needs no signal."""
+"""Seconds between looks at the TLS files, whose replacement needs no signal, and between tries to reload."""
+SAID_EVERY = 60.0
 
 
 class Gateway:
@@ -29,40 +32,39 @@ class Gateway:
         self._load = load
         self._stopping = self._reloading = False
         self._seen: TlsState = ()
+        self._failed: _Failed | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        Raises `ConfigError`, `GatewayError` when the address cannot be had, and `JournalError`.
+        Raises `ConfigError`, `GatewayError` when it cannot bind the address, and `JournalError`.
         """
         asyncio.run(self._run())
 
     async def _run(self) -> None:
         self._woken = asyncio.Event()
         loop = asyncio.get_running_loop()
-        config = self._load()
-        self._seen = tls_state(config.tls)
-        site = Site.open(config)
+        server, self._seen = await asyncio.to_thread(self._opened, None)
         # Before it says that it listens: whoever reads that may send one.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
         try:
-            await site.start()
-            notify_ready(site.summary)
+            await server.start()
+            notify_ready(server.summary)
             while not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), FILES_INTERVAL)
                 self._woken.clear()
-                if not self._stopping and (self._reloading or tls_state(site.config.tls) != self._seen):
+                if not self._stopping and (why := self._why_to_reload(server)):
                     # Before: a signal that comes while it is read is for what comes after.
-                    asked, self._reloading = self._reloading, False
-                    site = await self._reloaded(site, asked=asked)
+                    self._reloading = False
+                    server = await self._reloaded(server, why)
             notify_stopping()
             log.info("ending; requests under way have %.0f s", DRAIN_LIMIT)
         finally:
-            await asyncio.gather(site.stop(), *self._ending)
+            await asyncio.gather(server.stop(), *self._ending)
         log.info("ended")
 
     def _stop(self) -> None:
@@ -73,27 +75,59 @@ class Gateway:
         self._reloading = True
         self._woken.set()
 
-    async def _reloaded(self, site: Site, *, asked: bool) -> Site:
-        """The site of the configuration as it is now; the old one when that cannot be used."""
+    def _why_to_reload(self, server: Server) -> str | None:
+        if self._reloading:
+            return "asked to"
+        if tls_state(server.config.tls) != self._seen:
+            return "a certificate or the revocation list was replaced"
+        return None if self._failed is None else self._failed.why
+
+    async def _reloaded(self, server: Server, why: str) -> Server:
+        """The server of the configuration as it is now; the old one when that cannot be used yet."""
         notify_reloading()
-        why = "asked to" if asked else "a certificate or the revocation list was replaced"
-        # Taken before the files are read: what is replaced meanwhile is read again.
-        seen = tls_state(site.config.tls)
         try:
-            config = self._load()
-            seen_new = tls_state(config.tls)
-            new = Site.open(config, site)
-        except (ConfigError, GatewayError, JournalError) as error:
-            log.error("the configuration was not read again, the old one stays: %s", error)
-            # What cannot be used is not tried again until it changes.
-            new, self._seen = site, seen
+            new, seen = await asyncio.to_thread(self._opened, server)
+            try:
+                await new.start()
+            except BaseException:
+                await new.stop()
+                raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, the old configuration stays, and it is said
+            self._put_off(why, error)
+            new = server
         else:
-            self._seen = seen_new
-            await new.start()
-            log.info("configuration and certificates read again: %s", why)
+            self._failed, self._seen = None, seen
+            log.info("configuration and certificates reloaded: %s", why)
             # The old one ends in its own time: its requests under way are answered.
-            ending = asyncio.create_task(site.stop())
+            ending = asyncio.create_task(server.stop(new))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
         notify_ready(new.summary)
         return new
+
+    def _opened(self, before: Server | None) -> tuple[Server, TlsState]:
+        """The server of the configuration as it is now, and the state of its TLS files from before they were read."""
+        config = self._load()
+        seen = tls_state(config.tls)
+        return Server.open(config, before), seen
+
+    def _put_off(self, why: str, error: Exception) -> None:
+        """Try again until it is done: what was revoked, say, must not stay in. It is said once a minute."""
+        now, text = time.monotonic(), str(error) or repr(error)
+        last = self._failed
+        if last is None or last.text != text or now - last.said_at >= SAID_EVERY:
+            expected = isinstance(error, ConfigError | GatewayError | JournalError | OSError)
+            # Anything else is a fault of ours, which somebody has to look into.
+            trace = None if expected else error
+            log.error("reload failed, the old configuration stays in force: %s", text, exc_info=trace)
+            last = _Failed(why, text, now)
+        self._failed = last
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A reload that could not be done yet, why it is wanted, and when (monotonic seconds) its error was last said."""
+
+    why: str
+    text: str
+    said_at: float

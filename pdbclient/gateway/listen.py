@@ -5,19 +5,65 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import logging
+import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
+from typing import Any
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import Endpoint, LocalAddress
 from pdbclient.errors import GatewayError
 
-__all__ = ["described", "duplicates", "is_loopback", "listening_sockets"]
+__all__ = ["Entrance", "described", "duplicates", "is_loopback", "listening_sockets", "most_handshakes"]
+
+log = logging.getLogger("pdbclient.gateway")
 
 BACKLOG = 512
 
 
-def listening_sockets(url: Endpoint) -> list[socket.socket]:
-    """Bound, listening sockets for `url`: one for each address that its host has on this machine.
+class Entrance(socket.socket):
+    """A listening socket for TLS: of its connections, `most` at a time may be in their handshake.
+
+    One more, and the oldest of them is closed: whoever connects and says nothing takes only so many descriptors from
+    those who do. `inside` gives the descriptors of the connections whose handshake is done.
+    """
+
+    def __init__(self, listening: socket.socket, most: int, inside: Callable[[], Container[int]]) -> None:
+        super().__init__(fileno=listening.dup().detach())
+        self.setblocking(False)
+        self._most, self._inside = most, inside
+        self._handshakes: list[socket.socket] = []
+        self._said = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As a socket does."""
+        connection, address = super().accept()
+        self._handshakes.append(connection)
+        if len(self._handshakes) > self._most:
+            inside = self._inside()
+            # A closed one's descriptor is -1.
+            self._handshakes = [
+                each for each in self._handshakes if each.fileno() not in inside and each.fileno() >= 0
+            ]
+        if len(self._handshakes) > self._most:
+            if not self._said:
+                self._said = True
+                log.warning(
+                    "%d connections are without TLS yet: of these, the oldest are closed for new ones", self._most
+                )
+            with contextlib.suppress(OSError):  # it has gone
+                self._handshakes.pop(0).shutdown(socket.SHUT_RDWR)
+        return connection, address
+
+
+def most_handshakes() -> int:
+    """How many connections may be in their TLS handshake: with a quarter of the descriptors that this process has."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(8, soft // 4) if soft != resource.RLIM_INFINITY else BACKLOG
+
+
+def listening_sockets(url: Endpoint | LocalAddress, setting: str = "gateway_url") -> list[socket.socket]:
+    """Bound, listening sockets for `url`, which `setting` says: one for each address that its host has here.
 
     Puppet's certificates carry the host's own name, so clients must use that name, and what it stands for here is
     where they will look. Raises `GatewayError` when there is none, or the port is taken.
@@ -25,7 +71,7 @@ def listening_sockets(url: Endpoint) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise GatewayError(f"gateway_url {url}: its host has no address on this machine: {error}") from error
+        raise GatewayError(f"{setting} {url}: its host has no address on this machine: {error}") from error
     sockets: list[socket.socket] = []
     refusals: list[OSError] = []
     for family, _, _, _, address in dict.fromkeys(found):
@@ -35,10 +81,10 @@ def listening_sockets(url: Endpoint) -> list[socket.socket]:
             refusals.append(error)
             if error.errno == errno.EADDRINUSE:
                 _close(sockets)
-                raise GatewayError(f"gateway_url {url}: another process listens there already") from error
+                raise GatewayError(f"{setting} {url}: another process listens there already") from error
     if not sockets:
         why = "; ".join(dict.fromkeys(error.strerror or str(error) for error in refusals))
-        raise GatewayError(f"gateway_url {url}: cannot listen there: {why} (is that a name of this machine?)")
+        raise GatewayError(f"{setting} {url}: cannot listen there: {why} (is that a name of this machine?)")
     return sockets
 
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pdbclient.http.memory import Memory
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.journal import entries
 from pdbclient.journal.model import ANY
 from pdbclient.journal.service import Service
@@ -17,8 +17,8 @@ __all__ = ["exposition"]
 
 
 class _Gateway(Collector):
-    def __init__(self, memory: Memory, service: Service | None) -> None:
-        self._memory = memory
+    def __init__(self, registry: ServerRegistry, service: Service | None) -> None:
+        self._registry = registry
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
@@ -30,7 +30,7 @@ class _Gateway(Collector):
         usable = GaugeMetricFamily(
             "pdbclient_server_usable", "1 when the server is asked, 0 when it is left out", labels=["server", "for"]
         )
-        health = self._memory.health()
+        health = self._registry.health()
         for (endpoint, operation), each in health.items():
             usable.add_metric([endpoint.url, operation.value], float(each.usable))
         yield usable
@@ -40,7 +40,7 @@ class _Gateway(Collector):
             labels=["server"],
         )
         for endpoint in {endpoint: None for endpoint, _ in health}:
-            missing.add_metric([endpoint.url], float(self._memory.freshness(endpoint).missing))
+            missing.add_metric([endpoint.url], float(self._registry.freshness(endpoint).missing))
         yield missing
 
     def _journal(self, service: Service) -> Iterator[Metric]:
@@ -68,8 +68,8 @@ class _Gateway(Collector):
         )
 
 
-def exposition(memory: Memory, service: Service | None) -> bytes:
+def exposition(registry: ServerRegistry, service: Service | None) -> bytes:
     """All of it, as `text/plain; version=0.0.4`. Waits for the journal. Raises `JournalError`."""
-    registry = CollectorRegistry()
-    registry.register(_Gateway(memory, service))
-    return generate_latest(registry)
+    collectors = CollectorRegistry()
+    collectors.register(_Gateway(registry, service))
+    return generate_latest(collectors)

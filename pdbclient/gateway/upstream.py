@@ -1,33 +1,38 @@
 """The PuppetDBs behind the gateway: the shared HTTP layer, for handlers that must not block.
 
-Commands go out from the event loop itself: they are many, and handing one to a thread costs as much as sending it.
-Queries, whose answers may be long, and broadcasts have a thread each.
+Whatever waits for a server has a thread of its own. There are as many as the servers have places, commands and
+queries apart: those that one server keeps waiting leave enough for all the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import logging
+import secrets
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import ServerError, TransportError
+from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import exposition
-from pdbclient.http.exchange import AsyncSession
 from pdbclient.http.failover import Accepted, Answered, Failover
-from pdbclient.http.freshness import Freshness
-from pdbclient.http.memory import Memory
+from pdbclient.http.registry import ServerRegistry
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
-from pdbclient.http.tls import client_context
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal.service import Service
 from pdbclient.wire import Command
 
-__all__ = ["Answer", "Upstream", "timeouts_below"]
+__all__ = ["Answer", "NoThread", "Upstream", "timeouts_below"]
 
 log = logging.getLogger("pdbclient.gateway")
 
@@ -35,7 +40,12 @@ T = TypeVar("T")
 
 HELD = 1024 * 1024
 """How much of an answer is held before any of it is passed on: until then, another server can still be asked."""
-STREAM_LIMIT = 600.0
+HANDS = 4
+"""Threads for what waits for no server: reports that are decoded, figures that are counted."""
+
+
+class NoThread(Exception):
+    """There is no thread to be had for a request: this gateway is ending, or this machine has none left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,16 @@ class Answer:
 class _Rest:
     chunks: Iterator[bytes]
     answered: Answered[_Beginning]
+    left: threading.Event
+
+    def close(self) -> None:
+        """Read no further: nobody waits for it. Nothing here waits for the server either."""
+        self.left.set()
+        close = getattr(self.chunks, "close", None)
+        if close is not None:
+            # One that is read in a thread at this moment sees for itself that nobody waits.
+            with contextlib.suppress(ValueError):
+                close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +98,28 @@ def timeouts_below(limits: Timeouts) -> Timeouts:
         return limits
     operation = min(limits.operation, limits.attempt * 5 / 6)
     share = operation * 2 / 5
-    return Timeouts(limits.attempt, min(limits.connect, share), min(limits.read, share), operation)
+    return replace(limits, connect=min(limits.connect, share), read=min(limits.read, share), operation=operation)
 
 
 class Upstream:
     """Ordered failover over the servers of `config`, for coroutines, with the journal where there is one.
 
-    What the one `before` knew of the servers is not forgotten; it shares its journal. Raises `JournalError`.
+    What the one `before` knew of the servers is not forgotten; it shares its journal, and its `name` among gateways,
+    by which one sees that a request comes from itself. Raises `JournalError`.
     """
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
-        memory = None if before is None else before.memory
+        registry = None if before is None else before.registry
+        self._query_limits = (config.timeouts.query, timeouts_below(config.timeouts).operation)
         config = _below(config)
-        self._sessions = _sessions(config)
-        self._failover = Failover(config, sessions=self._sessions, memory=memory)
-        self._broadcast = config.command_broadcast
-        self._threads = ThreadPoolExecutor(config.gateway_concurrency, "pdbclient-gateway")
+        places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
+        self.places = places * servers
+        self.name: str = secrets.token_hex(8) if before is None else before.name
+        self._failover = Failover(config, registry=registry, places=places, gateway=self.name)
+        self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
+        self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
+        self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
+        self._hands = ThreadPoolExecutor(HANDS, "pdbclient-hands")
         try:
             journal = None if before is None else before._journal
             self._journal: Service | None = Service.start(self._failover, config, journal)
@@ -103,35 +129,52 @@ class Upstream:
         self._failover.watch(config.gateway_health_interval)
 
     @property
-    def memory(self) -> Memory:
+    def registry(self) -> ServerRegistry:
         """What is known of the servers."""
-        return self._failover.memory
+        return self._failover.registry
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Run something that blocks, or takes long, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        """Run something that takes long, but waits for no server, in a thread."""
+        return await _run(self._hands, call)
 
     async def submit(self, command: Command) -> Accepted:
         """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead."""
-        if self._journal is None:
-            return await self._send(command)
-        return await self._journal.submit_async(command, self._send)
+        return await self._submitted(command, self._failover.submit)
+
+    async def submit_and_wait(self, command: Command, seconds: float) -> tuple[Accepted, Completion]:
+        """As `submit`, to a server that waits up to `seconds` until it has processed the command; and its words."""
+        completions: list[Completion] = []
+
+        def attempt(session: Session, within: float) -> str:
+            completions.append(submit_and_wait(session, command, seconds, within))
+            return str(completions[-1].document["uuid"])
+
+        accepted = await self._submitted(command, lambda command: self._failover.submit(command, attempt))
+        return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)
+
+    async def _submitted(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+        journal = self._journal
+
+        def submit() -> Accepted:
+            return send(command) if journal is None else journal.submit(command, send)
+
+        return await _run(self._commands, submit)
 
     async def metrics(self) -> bytes:
         """What is counted, for Prometheus. Raises `JournalError`."""
-        return await self.run(lambda: exposition(self.memory, self._journal))
+        # With the queries: it may wait for the journal, and what is run otherwise waits for nobody.
+        return await _run(self._queries, lambda: exposition(self.registry, self._journal))
 
-    async def _send(self, command: Command) -> Accepted:
-        if self._broadcast:
-            return await self.run(lambda: self._failover.submit(command))
+    async def ask(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False
+    ) -> Answer:
+        """Pass a query on. Raises `ServerError` and its kinds, `AllEndpointsFailed`, `StaleAnswer`.
 
-        def attempt(endpoint: Endpoint, within: float) -> Awaitable[str]:
-            return self._sessions[endpoint].post(command, within)
-
-        return await self._failover.submit_async(command, attempt)
-
-    async def ask(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Pass a query on. Raises `Rejected`, `NotFound`, `AllEndpointsFailed`, or `StaleAnswer`."""
+        `puppet`: for Puppet, which does not wait for longer than `server_url_timeout`. A query ends with the
+        coroutine that waits for it.
+        """
+        left = threading.Event()
+        self._queried.add(left)
         journal = self._journal if is_about_exported(target, body) else None
 
         def begin(session: Session, within: float) -> _Beginning:
@@ -142,13 +185,19 @@ class Upstream:
             return replace(_begun(page), freshness=freshness)
 
         what = f"{method} {target[:200]}"
-        answered = await self.run(lambda: self._failover.read(what, begin, timeout=STREAM_LIMIT, streamed=True))
+        limit = self._query_limits[puppet]
+
+        def read() -> Answered[_Beginning]:
+            caller_left.set(left)
+            return self._failover.read(what, begin, timeout=limit, streamed=True)
+
+        answered = await self._read(read, left)
         beginning = answered.value
         rest = None
         if beginning.chunks is None:
             self._failover.completed(answered)
         else:
-            rest = _Rest(beginning.chunks, answered)
+            rest = _Rest(beginning.chunks, answered, left)
         return Answer(
             answered.endpoint,
             answered.failed_over,
@@ -165,7 +214,7 @@ class Upstream:
         Raises `TransportError` when it breaks off: what was passed on of it must not look like the whole.
         """
         try:
-            chunk = await self.run(lambda: next(rest.chunks, b""))
+            chunk = await self._read(lambda: next(rest.chunks, b""), rest.left)
         except (TransportError, ServerError) as error:
             self._failover.broke(rest.answered, error)
             raise
@@ -173,24 +222,37 @@ class Upstream:
             self._failover.completed(rest.answered)
         return chunk
 
-    async def drop(self, rest: _Rest) -> None:
-        """Read no further: whoever asked has gone."""
-        close = getattr(rest.chunks, "close", None)
-        if close is not None:
-            await self.run(close)
+    async def _read(self, call: Callable[[], T], left: threading.Event) -> T:
+        """Run what waits for a server that was asked something; `left` is set when nobody waits for it any more."""
+        try:
+            return await _run(self._queries, call)
+        except asyncio.CancelledError:
+            left.set()
+            raise
+
+    def abandon(self) -> None:
+        """End the queries that are under way."""
+        for left in list(self._queried):
+            left.set()
 
     def close(self) -> None:
-        """End its threads and close its connections."""
+        """End its threads, each after what it has begun, and close its connections."""
+        for threads in (self._commands, self._queries, self._hands):
+            threads.shutdown()
         if self._journal is not None:
             self._journal.close()
         self._failover.close()
-        self._threads.shutdown()
 
 
-def _sessions(config: ClientConfig) -> dict[Endpoint, AsyncSession]:
-    context = client_context(config.tls)
-    endpoints = (*config.server_urls, *config.submit_only_server_urls)
-    return {endpoint: AsyncSession(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
+async def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    """Run it in one of the threads, in a copy of the context. Raises `NoThread`."""
+    context = contextvars.copy_context()
+    try:
+        future = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call))
+    except RuntimeError as error:
+        # It has ended, or this machine has no thread left.
+        raise NoThread(str(error)) from error
+    return await future
 
 
 def _below(config: ClientConfig) -> ClientConfig:

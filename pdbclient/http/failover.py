@@ -1,45 +1,41 @@
-"""Ordered failover: ties the layer together. One attempt after the other, each noted in the memory.
+"""Ordered failover: ties the layer together. One attempt after the other, each noted in the registry.
 
-One `Failover` is shared by all threads of a process: what one of them learns about a server, all of them know. The
-rules are written as generators that ask for attempts, so that they are the same for a thread, which blocks in an
-attempt, and for a coroutine, which awaits it.
+One `Failover` is shared by all threads of a process: what one of them learns about a server, all of them know.
 """
 
 from __future__ import annotations
 
+import contextvars
 import os
 import random
+import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, Rejected, ServerError, TransportError
-from pdbclient.http.freshness import Freshness
-from pdbclient.http.memory import Memory
+from pdbclient.errors import AllEndpointsFailed, LocalFault, OutOfTime, Rejected, ServerError, TransportError
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
-from pdbclient.http.probe import Prober, Watch
+from pdbclient.http.probe import Prober
+from pdbclient.http.registry import ServerRegistry
+from pdbclient.http.sender import PLACES, elsewhere
 from pdbclient.http.session import Session
-from pdbclient.http.tls import client_context
+from pdbclient.http.staleness import Freshness
 from pdbclient.wire.command import Command
 
 __all__ = ["Accepted", "Answered", "Failover"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 Call = Callable[[Session, float], T]
 """One attempt: a session, and the seconds it may take."""
-Turn = tuple[Endpoint, float]
-"""An attempt that is to be made: of which server, and the seconds it may take."""
-Reply: TypeAlias = T | TransportError | ServerError
-Course: TypeAlias = Generator[Turn, Reply[T], R]
-"""Asks for attempts, is sent what each of them met, and returns what came of it all."""
 
-BROADCAST_THREADS = 32
+NEXT_SERVER = 3.0
+"""Seconds beyond the connect limit that a query leaves to the server after the one that it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +70,9 @@ class Failover:
     """Ordered failover over one configuration's servers. Thread-safe, and safe to use after a fork.
 
     `sessions` replaces those that it makes itself. For tests: `clock` is monotonic seconds, `jitter` gives numbers in
-    [-1, 1], `prober` makes the background prober. `memory` is that of an earlier `Failover` over the same servers,
-    now closed: what it knew is not forgotten.
+    [-1, 1], `prober` makes the background prober. `registry` is that of an earlier `Failover` over the same servers,
+    which may still be ending: what it knew is not forgotten. `places`: commands, and queries, that each server is
+    sent at once. `gateway`: the name of the gateway that it works for, if any.
     """
 
     def __init__(
@@ -85,80 +82,62 @@ class Failover:
         sessions: Mapping[Endpoint, Session] | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
-        prober: Callable[[Memory, Mapping[Endpoint, Session]], Prober] = Prober,
-        memory: Memory | None = None,
+        prober: Callable[[ServerRegistry, Mapping[Endpoint, Session]], Prober] = Prober,
+        registry: ServerRegistry | None = None,
+        places: int = PLACES,
+        gateway: str | None = None,
     ) -> None:
         self._config = config
         self._make_prober = prober
         self._clock = clock
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
-        self._sessions = _sessions(config, endpoints) if sessions is None else sessions
+        self._sessions = _sessions(config, endpoints, places, gateway) if sessions is None else sessions
         sticky = config.sticky_read_failover
-        if memory is None or not memory.covers(endpoints, sticky_reads=sticky):
-            memory = Memory(endpoints, clock, jitter, sticky_reads=sticky)
-        self.memory = memory
-        self._watch: Watch | None = None
-        self._start_threads()
-        _renew_after_fork(self)
-
-    def _start_threads(self) -> None:
-        # Both start their threads when they have something to do.
-        self._prober = self._make_prober(self.memory, self._sessions)
-        self._pool = ThreadPoolExecutor(BROADCAST_THREADS, "pdbclient-broadcast")
+        if registry is None or not registry.covers(endpoints, sticky_reads=sticky):
+            registry = ServerRegistry(endpoints, clock, jitter, sticky_reads=sticky)
+        self.registry = registry
+        self._prober = prober(registry, self._sessions)
+        self._wake()
+        _LIVING.add(self)
 
     def _after_fork(self) -> None:
-        self.memory.renew_lock()
-        self._start_threads()
-        if self.memory.next_probe() is not None:
-            # What is shut out was so before the fork: nothing that happens here would wake the child's prober.
+        self.registry.renew_lock()
+        # It starts threads of its own when it has something to ask.
+        self._prober = self._make_prober(self.registry, self._sessions)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have those probed that are shut out, in a registry that was handed over, or before the fork."""
+        if not self.registry.all_closed():
             self._prober.wake()
 
     def watch(self, interval: float) -> None:
         """From now on, ask every server in use how it is, every `interval` seconds. Does not survive a fork."""
-        self._watch = Watch(self.memory, self._sessions, interval, self._prober.wake)
-        if self.memory.next_probe() is not None:
-            # In a memory that was handed over, servers may be shut out already.
-            self._prober.wake()
+        self._prober.watch(interval)
 
     def close(self) -> None:
         """End the background threads and close the connections."""
-        if self._watch is not None:
-            self._watch.close()
         self._prober.close()
-        self._pool.shutdown()
         for session in self._sessions.values():
             session.close()
 
-    def submit(self, command: Command) -> Accepted:
+    def submit(self, command: Command, call: Call[str] | None = None) -> Accepted:
         """Send `command` to the first server that takes it, or with `command_broadcast` to all of them at once.
 
-        Raises `Rejected` when a server calls the command itself bad, `AllEndpointsFailed` when fewer servers
-        took it than `min_successful_submissions`.
+        `call` makes one attempt, and gives the uuid; by default it is `Session.submit`. Raises `Rejected` when a
+        server calls the command itself bad, `AllEndpointsFailed` when fewer servers took it than
+        `min_successful_submissions`.
         """
 
-        def call(session: Session, within: float) -> str:
+        def submit(session: Session, within: float) -> str:
             return session.submit(command, within=within)
 
+        call = call or submit
         if self._config.command_broadcast:
             return self._broadcast(command, call)
-        return self._blocking(self._submission(command), call)
-
-    async def submit_async(self, command: Command, call: Callable[[Endpoint, float], Awaitable[str]]) -> Accepted:
-        """As `submit`, for a coroutine, to the first server that takes it (a broadcast needs threads).
-
-        `call` makes one attempt, at this server and within so many seconds, and gives the uuid.
-        """
-        course = self._submission(command)
-        reply: Any = None
-        while True:
-            try:
-                endpoint, within = course.send(reply)
-            except StopIteration as end:
-                return cast(Accepted, end.value)
-            try:
-                reply = await call(endpoint, within)
-            except (TransportError, ServerError) as error:
-                reply = error
+        done = self._first(Operation.COMMAND, _described(command), call, self._config.timeouts.operation)
+        self._accepted(command, [done.endpoint])
+        return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
 
     def submit_to(self, endpoint: Endpoint, command: Command, *, alone: bool) -> str:
         """Send `command` to this server and no other; its uuid there. Raises `TransportError` or `ServerError`.
@@ -170,14 +149,13 @@ class Failover:
             return session.submit(command, within=within)
 
         deadline = self._clock() + self._config.timeouts.operation
-        course: Course[str, _Result[str]] = self._attempt(endpoint, Operation.COMMAND, deadline)
-        result = self._blocking(course, call)
+        result = self._attempt(endpoint, Operation.COMMAND, call, deadline)
         if result.error is not None:
             raise result.error
         if alone:
             self._accepted(command, [endpoint])
         else:
-            self.memory.confirmed(endpoint, {(command.name, command.certname): command.producer_timestamp})
+            self.registry.confirmed(endpoint, {(command.name, command.certname): command.producer_timestamp})
         return result.got()
 
     def session(self, endpoint: Endpoint) -> Session:
@@ -187,14 +165,16 @@ class Failover:
     def read(self, what: str, call: Call[T], *, timeout: float | None = None, streamed: bool = False) -> Answered[T]:
         """Let `call` query the first server that answers. `what` names the query in errors.
 
-        `timeout` is what one server may take, in seconds, instead of the limits of an attempt and of the whole
-        operation. Raises `Rejected` or `NotFound` (with the attempts before it), or `AllEndpointsFailed`.
+        `timeout` is for the whole query, in seconds, whatever it meets and up to its last byte (default:
+        `timeouts.query`). A server that is slow may use all of it but what the next one needs. Raises `Rejected` or
+        `NotFound` (with the attempts before it), the `ServerError` that all who were asked failed with, or
+        `AllEndpointsFailed`.
 
         `streamed` says that what `call` gives is only the beginning: how it ends is told by `completed` or `broke`.
         """
-        course: Course[T, Answered[T]] = self._first(Operation.QUERY, what, timeout, streamed)
-        answered = self._blocking(course, call)
-        self.memory.answered(answered.endpoint)
+        limit = self._config.timeouts.query if timeout is None else timeout
+        answered = self._first(Operation.QUERY, what, call, limit, streamed)
+        self.registry.answered(answered.endpoint)
         return answered
 
     def completed(self, answered: Answered[Any]) -> None:
@@ -208,81 +188,71 @@ class Failover:
     def ask_all(self, call: Call[T]) -> dict[Endpoint, T | TransportError | ServerError]:
         """What `call` gives on every server, whatever its health, all at once. What it meets is remembered."""
         deadline = self._clock() + self._config.timeouts.operation
-        results = self._all_at_once(self._sessions, Operation.QUERY, call, deadline)
+        results = self._all_at_once(list(self._sessions), Operation.QUERY, call, deadline)
+        if any(result.error is None for result in results.values()):
+            self._note_doubts(Operation.QUERY, results.values())
         return {endpoint: result.error or result.got() for endpoint, result in results.items()}
 
     def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
         """The servers that would be asked now, in order."""
-        order = self.memory.order(operation)
-        return tuple(e for e in order if self.memory.usable(e, operation)) or order
-
-    def _blocking(self, course: Course[T, R], call: Call[T]) -> R:
-        """Make the attempts of `course`, each with `call`, in this thread."""
-        reply: Any = None
-        while True:
-            try:
-                endpoint, within = course.send(reply)
-            except StopIteration as end:
-                return cast(R, end.value)
-            try:
-                reply = call(self._sessions[endpoint], within)
-            except (TransportError, ServerError) as error:
-                reply = error
-
-    def _submission(self, command: Command) -> Course[str, Accepted]:
-        done: Answered[str] = yield from self._first(Operation.COMMAND, _described(command))
-        self._accepted(command, [done.endpoint])
-        return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
+        order = self.registry.order(operation)
+        return tuple(e for e in order if self.registry.usable(e, operation)) or order
 
     def _first(
-        self, operation: Operation, what: str, timeout: float | None = None, streamed: bool = False
-    ) -> Course[T, Answered[T]]:
-        whole = timeout * len(self._sessions) if timeout else self._config.timeouts.operation
-        deadline = self._clock() + whole
+        self, operation: Operation, what: str, call: Call[T], limit: float, streamed: bool = False
+    ) -> Answered[T]:
+        """The first server that does it, within `limit` seconds for all."""
+        deadline = self._clock() + limit
         attempts: list[Attempt] = []
-        doubts: list[tuple[Attempt, float]] = []
+        failures: list[_Result[T]] = []
         for endpoint in self._candidates(operation, attempts):
             began = self._clock()
-            result: _Result[T] = yield from self._attempt(endpoint, operation, deadline, timeout, streamed)
+            order = self.registry.order(operation)
+            others = any(self.registry.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
+            reserved = self._reserved(operation, deadline - began) if others else 0.0
+            with _going_on(others):
+                result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
             attempts.append(result.attempt)
-            if _is_in_doubt(operation, result.attempt.outcome):
-                doubts.append((result.attempt, began))
             if result.error is None:
-                for doubt, when in doubts:
-                    self._note(doubt.endpoint, operation, doubt.outcome, when)
+                self._note_doubts(operation, failures)
                 failed_over = endpoint != self._config.server_urls[0]
-                freshness = self.memory.freshness(endpoint)
+                freshness = self.registry.freshness(endpoint)
                 return Answered(result.got(), endpoint, tuple(attempts), freshness, failed_over, began)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
                 raise result.error
+            failures.append(result)
+        if verdict := _one_verdict(operation, failures):
+            verdict.attempts = tuple(attempts)
+            raise verdict
         raise AllEndpointsFailed(what, attempts)
 
     def _candidates(self, operation: Operation, attempts: list[Attempt]) -> Iterator[Endpoint]:
         """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
         left_out = []
-        for endpoint in self.memory.order(operation):
-            if self.memory.usable(endpoint, operation):
+        for endpoint in self.registry.order(operation):
+            if self.registry.usable(endpoint, operation):
                 yield endpoint
             else:
+                self._prober.ensure(endpoint)
                 left_out.append(endpoint)
-                attempts.append(self.memory.skipped(endpoint, operation))
+                attempts.append(self.registry.skipped(endpoint, operation))
         for endpoint in left_out:
-            if self.memory.may_force(endpoint):
+            if self.registry.may_force(endpoint):
                 yield endpoint
 
     def _broadcast(self, command: Command, call: Call[str]) -> Accepted:
-        order = self.memory.order(Operation.COMMAND)
+        order = self.registry.order(Operation.COMMAND)
         needed = self._config.min_successful_submissions
-        usable = [endpoint for endpoint in order if self.memory.usable(endpoint, Operation.COMMAND)]
+        usable = [endpoint for endpoint in order if self.registry.usable(endpoint, Operation.COMMAND)]
         deadline = self._clock() + self._config.timeouts.operation
         results = self._all_at_once(usable, Operation.COMMAND, call, deadline)
         if sum(result.error is None for result in results.values()) < needed:
-            forced = [endpoint for endpoint in order if endpoint not in usable and self.memory.may_force(endpoint)]
+            forced = [endpoint for endpoint in order if endpoint not in usable and self.registry.may_force(endpoint)]
             results |= self._all_at_once(forced, Operation.COMMAND, call, deadline)
         uuids = {e: results[e].got() for e in order if e in results and results[e].error is None}
         attempts = tuple(
-            results[e].attempt if e in results else self.memory.skipped(e, Operation.COMMAND) for e in order
+            results[e].attempt if e in results else self.registry.skipped(e, Operation.COMMAND) for e in order
         )
         self._accepted(command, list(uuids))
         if len(uuids) >= needed:
@@ -295,45 +265,68 @@ class Failover:
         raise AllEndpointsFailed(f"{_described(command)} ({taken})", attempts)
 
     def _all_at_once(
-        self, endpoints: Iterable[Endpoint], operation: Operation, call: Call[T], deadline: float
+        self, endpoints: Sequence[Endpoint], operation: Operation, call: Call[T], deadline: float
     ) -> dict[Endpoint, _Result[T]]:
-        def attempt(endpoint: Endpoint) -> _Result[T]:
-            course: Course[T, _Result[T]] = self._attempt(endpoint, operation, deadline)
-            return self._blocking(course, call)
+        """One attempt at each, in threads of their own: none waits for another's server."""
+        futures: dict[Endpoint, Future[_Result[T]]] = {endpoint: Future() for endpoint in endpoints}
 
-        futures = {endpoint: self._pool.submit(attempt, endpoint) for endpoint in endpoints}
+        def fulfil(endpoint: Endpoint) -> None:
+            try:
+                with _going_on(len(endpoints) > 1):
+                    futures[endpoint].set_result(self._attempt(endpoint, operation, call, deadline))
+            except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
+                futures[endpoint].set_exception(error)
+
+        for endpoint in endpoints:
+            # A copy of the context for each: what a request came through goes on with it.
+            run = contextvars.copy_context().run
+            thread = threading.Thread(target=run, args=(fulfil, endpoint), name="pdbclient-broadcast", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                fault = LocalFault(endpoint.url, f"this machine could not ask it: {error}")
+                futures[endpoint].set_result(_Result(Attempt(endpoint, Outcome.of(fault)), error=fault))
         return {endpoint: future.result() for endpoint, future in futures.items()}
 
     def _attempt(
-        self,
-        endpoint: Endpoint,
-        operation: Operation,
-        deadline: float,
-        timeout: float | None = None,
-        streamed: bool = False,
-    ) -> Course[T, _Result[T]]:
+        self, endpoint: Endpoint, operation: Operation, call: Call[T], deadline: float, streamed: bool = False
+    ) -> _Result[T]:
         began = self._clock()
-        within = min(timeout or self._config.timeouts.attempt or float("inf"), deadline - began)
+        cap = self._config.timeouts.attempt if operation is Operation.COMMAND else None
+        within = min(cap or float("inf"), deadline - began)
         if within <= 0:
-            error = DeadlineExceeded(endpoint.url, "not asked: the whole operation had no time left")
-            return _Result(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=error.reason)), error=error)
-        reply = yield endpoint, within
-        if isinstance(reply, TransportError | ServerError):
-            outcome = Outcome.of(reply)
+            late = OutOfTime(endpoint.url, "not asked: the whole operation had no time left")
+            return _Result(Attempt(endpoint, Outcome(Kind.SKIPPED, Sent.NO, detail=late.reason)), error=late)
+        try:
+            value = call(self._sessions[endpoint], within)
+        except (TransportError, ServerError) as error:
+            outcome = Outcome.of(error)
             if not _is_in_doubt(operation, outcome):
                 self._note(endpoint, operation, outcome, began)
-            return _Result(Attempt(endpoint, outcome, self._clock() - began), error=reply)
+            return _Result(Attempt(endpoint, outcome, self._clock() - began), error=error, began=began)
         if not streamed:
-            # A server whose answers always break off half-way would pass for well otherwise.
+            # A server whose answers always break off half-way would pass for healthy otherwise.
             self._note(endpoint, operation, ACCEPTED, began)
-        return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), reply)
+        return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), value, began=began)
+
+    def _note_doubts(self, operation: Operation, results: Iterable[_Result[Any]]) -> None:
+        """Another server answered: what was held back counts now."""
+        for doubt, began in ((each.attempt, each.began) for each in results):
+            if _is_in_doubt(operation, doubt.outcome):
+                self._note(doubt.endpoint, operation, doubt.outcome, began)
+
+    def _reserved(self, operation: Operation, left: float) -> float:
+        """The seconds of those `left` that a query, which may wait for all of them, leaves to the next server."""
+        if operation is Operation.COMMAND:
+            return 0.0
+        return min(self._config.timeouts.connect + NEXT_SERVER, left / 2)
 
     def _note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> None:
-        if self.memory.note(endpoint, operation, outcome, began):
+        if self.registry.note(endpoint, operation, outcome, began):
             self._prober.wake()
 
     def _accepted(self, command: Command, by: list[Endpoint]) -> None:
-        if self.memory.accepted(command, by):
+        if self.registry.accepted(command, by):
             self._prober.wake()
 
 
@@ -344,34 +337,58 @@ class _Result(Generic[T]):
     attempt: Attempt
     value: T | None = None
     error: TransportError | ServerError | None = None
+    began: float = 0.0
 
     def got(self) -> T:
         """What the call gave, when there is no error."""
         return cast(T, self.value)
 
 
-def _sessions(config: ClientConfig, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Session]:
-    context = client_context(config.tls)
-    return {endpoint: Session(endpoint, config.tls, config.timeouts, context=context) for endpoint in endpoints}
+def _sessions(
+    config: ClientConfig, endpoints: Iterable[Endpoint], places: int, gateway: str | None
+) -> dict[Endpoint, Session]:
+    return {e: Session(e, config.tls, config.timeouts, places=places, gateway=gateway) for e in endpoints}
 
 
-def _renew_after_fork(failover: Failover) -> None:
-    """Give a forked child its own locks and threads. The hook does not keep `failover` alive."""
-    reference = weakref.ref(failover)
+_LIVING: weakref.WeakSet[Failover] = weakref.WeakSet()
 
-    def renew() -> None:
-        if (found := reference()) is not None:
-            found._after_fork()
 
-    os.register_at_fork(after_in_child=renew)
+def _renew_after_fork() -> None:
+    """Give a forked child its own locks and threads."""
+    for failover in tuple(_LIVING):
+        failover._after_fork()
+
+
+# Once for all of them: a process cannot take such a hook back.
+os.register_at_fork(after_in_child=_renew_after_fork)
+
+
+@contextmanager
+def _going_on(others: bool) -> Iterator[None]:
+    """What is sent inside can go to another server instead, or not."""
+    token = elsewhere.set(others)
+    try:
+        yield
+    finally:
+        elsewhere.reset(token)
 
 
 def _is_in_doubt(operation: Operation, outcome: Outcome) -> bool:
-    """Whether the query may be at fault, not the server: a 500 counts once another server answers that query.
+    """Whether the query may be at fault, not the server: it counts once another server answers that query.
 
-    Else one query that no PuppetDB can answer, asked thrice, would shut all of them out for everybody.
+    Else one query that no PuppetDB can answer, or none in time, asked thrice, would shut all of them out for all.
     """
-    return operation is Operation.QUERY and outcome.kind is Kind.SERVER_ERROR
+    return operation is Operation.QUERY and outcome.kind in (Kind.SERVER_ERROR, Kind.TIMEOUT)
+
+
+def _one_verdict(operation: Operation, failures: Sequence[_Result[Any]]) -> ServerError | None:
+    """The error that every server which was asked gave to a query: it is about the query, then."""
+    errors = [failure.error for failure in failures]
+    first = errors[0] if errors else None
+    if not isinstance(first, ServerError) or not _is_in_doubt(operation, Outcome.of(first)):
+        return None
+    agreed = all(isinstance(error, ServerError) and error.status == first.status for error in errors)
+    return first if agreed else None
 
 
 def _described(command: Command) -> str:

@@ -19,13 +19,17 @@ from pdbclient.errors import (
     DeadlineExceeded,
     Forbidden,
     IncompleteResponse,
+    LocalFault,
     Misrouted,
+    NoPlace,
     NotFound,
     NotSent,
+    OutOfTime,
     Rejected,
     ServerError,
     TlsError,
     TransportError,
+    Unresponsive,
 )
 
 __all__ = [
@@ -38,6 +42,7 @@ __all__ = [
     "answer_of_puppetdb",
     "effect",
     "effect_of_check",
+    "ends_waiting",
     "error_for_status",
     "is_about_one_query",
     "is_final",
@@ -69,9 +74,13 @@ class Kind(StrEnum):
     SERVER_ERROR = "server error"
     NOT_SENT = "not sent"
     TLS = "tls"
+    UNRESPONSIVE = "unresponsive"
     AMBIGUOUS = "ambiguous"
     TIMEOUT = "timeout"
     INCOMPLETE = "incomplete"
+    NO_PLACE = "no place"
+    LOCAL = "this machine"
+    OUT_OF_TIME = "out of time"
     SKIPPED = "skipped"
 
 
@@ -109,7 +118,11 @@ ACCEPTED = Outcome(Kind.ACCEPTED, Sent.YES, 200)
 # Subclasses before their bases.
 _KINDS: tuple[tuple[type[TransportError | ServerError], tuple[Kind, Sent]], ...] = (
     (TlsError, (Kind.TLS, Sent.NO)),
+    (NoPlace, (Kind.NO_PLACE, Sent.NO)),
+    (LocalFault, (Kind.LOCAL, Sent.NO)),
     (NotSent, (Kind.NOT_SENT, Sent.NO)),
+    (Unresponsive, (Kind.UNRESPONSIVE, Sent.UNKNOWN)),
+    (OutOfTime, (Kind.OUT_OF_TIME, Sent.UNKNOWN)),
     (DeadlineExceeded, (Kind.TIMEOUT, Sent.UNKNOWN)),
     (Ambiguous, (Kind.AMBIGUOUS, Sent.UNKNOWN)),
     (IncompleteResponse, (Kind.INCOMPLETE, Sent.YES)),
@@ -131,45 +144,57 @@ class Attempt:
     outcome: Outcome
     elapsed: float = 0.0
 
-    def __str__(self) -> str:
+    @property
+    def met(self) -> str:
+        """What it met, in words."""
         status = f" HTTP {self.outcome.status}" if self.outcome.status else ""
-        return f"{self.endpoint}: {self.outcome.kind}{status}: {self.outcome.detail} ({self.elapsed:.2f} s)"
+        return f"{self.outcome.kind}{status}: {self.outcome.detail}"
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.met} ({self.elapsed:.2f} s)"
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What an outcome does to a server's circuits.
 
-    `hard` opens at once, `soft` counts one failure, `open_for` opens for that many seconds, none of them is a
-    success. `own_kind` spares the circuit of the other operation: a bad query must not drive the commands away.
+    `hard` opens at once, `soft` counts one failure, `open_for` opens for that many seconds, `nothing` leaves all as
+    it was, none of them is a success. `own_kind` spares the circuit of the other operation: a bad query must not
+    drive the commands away.
     """
 
     hard: bool = False
     soft: bool = False
     open_for: float | None = None
     own_kind: bool = False
+    nothing: bool = False
 
     @property
     def success(self) -> bool:
-        """The server is well, whatever it thought of the request."""
-        return not (self.hard or self.soft or self.open_for is not None)
+        """The server is healthy, whatever it thought of the request."""
+        return not (self.hard or self.soft or self.nothing or self.open_for is not None)
 
 
-_SUCCESS, _HARD, _SOFT = Effect(), Effect(hard=True), Effect(soft=True)
-_SOFT_OWN = Effect(soft=True, own_kind=True)
+_SUCCESS, _HARD, _SOFT, _NOTHING = Effect(), Effect(hard=True), Effect(soft=True), Effect(nothing=True)
+# To a health check, whose own limit is the measure: what has not come within it has not come.
+_NO_ANSWER = (Kind.NOT_SENT, Kind.TIMEOUT, Kind.OUT_OF_TIME, Kind.UNRESPONSIVE, Kind.AMBIGUOUS)
+_HARD_OWN, _SOFT_OWN = Effect(hard=True, own_kind=True), Effect(soft=True, own_kind=True)
 
 
 def effect(outcome: Outcome, operation: Operation) -> Effect:
     """What `outcome` says about the server's health.
 
-    A command that timed out opens the circuit at once, so that nobody pays for the same outage twice; a query
-    may time out because it is heavy, so it counts one failure. What the connection met counts for commands and
-    queries alike; what the server made of one request, a 500 or half an answer, for its own kind only. And no answer
-    to a query, whatever it says, ever keeps commands away: they would be lost, where a query is only late.
+    What the connection met, or the question how the server is, counts for commands and queries alike; what the server
+    made of one request, a 500, half an answer or none in time, for its own kind only. A command that timed out opens
+    the circuit at once, so that nobody pays for the same outage twice; a query may time out because it is heavy, so
+    it counts one failure. No answer to a query, whatever it says, ever keeps commands away: they would be lost, where
+    a query is only late. What this machine could not do counts against nobody.
     """
     is_query = operation is Operation.QUERY
     match outcome.kind:
-        case Kind.NOT_SENT:
+        case Kind.NO_PLACE | Kind.LOCAL | Kind.OUT_OF_TIME | Kind.SKIPPED:
+            return _NOTHING
+        case Kind.NOT_SENT | Kind.UNRESPONSIVE:
             return _HARD
         case Kind.MISROUTED:
             return Effect(hard=True, own_kind=is_query)
@@ -180,7 +205,7 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
         case Kind.BUSY:
             return Effect(open_for=outcome.retry_after or RETRY_AFTER_DEFAULT, own_kind=is_query)
         case Kind.TIMEOUT:
-            return _HARD if operation is Operation.COMMAND else _SOFT_OWN
+            return _SOFT_OWN if is_query else _HARD_OWN
         case Kind.INCOMPLETE | Kind.SERVER_ERROR:
             return _SOFT_OWN
         case Kind.AMBIGUOUS:
@@ -198,10 +223,23 @@ def effect_of_check(outcome: Outcome) -> Effect:
     match outcome.kind:
         case Kind.TLS:
             return Effect(open_for=FORBIDDEN_OPEN)
-        case Kind.NOT_SENT | Kind.TIMEOUT | Kind.AMBIGUOUS:
+        case Kind.NO_PLACE | Kind.LOCAL:
+            return _NOTHING
+        case Kind.ACCEPTED:
+            return _SUCCESS
+        case kind if kind in _NO_ANSWER:
             return _HARD
         case _:
-            return Effect(hard=True, own_kind=True)
+            return _HARD_OWN
+
+
+def ends_waiting(check: Outcome, operation: Operation) -> bool:
+    """Whether a request that waits in silence is to leave the server whose health check met `check`.
+
+    One that does not answer is dead. One whose database is away (503) answers no query, but may still take a command.
+    Any other answer comes from a server that is alive, and only slow.
+    """
+    return check.kind in _NO_ANSWER or (check.kind is Kind.BUSY and operation is Operation.QUERY)
 
 
 def is_final(outcome: Outcome) -> bool:

@@ -1,101 +1,108 @@
 """The background threads that ask servers how they are, so that user traffic never serves as a probe.
 
-`Prober` asks those whose circuit is open whether they are well again, and one that is back, but was written past,
-whether it has caught up. It lives only while there is something to ask. `Watch` asks those that are in use.
+Two for each server, so that none of them is kept waiting by another, and each only while it has something to ask:
+whether the server is healthy again when its circuit is open, or still healthy where that is to be known before
+anybody needs it (`watch`); and whether a server that is back, but was written past, has caught up.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import ServerError, TransportError
-from pdbclient.http.memory import Memory
-from pdbclient.http.outcome import Outcome
+from pdbclient.http.outcome import Kind
+from pdbclient.http.presence import newest
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
-from pdbclient.http.shown import newest
-from pdbclient.http.status import STATUS_PATH, read_status
+from pdbclient.http.worker import Worker
 
-__all__ = ["Prober", "Watch"]
+__all__ = ["Prober"]
 
 log = logging.getLogger("pdbclient.http")
 
-PROBE_LIMIT = 3.0
+LEAST_GAP = 1.0
+"""Seconds until a server is asked again where that should be at once: this machine could not ask it."""
+CONFIRM_LIMIT = 3.0
 CONFIRM_GAP = 5.0
 CONFIRM_BATCH = 500
 
 
 class Prober:
-    """Starts its thread when woken, lets it end when nothing is left to ask."""
+    """Asks the servers of `sessions` what `registry` wants to know of them."""
 
-    def __init__(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> None:
-        self._memory = memory
+    def __init__(self, registry: ServerRegistry, sessions: Mapping[Endpoint, Session]) -> None:
+        self._registry = registry
         self._sessions = sessions
-        self._condition = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._woken = self._closed = False
+        self._interval: float | None = None
+        self._asked_at = dict.fromkeys(sessions, float("-inf"))
+        self._probes = {server: Worker("pdbclient-probe", partial(self._probe, server)) for server in sessions}
+        self._confirms = {server: Worker("pdbclient-confirm", partial(self._confirm, server)) for server in sessions}
+
+    def watch(self, interval: float) -> None:
+        """From now on, ask every server in use how it is, too, every `interval` seconds."""
+        self._interval = interval
+        self._asked_at = dict.fromkeys(self._sessions, time.monotonic())
+        self.wake()
 
     def wake(self) -> None:
         """There is something to ask, or something to ask sooner."""
-        with self._condition:
-            self._woken = True
-            if self._closed:
-                return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="pdbclient-probe", daemon=True)
-                self._thread.start()
-            self._condition.notify()
+        for server, worker in self._probes.items():
+            if self._due(server) is not None:
+                worker.wake()
+        for server in self._registry.to_confirm(1):
+            self._confirms[server].wake()
+
+    def ensure(self, server: Endpoint) -> None:
+        """The server is shut out: its thread is started, if that could not be done before."""
+        if not self._probes[server].running:
+            self._probes[server].wake()
 
     def ask(self) -> None:
         """One round, in the caller's thread: probe who is due, ask who is held back whether it has caught up."""
-        for endpoint in self._memory.due():
-            self._memory.probed(endpoint, self._well(endpoint))
-        for endpoint, wanted in self._memory.to_confirm(CONFIRM_BATCH).items():
-            self._memory.confirmed(endpoint, self._held(endpoint, wanted))
+        for server in self._sessions:
+            self._probe(server)
+        for server in self._sessions:
+            self._confirm(server)
 
     def close(self) -> None:
-        """End the thread; a probe under way is waited for (3 s at most)."""
-        with self._condition:
-            self._closed = True
-            thread = self._thread
-            self._condition.notify()
-        if thread is not None:
-            thread.join()
+        """End the threads; a question under way is waited for (some seconds at most)."""
+        for worker in (*self._probes.values(), *self._confirms.values()):
+            worker.close()
 
-    def _run(self) -> None:
-        while True:
-            self.ask()
-            with self._condition:
-                wait = self._pause()
-                if wait is None and not self._woken:
-                    self._thread = None
-                    return
-                if not self._woken and not self._closed:
-                    self._condition.wait(wait)
-                self._woken = False
-                if self._closed:
-                    self._thread = None
-                    return
+    def _due(self, server: Endpoint) -> float | None:
+        """Seconds until the server is to be asked; None: there is no need."""
+        due = self._registry.next_probe(server)
+        if self._interval is not None and self._registry.in_use(server):
+            watched = max(self._asked_at[server] + self._interval - time.monotonic(), 0.0)
+            due = watched if due is None else min(due, watched)
+        return due
 
-    def _pause(self) -> float | None:
-        """Seconds until there is something to do; None when nothing is left."""
-        wait = self._memory.next_probe()
-        if self._memory.to_confirm(1):
-            wait = CONFIRM_GAP if wait is None else min(wait, CONFIRM_GAP)
-        return wait
+    def _probe(self, server: Endpoint) -> float | None:
+        due = self._due(server)
+        if due is None or due > 0:
+            return due
+        began = time.monotonic()
+        outcome = self._sessions[server].ask()
+        self._asked_at[server] = time.monotonic()
+        if outcome.kind is not Kind.ACCEPTED:
+            self._registry.check_failed(server, outcome, began)
+        if outcome.kind is not Kind.LOCAL and self._registry.probed(server, outcome.kind is Kind.ACCEPTED):
+            self.wake()
+        due = self._due(server)
+        return LEAST_GAP if due == 0 else due
 
-    def _well(self, endpoint: Endpoint) -> bool:
-        try:
-            _require_running(self._sessions[endpoint])
-        except (TransportError, ServerError) as error:
-            log.debug("probe: %s", error)
-            return False
-        return True
+    def _confirm(self, server: Endpoint) -> float | None:
+        wanted = self._registry.to_confirm(CONFIRM_BATCH).get(server)
+        if not wanted:
+            return None
+        self._registry.confirmed(server, self._held(server, wanted))
+        return CONFIRM_GAP
 
-    def _held(self, endpoint: Endpoint, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    def _held(self, server: Endpoint, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """What the server holds of `wanted`: (command name, certname) -> producer timestamp."""
         certnames: dict[str, list[str]] = {}
         for name, certname in wanted:
@@ -103,58 +110,9 @@ class Prober:
         held: dict[tuple[str, str], str] = {}
         for name, names in certnames.items():
             try:
-                for found, stamp in newest(self._sessions[endpoint], name, names, within=PROBE_LIMIT):
+                for found, stamp in newest(self._sessions[server], name, names, within=CONFIRM_LIMIT):
                     held[name, found] = stamp
             except (TransportError, ServerError) as error:
                 # What came in before is seen all the same.
                 log.debug("has it caught up? %s", error)
         return held
-
-
-class Watch:
-    """Asks every server in use how it is, every `interval` seconds: one that dies is known before anybody needs it.
-
-    For a process that serves others, a gateway; a thread for each server, so that a silent one delays no other.
-    `wake` is called when a server was shut out, which the prober then has to ask.
-    """
-
-    def __init__(
-        self, memory: Memory, sessions: Mapping[Endpoint, Session], interval: float, wake: Callable[[], None]
-    ) -> None:
-        self._memory = memory
-        self._interval = interval
-        self._wake = wake
-        self._closed = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(endpoint, session), name="pdbclient-watch", daemon=True)
-            for endpoint, session in sessions.items()
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def close(self) -> None:
-        """End the threads; checks under way are waited for (3 s at most)."""
-        self._closed.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, endpoint: Endpoint, session: Session) -> None:
-        while not self._closed.wait(self._interval):
-            if self._memory.in_use(endpoint):
-                self._check(endpoint, session)
-
-    def _check(self, endpoint: Endpoint, session: Session) -> None:
-        began = time.monotonic()
-        try:
-            _require_running(session)
-        except (TransportError, ServerError) as error:
-            log.debug("health check: %s", error)
-            if self._memory.check_failed(endpoint, Outcome.of(error), began):
-                self._wake()
-
-
-def _require_running(session: Session) -> None:
-    """Raise `TransportError` or `ServerError` unless PuppetDB says that it runs."""
-    state = read_status(session.document(STATUS_PATH, within=PROBE_LIMIT).value).state
-    if state != "running":
-        raise ServerError(session.endpoint.url, 200, f"its state is {str(state)[:50]!r}, not 'running'")

@@ -84,7 +84,7 @@ class Delivery:
         while not self._closed.is_set():
             pace = pace.at_time(time.monotonic())
             done = 0
-            server = next((s for s in servers if self._failover.memory.usable(s, Operation.COMMAND)), None)
+            server = next((s for s in servers if self._failover.registry.usable(s, Operation.COMMAND)), None)
             try:
                 if server is not None and pace.allowance >= 1:
                     done = self._deliver(target, server, min(int(pace.allowance), BATCH))
@@ -113,7 +113,7 @@ class Delivery:
         done = len(claims)
         for number, claim in enumerate(claims):
             entry = found.get(claim.entry)
-            if self._closed.is_set() or not self._failover.memory.usable(server, Operation.COMMAND):
+            if self._closed.is_set() or not self._failover.registry.usable(server, Operation.COMMAND):
                 self._give_back(claims[number:])
                 done = number
                 break
@@ -141,7 +141,7 @@ class Delivery:
         except (TransportError, ServerError) as error:
             log.info("not delivered yet: %s: %s", about, error)
             # While the server is well all the same, it is this command that it does not manage.
-            counted = self._failover.memory.usable(server, Operation.COMMAND)
+            counted = self._failover.registry.usable(server, Operation.COMMAND)
             self._journal.run(owing.put_off, entry.id, now, target=claim.target, counted=counted)
         else:
             log.info("delivered: %s to %s", about, server)

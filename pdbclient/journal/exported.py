@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import JournalError, Rejected, StaleAnswer, TransportError
-from pdbclient.http.freshness import Freshness
-from pdbclient.http.memory import Memory
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal import exported_sql, holdings, owing
 from pdbclient.journal.exported_sql import Behind
 from pdbclient.journal.journal import Journal
@@ -73,7 +73,7 @@ class Exported:
     def __init__(
         self,
         journal: Journal,
-        memory: Memory,
+        registry: ServerRegistry,
         servers: Sequence[Endpoint],
         *,
         budget: float,
@@ -82,17 +82,18 @@ class Exported:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
-        self._memory = memory
+        self._registry = registry
         self._budget = budget
         self._serve = serve
         self._stale = stale
         self._clock = clock
         self._progress = {server: _Progress() for server in servers}
-        self._pushers = ThreadPoolExecutor(PUSHERS, "pdbclient-exported")
+        self._pushers = {server: ThreadPoolExecutor(PUSHERS, "pdbclient-exported") for server in servers}
 
     def close(self) -> None:
         """End its threads."""
-        self._pushers.shutdown()
+        for pushers in self._pushers.values():
+            pushers.shutdown()
 
     def bring_up(self, session: Session, within: float) -> Freshness:
         """Before `session` is asked about exported resources: push what its server lacks, and wait until it shows it.
@@ -162,7 +163,7 @@ class Exported:
         shown = [entry for entry in behind.entries if entry.id in there]
         if shown:
             held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
-            self._memory.confirmed(session.endpoint, held)
+            self._registry.confirmed(session.endpoint, held)
         self._push(session, [entry for entry in behind.missing if entry.id not in there], deadline)
         return len(shown) == len(behind.entries)
 
@@ -177,7 +178,8 @@ class Exported:
             if stored is not None:
                 self._journal.run(owing.settle, entry.id, [self._sent(session, entry, stored, deadline)])
 
-        pushes = [self._pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
+        pushers = self._pushers[session.endpoint]
+        pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
         try:
             for each in pushes:
                 each.result()

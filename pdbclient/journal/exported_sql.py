@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdbclient.http.freshness import Freshness
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal import entries, holdings
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import Entry, Listed

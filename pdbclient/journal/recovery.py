@@ -19,8 +19,8 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected
+from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
-from pdbclient.http.shown import queue_depth
 from pdbclient.journal import entries, holdings, owing, replay_sql
 from pdbclient.journal.delivery import Pace
 from pdbclient.journal.journal import Journal

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from pdbclient.errors import ServerError
-from pdbclient.http import shown
+from pdbclient.http import presence
 from pdbclient.http.outcome import is_about_one_query
 from pdbclient.http.session import Session
 from pdbclient.journal.model import Listed
@@ -25,7 +25,7 @@ __all__ = ["INPUTS", "Shown", "has", "is_known", "is_void", "look", "seen"]
 
 REPORT, DEACTIVATION, INPUTS = "store report", "deactivate node", "replace catalog inputs"
 
-RECORDS = tuple(name for name in shown.NEWEST if name != DEACTIVATION)
+RECORDS = tuple(name for name in presence.NEWEST if name != DEACTIVATION)
 """The commands, beside reports, that make a node active again."""
 
 
@@ -94,11 +94,11 @@ def look(session: Session, entries: Sequence[Listed], *, within: float | None = 
 
     def ask(name: str, certnames: Iterable[str]) -> None:
         with about(name):
-            for certname, stamp in shown.newest(session, name, list(certnames), within=left()):
+            for certname, stamp in presence.newest(session, name, list(certnames), within=left()):
                 # Older servers can hold two catalogs of one node.
                 newest[name, certname] = max(stamp, newest.get((name, certname), ""))
 
-    nodes = {name: {entry.certname for entry in entries if entry.name == name} for name in shown.NEWEST}
+    nodes = {name: {entry.certname for entry in entries if entry.name == name} for name in presence.NEWEST}
     for name, certnames in nodes.items():
         ask(name, certnames)
     so_far = Shown(newest, frozenset(), {})
@@ -111,8 +111,8 @@ def look(session: Session, entries: Sequence[Listed], *, within: float | None = 
     latest: dict[str, str] = {}
     there: set[tuple[str, str]] = set()
     with about(REPORT):
-        latest |= shown.newest_reports(session, list(undecided), since, within=left())
-        there |= set(shown.reports(session, wanted, within=left()))
+        latest |= presence.newest_reports(session, list(undecided), since, within=left())
+        there |= set(presence.reports(session, wanted, within=left()))
     return Shown(newest, there, latest, unanswered)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Self
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import JournalError, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Failover
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal import upkeep
 from pdbclient.journal.audit import Audit
 from pdbclient.journal.delivery import Delivery
@@ -43,7 +43,7 @@ class Service:
         self._submitter = Submitter(journal, config, self._delivery.wake)
         self._exported = Exported(
             journal,
-            failover.memory,
+            failover.registry,
             config.server_urls,
             budget=config.stale_exported_budget,
             serve=config.stale_exported == "serve",
@@ -90,10 +90,6 @@ class Service:
         """As `Submitter.submit`."""
         return self._submitter.submit(command, send)
 
-    async def submit_async(self, command: Command, send: Callable[[Command], Awaitable[Accepted]]) -> Accepted:
-        """As `Submitter.submit_async`."""
-        return await self._submitter.submit_async(command, send)
-
     def bring_up(self, session: Session, within: float) -> Freshness:
         """As `Exported.bring_up`."""
         return self._exported.bring_up(session, within)
@@ -119,7 +115,7 @@ class Service:
         audit = Audit(self.journal, self._failover.session(server), heal=heal, rate=rate, stop=self._closed)
         away = False
         while not self._closed.wait(ROUND):
-            was_away, away = away, not self._failover.memory.usable(server, Operation.QUERY)
+            was_away, away = away, not self._failover.registry.usable(server, Operation.QUERY)
             if away:
                 continue
             if was_away:

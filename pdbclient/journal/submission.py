@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import MappingProxyType
 
@@ -19,9 +18,6 @@ from pdbclient.journal.model import ANY, Copy, CopyState, Entry
 from pdbclient.wire.command import Command
 
 __all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
-
-LONG = 8192
-"""Bytes of a body from which on it is compressed in a thread."""
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -77,25 +73,6 @@ class Submitter:
         except (Rejected, AllEndpointsFailed) as error:
             return self._ended(entry, error)
         return self._taken(entry, accepted)
-
-    async def submit_async(self, command: Command, send: Callable[[Command], Awaitable[Accepted]]) -> Accepted:
-        """As `submit`, for coroutines."""
-        try:
-            async with asyncio.timeout(self._limit):
-                entry = await asyncio.wrap_future(await self._appended(command))
-        except TimeoutError:
-            raise self._silent() from None
-        try:
-            accepted = await send(command)
-        except (Rejected, AllEndpointsFailed) as error:
-            return self._ended(entry, error)
-        return self._taken(entry, accepted)
-
-    async def _appended(self, command: Command) -> Future[Entry]:
-        if command.encoding != "identity" or command.length < LONG:
-            return self._journal.append(command, self._targets)
-        # To compress it would hold up everybody else.
-        return await asyncio.to_thread(self._journal.append, command, self._targets)
 
     def _silent(self) -> JournalError:
         # What it was asked may be done later all the same: that is one command more, and none lost.

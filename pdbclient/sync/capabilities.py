@@ -119,12 +119,11 @@ class PassServer:
         query: str | list[Any] | None = None,
         params: Mapping[str, Any] | None = None,
         within: float | None = None,
-        patience: float | None = None,
     ) -> Iterator[bytes]:
         """As `Server.rows`."""
         params = {**(params or {}), **self._capabilities.params(within)} or None
         with self._counted():
-            yield from self._server.rows(path, query=query, params=params, within=within, patience=patience)
+            yield from self._server.rows(path, query=query, params=params, within=within)
 
     def document(self, path: str, *, within: float | None = None) -> Answer:
         """As `Server.document`."""

@@ -24,7 +24,6 @@ from pdbclient.wire.summary import HourBucket, NodeSummary, from_millis, to_mill
 
 __all__ = [
     "HOUR",
-    "PATIENCE",
     "Records",
     "both_sides",
     "differing_records",
@@ -37,7 +36,6 @@ __all__ = [
     "read_rows",
 ]
 
-PATIENCE = 60.0
 HOUR = 3_600_000
 """Milliseconds of an hour."""
 
@@ -88,7 +86,7 @@ def list_nodes(server: Server, gone_before: int, within: float) -> dict[str, Nod
     """
 
     def ask(state: str) -> Iterator[NodeSummary]:
-        rows = server.rows("/nodes", query=query.nodes_summary(state), within=within, patience=PATIENCE)
+        rows = server.rows("/nodes", query=query.nodes_summary(state), within=within)
         return read_rows(server, rows, _node)
 
     nodes: dict[str, NodeStatus] = {}
@@ -127,7 +125,7 @@ def differing_records(there: Server, here: Server, kind: Kind, within: float) ->
 def list_hours(server: Server, start: int, end: int, within: float) -> dict[int, HourBucket]:
     """The hours with reports, by their start; all times in ms."""
     ast = query.report_hour_buckets(from_millis(start), from_millis(end))
-    rows = server.rows("/reports", query=ast, within=within, patience=PATIENCE)
+    rows = server.rows("/reports", query=ast, within=within)
     buckets = read_rows(server, rows, lambda row: (_start(bucket := _bucket(row)), bucket))
     return dict(buckets)
 
@@ -157,7 +155,7 @@ def newest_records(server: Server, certnames: Sequence[str], within: float) -> d
                 query.by_certnames(entity, chunk),
                 ["group_by", "certname"],
             ]
-            rows = server.rows(f"/{entity}", query=ast, within=within, patience=PATIENCE)
+            rows = server.rows(f"/{entity}", query=ast, within=within)
             for certname, millis in read_rows(server, rows, _read_newest):
                 newest[certname] = max(millis, newest.get(certname, millis))
     return newest
@@ -170,7 +168,7 @@ def _summaries(server: Server, kind: Kind, ast: list[Any], within: float) -> Ite
 def _rows(server: Server, kind: Kind, ast: list[Any] | None, within: float) -> Iterator[bytes]:
     assert ast is not None, f"{kind.entity} are too many to list"
     params = kind.summary_params or None
-    return server.rows(kind.path, query=ast, params=params, within=within, patience=PATIENCE)
+    return server.rows(kind.path, query=ast, params=params, within=within)
 
 
 def _versions(server: Server, kind: Kind, rows: Iterable[bytes]) -> dict[str, Version]:

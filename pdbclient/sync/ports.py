@@ -42,12 +42,8 @@ class Server(Protocol):
         query: str | list[Any] | None = None,
         params: Mapping[str, str] | None = None,
         within: float | None = None,
-        patience: float | None = None,
     ) -> Iterator[bytes]:
-        """The rows of a query as their exact bytes: all of them, or an error.
-
-        `patience` is how long the first byte may take (s): a database that is not warm takes its time.
-        """
+        """The rows of a query as their exact bytes: all of them, or an error."""
         ...
 
     def document(self, path: str, *, within: float | None = None) -> Answer:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pdbclient.sync.budget import Budget
-from pdbclient.sync.inventory import HOUR, PATIENCE, both_sides, read_rows
+from pdbclient.sync.inventory import HOUR, both_sides, read_rows
 from pdbclient.sync.kinds import REPORTS
 from pdbclient.sync.plan import ReportRow
 from pdbclient.sync.ports import Server
@@ -133,7 +133,7 @@ def newest_received(server: Server, start: int, budget: Budget) -> list[Received
 
 
 def _receipts(server: Server, ast: query.Ast, params: dict[str, Any], within: float) -> list[Received]:
-    rows = server.rows(REPORTS.path, query=ast, params=params, within=within, patience=PATIENCE)
+    rows = server.rows(REPORTS.path, query=ast, params=params, within=within)
     return list(read_rows(server, rows, _read_received))
 
 
@@ -145,7 +145,7 @@ def _read_received(row: bytes) -> Received:
 
 def _list(server: Server, start: int, end: int, within: float) -> Iterator[bytes]:
     ast = query.report_keys(from_millis(start), from_millis(end))
-    return server.rows(REPORTS.path, query=ast, within=within, patience=PATIENCE)
+    return server.rows(REPORTS.path, query=ast, within=within)
 
 
 def _keys(server: Server, rows: Iterable[bytes]) -> Iterator[str]:
@@ -154,6 +154,6 @@ def _keys(server: Server, rows: Iterable[bytes]) -> Iterator[str]:
 
 def _summaries(server: Server, hashes: Sequence[str], start: int, end: int, within: float) -> Iterator[ReportRow]:
     ast = query.report_summaries(hashes, from_millis(start), from_millis(end))
-    rows = server.rows(REPORTS.path, query=ast, within=within, patience=PATIENCE)
+    rows = server.rows(REPORTS.path, query=ast, within=within)
     for found in read_rows(server, rows, REPORTS.read):
         yield ReportRow(found.key, found.certname, found.version.millis)

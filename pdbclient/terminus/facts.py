@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire.plain import shown
 
-__all__ = ["facts_payload", "local_trusted"]
+__all__ = ["facts_payload", "facts_warnings", "local_trusted"]
 
 INVENTORY = "_puppet_inventory_1"
 """The fact that carries the node's packages; it becomes a field of its own."""
 
+_NAMED = 3
 _NOT_FACTS = frozenset({INVENTORY, "trusted", "_timestamp"})
 
 
@@ -26,8 +27,8 @@ def facts_payload(
 
     `trusted` is what the server knows of the node from its certificate. It takes the place of a fact of that name:
     what a node says of itself is not trusted. None, as for a file whose node is not there to show a certificate,
-    gives `local_trusted`. The values are not changed. A package inventory that is not a list of name, version
-    and provider, which PuppetDB would refuse with all the facts, is left out.
+    gives `local_trusted`. The values are not changed. Of the package inventory, whatever is not a list of name,
+    version and provider is left out, as PuppetDB would refuse all the facts for it: `facts_warnings` tells what.
 
     Raises `InvalidCommand` when name or values are missing.
     """
@@ -51,6 +52,24 @@ def facts_payload(
     return payload
 
 
+def facts_warnings(facts: Mapping[str, object]) -> tuple[str, ...]:
+    """What of the package inventory `facts_payload` leaves out: the first few by name, and how many more."""
+    values = facts.get("values")
+    inventory = values.get(INVENTORY) if isinstance(values, Mapping) else None
+    of, path = f"of the facts of {shown(facts.get('name'))}", f"$.values.{INVENTORY}"
+    packages = inventory.get("packages") if isinstance(inventory, Mapping) else inventory
+    if packages is None:
+        return ()
+    if not isinstance(inventory, Mapping) or not isinstance(packages, list):
+        return (f"the package inventory {of} is left out: {path} is no object with a list of packages",)
+    bad = [at for at, package in enumerate(packages) if not _is_package(package)]
+    told = [
+        f"a package {of} is left out: {path}.packages[{at}] is no name, version and provider: {shown(packages[at])}"
+        for at in bad[:_NAMED]
+    ]
+    return (*told, f"{len(bad) - _NAMED} more packages {of} are left out") if len(bad) > _NAMED else tuple(told)
+
+
 def local_trusted(certname: str) -> dict[str, object]:
     """Puppet's trusted information for facts without a certificate: of this machine's own say, so `local`."""
     hostname, dot, domain = certname.partition(".")
@@ -66,7 +85,10 @@ def local_trusted(certname: str) -> dict[str, object]:
 
 def _packages(inventory: object) -> list[object] | None:
     packages = inventory.get("packages") if isinstance(inventory, Mapping) else None
-    return packages if isinstance(packages, list) and all(map(_is_package, packages)) else None
+    if not isinstance(packages, list):
+        return None
+    good = list(filter(_is_package, packages))
+    return good if good or not packages else None
 
 
 def _is_package(entry: object) -> bool:

@@ -17,8 +17,8 @@ from pdbclient.wire.plain import shown
 
 __all__ = ["ReportPayload", "report_payload"]
 
-INDEX_LIMIT, INDEX_WARNING = 2704, 2500
-"""Bytes: PuppetDB has an index over timestamp (8), type and title of a resource, and PostgreSQL a limit for it."""
+_TOO_LONG = 10**1000
+"""PuppetDB 7.12.1, 8.4.1 and 8.8.1 take a command with an integer of more than 1,000 digits, and never process it."""
 
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d*))?\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d))", re.ASCII
@@ -34,22 +34,28 @@ class ReportPayload:
 
 
 def report_payload(
-    report: Mapping[str, object], *, producer: str | None, include_unchanged_resources: bool = False
+    report: Mapping[str, object],
+    *,
+    producer: str | None,
+    environment: str | None = None,
+    include_unchanged_resources: bool = False,
 ) -> ReportPayload:
     """The payload for a report as `puppet_file.read` gives it; `report` itself is not changed.
 
-    `producer` is the certname of the server that got the report. Resources without events that were not skipped
+    `producer` is the certname of the server that got the report. The report's own environment is taken when none is
+    given; formats 1 and 2 have none. Resources without events that were not skipped
     are left out unless `include_unchanged_resources`. Old and new values of events become text as the Ruby of the
     report's `puppet_version` writes it.
 
     Where the stock processor sends what PuppetDB then refuses, or fails, this does not: a job id becomes text; an
-    empty resource status and a metric that is no number are left out (the latter with a warning); a log without
+    empty resource status, and a metric that is no number or has more than 1,000 digits, are left out (the latter with
+    a warning); a log without
     source, message or tags gets Puppet's own default, empty text and an empty list; a missing list of events is an
     empty one; a flag that is none is false where PuppetDB needs one, else null.
 
     Raises `InvalidCommand` with the path of what no report can lack: host, environment, times with a zone.
     """
-    document = _Document(report)
+    document = _Document(report if environment is None else {**report, "environment": environment})
     resources = [
         _resource(document, status, path)
         for status, path in document.statuses()
@@ -72,7 +78,7 @@ def report_payload(
         "metrics": metrics,
         "resources": resources,
     }
-    return ReportPayload(payload, (*warnings, *_too_large(document.host, resources)))
+    return ReportPayload(payload, tuple(warnings))
 
 
 _TEXTS = (
@@ -93,7 +99,8 @@ class _Document:
         self.host = host
         environment = report.get("environment")
         if environment is None:
-            raise self.refused("$.environment", "is missing, and PuppetDB stores no report without one")
+            why = "is missing, as in formats 1 and 2, and PuppetDB stores no report without one: give one"
+            raise self.refused("$.environment", f"{why} (`pdbclient submit report --environment`)")
         self.environment = ruby_to_s(environment)
 
     def refused(self, path: str, reason: str) -> InvalidCommand:
@@ -158,7 +165,7 @@ def _span(document: _Document, duration: Fraction) -> tuple[str, str]:
         start = datetime.fromisoformat(wire).replace(microsecond=0)
         end = start + timedelta(milliseconds=math.floor((fraction + duration) * 1000))
     except (ValueError, OverflowError) as error:
-        raise document.refused("$.time", f"{wire} and a duration of {float(duration):g} s: {error}") from error
+        raise document.refused("$.time", f"{wire} and the total time of the run make no time: {error}") from error
     zone = wire[23:]
     return wire, end.isoformat(timespec="milliseconds")[:23] + zone
 
@@ -215,7 +222,7 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
     for category, values in document.metrics():
         for value in sorted(values, key=_label):
             match value:
-                case [name, _, int() | float() as number] if not isinstance(number, bool) and math.isfinite(number):
+                case [name, _, int() | float() as number] if _is_number(number):
                     metrics.append({"category": category, "name": ruby_to_s(name), "value": number})
                     if (category, name) == ("time", "total"):
                         total = Fraction(number)
@@ -223,6 +230,12 @@ def _metrics(document: _Document) -> tuple[list[dict[str, object]], Fraction, li
                     what = f"the metric {category} of the report of {document.host} is left out"
                     warnings.append(f"{what}: {shown(value)} is no name, label and number")
     return metrics, total, warnings
+
+
+def _is_number(value: int | float) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, bool) and abs(value) < _TOO_LONG
 
 
 def _label(value: object) -> str:
@@ -241,22 +254,6 @@ def _events(resource: Mapping[str, object]) -> list[dict[str, object]]:
     events = resource["events"]
     assert isinstance(events, list)
     return events
-
-
-def _too_large(host: str, resources: list[dict[str, object]]) -> Iterator[str]:
-    for resource in resources:
-        kind, title = str(resource["resource_type"]), str(resource["resource_title"])
-        size = 8 + len(f"{kind}{title}".encode("utf-8", "surrogatepass"))
-        if size <= INDEX_WARNING:
-            continue
-        what = (
-            f"the type, title and timestamp of {kind}[{title:.60}…] ({resource['file']}:{resource['line']}) "
-            f"in the report of {host} have {size} bytes"
-        )
-        if size > INDEX_LIMIT:
-            yield f"{what}: PuppetDB cannot store more than {INDEX_LIMIT}, and will not have its events"
-        else:
-            yield f"{what}, and PuppetDB can store no more than {INDEX_LIMIT}"
 
 
 def _text(value: object) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pdbclient.wire import schema, timestamp
-from pdbclient.wire.plain import PayloadError, holds_unstorable, is_plain
+from pdbclient.wire.plain import PayloadError, holds_unstorable, is_plain, shown
 
 __all__ = ["VERSIONS", "check"]
 
@@ -31,6 +31,9 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
     }
 )
 """The commands, each with the version in which this package sends it: the latest of PuppetDB 6 and up."""
+
+MAX_FACT_NAME = 1024
+"""Characters: a column of the database. Facts with a longer name would be tried again and again, and never stored."""
 
 T = TypeVar("T")
 
@@ -73,7 +76,12 @@ def _check_inputs(payload: Mapping[str, object]) -> bool:
 
 
 def _check_facts(payload: Mapping[str, object]) -> bool:
-    return is_plain(_as(schema.Facts, payload).values, 1)
+    facts = _as(schema.Facts, payload).values
+    for name in facts:
+        if isinstance(name, str | bytes) and len(name) > MAX_FACT_NAME:
+            reason = f"has {len(name)} characters, and PuppetDB stores names of facts up to {MAX_FACT_NAME}"
+            raise PayloadError(f"$.values[{shown(name)}]", reason)
+    return is_plain(facts, 1)
 
 
 def _check_report(payload: Mapping[str, object]) -> bool:

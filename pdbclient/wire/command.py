@@ -16,10 +16,14 @@ import msgspec
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import timestamp
 from pdbclient.wire.check import VERSIONS, check
+from pdbclient.wire.limits import index_warnings
 from pdbclient.wire.plain import PayloadError, made_plain, shown
 
 __all__ = ["Command", "configure_expiration", "deactivate_node"]
 
+_LOSSY = "Lossy encoding"
+_KNOWN = ("file", "line")
+"""Members of a resource that are there when they are known."""
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -31,7 +35,7 @@ class Command:
 
     `body` is the exact JSON bytes, or the gzip of them when `encoding` says so; `length` is the number of
     JSON bytes. `producer_timestamp` is UTC with milliseconds and `Z`, the instant that stands in the body
-    (there it may be written otherwise). `warnings` tell what was lost in encoding.
+    (there it may be written otherwise). `warnings` tell what was lost in encoding, and what PuppetDB may not store.
     """
 
     name: str
@@ -62,7 +66,8 @@ class Command:
         The payload's own `producer_timestamp` and `certname` win; where it has none (or null), the arguments
         and at last `now` (aware) are put in. A `certname` argument that contradicts the payload is refused.
         The payload is not changed. Text that PuppetDB cannot store (invalid UTF-8, U+0000) becomes U+FFFD,
-        with one warning.
+        with one warning. Of a catalog's resources, a null `file` or `line` is left out, and missing `parameters`
+        become null: PuppetDB shows these alike and hashes them apart, so that no copy would be equal.
 
         Raises `InvalidCommand` with the path of what PuppetDB would refuse or what JSON cannot hold (NaN, …).
         """
@@ -92,7 +97,7 @@ class Command:
         except PayloadError as error:
             raise _invalid(name, {}, certname, error) from error
         created = cls.create(name, payload, now=now, certname=certname, producer_timestamp=producer_timestamp)
-        if created.warnings or not isinstance(payload, _Exact):
+        if not isinstance(payload, _Exact) or any(each.startswith(_LOSSY) for each in created.warnings):
             return created
         put_in = {"certname": created.certname, "producer_timestamp": created.producer_timestamp}
         missing = {key: msgspec.Raw(_encode(text)) for key, text in put_in.items() if payload.get(key) is None}
@@ -174,19 +179,31 @@ def _create(
     elif certname is not None and certname != named:
         raise PayloadError("$.certname", f"is {shown(named)}, but the command is for {shown(certname)}")
     stamped = {**payload, "producer_timestamp": own, "certname": named}
+    if name == "replace catalog" and isinstance(resources := payload.get("resources"), list | tuple):
+        stamped["resources"] = [_as_shown(resource) for resource in resources]
     body, warnings = _encoded(name, stamped)
     # `check` has seen to it that both are text by now
     return cls(name, VERSIONS[name], str(named), timestamp.to_utc(str(own)), body, "identity", len(body), warnings)
 
 
+def _as_shown(resource: object) -> object:
+    """A catalog's resource in the one form in which it can be copied; what is none is left to `check`."""
+    if not isinstance(resource, Mapping):
+        return resource
+    if "parameters" in resource and all(resource.get(key, "") is not None for key in _KNOWN):
+        return resource
+    known = {key: value for key, value in resource.items() if value is not None or key not in _KNOWN}
+    return {"parameters": None, **known}
+
+
 def _encoded(name: str, payload: dict[str, object]) -> tuple[bytes, tuple[str, ...]]:
-    """The payload's bytes and what was lost: the fast way for plain JSON, else with a look at every value."""
+    """The payload's bytes and the warnings: the fast way for plain JSON, else with a look at every value."""
     try:
         if check(name, payload):
             body = _encode(payload)
             # two searches, because the short needle is found (not) in two thirds of the time
             if b"u0000" not in body or b"\\u0000" not in body:
-                return body, ()
+                return body, index_warnings(name, payload)
     except (PayloadError, TypeError, ValueError, RecursionError):
         pass  # what follows repairs the payload, or meets the fault again and names its path
     losses: list[str] = []
@@ -195,7 +212,7 @@ def _encoded(name: str, payload: dict[str, object]) -> tuple[bytes, tuple[str, .
     if "$.certname" in losses:
         raise PayloadError("$.certname", f"{shown(payload['certname'])} is not valid UTF-8 without U+0000")
     check(name, plain)
-    return _encode(plain), _warning(name, plain["certname"], losses)
+    return _encode(plain), _warning(name, plain["certname"], losses) + index_warnings(name, plain)
 
 
 def _warning(name: str, certname: str, losses: list[str]) -> tuple[str, ...]:
@@ -203,7 +220,7 @@ def _warning(name: str, certname: str, losses: list[str]) -> tuple[str, ...]:
         return ()
     more = f" and {len(losses) - 1} more" if len(losses) > 1 else ""
     return (
-        f"Lossy encoding of a '{name}' command for host '{certname}': "
+        f"{_LOSSY} of a '{name}' command for host '{certname}': "
         f"invalid UTF-8 or U+0000 became U+FFFD at {losses[0]}{more}",
     )
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
+from urllib.parse import quote
 
 from pdbclient.wire.collector import Filter, InvalidQuery, filter_ast
 from pdbclient.wire.summary import HOUR_FORMAT
@@ -19,6 +20,7 @@ __all__ = [
     "Ast",
     "InvalidQuery",
     "QueryText",
+    "address",
     "by_certnames",
     "by_hashes",
     "catalog_inputs_summary",
@@ -41,6 +43,8 @@ __all__ = [
 Ast: TypeAlias = list[Any]
 QueryText: TypeAlias = str | Ast
 """A query in PQL or AST form."""
+
+_KEPT = "!#$%&'()*+,/:;=?@[]~"
 
 _TYPE = re.compile(r"(?:::)?[A-Za-z][A-Za-z0-9_]*(?:::[A-Za-z][A-Za-z0-9_]*)*", re.ASCII).fullmatch
 _STATES = ("active", "inactive", "any")
@@ -73,6 +77,17 @@ def checked(query: QueryText) -> QueryText:
         if not level:
             return query
     raise InvalidQuery("this AST query is nested too deep")
+
+
+def address(path: str) -> str:
+    """`path` below `/pdb/query/v4/`: its escapes stay, what cannot stand in an address is escaped.
+
+    Raises `InvalidQuery` for what no address can have in it.
+    """
+    try:
+        return quote(path.strip("/"), safe=_KEPT)
+    except UnicodeEncodeError as error:
+        raise InvalidQuery(f"the address {path!r:.80} has half a character in it (a lone surrogate)") from error
 
 
 def _items(container: object) -> Iterator[object]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["from_millis", "is_wire_timestamp", "parse", "to_millis", "to_utc", "utc_text"]
+__all__ = ["as_stored", "from_millis", "is_wire_timestamp", "parse", "to_millis", "to_utc", "utc_text"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WIRE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-8]):[0-5]\d)", re.ASCII
 ).fullmatch
 _PLAIN_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch
+_LAX = re.compile(r"[\dW-]{8,10}(?:T[\d:.,]+(?:Z|[+-][\d:]+)?| [\d:]+)?", re.ASCII).fullmatch
+_YEAR_OR_MONTH = re.compile(r"\d{4}(?:-\d\d)?", re.ASCII).fullmatch
 
 
 def parse(text: str) -> datetime:
@@ -69,3 +71,24 @@ def to_utc(text: str) -> str:
         return text if _PLAIN_UTC(text) else utc_text(moment)
     except OverflowError as error:
         raise ValueError(f"{text!r} lies outside of the years 1 to 9999 in UTC") from error
+
+
+def as_stored(value: object) -> str:
+    """The instant for which PuppetDB takes the `producer_timestamp` of a payload, as `utc_text` writes it.
+
+    Servers take more than the wire format says: ISO-8601 in basic form and with weeks, a time or an offset cut short
+    or left out (then UTC), and milliseconds since 1970. Raises ValueError for anything else, and outside of the years
+    1 to 9999.
+    """
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return from_millis(value)
+        text = value.upper() if isinstance(value, str) else ""
+        if _YEAR_OR_MONTH(text):
+            text += "-01-01"[len(text) - 4 :]
+        if _LAX(text) is None:
+            raise ValueError(f"{value!r:.80} is no timestamp that PuppetDB takes")
+        moment = datetime.fromisoformat(text)
+        return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except OverflowError as error:
+        raise ValueError(f"{value!r:.80} lies outside of the years 1 to 9999 in UTC") from error

@@ -37,6 +37,7 @@ from tests.bench.load.gateway import RunningGateway, running_gateway
 from tests.bench.load.meters import Holding, holding
 from tests.bench.load.place import running_lab, workplace
 from tests.bench.load.traffic import CATALOGS, Request, export_query, node_request
+from tests.bench.load.turns import in_turns, percentiles
 from tests.bench.load.upstream import Upstream, fast_upstream
 
 CLIENTS = 16
@@ -79,11 +80,11 @@ def main() -> int:
         results: dict[str, Any] = {}
         missed: list[str] = []
         if args.only in (None, "latency"):
-            with running_gateway(home / "gateway", lab.nodes[0].url, lab.client_tls) as gateway:
+            with running_gateway(home / "gateway", [lab.nodes[0].url], lab.client_tls) as gateway:
                 results["latency_ms"] = bench.latency(gateway)
         with (
             fast_upstream(home / "nginx", lab.certificate(lab.nodes[0].name)) as upstream,
-            running_gateway(home / "fast-gateway", upstream.url, lab.client_tls) as gateway,
+            running_gateway(home / "fast-gateway", [upstream.url], lab.client_tls) as gateway,
         ):
             missed += [f"upstream {what}" for what in bench.differences(upstream)]
             if args.only in (None, "throughput"):
@@ -140,22 +141,8 @@ class Bench:
             "direct": self._connection(self.target(self.node.https_port, mode)),
             "gateway": self._connection(self.target(gateway.port, mode)),
         }
-        taken: dict[str, list[float]] = {side: [] for side in sides}
-        for turn in range(-10, self.sizes.turns):
-            for side in sides if turn % 2 else reversed(sides):
-                request = requests[turn % len(requests)].renamed(f"{mode}-{side}-{turn}.example.com")
-                answer = sides[side].ask(request.head, request.body)
-                assert answer.status == 200, answer
-                if turn >= 0:
-                    taken[side].append(1000 * answer.seconds)
-            if turn % 10 == 0:
-                self.lab.settle(self.node.name)
-        for connection in sides.values():
-            connection.close()
-        figures: dict[str, float] = {}
-        for side, times in taken.items():
-            percentiles = statistics.quantiles(times, n=100)
-            figures |= {f"{side}_p50": percentiles[49], f"{side}_p99": percentiles[98]}
+        taken = in_turns(sides, requests, self.sizes.turns, mode, lambda: self.lab.settle(self.node.name))
+        figures = percentiles(taken)
         pairs = zip(taken["direct"], taken["gateway"], strict=True)
         figures["added_p50"] = statistics.median(through - direct for direct, through in pairs)
         figures["added_p99"] = figures["gateway_p99"] - figures["direct_p99"]

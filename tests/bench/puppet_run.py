@@ -5,8 +5,8 @@ one does, against the healthy median of the same session. The stock terminus is 
 
     python -m tests.bench.puppet_run [--quick] [--lab DIR]
 
-Ends with one JSON line. Exit 1 when, through the gateway, the first run costs more than one read timeout (and the
-0.2 s that a later one may), or the median of the later runs more than 0.2 s.
+With the gateway, all limits are the defaults. Ends with one JSON line. Exit 1 when, through the gateway, the first
+run costs more than 5 s, or the median of the later runs more than 0.2 s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pdbclient import load_config
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 from tests.bench.load.place import running_lab, workplace
@@ -26,9 +25,9 @@ from tests.integration.puppet.apply_site import ApplySite
 from tests.integration.puppet.evidence import COLLECTING, exporting
 from tests.integration.puppet.gateway import Gateway
 
-LATER_LIMIT = 0.2
-# Puppet's wait for one server, and the gateway's limits within that.
-LIMITS = {"server_url_timeout": "5", "connect_timeout": "1s", "read_timeout": "2s", "operation_timeout": "4500ms"}
+FIRST_LIMIT, LATER_LIMIT = 5.0, 0.2
+# The stock terminus pays this for every command and query; with its default of 30 s, nobody could wait for it here.
+STOCK = {"server_url_timeout": "5"}
 PRIMARY = "primary"
 WARM_UP = 2
 
@@ -44,20 +43,19 @@ def main() -> int:
     stock_runs = 1 if args.quick else 3
     with running_lab(args.lab, 2) as lab, workplace() as home:
         site = ApplySite(home / "host", lab, "node1.mycorp.net")
-        site.configure(free_port(), **LIMITS)
-        read = load_config(site.puppetdb_conf).timeouts.read
+        site.configure(free_port())
         with Gateway(site.puppetdb_conf, home / "gateway.log"):
             gateway = measured(lab, site, runs, runs)
-        site.configure(None, **LIMITS)
+        site.configure(None, **STOCK)
         stock = measured(lab, site, runs, stock_runs)
     for side, figures in (("gateway", gateway), ("stock", stock)):
         print(side, figures, file=sys.stderr)
     missed = [
         case
-        for case, limit in (("first", read + LATER_LIMIT), ("later", LATER_LIMIT))
+        for case, limit in (("first", FIRST_LIMIT), ("later", LATER_LIMIT))
         if gateway[f"{case}_s"] - gateway["healthy_s"] > limit
     ]
-    result = {"bench": "puppet_run", "runs": runs, "read_timeout_s": read, "gateway": gateway, "stock": stock}
+    result = {"bench": "puppet_run", "runs": runs, "gateway": gateway, "stock": stock}
     print(json.dumps({**result, "missed": missed, "ok": not missed}))
     return 1 if missed else 0
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
 from pdbclient.config.model import TlsFiles
+from pdbclient.gateway.client_auth import certname_of_peer
 from tests.versions import PUPPETDB_7_12, STARTING, STARTING_STATUS, Refusal, Release
 
 __all__ = [
@@ -98,7 +99,8 @@ def chunked(chunks: Iterable[bytes], *, end: bool = True, **headers: str) -> Ans
         if end:
             yield b"0\r\n\r\n"
 
-    return Answer(pieces(), close=not end)
+    # What is given as a list can be sent many times over.
+    return Answer(list(pieces()) if isinstance(chunks, list) else pieces(), close=not end)
 
 
 def queued(_: Request | None = None) -> Answer:
@@ -160,7 +162,8 @@ def refused(refusal: Refusal) -> Answer:
 class Fake:
     """The server. `reply` decides about commands and queries, `otherwise` (a healthy PuppetDB) about whatever else.
 
-    `requests` has those that came in whole. `early` answers a command as soon as its headers are there, and closes.
+    `requests` has those that came in whole, `certnames` who came. `early` answers a command as soon as its headers
+    are there, and closes.
     Leaving the context ends every thread and connection.
     """
 
@@ -170,6 +173,7 @@ class Fake:
         self.early: Answer | None = None
         self.requests: list[Request] = []
         self.connections = 0
+        self.certnames: set[str | None] = set()
         assert tls.cert is not None
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(tls.cert, tls.key)
@@ -234,6 +238,7 @@ class Fake:
                 self._context.wrap_socket(own, server_side=True) as tls,
                 tls.makefile("rb") as lines,
             ):
+                self.certnames.add(certname_of_peer(tls.getpeercert()))
                 while self._one(tls, lines, number):
                     pass
         except OSError:

@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import TlsFiles
-from pdbclient.gateway.site import Site as GatewaySite
-from pdbclient.http.memory import Memory
+from pdbclient.gateway.server import Server as GatewayServer
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.lab.ports import free_port
 
 __all__ = [
@@ -117,8 +117,12 @@ def ask(
         connection.close()
 
 
-def submit(port: int, tls: TlsFiles, certname: str = "node.example", body: bytes = FACTS, **headers: str) -> Told:
-    """Facts, as a terminus submits them."""
+def submit(
+    port: int, tls: TlsFiles, certname: str = "node.example", body: bytes | None = None, **headers: str
+) -> Told:
+    """Facts, as a terminus submits them; without a `body` those of `certname`."""
+    if body is None:
+        body = FACTS.replace(b"node.example", certname.encode())
     url = f"/pdb/cmd/v1?version=5&certname={certname}&command=replace_facts"
     lines = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
     return ask(port, tls, url, "POST", body, lines)
@@ -166,15 +170,16 @@ class GatewayThread:
         self.stop()
 
     @property
-    def memory(self) -> Memory:
+    def registry(self) -> ServerRegistry:
         """What it knows of its servers."""
-        return self._site._upstream.memory
+        return self._site._upstream.registry
 
     @property
     def places_taken(self) -> int:
         """The requests that are being answered now."""
         app: Any = self._site._http.request_handler
-        return self.config.gateway_concurrency - int(app.__self__._places._value)
+        doors = app.__self__._doors.values()
+        return sum(self._site._upstream.places - int(door._value) for door in doors)
 
     def stop(self) -> None:
         """End it as SIGTERM does, and wait for that."""
@@ -200,7 +205,7 @@ class GatewayThread:
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._site = GatewaySite.open(self.config)
+        self._site = GatewayServer.open(self.config)
         try:
             await self._site.start()
             self._started.set()
@@ -209,9 +214,9 @@ class GatewayThread:
             await asyncio.gather(self._site.stop(), *self._tasks)
 
     async def _replace(self, config: ClientConfig) -> asyncio.Task[None]:
-        new = GatewaySite.open(config, self._site)
+        new = GatewayServer.open(config, self._site)
         await new.start()
-        ending = asyncio.create_task(self._site.stop())
+        ending = asyncio.create_task(self._site.stop(new))
         self._tasks.append(ending)
         self._site, self.config = new, config
         return ending

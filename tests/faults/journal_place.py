@@ -98,7 +98,7 @@ class Place:
 def command(name: str, number: int, certname: str = "node.example", size: int = 0) -> Command:
     """A command of its own; what comes later has a higher number. `size`: bytes that cannot be compressed."""
     moment = (START + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    body = b'{"number": %d}' % number + os.urandom(size)
+    body = b'{"number": %d, "producer_timestamp": "%s"}' % (number, moment.encode()) + os.urandom(size)
     return Command.ready(name, 9, certname, moment, body, "gzip" if size else "identity", len(body))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,10 @@ import pytest
 
 from pdbclient.config import Endpoint
 from pdbclient.config.model import Timeouts
+from pdbclient.gateway import exchange
+from pdbclient.gateway.intake import command_from
 from pdbclient.http.outcome import Operation
+from pdbclient.wire import Command
 
 from .conftest import Site
 from .fake import Answer, Fake, Request, answer
@@ -101,8 +105,7 @@ def test_the_next_server_gets_the_same_bytes_and_the_same_timestamp(site: Site, 
     assert ask(gateway.port, site.pki.client, FACTS_URL + stamp, "POST", FACTS).status == 200
     (first,), (second,) = site.primary.commands, site.replica.commands
     assert (first.target, first.body) == (second.target, second.body)
-    if stamp:
-        assert params(second)["producer-timestamp"] == ["2026-01-31T12:00:00.500Z"]
+    assert params(second)["producer-timestamp"] == [json.loads(FACTS)["producer_timestamp"]]
 
 
 def test_a_compressed_body_goes_on_untouched(site: Site, start: Start) -> None:
@@ -128,6 +131,29 @@ def test_the_old_form_arrives_as_the_new_one_with_the_payloads_own_text(site: Si
     assert sent.body == payload.encode()
     assert params(sent)["certname"] == ["a b/%+&.example"]
     assert params(sent)["command"] == ["replace_facts"]
+
+
+def test_a_body_is_read_in_a_thread_of_its_own(site: Site, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one would hold up everybody else."""
+    threads = []
+
+    def noted(*args: Any, **options: Any) -> Command:
+        threads.append(threading.current_thread().name)
+        return command_from(*args, **options)
+
+    monkeypatch.setattr(exchange, "command_from", noted)
+    assert submit(start().port, site.pki.client).status == 200
+    (name,) = threads
+    assert name.startswith("pdbclient-hands"), name
+
+
+def test_what_gzip_makes_too_large_is_refused(site: Site, start: Start) -> None:
+    gateway = start(gateway_max_body_bytes=1_000_000)
+    bomb = gzip.compress(FACTS + b" " * 2_000_000)
+    assert len(bomb) < 10_000
+    told = submit(gateway.port, site.pki.client, body=bomb, Content_Encoding="gzip")
+    assert (told.status, "gateway_max_body_bytes" in told.json["error"]) == (413, True)
+    assert site.primary.requests == []
 
 
 VERDICTS = {
@@ -209,7 +235,7 @@ def test_commands_under_way_together_pay_for_an_outage_together(site: Site, star
     assert {each.status for each in told} == {200}
     # 16 commands at a time, and a health check now and then.
     assert site.proxy.connections < 32, "four rounds would have gone there"
-    assert not gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
+    assert not gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND)
 
 
 def test_a_submit_only_server_gets_commands_when_the_others_are_down(site: Site, start: Start) -> None:

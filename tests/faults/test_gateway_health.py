@@ -32,7 +32,7 @@ def start(site: Site) -> Iterator[Start]:
 
 
 def usable(gateway: GatewayThread, operation: Operation) -> bool:
-    return gateway.memory.usable(gateway.config.server_urls[0], operation)
+    return gateway.registry.usable(gateway.config.server_urls[0], operation)
 
 
 # -- headers
@@ -152,7 +152,7 @@ def test_a_server_is_back_soon_after_a_short_trouble_that_only_checks_saw(
     time.sleep(0.6)
     told_status.answer = None
     first = gateway.config.server_urls[0]
-    health = gateway.memory.health()[first, Operation.QUERY]
+    health = gateway.registry.health()[first, Operation.QUERY]
     assert health.openings == 1, "checks of what is out already must not put off its return"
     assert health.retry_at - time.monotonic() < 2.5
 

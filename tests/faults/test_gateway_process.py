@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -51,7 +52,8 @@ class Service:
 
     def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
         self._site, self._directory, self._stack = site, directory, stack
-        server, pki = site.pki.server, {}
+        server = site.pki.server
+        pki: dict[str, Any] = {}
         for name in ("ca", "cert", "key", "crl"):
             pki[name] = directory / f"{name}.pem"
             pki[name].write_bytes(some(getattr(server, name)).read_bytes())
@@ -192,14 +194,14 @@ def test_a_replaced_certificate_is_taken_up_without_a_signal(site: Site, service
     renewed = site.pki.authority.issue("renewed")
     # As Puppet does it: one file after the other; what does not go together is not taken.
     some(service.tls.key).write_bytes(some(renewed.key).read_bytes())
-    process.said("the old one stays")
+    process.said("the old configuration stays")
     assert serial() == before
     some(service.tls.cert).write_bytes(some(renewed.cert).read_bytes())
-    process.said("configuration and certificates read again: a certificate")
+    process.said("configuration and certificates reloaded: a certificate")
     assert serial() != before
     assert submit(process.port, site.pki.client).status == 200
     time.sleep(0.5)
-    assert process.text.count("read again: ") == 1, "once for each change"
+    assert process.text.count("reloaded: ") == 1, "once for each change"
 
 
 def test_a_new_revocation_list_keeps_a_client_out_without_a_signal(
@@ -211,7 +213,7 @@ def test_a_new_revocation_list_keeps_a_client_out_without_a_signal(
     assert not kept_out(process.port, client)
     (tmp_path / "new").mkdir()
     revoking(site.pki, tmp_path / "new", client).replace(some(service.tls.crl))
-    process.said("read again: ")
+    process.said("reloaded: ")
     assert kept_out(process.port, client)
     assert not kept_out(process.port, site.pki.client)
 
@@ -222,7 +224,7 @@ def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(sit
     good = service.path.read_text()
     service.path.write_text(good.replace("= client", "= not a name").replace("read_timeout = ", "read_timeout = x"))
     process.signal(signal.SIGHUP)
-    process.said("the old one stays")
+    process.said("the old configuration stays")
     for reason in ("gateway_allow: 'not a name' is not a certname", "read_timeout"):
         assert reason in process.text
     assert str(service.path) in process.text
@@ -230,14 +232,114 @@ def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(sit
     third = site.server()
     service.write(server_urls=(Endpoint("localhost", third.port),), gateway_allow=("server",))
     process.signal(signal.SIGHUP)
-    process.said("read again: asked to")
+    process.said("reloaded: asked to")
     assert ask(process.port, site.pki.client).status == 403
     assert submit(process.port, site.pki.server).server == third.port
     service.path.unlink()
     process.signal(signal.SIGHUP)
-    process.said("the old one stays", 2)
+    process.said("the old configuration stays", 2)
     assert submit(process.port, site.pki.server).server == third.port
     assert "Traceback" not in process.text
+
+
+def test_a_reload_that_fails_is_tried_again_until_it_is_done(site: Site, service: Service, tmp_path: Path) -> None:
+    """H14: a revoked client got in until the next SIGHUP."""
+    service.write(gateway_allow=("client", "soon-revoked"))
+    process = service.run().up()
+    client = site.pki.authority.issue("soon-revoked")
+    assert not kept_out(process.port, client)
+    good = service.path.read_text()
+    service.path.write_text(good + "no_such_setting = 1\nread_timeout = ?\n")
+    (tmp_path / "new").mkdir()
+    revoking(site.pki, tmp_path / "new", client).replace(some(service.tls.crl))
+    process.said("the old configuration stays in force: ")
+    time.sleep(0.5)
+    assert process.text.count("the old configuration stays") == 1, "it is said once a minute"
+    service.path.write_text(good)
+    process.said("reloaded: a certificate or the revocation list was replaced")
+    assert kept_out(process.port, client)
+    assert not kept_out(process.port, site.pki.client)
+
+
+def test_a_reload_for_which_there_is_no_descriptor_leaves_the_old_configuration(service: Service) -> None:
+    """H13: the process ended, with exit code 1."""
+    process = service.run().up()
+    pid = process.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(process.descriptors()), limits[1]))
+    process.signal(signal.SIGHUP)
+    process.said("the old configuration stays in force: ")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    process.said("reloaded: asked to")
+    assert process.process.poll() is None
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+
+
+def test_nobody_waits_while_the_configuration_is_read(site: Site, service: Service) -> None:
+    """H10: everything stopped while the host's name was looked up. Here, a file that does not come."""
+    process = service.run().up()
+    text = service.path.read_text()
+    service.path.unlink()
+    os.mkfifo(service.path)
+    process.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    for _ in range(10):
+        assert ask(process.port, site.pki.client).status == 200
+    assert "reloaded" not in process.text
+    service.path.write_text(text)
+    process.said("reloaded: asked to")
+
+
+def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(site: Site, service: Service) -> None:
+    """H11: 80 of them with 64 descriptors shut the healthy server out."""
+    process = service.run().up()
+    pid = process.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, limits[1]))
+    process.signal(signal.SIGHUP)
+    process.said("reloaded: asked to")
+    with ExitStack() as stack:
+        kept = stack.enter_context(connected(process.port, site.pki.client))
+        for _ in range(80):
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.port), timeout=10))
+            # In the middle of the flood, too.
+            answer = ask(process.port, site.pki.client)
+            assert (answer.status, answer.server) == (200, site.proxy.port)
+        assert submit(process.port, site.pki.client).server == site.proxy.port
+        kept.sendall(b"GET /pdb/query/v4/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(100).startswith(b"HTTP/1.1 200"), "whoever is inside stays"
+        assert len(process.descriptors()) < 64
+    assert process.text.count("without TLS yet") == 1
+    assert "Too many open files" not in process.text
+
+
+def test_no_connection_is_lost_in_a_reload(site: Site, service: Service) -> None:
+    """H15: 18 of 223."""
+    process = service.run().up()
+    over, lost, served = threading.Event(), [], []
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            try:
+                served.append(ask(process.port, site.pki.client).status)
+            except OSError as error:
+                lost.append(error)
+
+    clients = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for number in range(10):
+            process.signal(signal.SIGHUP)
+            process.said("reloaded: ", number + 1)
+            assert eventually(lambda: len(served) >= 5 * (number + 1), 20)  # noqa: B023
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert lost == []
+    assert set(served) == {200}
 
 
 def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Service) -> None:
@@ -245,7 +347,7 @@ def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Service
     process = service.run().up()
     assert submit(process.port, site.pki.client).server == site.replica.port
     process.signal(signal.SIGHUP)
-    process.said("read again: ")
+    process.said("reloaded: ")
     met = site.proxy.connections
     began = time.monotonic()
     for number in range(10):
@@ -354,7 +456,7 @@ def test_it_gives_back_what_it_took(site: Site, service: Service) -> None:
             pass
     for times in range(5):
         process.signal(signal.SIGHUP)
-        process.said("read again: ", times + 1)
+        process.said("reloaded: ", times + 1)
     ask(process.port, site.pki.client)
     assert eventually(lambda: len(process.descriptors()) <= len(before) + 2), process.descriptors()
     assert process.children() == []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,18 +184,135 @@ def test_a_server_whose_large_answers_break_off_is_not_asked_for_a_fourth(site: 
         with pytest.raises((http.client.HTTPException, OSError)):
             ask(gateway.port, site.pki.client, NODES)
     assert ask(gateway.port, site.pki.client, NODES).body == LARGE
-    assert gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND), "commands still go there"
+    assert gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND), "commands still go there"
 
 
-def test_a_large_answer_for_http_1_0_is_refused_because_its_end_could_not_be_told(site: Site, start: Start) -> None:
-    site.primary.reply = lambda _: rows(LARGE)
-    port = start().port
+def by_http_1_0(port: int, site: Site, *lines: str) -> tuple[bytes, bytes]:
+    """Head and body for a client of HTTP/1.0, to which the end of the connection is that of the answer."""
     with connected(port, site.pki.client) as sock:
-        sock.sendall(f"GET {NODES} HTTP/1.0\r\n\r\n".encode())
+        # An end without TLS's good-bye is none.
+        vars(sock)["suppress_ragged_eofs"] = False
+        sock.settimeout(10)
+        sock.sendall("\r\n".join([f"GET {NODES} HTTP/1.0", *lines, "", ""]).encode())
         got = b""
         while more := sock.recv(65536):
             got += more
-    assert b" 505 " in got.splitlines()[0]
+    head, _, body = got.partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize("lines", [[], ["Connection: keep-alive"], ["Host: localhost", "Accept-Encoding: gzip"]])
+def test_a_large_answer_for_http_1_0_ends_with_the_connection(site: Site, start: Start, lines: list[str]) -> None:
+    site.primary.reply = lambda _: rows(LARGE)
+    head, body = by_http_1_0(start().port, site, *lines)
+    assert head.startswith(b"HTTP/1.0 200 OK")
+    assert b"chunked" not in head
+    assert b"keep-alive" not in head.lower()
+    assert (gzip.decompress(body) if b"Content-Encoding: gzip" in head else body) == LARGE
+
+
+@pytest.mark.parametrize("how", ["cut off", "ended early"])
+@pytest.mark.parametrize("lines", [[], ["Accept-Encoding: gzip"]])
+def test_a_large_answer_that_breaks_is_no_whole_one_for_http_1_0_either(
+    site: Site, start: Start, lines: list[str], how: str
+) -> None:
+    site.primary.reply = lambda _: rows(LARGE[: -len(ROW) // 2], end=how == "ended early")
+    with pytest.raises(ssl.SSLEOFError):
+        by_http_1_0(start().port, site, *lines)
+
+
+def test_a_broken_answer_ends_with_a_reset(site: Site, start: Start) -> None:
+    """Of the TCP connection: many clients take its plain end for the end of the answer, whatever TLS says."""
+    site.primary.reply = lambda _: rows(LARGE[: -len(ROW) // 2], end=False)
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_context(site.pki.client).wrap_bio(received, sent, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", start().port), timeout=10) as plain:
+
+        def carried(step: Callable[[], object]) -> None:
+            """Do it, with what TLS sends and receives carried by hand."""
+            done = False
+            while not done:
+                with suppress(ssl.SSLWantReadError):
+                    step()
+                    done = True
+                plain.sendall(sent.read())
+                if not done:
+                    received.write(plain.recv(65536))
+
+        carried(tls.do_handshake)
+        carried(lambda: tls.write(f"GET {NODES} HTTP/1.0\r\n\r\n".encode()))
+        with pytest.raises(ConnectionResetError):
+            all(iter(lambda: plain.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "encoded"),
+    [
+        *(("gzip", True), ("GZIP", True), ("deflate, gzip;q=1.0, *;q=0.5", True), ("br,gzip ; q=0.1", True)),
+        *(("", False), ("deflate, br", False), ("*", False), ("x-gzip", False), ("identity", False)),
+        *(("gzip;q=0", False), ("gzip; q=0.000", False), ("gzipped", False), ("gzip;q=", False)),
+    ],
+)
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_an_answer_is_compressed_for_who_asks_for_it(
+    site: Site, start: Start, wanted: str, encoded: bool, size: str
+) -> None:
+    body = LARGE if size == "large" else SMALL
+    site.primary.reply = rows(body, X_Records="1234")
+    told = ask(start().port, site.pki.client, NODES, headers={"Accept-Encoding": wanted} if wanted else None)
+    assert told.headers["Vary"] == "Accept-Encoding"
+    assert told.headers["X-Records"] == "1234"
+    assert told.headers["Content-Encoding"] == ("gzip" if encoded else None)
+    assert (gzip.decompress(told.body) if encoded else told.body) == body
+    if encoded:
+        assert len(told.body) < len(body) / 3
+
+
+def test_what_is_short_or_an_error_is_not_compressed(site: Site, start: Start) -> None:
+    port, lines = start().port, {"Accept-Encoding": "gzip"}
+    told = ask(port, site.pki.client, NODES, headers=lines)
+    assert (told.body, told.headers["Content-Encoding"], told.headers["Vary"]) == (b"[]", None, "Accept-Encoding")
+    site.primary.reply = answer({"error": "x" * 1000}, 400)
+    told = ask(port, site.pki.client, NODES, headers=lines)
+    assert (told.status, told.headers["Content-Encoding"]) == (400, None)
+    assert told.json == {"error": "x" * 1000}
+
+
+def test_two_lines_of_accept_encoding_are_one(site: Site, start: Start) -> None:
+    site.primary.reply = rows(SMALL)
+    with connected(start().port, site.pki.client) as sock:
+        lines = "Host: localhost\r\nAccept-Encoding: br\r\nAccept-Encoding: gzip\r\nConnection: close"
+        sock.sendall(f"GET {NODES} HTTP/1.1\r\n{lines}\r\n\r\n".encode())
+        got = b""
+        while more := sock.recv(65536):
+            got += more
+    assert gzip.decompress(got.partition(b"\r\n\r\n")[2]) == SMALL
+
+
+@pytest.mark.parametrize("reader", ["requests", "http.client"])
+def test_a_compressed_answer_that_breaks_is_taken_for_whole_by_nobody(site: Site, start: Start, reader: str) -> None:
+    site.primary.reply = lambda _: rows(LARGE[: -len(ROW) // 2], end=False)
+    port = start().port
+
+    def read() -> None:
+        if reader == "requests":
+            with_requests(port, site)  # asks for gzip by itself
+        else:
+            ask(port, site.pki.client, NODES, headers={"Accept-Encoding": "gzip"})
+
+    with pytest.raises((requests.RequestException, http.client.HTTPException, OSError)):
+        read()
+    assert site.replica.queries == []
+
+
+@pytest.mark.parametrize("limit", [16_384, 65_536])
+def test_a_request_line_may_have_as_many_bytes_as_is_configured(site: Site, start: Start, limit: int) -> None:
+    port = start(gateway_max_url_bytes=limit).port
+    target = f"{NODES}?query="
+    longest = target + "a" * (limit - len(target))
+    assert ask(port, site.pki.client, longest).json == []
+    assert [request.target for request in site.primary.queries] == [longest]
+    assert ask(port, site.pki.client, longest + "a" * 10).status == 400
 
 
 NOT_FOUND = answer({"error": "No information is known about node nope"}, 404)
@@ -219,7 +339,7 @@ def test_a_head_request_is_no_broken_answer(site: Site, start: Start) -> None:
         told = ask(gateway.port, site.pki.client, "/pdb/meta/v1/version", "HEAD")
         assert (told.status, told.body) == (200, b"")
     first = gateway.config.server_urls[0]
-    assert all(gateway.memory.usable(first, operation) for operation in Operation)
+    assert all(gateway.registry.usable(first, operation) for operation in Operation)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +360,7 @@ def test_a_method_that_puppetdb_forbids_shuts_no_server_out(
     told = ask(gateway.port, site.pki.client, target, method, b"{}" if method != "HEAD" else None)
     assert told.status == 403, "as PuppetDB says"
     for endpoint in gateway.config.server_urls:
-        assert all(gateway.memory.usable(endpoint, operation) for operation in Operation)
+        assert all(gateway.registry.usable(endpoint, operation) for operation in Operation)
     assert site.primary.requests == site.replica.requests == []
 
 
@@ -273,11 +393,11 @@ def test_a_client_that_goes_away_in_an_answer_frees_its_place_and_the_connection
         assert ended.wait(5)
     finally:
         over.set()
-    assert all(gateway.memory.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
+    assert all(gateway.registry.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
 
 
 def test_a_reader_that_stops_is_cut_off(site: Site, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdbclient.gateway.app.BODY_PATIENCE", 0.3)
+    monkeypatch.setattr("pdbclient.gateway.exchange.BODY_PATIENCE", 0.3)
     # More than all the buffers on the way can hold.
     site.primary.reply = lambda _: rows(b"[" + b", ".join([LARGE] * 16) + b"]")
     gateway = start()
@@ -285,7 +405,7 @@ def test_a_reader_that_stops_is_cut_off(site: Site, start: Start, monkeypatch: p
         sock.sendall(f"GET {NODES} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert eventually(lambda: gateway.places_taken == 1)
         assert eventually(lambda: gateway.places_taken == 0)
-    assert all(gateway.memory.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
+    assert all(gateway.registry.usable(endpoint, Operation.QUERY) for endpoint in gateway.config.server_urls)
 
 
 SIZE = 500_000_000

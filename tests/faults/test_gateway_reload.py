@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +24,10 @@ from pdbclient.http.outcome import Operation
 from pdbclient.lab.ports import free_port
 
 from .conftest import Site
-from .fake import Answer, Request, healthy
+from .fake import Answer, Request, answer, healthy
 from .gateway import (
+    FACTS,
+    FACTS_URL,
     GatewayThread,
     ask,
     client_context,
@@ -180,11 +185,11 @@ def test_a_reload_forgets_nothing_about_the_same_servers(site: Site, start: Star
     site.proxy.refuse()
     gateway = start()
     assert submit(gateway.port, site.pki.client).server == site.replica.port
-    memory = gateway.memory
+    registry = gateway.registry
     gateway.reload(replace(gateway.config, gateway_concurrency=8))
-    assert gateway.memory is memory
-    assert not gateway.memory.usable(gateway.config.server_urls[0], Operation.COMMAND)
-    assert gateway.memory.freshness(gateway.config.server_urls[0]).missing == 1
+    assert gateway.registry is registry
+    assert not gateway.registry.usable(gateway.config.server_urls[0], Operation.COMMAND)
+    assert gateway.registry.freshness(gateway.config.server_urls[0]).missing == 1
     site.proxy.accept()
     assert submit(gateway.port, site.pki.client).server == site.replica.port
 
@@ -200,7 +205,7 @@ def test_a_server_that_was_out_before_a_reload_is_asked_whether_it_is_back(
     gateway.reload(replace(gateway.config, gateway_concurrency=8))
     site.proxy.accept()
     first = gateway.config.server_urls[0]
-    assert eventually(lambda: gateway.memory.usable(first, Operation.COMMAND), 12)
+    assert eventually(lambda: gateway.registry.usable(first, Operation.COMMAND), 12)
 
 
 def test_another_list_of_servers_is_used_from_then_on(site: Site, start: Start) -> None:
@@ -234,6 +239,91 @@ def test_many_reloads_leave_nothing_behind(site: Site, start: Start) -> None:
     for number in range(8):
         gateway.reload(replace(gateway.config, gateway_concurrency=4 + number))
         assert ask(gateway.port, site.pki.client).status == 200
-    assert sum(thread.name.startswith("pdbclient-watch") for thread in threading.enumerate()) == 2
+    assert sum(thread.name.startswith("pdbclient-probe") for thread in threading.enumerate()) == 2
     assert not kept_out(gateway.port, site.pki.client)
     assert some(gateway.config.tls.crl).exists()
+
+
+# -- what is under way when the next configuration comes, or comes then
+
+
+def slow(seconds: float) -> Callable[[Request], Answer]:
+    def reply(request: Request) -> Answer:
+        if request.is_query:
+            time.sleep(seconds)
+        return healthy(request)
+
+    return reply
+
+
+def test_a_query_may_take_longer_than_the_end_of_a_gateway(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
+    site.primary.reply = slow(2.5)
+    gateway = start()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, gateway.port, site.pki.client)
+        assert eventually(lambda: len(site.primary.queries) == 1)
+        gateway.reload(gateway.config, wait=False)
+        assert asked.result().status == 200
+
+
+def test_requests_that_wait_for_a_place_get_it_after_a_reload(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
+    site.primary.reply = site.replica.reply = slow(1.5)
+    gateway = start(gateway_concurrency=1)
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(ask, gateway.port, site.pki.client) for _ in range(5)]
+        assert eventually(lambda: gateway.places_taken == 2)
+        gateway.reload(gateway.config, wait=False)
+        assert [each.result().status for each in asked] == [200] * 5
+
+
+def test_a_body_that_comes_slowly_outlives_a_reload(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
+    gateway = start()
+    lines = ("Host: x", "Content-Type: application/json", f"Content-Length: {len(FACTS)}", "", "")
+    head = "\r\n".join((f"POST {FACTS_URL} HTTP/1.1", *lines))
+    with connected(gateway.port, site.pki.client) as sock:
+        sock.sendall(head.encode() + FACTS[:10])
+        assert eventually(lambda: gateway.places_taken == 1)
+        gateway.reload(gateway.config, wait=False)
+        time.sleep(1.2)
+        sock.sendall(FACTS[10:])
+        assert b"200 OK" in sock.recv(2000)
+
+
+def test_what_the_next_one_answers_on_an_old_connection_is_not_cut(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.IDLE_LIMIT", 0.5)
+    gateway = start()
+    with connected(gateway.port, site.pki.client) as sock:
+        session_of(sock)
+        site.primary.reply = slow(2.0)
+        gateway.reload(gateway.config, wait=False)
+        sock.sendall(GET)
+        assert b"200 OK" in sock.recv(1000)
+
+
+def test_a_slow_reader_outlives_a_reload(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.DRAIN_LIMIT", 0.5)
+    body = json.dumps(["x" * 1000] * 20_000).encode()
+    site.primary.reply = lambda request: answer(body) if request.is_query else healthy(request)
+    gateway = start()
+    with connected(gateway.port, site.pki.client) as sock:
+        sock.sendall(GET)
+        got = sock.recv(1000)
+        gateway.reload(gateway.config, wait=False)
+        time.sleep(1.5)
+        while not got.endswith(b"0\r\n\r\n") and (more := sock.recv(1 << 20)):
+            got = got[-10:] + more
+        assert got.endswith(b"0\r\n\r\n")
+    assert not [record for record in caplog.records if record.exc_info]

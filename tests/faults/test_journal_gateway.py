@@ -202,7 +202,7 @@ def test_a_reload_in_the_middle_of_a_delivery_sends_nothing_twice(place: Place) 
     for times in range(3):
         assert eventually(lambda at=10 * times: len(place.arrived) > at, 20)  # type: ignore[misc]
         process.signal(signal.SIGHUP)
-        process.said("read again: asked to", times + 1)
+        process.said("reloaded: asked to", times + 1)
     assert eventually(place.nothing_owed, 30)
     assert Counter(place.arrived) == Counter(sent)
     assert process.descriptors().count(str(place.journal)) == 1
@@ -229,7 +229,7 @@ def test_reloads_under_load_lose_nothing_acknowledged_and_send_nothing_twice(pla
         for times in range(6):
             assert eventually(lambda at=5 * times: len(acknowledged) > at, 40)  # type: ignore[misc]
             process.signal(signal.SIGHUP)
-            process.said("read again: asked to", times + 1)
+            process.said("reloaded: asked to", times + 1)
     finally:
         over.set()
         client.join()
@@ -251,7 +251,7 @@ def test_a_reload_with_another_journal_closes_the_old_one_which_keeps_what_it_ow
     place.journalled(first)
     place.write(other)
     process.signal(signal.SIGHUP)
-    process.said("read again: asked to")
+    process.said("reloaded: asked to")
     assert eventually(lambda: str(place.journal) not in process.descriptors())
     assert str(other) in process.descriptors()
     place.journalled(second)
@@ -262,7 +262,7 @@ def test_a_reload_with_another_journal_closes_the_old_one_which_keeps_what_it_ow
         assert len(free.run(entries.listing)) == 1, "nobody holds its lock"
     place.write(place.journal)
     process.signal(signal.SIGHUP)
-    process.said("read again: asked to", 2)
+    process.said("reloaded: asked to", 2)
     assert eventually(place.nothing_owed, 30)
     assert place.arrived == [second, first]
     assert place.states(other) == {EntryState.DELIVERED: 1}
@@ -274,7 +274,7 @@ def test_a_reload_with_a_journal_that_cannot_be_opened_changes_nothing(place: Pl
     process = place.run()
     place.write(damaged)
     process.signal(signal.SIGHUP)
-    process.said("the old one stays")
+    process.said("the old configuration stays")
     assert str(damaged) in process.text
     assert "Traceback" not in process.text
     told = place.submit(command("store report", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from pdbclient import Client
 from pdbclient.config.model import Timeouts
 from pdbclient.http.outcome import Operation
+from pdbclient.http.sender import PLACES
 
 from .conftest import Site, deactivation
 from .fake import Answer, Request, answer, healthy
@@ -46,6 +48,25 @@ def mix(client: Client, number: int) -> None:
     assert row == {"query": f'nodes {{ certname = "{number}" }}'}
     (row,) = client.stream(f"facts {{ value = {number} }}")
     assert row == {"query": f"facts {{ value = {number} }}"}
+
+
+def test_more_threads_than_places_wait_for_one_without_a_warning(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H29."""
+
+    def reply(request: Request) -> Answer:
+        time.sleep(0.05)
+        return healthy(request)
+
+    site.primary.reply = site.replica.reply = reply
+    client = site.client(timeouts=replace(PATIENT, connect=30.0, operation=90.0))
+    with ThreadPoolExecutor(3 * PLACES) as pool:
+        for _ in range(2):
+            found = list(pool.map(client.query, ["nodes {}"] * 3 * PLACES))
+            assert not any(result.failed_over for result in found)
+    assert site.primary.connections <= PLACES
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_fifty_threads_share_a_client_and_each_gets_its_own_answers(site: Site) -> None:
@@ -173,7 +194,7 @@ def test_a_child_that_is_forked_at_the_worst_moment_does_not_hang(
     client = site.client(site.primary.port, site.replica.port)
     mix(client, 1)
     # Held at the fork, as by a thread that the child does not have.
-    with client._failover.memory._lock:
+    with client._failover.registry._lock:
         forked(lambda: mix(client, 2))
     mix(client, 3)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,6 +26,7 @@ from pdbclient.http.outcome import Kind, Operation
 
 from .conftest import Pki, Site, catalog, deactivation
 from .fake import Fake
+from .gateway import eventually
 
 
 def some(path: Path | None) -> Path:
@@ -174,7 +178,7 @@ def refused(site: Site, files: TlsFiles) -> str:
 def test_an_unreadable_file_is_named_with_its_setting(site: Site, open_directory: Path, which: str) -> None:
     files = {"ca": site.pki.client.ca, "cert": some(site.pki.client.cert), "key": some(site.pki.client.key)}
     files["crl"] = some(site.pki.server.crl)
-    copies = {}
+    copies: dict[str, Any] = {}
     for name, path in files.items():
         copies[name] = open_directory / f"{name}.pem"
         copies[name].write_bytes(path.read_bytes())
@@ -199,7 +203,8 @@ def test_a_file_that_is_not_what_it_should_be_is_named(site: Site, tmp_path: Pat
                 "PEM of nothing": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             }[content]
         )
-    message = refused(site, replace(site.pki.client, **{which: path}))
+    changed: dict[str, Any] = {which: path}
+    message = refused(site, replace(site.pki.client, **changed))
     assert str(path) in message
     assert "ssl_" in message
     if content == "missing":
@@ -244,3 +249,46 @@ def test_a_private_key_given_as_the_certificate_or_the_ca_is_never_shown(
         caplog.text,
     ]
     assert not [line for line in secret for message in messages if line in message]
+
+
+def connections_at(server: Fake) -> int:
+    """How many are open there: each has a thread."""
+    return sum(thread.name == f"fake-{server.port}-link" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_client_takes_up_replaced_files_as_a_whole_or_not_at_all(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H25: a long-lived client went on with the certificates that it had begun with."""
+    monkeypatch.setattr("pdbclient.http.sender.LOOK_AT_FILES", 0.0)
+    first, second = site.pki.authority.issue("client"), site.pki.authority.issue("renewed")
+    (tmp_path / "new").mkdir()
+    files = replace(first, cert=tmp_path / "cert.pem", key=tmp_path / "key.pem", crl=revoking(site.pki, tmp_path))
+    for new, old in ((files.cert, first.cert), (files.key, first.key)):
+        some(new).write_bytes(some(old).read_bytes())
+    with Client(replace(site.config(site.primary.port), tls=files)) as client:
+        client.query("nodes {}")
+        some(files.cert).write_bytes(some(second.cert).read_bytes())
+        for _ in range(3):
+            client.query("nodes {}")
+        (said,) = [record.message for record in caplog.records if "cannot be used" in record.message]
+        assert f"{files.key}" in said
+        assert site.primary.certnames == {"client"}
+        some(files.key).write_bytes(some(second.key).read_bytes())
+        client.query("nodes {}")
+        assert site.primary.certnames == {"client", "renewed"}
+        client.query("nodes {}")
+        assert eventually(lambda: connections_at(site.primary) == 1), (
+            "the old one's are closed, not left to be collected"
+        )
+        revoking(site.pki, tmp_path / "new", site.pki.server).replace(some(files.crl))
+        with pytest.raises(AllEndpointsFailed, match="certificate revoked"):
+            client.query("nodes {}")

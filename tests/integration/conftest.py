@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config.model import Endpoint, Timeouts
+from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
-from pdbclient.http.shown import queue_depth
 from pdbclient.lab import Lab, LabOptions
 from tests import matrix, puppetdbs
 from tests.matrix import MATRIX, Pair

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from pdbclient import AllEndpointsFailed, Rejected
-from pdbclient.errors import InvalidCommand
+from pdbclient.errors import InvalidCommand, ServerError
 from pdbclient.http.outcome import Kind
 from pdbclient.lab import Lab
 from pdbclient.wire import InvalidQuery, configure_expiration, deactivate_node
@@ -147,8 +147,9 @@ def test_a_query_that_every_server_chokes_on_does_not_keep_commands_from_them(si
     client = site.client()
     for _ in range(4):
         # A number where PostgreSQL has text: a 500 of every server.
-        with pytest.raises(AllEndpointsFailed):
+        with pytest.raises(ServerError, match="operator does not exist") as told:
             client.query(["=", "certname", 2**70], path="nodes")
+        assert [attempt.outcome.status for attempt in told.value.attempts] == [500, 500]
     assert client.submit_payload("replace facts", facts("a")).endpoint == site.primary
 
 

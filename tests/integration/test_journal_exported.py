@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import pypuppetdb
 import pytest
 
 from pdbclient import Client, QueryResult, StaleAnswer
-from pdbclient.config import Timeouts, load_config
+from pdbclient.config import Endpoint, Timeouts, load_config
 from pdbclient.http.outcome import Operation
+from pdbclient.http.session import Session
+from pdbclient.journal import Journal, entries
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command, deactivate_node
+from pdbclient.wire.timestamp import to_utc
 from tests.soak import rounds
+
+from ..faults.gateway import ask
+from .journal_gateway import JournalGateway
 
 pytestmark = pytest.mark.integration
 
@@ -103,6 +111,36 @@ def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: 
     assert (after.endpoint, told(after)) == (site.replica, told(before))
     assert not after.freshness.stale
     assert told(again) == told(before)
+
+
+def test_a_catalog_of_pypuppetdb_is_shown_by_both_servers_as_the_journal_has_it(pair: Lab, tmp_path: Path) -> None:
+    """It gives a command's time in the payload alone; this one is older than its arrival."""
+    now = datetime.now(UTC)
+    written = (now - timedelta(hours=1)).astimezone(timezone(timedelta(hours=2))).isoformat(timespec="microseconds")
+    payload = Samples(pair.puppetdb_jar).catalog("one.example", 1, now) | {"producer_timestamp": written}
+    tls = pair.client_tls
+    query = quote('["and", ["=", "type", "Sshkey"], ["=", "exported", true]]')
+    with ExitStack() as stack:
+        gateway = stack.enter_context(JournalGateway(pair, tmp_path, {"stale_exported": "fail"}))
+        api = stack.enter_context(
+            pypuppetdb.connect("localhost", gateway.port, str(tls.ca), str(tls.key), str(tls.cert))
+        )
+        api.command("replace catalog", payload)
+        pair.settle(PRIMARY)
+        for down in (False, True):
+            if down:
+                pair.fault(PRIMARY, "kill")
+                stack.callback(pair.fault, PRIMARY, "start")
+            told = ask(gateway.port, tls, f"/pdb/query/v4/resources?query={query}", timeout=60)
+            assert (told.status, told.headers["X-Pdbclient-Stale"]) == (200, "false"), told.body
+            assert {row["certname"] for row in told.json} == {"one.example"}
+        gateway.stop()
+        with Journal.open(str(gateway.journal), beside=True) as journal:
+            (entry,) = journal.run(entries.listing)
+    for node in pair.nodes:
+        with closing(Session(Endpoint("localhost", node.https_port), tls, Timeouts())) as session:
+            (shown,) = session.records("/catalogs")
+        assert shown["producer_timestamp"] == entry.producer_timestamp == to_utc(written)
 
 
 def test_what_the_replica_took_is_in_the_primarys_answer_on_the_way_back(site: Site) -> None:

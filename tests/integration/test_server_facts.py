@@ -5,6 +5,7 @@ The fake servers of the unit and fault tests stand on these.
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -12,18 +13,28 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import requests
 
 from pdbclient.errors import PdbError, ServerError
+from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab, LabOptions
+from pdbclient.wire import Command
+from pdbclient.wire.record import catalog_command
 from pdbclient.wire.report_hash import report_hash
+from pdbclient.wire.timestamp import as_stored
 from tests import puppetdbs
 from tests.unit.sync import fake
 from tests.unit.sync.fake import FakeNode, FakePuppetDB
+from tests.unit.wire.large_texts import FREE, INDEXED, text
+from tests.unit.wire.large_texts import payload as large_payload
 from tests.unit.wire.report_hash_cases import CASES, CHANGED_IN_STORE, report
+from tests.unit.wire.test_wire_command import ALIKE
+from tests.unit.wire.wire_payloads import STAMP as JANUARY
+from tests.unit.wire.wire_payloads import resource
 from tests.versions import STARTING, STARTING_STATUS, Refusal, release_of
 
 from .admin_commands import clean
@@ -232,6 +243,230 @@ def test_how_much_of_a_stamp_is_stored_and_shown(server: Server) -> None:
             text = """to_char(producer_timestamp at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
             ((kept,),) = server.lab.sql(server.name, f"select {text} from {table} where certname = '{certname}'")
             assert kept == stored.removesuffix("Z").ljust(26, "0") + "Z"
+
+
+STAMP, PATHS = "2026-11-20T10:00:11.500Z", {"replace facts": "/factsets", "replace catalog": "/catalogs"}
+PATHS |= {"replace catalog inputs": "/catalog-inputs", "store report": "/reports"}
+WRITTEN = ("2026-11-20T10:00:11.5Z", "2026-11-20T12:00:11.500999999+02:00", "2026-11-20t04:30:11.5-05:30")
+LAX = (
+    *("2026-11-20T12:00:11.5+0200", "2026-11-20T10:00:11,5Z", "20261120T100011.500Z", 1_795_168_811_500),
+    *("2026-11-20T10:00:11.500", "2026-W47-5T10:00:11.500Z"),
+)
+LAX_OTHERS = ("2026-11-20T10", "2026-11-20 10:00:11", "2026-11-20", "20261120", "2026-W47-5", "2026-11", "2026", 5)
+UNREADABLE: tuple[Any, ...] = (
+    "2026-11-20 10:00:11Z",
+    "1795168811500",
+    "yesterday",
+    "2026-11-20T24:00:00Z",
+    5.5,
+    True,
+    [],
+    "",
+)
+
+
+def shown_stamps(server: Server, command: str, certname: str) -> list[str]:
+    if command in PATHS:
+        rows = server.rows(PATHS[command], ["and", ANY, ["=", "certname", certname]])
+        return [row["producer_timestamp"] for row in rows]
+    rows = server.rows("/nodes", ["and", ANY, ["=", "certname", certname]], include_facts_expiration=True)
+    return [row["deactivated"] or row[EXPIRES] for row in rows]
+
+
+def made(command: str, certname: str, stamp: Any) -> Json:
+    makes: dict[str, Callable[[str, int], Json]] = {
+        "replace facts": fake.facts,
+        "replace catalog": fake.catalog,
+        "replace catalog inputs": fake.inputs,
+        "configure expiration": fake.expiration,
+        "store report": lambda certname, _: report(certname, status="failed"),
+        "deactivate node": lambda certname, _: {"certname": certname},
+    }
+    return makes[command](certname, 0) | {"producer_timestamp": stamp}
+
+
+@pytest.mark.parametrize("command", OLDEST_VERSIONS)
+def test_which_time_a_payload_is_of(server: Server, command: str) -> None:
+    """However it is written. Reports are read as their format says, the others less strictly."""
+    lax = () if command == "store report" else (*LAX, *LAX_OTHERS)
+    for number, stamp in enumerate((*WRITTEN, *lax)):
+        certname = f"written{number}-{command.replace(' ', '-')}.example"
+        server.store(command, made(command, certname, stamp))
+        assert shown_stamps(server, command, certname) == [as_stored(stamp)], stamp
+        assert stamp in LAX_OTHERS or as_stored(stamp) == STAMP
+    refused = [f"unreadable{number}-{command.replace(' ', '-')}.example" for number in range(len(UNREADABLE))]
+    if command == "replace catalog inputs":
+        return  # it would try each of these again for hours
+    for certname, stamp in zip(refused, UNREADABLE, strict=True):
+        server.submit(command, made(command, certname, stamp), 0)
+    server.store(command, made(command, f"last-{command.replace(' ', '-')}.example", STAMP))
+    for certname, stamp in zip(refused, UNREADABLE, strict=True):
+        assert shown_stamps(server, command, certname) == [], stamp
+        with pytest.raises(ValueError, match=r"timestamp|hour|Invalid"):
+            as_stored(stamp)
+
+
+BODIES: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda body: body,
+    "blanks": lambda body: b" \r\n\t" + body + b"\n",
+    "more behind it": lambda body: body + b" and more",
+    "twice": lambda body: b'{"producer_timestamp":"2020-01-01T00:00:00Z",' + body[1:],
+    "escaped": lambda body: body.replace(b"r_timestamp", b"r\\u005ftimestamp"),
+    "nested": lambda body: body.replace(b'"tag"', b'"producer_timestamp"'),
+    "half a surrogate pair": lambda body: body.replace(b'"tag"', b'"\\ud800"'),
+    "not UTF-8": lambda body: body.replace(b'"tag"', b'"\xff"'),
+    "a control character": lambda body: body.replace(b'"tag"', b'"\x01"'),
+    "gzip": gzip.compress,
+    "gzip and more": lambda body: gzip.compress(body) + b"xx",
+    "gzip twice": lambda body: gzip.compress(body) + gzip.compress(b"{}"),
+}
+
+
+@pytest.mark.parametrize("how", BODIES)
+def test_the_gateway_finds_the_time_and_the_certname_where_the_server_does(server: Server, how: str) -> None:
+    certname = f"{how.replace(' ', '-')}.example"
+    facts = fake.facts(certname, 0) | {"values": {"key": "tag"}, "producer_timestamp": STAMP}
+    body = BODIES[how](json.dumps(facts, separators=(",", ":")).encode())
+    headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if how.startswith("gzip") else {})
+    params = {"command": "replace_facts", "version": "5", "certname": "other.example"}
+    answer = server.request(
+        "POST", "/pdb/cmd/v1", params=params | {"secondsToWaitForCompletion": "20"}, data=body, headers=headers
+    )
+    assert answer.json().get("processed"), answer.text
+    assert shown_stamps(server, "replace facts", certname) == [STAMP]
+    read = command_from(urlencode(params), headers, body, now=datetime.now(UTC), limit=1 << 20)
+    assert (read.certname, read.producer_timestamp, read.body) == (certname, STAMP, body)
+
+
+def given_beside(server: Server, payload: Json, **beside: str) -> None:
+    """Facts with parameters of their own: `certname`, `producer_timestamp`."""
+    params = {"command": "replace_facts", "version": "5", "certname": payload["certname"]}
+    params |= {name.replace("_", "-"): value for name, value in beside.items()}
+    answer = server.request("POST", "/pdb/cmd/v1", params=params, json=payload)
+    assert answer.status_code == 200, answer.text
+
+
+def of_hour(certname: str, hour: int) -> Json:
+    return fake.facts(certname, 0) | {"producer_timestamp": at_hour(hour)}
+
+
+def at_hour(hour: int) -> str:
+    return f"2026-11-20T{hour:02d}:00:00.000Z"
+
+
+def test_parameters_that_contradict_the_payload(server: Server) -> None:
+    """What is shown, whose it is, and what replaces what: the payload decides, in the order in which they come."""
+    for given, own in ((20, 10), (22, 9), (1, 11)):
+        payload = of_hour("contrary.example", own)
+        given_beside(server, payload, producer_timestamp=at_hour(given), secondsToWaitForCompletion="20")
+        assert shown_stamps(server, "replace facts", "contrary.example") == [at_hour(max(own, 10))]
+    given_beside(server, of_hour("own.example", 10), certname="given.example", secondsToWaitForCompletion="20")
+    assert shown_stamps(server, "replace facts", "own.example") == [at_hour(10)]
+    assert shown_stamps(server, "replace facts", "given.example") == []
+
+
+QUEUED: dict[str, tuple[list[tuple[str, int | None, str, int]], dict[str, list[int]]]] = {
+    "as the payloads": ([("a", 10, "a", 10), ("a", 13, "a", 13), ("a", 11, "a", 11)], {"a": [13]}),
+    "no time given": ([("b", None, "b", 10), ("b", None, "b", 13)], {"b": [13]}),
+    "the newest given as older": ([("c", 12, "c", 10), ("c", 11, "c", 13)], {"c": [10]}),
+    "the older given as newest": ([("d", 12, "d", 13), ("d", 14, "d", 11)], {"d": [11]}),
+    "another node's given as newer": ([("e", 10, "e1", 10), ("e", 11, "e2", 11)], {"e1": [], "e2": [11]}),
+    "one node given as two": ([("f1", 12, "f", 10), ("f2", 11, "f", 9)], {"f": [10]}),
+}
+
+
+def test_parameters_that_contradict_the_payload_while_commands_wait(server: Server) -> None:
+    """The parameters decide what is dropped from the queue: what is sent on says what its payload says."""
+    with locked(server.lab, server.name, "factsets", "access exclusive"):
+        for number in range(4):  # more than it works on at once
+            given_beside(server, of_hour(f"before{number}.example", 10), producer_timestamp=at_hour(10))
+        for commands, _ in QUEUED.values():
+            for certname, given, own, hour in commands:
+                beside = {} if given is None else {"producer_timestamp": at_hour(given)}
+                given_beside(server, of_hour(own, hour), certname=certname, **beside)
+    for number in range(4):
+        server.store("replace facts", of_hour(f"after{number}.example", 10))
+    for how, (_, expected) in QUEUED.items():
+        for certname, hours in expected.items():
+            shown = shown_stamps(server, "replace facts", certname)
+            assert shown == [at_hour(hour) for hour in hours], how
+
+
+def test_what_may_stand_beside_the_payload_in_the_old_form(server: Server) -> None:
+    accepted: list[Json] = [{"checksum": "x", "certname": "given.example"}, {"producer-timestamp": at_hour(20)}]
+    accepted += [{"foo": None, "secondsToWaitForCompletion": None}, {"producer-timestamp": "yesterday"}]
+    refused: list[Json] = [{"foo": 1}, {"producer-timestamp": 5}]
+    for number, beside in enumerate(accepted + refused):
+        certname = f"old{number}.example"
+        document = {"command": "replace facts", "version": 5, "payload": of_hour(certname, 10)} | beside
+        status = server.request("POST", "/pdb/cmd/v1", json=document).status_code
+        body = json.dumps(document).encode()
+        if beside in accepted:
+            assert status == 200
+            read = command_from("", {}, body, now=datetime.now(UTC), limit=1 << 20)
+            assert (read.certname, read.producer_timestamp) == (certname, at_hour(10))
+        else:
+            assert status in (400, 500)
+            with pytest.raises(Refused):
+                command_from("", {}, body, now=datetime.now(UTC), limit=1 << 20)
+
+
+def has(server: Server, name: str, certname: str, change: str) -> bool:
+    """Whether it shows what such a command brought, the part that the change is in included."""
+    rows = server.rows(PATHS[name], ["and", ANY, ["=", "certname", certname]])
+    if not rows or name == "store report":
+        return bool(rows) and bool(rows[0]["resource_events"]["data"])
+    if "package" in change or "provider" in change:
+        return bool(server.rows("/package-inventory", ["=", "certname", certname]))
+    return True
+
+
+@pytest.mark.parametrize("change", [*INDEXED, *FREE])
+def test_texts_that_are_too_long_for_an_index(server: Server, change: str) -> None:
+    """What repeats itself is compressed, and fits. All that has no index is stored, at any length."""
+    name, make = (INDEXED | FREE)[change]
+
+    def large(long: str, what: str) -> Json:
+        # Of a day that no report-ttl has reached.
+        written = json.dumps(large_payload(name, make, long, f"{what}-{certname}"))
+        recent: Json = json.loads(written.replace(JANUARY, STAMP))
+        return recent
+
+    fits = {"short": text(2400), "compressed": "a" * 4000} if change in INDEXED else {"long": text(10_000)}
+    certname = f"{change.replace(' ', '-').replace(chr(39), '')}.example"
+    for what, long in fits.items():
+        server.store(name, large(long, what))
+        assert has(server, name, f"{what}-{certname}", change), what
+    if change in INDEXED:
+        server.submit(name, large(text(2700), "long"), 5)
+        assert not has(server, name, f"long-{certname}", change)
+
+
+def test_the_longest_name_of_a_fact(server: Server) -> None:
+    for length in (1024, 1025):
+        certname = f"fact{length}.example"
+        told = server.submit(
+            "replace facts", made("replace facts", certname, STAMP) | {"values": {"é" * length: 1}}, 5
+        )
+        assert ("error" in told or told["timed_out"]) is (length > 1024)
+        assert bool(shown_stamps(server, "replace facts", certname)) is (length <= 1024)
+
+
+@pytest.mark.parametrize("members", ALIKE, ids=repr)
+def test_a_catalog_from_a_dict_and_its_copy_have_one_hash(server: Server, members: Json) -> None:
+    odd = {key: value for key, value in resource(**members).items() if value is not ...}
+    certname = f"copied{ALIKE.index(members)}.example"
+    payload = made("replace catalog", certname, STAMP) | {"resources": [odd], "edges": []}
+
+    def stored(command: Command, stamp: str) -> Json:
+        server.store("replace catalog", json.loads(command.body) | {"producer_timestamp": stamp})
+        (row,) = server.rows("/catalogs", ["=", "certname", certname])
+        assert row["producer_timestamp"] == stamp
+        return row
+
+    row = stored(Command.create("replace catalog", payload, now=datetime.now(UTC)), STAMP)
+    copy = catalog_command(json.dumps(row).encode())
+    assert stored(copy, STAMP.replace("11.500Z", "12.500Z"))["hash"] == row["hash"]
 
 
 def test_the_hash_of_a_report(server: Server) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pdbclient.errors import InvalidCommand
 from pdbclient.terminus import puppet_file
 from pdbclient.terminus.facts import facts_payload
 from pdbclient.terminus.puppet_file import Kind
@@ -27,6 +28,7 @@ from pdbclient.terminus.ruby_characters import ruby_of
 from pdbclient.terminus.ruby_inspect import ruby_inspect
 from pdbclient.terminus.ruby_yaml import read_yaml
 from pdbclient.wire.command import Command
+from pdbclient.wire.limits import index_warnings
 from tests.integration.puppet.stock import StockPuppet, parameters
 from tests.integration.report_corrections import CORRECTIONS, FORM, MISSING, OBJECTS, Correction
 from tests.integration.report_stamps import SPANS, STAMPS
@@ -116,7 +118,8 @@ def _ours(path: Path, case: str, producer: str) -> tuple[dict[str, Any], tuple[s
     if file.kind is Kind.REPORT:
         unchanged = case.endswith(UNCHANGED)
         report = report_payload(file.document, producer=producer, include_unchanged_resources=unchanged)
-        return report.payload, report.warnings
+        large = index_warnings("store report", report.payload)
+        return report.payload, (*report.warnings, *large)
     assert file.kind is Kind.FACTS
     trusted = REMOTE if case in ("facts-remote", "facts-trusted") else None
     return facts_payload(file.document, producer=producer, environment="production", trusted=trusted), ()
@@ -207,13 +210,19 @@ def test_the_runs_have_everything_that_a_report_can_have(out: Path) -> None:
 
 
 def test_every_payload_can_be_sent(out: Path) -> None:
-    """It passes the check of the wire format, without a loss."""
+    """It passes the check of the wire format, without a loss; but for a fact whose name PuppetDB has no room for."""
     for one in _compared(out):
         name = "replace facts" if one.case.startswith("facts-") else "store report"
-        command = Command.create(name, one.ours, now=datetime.now(UTC))
+        payload, values = one.ours, one.ours.get("values", {})
+        if stored := {fact: value for fact, value in values.items() if len(fact) <= 1024}:
+            payload = payload | {"values": stored}
+        if stored != values:
+            with pytest.raises(InvalidCommand, match="has 1500 characters"):
+                Command.create(name, one.ours, now=datetime.now(UTC))
+        command = Command.create(name, payload, now=datetime.now(UTC))
         assert command.certname == NODE
         losses = [warning for warning in command.warnings if "U+0000" not in warning]
-        assert losses == []
+        assert losses == [warning for warning in one.warnings if "bytes" in warning]
 
 
 def test_the_stock_code_cannot_send_a_resource_without_a_status_and_we_can(out: Path) -> None:

@@ -163,8 +163,8 @@ class Story:
                 health = self.client.health()[self.rig.endpoint[host], Operation(operation)]
                 assert self.shown(health) == text, f"health of {host} for a {operation}"
         orders = {
-            "reads": self.rig.memory.order(Operation.QUERY),
-            "writes": self.rig.memory.order(Operation.COMMAND),
+            "reads": self.rig.registry.order(Operation.QUERY),
+            "writes": self.rig.registry.order(Operation.COMMAND),
             "next_read": self.client.next_in_line(Operation.QUERY),
             "next_write": self.client.next_in_line(Operation.COMMAND),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +20,9 @@ from pdbclient.errors import (
     NotFound,
     Rejected,
 )
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Kind, Operation
 from pdbclient.http.session import Selection, Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.wire import Command, InvalidQuery, parse_collector
 
 from .http.fake import Rig, command, selection
@@ -214,9 +214,9 @@ def test_paging_and_further_parameters_reach_the_server(
     assert seen.query == ["=", "certname", "a"]
     assert seen.params == {"limit": 0, "offset": 5, "order_by": order, "include_total": True, "x": 1}
     client.query("nodes {}")
-    assert (seen.path, seen.params, seen.within, seen.patience) == ("", {}, 30, None)
+    assert (seen.path, seen.params, seen.within) == ("", {}, 294)
     client.query(path="nodes", timeout=99)
-    assert (seen.path, seen.query, seen.within, seen.patience) == ("/nodes", None, 99, 99)
+    assert (seen.path, seen.query, seen.within) == ("/nodes", None, 93)
 
 
 def test_an_exported_resources_query_goes_to_resources(
@@ -251,7 +251,7 @@ def test_a_query_that_json_cannot_hold_is_never_sent_and_blames_no_server(value:
         with pytest.raises(InvalidQuery, match=r"cannot be written as JSON|U\+0000"):
             ask("nodes {}", extra=value)
     assert rig.session["b"].within == []
-    assert rig.memory.usable(rig.endpoint["a"], Operation.QUERY)
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
 
 
 # -- one thing
@@ -349,3 +349,39 @@ def test_an_error_inside_the_context_comes_out_of_it() -> None:
     with pytest.raises(KeyError), client_of(rig):
         raise KeyError
     assert rig.session["a"].closed
+
+
+# -- what a caller gives
+
+
+NO_TIMEOUTS = [float("inf"), float("-inf"), float("nan"), 0, 0.0, -1, 1e9, 10**400, True, "5"]
+
+
+@pytest.mark.parametrize("timeout", NO_TIMEOUTS, ids=lambda each: f"{each!r:.20}")
+def test_what_is_no_time_is_no_timeout(client: Client, timeout: Any) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: client.query("nodes {}", timeout=timeout),
+        lambda: client.stream("nodes {}", timeout=timeout),
+        lambda: client.get("nodes/a", timeout=timeout),
+        lambda: client.exported_resources("File", for_certname="a", timeout=timeout),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0"):
+            call()
+
+
+@pytest.mark.parametrize("timeout", [0.001, 1, 86400])
+def test_a_time_up_to_a_day_is_a_timeout(client: Client, timeout: float) -> None:
+    assert client.query("nodes {}", timeout=timeout).failed_over is False
+
+
+@pytest.mark.parametrize("path", ["nodes/\ud800", "\udfff", "nodes/a?x=\ud800"])
+def test_an_address_that_is_no_text_is_no_query(client: Client, path: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: client.get(path),
+        lambda: client.query(["=", "a", "b"], path=path),
+        lambda: client.stream(path=path),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidQuery, match="address"):
+            call()

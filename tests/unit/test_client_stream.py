@@ -32,7 +32,7 @@ def test_a_stream_gives_its_rows_once(client: Client, rig: Rig) -> None:
         assert (rows.endpoint, rows.failed_over, rows.freshness.stale) == (rig.endpoint["a"], False, False)
         assert list(rows) == [1, 2, 3]
         assert list(rows) == []
-    assert rig.session["a"].within == [600], "a stream may take its time"
+    assert rig.session["a"].within == [594], "a stream may take its time"
 
 
 def test_an_empty_stream_is_an_answer(client: Client, rig: Rig) -> None:
@@ -64,7 +64,7 @@ def test_a_break_after_the_first_row_is_an_error_and_counts_against_the_server(
             next(rows)
         assert list(rows) == [], "a broken iteration is over"
     assert rig.session["b"].within == [], "rows were handed out: nobody else can go on"
-    assert not rig.memory.usable(rig.endpoint["a"], Operation.QUERY)
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
     assert client.stream("nodes {}").endpoint == rig.endpoint["b"]
 
 
@@ -76,7 +76,7 @@ def test_a_stream_that_comes_to_its_end_makes_up_for_those_that_broke(client: Cl
             with pytest.raises(IncompleteResponse):
                 list(client.stream("nodes {}"))
         assert list(client.stream("nodes {}")) == [1]
-    assert rig.memory.health()[rig.endpoint["a"], Operation.QUERY].soft == ()
+    assert rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft == ()
 
 
 def test_a_stream_that_is_left_early_lets_go_of_its_answer(client: Client, rig: Rig) -> None:
@@ -96,7 +96,7 @@ def test_a_stream_that_is_left_early_lets_go_of_its_answer(client: Client, rig: 
                 assert next(rows) == 0
         del rows
         assert closed.pop()
-    assert rig.memory.usable(rig.endpoint["a"], Operation.QUERY), "that is no fault of the server"
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY), "that is no fault of the server"
 
 
 def test_rows_may_be_closed_twice(client: Client) -> None:

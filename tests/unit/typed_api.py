@@ -25,8 +25,8 @@ from pdbclient import (
 from pdbclient.client import Found
 from pdbclient.config import Endpoint
 from pdbclient.http.breaker import Health
-from pdbclient.http.freshness import Freshness
 from pdbclient.http.outcome import Attempt, Operation, Outcome
+from pdbclient.http.staleness import Freshness
 
 __all__ = ["commands", "configuration", "errors", "errors_of_the_journal", "queries", "servers"]
 

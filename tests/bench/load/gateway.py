@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,10 @@ class RunningGateway:
 
 
 @contextmanager
-def running_gateway(home: Path, upstream: str, tls: TlsFiles) -> Iterator[RunningGateway]:
-    """A gateway for the PuppetDB at `upstream`, its files in `home`, as long as the context lasts.
+def running_gateway(
+    home: Path, upstreams: Sequence[str], tls: TlsFiles, *, journal: bool = False
+) -> Iterator[RunningGateway]:
+    """A gateway for the PuppetDBs at `upstreams`, its files in `home`, as long as the context lasts.
 
     `tls` is its certificate, and those who have the same may use it.
     """
@@ -38,8 +40,9 @@ def running_gateway(home: Path, upstream: str, tls: TlsFiles) -> Iterator[Runnin
     url = f"https://localhost:{port}"
     configuration, log = home / "puppetdb.conf", home / "gateway.log"
     configuration.write_text(
-        f"[main]\nserver_urls = {url},{upstream}\n\n[pdbclient]\ngateway_url = {url}\n"
+        f"[main]\nserver_urls = {','.join([url, *upstreams])}\n\n[pdbclient]\ngateway_url = {url}\n"
         f"ssl_ca_cert = {tls.ca}\nssl_cert = {tls.cert}\nssl_key = {tls.key}\n"
+        + (f"journal = {home / 'journal.db'}\n" if journal else "")
     )
     command = [sys.executable, "-m", "pdbclient", "gateway", "--config", str(configuration)]
     with log.open("wb") as output:

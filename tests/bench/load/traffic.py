@@ -35,7 +35,8 @@ class Request:
         """The same body submitted under another name.
 
         PuppetDB drops a command from its queue when a newer one of that name arrives (7.12.1 even stumbles over
-        it and tries again for hours); under load, every one must be a node of its own.
+        it and tries again for hours); under load, every one must be a node of its own. A gateway sends it on under
+        the payload's name.
         """
         return replace(self, head=_CERTNAME.sub(b"certname=" + certname.encode("ascii"), self.head, count=1))
 

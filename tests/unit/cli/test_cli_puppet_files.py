@@ -116,6 +116,90 @@ def test_what_puppetdb_will_not_store_is_listed_with_the_command(run: Run, site:
     assert entry["error"] is None
 
 
+def test_the_good_packages_of_an_inventory_are_sent_and_the_bad_one_is_named(
+    run: Run, site: Site, tmp_path: Path
+) -> None:
+    """One with a null version among them."""
+    packages = [["a", "1", "apt"], ["b", None, "apt"]]
+    facts = {"name": "pkg.example", "values": {"_puppet_inventory_1": {"packages": packages}, "x": 1}}
+    entry = _submit(run, site, tmp_path, "facts", json.dumps(facts))
+    assert _sent(site)["package_inventory"] == [["a", "1", "apt"]]
+    (warning,) = entry["warnings"]
+    assert "['b', None, 'apt']" in warning
+
+
+OLD_REPORT = """--- !ruby/object:Puppet::Transaction::Report
+  configuration_version: 1310000000
+  host: old.example
+  kind: apply
+  logs:
+    - !ruby/object:Puppet::Util::Log
+      level: !ruby/sym notice
+      message: created
+      source: /Stage[main]//File[/tmp/a]/ensure
+      tags: [notice, file]
+      time: 2011-07-07 10:00:01.123456 +02:00
+  metrics:
+    time: !ruby/object:Puppet::Util::Metric
+      label: Time
+      name: time
+      values:
+        - [file, File, 0.25]
+        - [total, Total, 1.5]
+  puppet_version: 2.6.4
+  resource_statuses:
+    File[/tmp/a]: !ruby/object:Puppet::Resource::Status
+      change_count: 1
+      changed: true
+      evaluation_time: 0.25
+      events:
+        - !ruby/object:Puppet::Transaction::Event
+          audited: false
+          desired_value: !ruby/sym present
+          message: created
+          name: !ruby/sym file_created
+          previous_value: !ruby/sym absent
+          property: ensure
+          status: success
+          time: 2011-07-07 10:00:01.1 +02:00
+      failed: false
+      file: /etc/puppet/site.pp
+      line: 3
+      out_of_sync: true
+      out_of_sync_count: 1
+      resource: File[/tmp/a]
+      resource_type: File
+      skipped: false
+      tags: [file]
+      time: 2011-07-07 10:00:01 +02:00
+      title: /tmp/a
+  time: 2011-07-07 10:00:00 +02:00
+"""
+
+
+@pytest.mark.parametrize("more", ["  report_format: 1\n", "  report_format: 2\n  status: changed\n"], ids=["1", "2"])
+def test_a_report_of_an_old_format_is_sent_with_the_environment_that_is_given(
+    run: Run, site: Site, tmp_path: Path, more: str
+) -> None:
+    """Formats 1 and 2 have none."""
+    file = tmp_path / "old.yaml"
+    file.write_text(OLD_REPORT + more)
+    ended = run("submit", "report", file, "--config", site.conf)
+    assert ended.code == 2
+    assert "--environment" in ended.err
+    entry = _submit(run, site, tmp_path, "report", OLD_REPORT + more, "--environment", "legacy")
+    sent = _sent(site)
+    assert (entry["certname"], sent["environment"], sent["report_format"]) == ("old.example", "legacy", int(more[17]))
+    assert sent["resources"][0]["events"][0]["status"] == "success"
+
+
+def test_a_reports_own_environment_may_be_replaced(run: Run, site: Site, tmp_path: Path) -> None:
+    """As a catalog's."""
+    _submit(run, site, tmp_path, "report", json.dumps(REPORT))
+    _submit(run, site, tmp_path, "report", json.dumps(REPORT), "--environment", "other")
+    assert [json.loads(each.body)["environment"] for each in site.primary.commands] == ["production", "other"]
+
+
 def test_a_payload_goes_byte_for_byte(run: Run, site: Site, tmp_path: Path) -> None:
     """Its numbers keep their text; the options for Puppet's files do not touch it."""
     text = '{"certname": "a", "values": {"f": 1.10}, "environment": null, "producer": "p", '

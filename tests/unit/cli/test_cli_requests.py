@@ -90,7 +90,9 @@ def test_what_soft_write_failure_lets_go_is_told(run: Run, site: Site) -> None:
     (entry,) = json.loads(ended.out)
     assert ended.code == 0
     assert set(entry) == KEYS
-    assert (entry["server"], entry["uuid"], entry["servers"]) == (None, None, {})
+    assert (entry["server"], entry["uuid"]) == (None, None)
+    assert list(entry["servers"]) == ["https://localhost:1"]
+    assert entry["servers"]["https://localhost:1"]["uuid"] is None
     assert "https://localhost:1" in entry["error"]
     assert "soft_write_failure lets it go" in ended.err
 
@@ -102,7 +104,28 @@ def test_a_command_that_failed_over_says_so(run: Run, site: Site) -> None:
     (entry,) = json.loads(ended.out)
     assert (ended.code, entry["failed_over"]) == (0, True)
     assert entry["server"] == f"https://localhost:{site.replica.port}"
-    assert entry["servers"] == {entry["server"]: entry["uuid"]}
+    primary = f"https://localhost:{site.primary.port}"
+    assert list(entry["servers"]) == [primary, entry["server"]]
+    assert entry["servers"][entry["server"]] == {"uuid": entry["uuid"], "error": None}
+    assert entry["servers"][primary]["uuid"] is None
+    assert "busy HTTP 503" in entry["servers"][primary]["error"]
+
+
+def test_a_broadcast_lists_every_server_in_the_configured_order(run: Run, site: Site) -> None:
+    """Also one that is dead, with its error."""
+    ports = [site.primary.port, 1, site.replica.port]
+    conf = site.configured("all.conf", ports, main="command_broadcast = true")
+    ended = run("submit", "deactivate", "a", "b", "--json", "--config", conf)
+    assert ended.code == 0
+    for entry in json.loads(ended.out):
+        servers = entry["servers"]
+        assert list(servers) == [f"https://localhost:{port}" for port in ports]
+        first, dead, last = servers.values()
+        assert first == {"uuid": entry["uuid"], "error": None}
+        assert (last["error"], last["uuid"] is None) == (None, False)
+        assert dead["uuid"] is None
+        # Of the second command it is not asked any more.
+        assert "Connection refused" in dead["error"] or "it failed lately" in dead["error"]
 
 
 @pytest.mark.parametrize(

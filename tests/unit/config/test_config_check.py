@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.cli import config as command
+from tests.faults.chain import Chain, pem
 
 Write = Callable[..., Path]
 
@@ -23,10 +24,11 @@ def _run(*argv: str | Path) -> int:
 
 @pytest.fixture
 def good(write: Write) -> Path:
-    """A configuration with its own certificates, and a key whose content would be recognised."""
-    for name in ("ca.pem", "c.pem"):
-        write(name)
-    write("k.pem", "TOP-SECRET-KEY")
+    """A configuration with its own certificates."""
+    chain = Chain()
+    write("ca.pem", pem(chain.certificates["root"], chain.certificates["intermediate"]))
+    write("c.pem", pem(chain.certificates["client"]))
+    write("k.pem", chain.key("client"))
     return write(
         "puppetdb.conf",
         "[main]\nserver_urls = https://a,https://b:8081\ncommand_broadcast = true\n"
@@ -55,6 +57,8 @@ def test_every_setting_is_printed_with_its_value_and_origin(good: Path, capsys: 
     assert rows["read_timeout"] == ["0.5s", f"{good}:8"]
     assert rows["server_url_timeout"] == ["30s", "default"]
     assert rows["gateway_url"] == ["-", "default"]
+    # With a CA of its own and no list of that, nothing is checked for revocation.
+    assert rows["certificate_revocation"] == ["false", f"{good}:5"]
     assert err == ""
 
 
@@ -124,8 +128,15 @@ def test_problems_as_json(write: Write, capsys: pytest.CaptureFixture[str]) -> N
 def test_the_content_of_a_key_is_never_printed(
     options: tuple[str, ...], good: Path, sync: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its path is."""
+    """Its path is. Neither that of a key that is loaded, nor that of one that cannot be."""
+    key = good.parent / "k.pem"
+    secret = key.read_text().splitlines()[1:-1]
     assert _run("--config", good, "--sync", sync, *options) == 0
     captured = capsys.readouterr()
-    assert "TOP-SECRET-KEY" not in captured.out + captured.err
+    assert not [line for line in secret if line in captured.out + captured.err]
     assert "k.pem" in captured.out
+    key.write_text("TOP-SECRET-KEY")
+    assert _run("--config", good, "--sync", sync, *options) == 2
+    captured = capsys.readouterr()
+    assert "TOP-SECRET-KEY" not in captured.out + captured.err
+    assert "k.pem" in captured.out + captured.err

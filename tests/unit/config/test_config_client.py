@@ -125,6 +125,10 @@ def test_a_minimum_counts_the_servers_beside_the_gateway(write: Write, refused: 
         ("operation_timeout = 5 weeks", "not a duration: '5 weeks' (write for example 500ms, 30s, 5m, 2h or 14d)"),
         ("gzip_min_bytes = -1", "must be a whole number from 0 to 1000000000, found '-1'"),
         ("gateway_url = https://a,https://b", "must be one URL, found 'https://a,https://b'"),
+        (
+            "gateway_url = https://a.:8085",
+            "ends its host with a dot, as no certificate does: 'https://a.:8085' (leave the dot out)",
+        ),
         ("conect_timeout = 3", "unknown setting: did you mean connect_timeout?"),
         ("jornal = /var/lib/x", "unknown setting: did you mean journal?"),
         ("stale_exported = warn", "must be serve or fail, found 'warn'"),
@@ -207,4 +211,4 @@ def test_without_any_file_and_certificate_the_missing_file_is_said_first(refused
     """A machine without Puppet gets that message, not one about a CA alone."""
     problems = refused(load_config)
     assert "there is no such file" in problems[0]
-    assert len(problems) == 4
+    assert len(problems) == 5

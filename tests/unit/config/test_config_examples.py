@@ -59,7 +59,7 @@ def test_the_example_sync_configurations_name_every_setting_and_show_the_default
     named = {name.replace("-", "_") for name in re.findall(r"([a-z_-]+):", text)}
     other_form = {"server_urls", "intervals"}
     by_experts = {"server_url_timeout", "connect_timeout", "read_timeout", "operation_timeout", "logging_config"}
-    assert set(SYNC) - other_form - by_experts - {"ssl_crl"} <= named
+    assert set(SYNC) - other_form - by_experts <= named
     for name, setting in SYNC.items():
         if setting.default is not None and hasattr(config, name):
             assert getattr(config, name) == setting.default, name

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config import ClientConfig, Endpoint, load_config
+from pdbclient.config.urls import parse_local_url
 
 Write = Callable[..., Path]
 Refused = Callable[[Callable[[], object]], list[str]]
@@ -27,7 +28,9 @@ def test_the_defaults(write: Write) -> None:
     assert config.gateway_health_interval == 2.0
     assert config.gateway_concurrency == 64
     assert config.gateway_max_body_bytes == 128 * 1024 * 1024
-    for name in ("allow", "health_interval", "concurrency", "max_body_bytes"):
+    assert config.gateway_max_url_bytes == 16 * 1024
+    assert config.gateway_max_total_bytes == 512 * 1024 * 1024
+    for name in ("allow", "health_interval", "concurrency", "max_body_bytes", "max_url_bytes", "max_total_bytes"):
         assert config.origins[f"gateway_{name}"] == "default"
 
 
@@ -36,12 +39,15 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
     config = _load(
         write,
         "gateway_allow = Puppet.example.com, agent_1.example.com\ngateway_health_interval = 500ms\n"
-        "gateway_concurrency = 8\ngateway_max_body_bytes = 1000000\n",
+        "gateway_concurrency = 8\ngateway_max_body_bytes = 1000000\ngateway_max_url_bytes = 65536\n"
+        "gateway_max_total_bytes = 2000000\n",
     )
     assert config.gateway_allow == ("puppet.example.com", "agent_1.example.com")
     assert config.gateway_health_interval == 0.5
     assert config.gateway_concurrency == 8
     assert config.gateway_max_body_bytes == 1_000_000
+    assert config.gateway_max_url_bytes == 65_536
+    assert config.gateway_max_total_bytes == 2_000_000
     assert config.origins["gateway_allow"].endswith("puppetdb.conf:5")
 
 
@@ -80,6 +86,9 @@ def test_gateway_allow_is_a_list_of_certnames(
         ("gateway_max_body_bytes", "0"),
         ("gateway_max_body_bytes", "-1"),
         ("gateway_max_body_bytes", "1 MB"),
+        ("gateway_max_total_bytes", "0"),
+        ("gateway_max_url_bytes", "1000"),
+        ("gateway_max_url_bytes", "10000000"),
         ("gateway_health_interval", "0"),
         ("gateway_health_interval", "-1"),
         ("gateway_health_interval", "often"),
@@ -102,3 +111,37 @@ def test_they_are_none_of_the_stock_terminus_settings(write: Write, refused: Ref
     """In [main] it would stop at them."""
     path = write("puppetdb.conf", f"[main]\n{setting} = 1\n")
     assert any(setting in problem for problem in refused(lambda: load_config(path, check_files=False)))
+
+
+@pytest.mark.parametrize(
+    ("text", "so"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("HTTP://localhost:8080/", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://127.8.8.8:1", "http://127.8.8.8:1"),
+    ],
+)
+def test_an_address_of_the_loopback_is_one(text: str, so: str) -> None:
+    assert str(parse_local_url(text)) == so
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("https://127.0.0.1:8080", "must be http://127.0.0.1:PORT"),
+        ("http://127.0.0.1", "needs a port"),
+        ("http://127.0.0.1:0", "port must be 1 to 65535"),
+        ("http://0.0.0.0:8080", "address of the loopback"),
+        ("http://192.0.2.1:8080", "address of the loopback"),
+        ("http://puppet.example:8080", "address of the loopback"),
+        ("http://[::]:8080", "address of the loopback"),
+        ("http://127.0.0.1:8080/pdb", "and no more"),
+        ("http://user:secret@127.0.0.1:8080", "and no more"),
+        ("127.0.0.1:8080", "must be http://127.0.0.1:PORT"),
+        ("", "no value"),
+    ],
+)
+def test_anything_else_is_none(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_local_url(text)

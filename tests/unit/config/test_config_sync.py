@@ -154,6 +154,14 @@ def _remote(text: str) -> str:
             _remote('server_url: "https://b", interval: 5m},\n{server_url: "https://B:8081/", interval: 1m'),
             "4: remotes[1].server_url: https://b:8081 is there twice",
         ),
+        (
+            _remote('server_url: "https://b.", interval: 5m'),
+            "3: remotes[0].server_url: ends its host with a dot, as no certificate does: 'https://b.'",
+        ),
+        (
+            'sync: {\n local_url: "https://a."\n remotes: [{server_url: "https://b", interval: 5m}]\n}',
+            "2: local_url: ends its host with a dot",
+        ),
         ("sync: {\n remotes: []\n}", "2: remotes: must be a list like"),
         ("sync: {\n remotes: {server_url: x}\n}", "2: remotes: must be a list like"),
         ("sync: {\n remotes: [5m]\n}", "2: remotes: number 1 must be an object like"),
@@ -210,7 +218,7 @@ def test_certificates_and_logging_configuration_must_be_there(write: Write, tmp_
     with pytest.raises(ConfigError) as caught:
         load_sync_config(path)
     settings = [problem.setting for problem in caught.value.problems]
-    assert settings == ["logging_config", "ssl_cert", "ssl_key", "ssl_ca_cert"]
+    assert settings == ["logging_config", "ssl_cert", "ssl_key", "ssl_ca_cert", "ssl_crl"]
     assert "set ssl_cert in [sync]" in caught.value.problems[1].why
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,9 @@ def test_our_own_settings_win_and_relative_paths_start_at_the_file(write: Write)
     )
     config = load_config(path)
     tls = path.parent / "tls"
-    assert config.tls == TlsFiles(tls / "ca.pem", tls / "cert.pem", tls / "key.pem", None)
+    assert config.tls == TlsFiles(tls / "ca.pem", tls / "cert.pem", tls / "key.pem", revocation="false")
     assert config.origins["ssl_key"] == f"{path}:4"
+    assert config.origins["certificate_revocation"] == f"{path}:2"
 
 
 def test_a_path_from_home_is_the_users_own(write: Write, tmp_path: Path) -> None:
@@ -89,6 +91,16 @@ def test_the_servers_section_comes_before_main_and_the_agents_after(write: Write
     assert parse_puppet_conf("[agent]\ncertname = a\n[main]\ncertname = m\n", "f")["certname"].value == "m"
 
 
+def test_the_first_of_two_lines_holds_and_quotes_are_taken_off() -> None:
+    """As `puppet config print` of 7.23 has it."""
+    text = 'ssldir = "/a b" \nssldir = /c\ncertname = \'x\n'
+    found = parse_puppet_conf(text, "f")
+    assert {name: (each.value, each.origin) for name, each in found.items()} == {
+        "ssldir": ("/a b", "f:1"),
+        "certname": ("x", "f:3"),
+    }
+
+
 @pytest.mark.parametrize(
     ("root", "own_ssl", "expected"),
     [
@@ -135,34 +147,108 @@ def test_a_user_looks_into_the_own_directory_first(
     assert load_config(check_files=False).server_urls[0].host == "mine"
 
 
-def test_without_client_certificate_only_the_ca_is_needed(write: Write) -> None:
-    """`verify_client_certificate = false` means: present none."""
-    ca = write("site/ssl/certs/ca.pem")
+def test_without_client_certificate_only_the_ca_and_its_list_are_needed(write: Write) -> None:
+    """`verify_client_certificate = false` means: present none. The servers are judged as before."""
+    ca, crl = write("site/ssl/certs/ca.pem"), write("site/ssl/crl.pem")
     config = load_config(write("site/puppetdb.conf", "[main]\nverify_client_certificate = false\n"))
-    assert (config.tls.ca, config.tls.cert, config.tls.key) == (ca, None, None)
+    assert config.tls == TlsFiles(ca, None, None, crl, revocation="chain")
 
 
-def test_a_missing_revocation_list_is_a_warning_unless_it_was_named(write: Write, refused: Refused) -> None:
-    """Puppet fetches it later; a setting that names one means it."""
+def test_a_missing_revocation_list_is_refused_and_what_does_without_is_said(write: Write, refused: Refused) -> None:
+    """As Puppet refuses it, of which only the agent fetches one."""
     os.unlink(_ssldir(write, "site/ssl").crl or "")
     path = write("site/puppetdb.conf")
-    config = load_config(path)
-    assert config.tls.crl is None
-    assert "a revoked server certificate will be accepted" in config.warnings[0].why
+    assert refused(lambda: load_config(path)) == [
+        f"-: ssl_crl: the revocation list {path.parent}/ssl/crl.pem does not exist (set ssl_crl in [pdbclient], or "
+        "certname and ssldir in puppet.conf; certificate_revocation = false does without)"
+    ]
     write("site/puppetdb.conf", "[pdbclient]\nssl_crl = gone.pem\n")
     assert refused(lambda: load_config(path)) == [
         f"2: ssl_crl: the revocation list {path.parent}/gone.pem does not exist"
     ]
+    write("site/puppetdb.conf", "[pdbclient]\ncertificate_revocation = false\n")
+    assert load_config(path).tls.crl is None
 
 
-def test_revocation_can_be_off_in_puppet_conf(write: Write) -> None:
-    """`certificate_revocation = false` leaves the list out, without a warning."""
-    _ssldir(write, "site/ssl")
-    puppet = write("site/puppet.conf", "[main]\ncertificate_revocation = false\n")
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    # Each asked of `puppet config print certificate_revocation`, of 7.23.
+    [
+        ("", "chain"),
+        ("certificate_revocation = chain", "chain"),
+        ("certificate_revocation = true", "chain"),
+        ("certificate_revocation = leaf", "leaf"),
+        ("certificate_revocation = 'leaf'", "leaf"),
+        ("certificate_revocation = false", "false"),
+        ('certificate_revocation = "false"', "false"),
+        ("certificate_revocation = False", "false"),
+        ("certificate_revocation = false {owner = root}", "false"),
+        ("certificate_revocation = leaf\ncertificate_revocation = false", "leaf"),
+        ("certificate_revocation = false\n[server]\ncertificate_revocation = leaf", "leaf"),
+    ],
+)
+def test_puppet_conf_says_what_is_checked_for_revocation(said: str, mode: str, write: Write) -> None:
+    """`false` leaves the list out, without a warning."""
+    tls = _ssldir(write, "site/ssl")
+    puppet = write("site/puppet.conf", f"[main]\n{said}\n")
     config = load_config(write("site/puppetdb.conf"))
-    assert config.tls.crl is None
-    assert config.origins["ssl_crl"] == f"{puppet}:2"
+    assert config.tls == replace(tls, crl=None if mode == "false" else tls.crl, revocation=mode)
+    line = 4 if "[server]" in said else 2
+    assert config.origins["certificate_revocation"] == (f"{puppet}:{line}" if said else "default")
+    if mode == "false":
+        assert config.origins["ssl_crl"] == f"{puppet}:2"
     assert config.warnings == ()
+
+
+@pytest.mark.parametrize("value", ["CHAIN", "none", "leaf # not the chain", "$nowhere"])
+def test_what_puppet_does_not_take_for_revocation_is_refused_in_both_files(
+    value: str, write: Write, refused: Refused
+) -> None:
+    """So that neither a slip of puppet.conf nor one of ours turns the check off."""
+    _ssldir(write, "site/ssl")
+    puppet = write("site/puppet.conf", f"[main]\ncertificate_revocation = {value}\n")
+    path = write("site/puppetdb.conf")
+    expected = f"2: certificate_revocation: must be chain or leaf or false, found {value!r}"
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    (problem,) = caught.value.problems
+    assert str(problem) == f"{puppet}:{expected}"
+    write("site/puppetdb.conf", f"[pdbclient]\ncertificate_revocation = {value}\n")
+    assert refused(lambda: load_config(path)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("own", "puppets", "crl", "mode"),
+    [
+        ("certificate_revocation = leaf\n", "false", "ssl/crl.pem", "leaf"),
+        ("certificate_revocation = false\n", "chain", None, "false"),
+        ("ssl_crl = r.pem\n", "leaf", "r.pem", "leaf"),
+        ("ssl_crl = r.pem\n", "false", "r.pem", "chain"),  # named to be used
+        ("ssl_crl = r.pem\ncertificate_revocation = false\n", "chain", None, "false"),
+        ("ssl_ca_cert = ca.pem\n", "leaf", None, "false"),
+        ("ssl_ca_cert = ca.pem\nssl_crl = r.pem\n", "leaf", "r.pem", "leaf"),
+    ],
+)
+def test_what_is_checked_for_revocation_and_by_which_list(
+    own: str, puppets: str, crl: str | None, mode: str, write: Write
+) -> None:
+    """Our own setting, else Puppet's; a list named here is used, and Puppet's only with Puppet's CA."""
+    _ssldir(write, "site/ssl")
+    write("site/r.pem"), write("site/ca.pem")
+    write("site/puppet.conf", f"[main]\ncertificate_revocation = {puppets}\n")
+    path = write("site/puppetdb.conf", f"[pdbclient]\n{own}")
+    tls = load_config(path).tls
+    assert (tls.crl, tls.revocation) == (None if crl is None else path.parent / crl, mode)
+
+
+def test_to_check_another_ca_for_revocation_takes_its_list(write: Write, refused: Refused) -> None:
+    """It would be checked against Puppet's list, or not at all."""
+    _ssldir(write, "site/ssl")
+    write("site/ca.pem")
+    path = write("site/puppetdb.conf", "[pdbclient]\nssl_ca_cert = ca.pem\ncertificate_revocation = chain\n")
+    assert refused(lambda: load_config(path)) == [
+        "3: certificate_revocation: needs ssl_crl beside it: the list of the CA in ssl_ca_cert"
+    ]
 
 
 def test_each_missing_file_is_named_with_what_to_do(write: Write, refused: Refused, tmp_path: Path) -> None:
@@ -255,7 +341,15 @@ def test_any_puppet_conf_gives_files_or_problems(write: Write, refused: Refused)
     """A NUL, a variable that nothing defines, a path through a file: never another exception."""
     write("site/puppet.conf", "[main]\nssldir = /a\0b\nhostcert = $nowhere/c.pem\nhostcrl = /dev/null/x/crl.pem\n")
     problems = refused(lambda: load_config(write("site/puppetdb.conf")))
-    assert [problem.split(": ")[1] for problem in problems] == ["ssl_key", "ssl_ca_cert", "ssl_cert"]
+    assert [problem.split(": ")[1] for problem in problems] == ["ssl_key", "ssl_ca_cert", "ssl_cert", "ssl_crl"]
+
+
+def test_the_dot_at_the_end_of_a_hosts_name_is_no_part_of_its_certname(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it to Puppet (`default_certname` in lib/puppet/settings.rb)."""
+    monkeypatch.setattr("socket.getfqdn", lambda: "Host.Example.com.")
+    assert layout_of(tmp_path).certname.value == "host.example.com"
 
 
 def test_a_host_without_a_full_name_goes_by_its_own(

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from, is_about_exported
+from pdbclient.gateway.compression import TooLarge
+from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from, is_about_exported, seconds_to_wait
 from pdbclient.wire import Command
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
@@ -25,14 +26,14 @@ FACTS = b'{"certname":"a.example","values":{"n":1.50}}'
 OK = "version=5&certname=a.example&command=replace_facts"
 
 
-def taken(query: str = OK, body: bytes = FACTS, **headers: str) -> Command:
+def taken(query: str = OK, body: bytes = FACTS, limit: int = 1 << 20, **headers: str) -> Command:
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
-    return command_from(query, lines, body, now=NOW)
+    return command_from(query, lines, body, now=NOW, limit=limit)
 
 
-def refused(query: str = OK, body: bytes = FACTS, **headers: str) -> tuple[int, str]:
+def refused(query: str = OK, body: bytes = FACTS, **options: Any) -> tuple[int, str]:
     with pytest.raises(Refused) as error:
-        taken(query, body, **headers)
+        taken(query, body, **options)
     return error.value.status, error.value.reason
 
 
@@ -91,8 +92,8 @@ def test_an_unreadable_timestamp_counts_as_none(stamp: str) -> None:
         (OK + "&certname=b", "a parameter is given twice"),
         (OK + "&version=5", "a parameter is given twice"),
         (OK + "&command=replace_facts", "a parameter is given twice"),
-        (OK + "&secondsToWaitForCompletion=5", "secondsToWaitForCompletion: the gateway does not wait"),
-        (OK + "&secondsToWaitForCompletion=x", "secondsToWaitForCompletion: the gateway does not wait"),
+        (OK + "&secondsToWaitForCompletion=", "secondsToWaitForCompletion must be a number of seconds"),
+        (OK + "&secondsToWaitForCompletion=x", "secondsToWaitForCompletion must be a number of seconds"),
         (OK.replace("&", ";"), "without the parameter command, the body must be an object"),
         ("", "without the parameter command, the body must be an object"),
         ("version=5&certname=a", "without the parameter command, the body must be an object"),
@@ -104,8 +105,15 @@ def test_each_wrong_parameter_has_its_reason(query: str, reason: str) -> None:
     assert said.startswith(reason)
 
 
-def test_not_to_wait_may_be_said() -> None:
-    assert taken(OK + "&secondsToWaitForCompletion=0").name == "replace facts"
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("5", 5), ("2.5", 2.5), (".5", 0.5), ("2.", 2), ("%205+", 5), ("%2B5", 5), ("-1", 0), ("1e3", 1000)],
+)
+def test_to_wait_is_any_number_of_seconds(text: str, seconds: float) -> None:
+    query = f"{OK}&secondsToWaitForCompletion={text}"
+    assert taken(query).name == "replace facts"
+    assert seconds_to_wait(query) == seconds
+    assert seconds_to_wait(f"secondsToWaitForCompletion={text}") == 0, "the old form"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +138,7 @@ def test_not_to_wait_may_be_said() -> None:
         ({"Content_Encoding": "x-gzip"}, 415),
     ],
 )
-def test_headers_are_checked_in_both_forms(headers: dict[str, str], status: int) -> None:
+def test_headers_are_checked_in_both_forms(headers: dict[str, Any], status: int) -> None:
     for query, body in ((OK, FACTS), ("", old())):
         if status == 200:
             assert taken(query, body, **headers).certname == "a.example"
@@ -157,6 +165,18 @@ def test_the_old_form_gives_the_payload_with_its_own_text() -> None:
     payload = payload.replace(b"%s", b"2026-01-31T14:00:00.5+02:00")
     command = taken("", b' {"payload" : ' + payload + b' , "version":5, "command":"replace facts"}\n')
     assert command == Command("replace facts", 5, "a/b é", "2026-01-31T12:00:00.500Z", payload)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"checksum": "abc", "certname": "other"},
+        {"secondsToWaitForCompletion": "0"},
+        {"secondsToWaitForCompletion": None, "producer-timestamp": None, "foo": None},
+    ],
+)
+def test_in_the_old_form_parameters_may_stand_beside_the_payload(beside: dict[str, object]) -> None:
+    assert taken("", old(**beside)) == taken("", old())
 
 
 @pytest.mark.parametrize("query", ["checksum=abc", "foo=1", "version=9&certname=other"])
@@ -196,7 +216,10 @@ MUST = "without the parameter command, the body must be an object"
         (old(version=True), "version must be an integer"),
         (old(version=None), "version must be an integer"),
         (old(version=3), "version 3 of 'replace facts' is retired, the oldest is 4"),
-        (old(foo=1, bar=2), "invalid parameters: bar, foo"),
+        (old(foo=1, bar=2, baz=None), "invalid parameters: bar, foo"),
+        (old(secondsToWaitForCompletion="soon"), "secondsToWaitForCompletion must be a number of seconds"),
+        (old(secondsToWaitForCompletion=[5]), "secondsToWaitForCompletion must be a number of seconds"),
+        (old(**{"producer-timestamp": 5}), "producer-timestamp must be a string"),
         (b'{"command":"replace facts","version":5,"payload":{"certname":"\xff"}}', MUST),
         (b'{"command":"replace facts","version":5,"payload":{"certname":"\\ud800"}}', MUST),
         (b'{"command":"replace facts","version":5,"payload":{"certname":1e999}}', MUST),
@@ -211,7 +234,7 @@ def test_each_wrong_old_form_has_its_reason(body: bytes, reason: str) -> None:
     assert said.startswith(reason)
 
 
-@pytest.mark.parametrize("stamp", ["yesterday", None, 5, [], "9999-12-31T23:00:00-18:00"])
+@pytest.mark.parametrize("stamp", ["yesterday", None, 5.5, [], "9999-12-31T23:00:00-18:00"])
 def test_in_the_old_form_too_an_unreadable_timestamp_counts_as_none(stamp: object) -> None:
     body = old(payload={"certname": "a", "producer_timestamp": stamp})
     assert taken("", body).producer_timestamp == STAMP
@@ -235,8 +258,9 @@ CERTNAMES = [
 @pytest.mark.parametrize("certname", CERTNAMES)
 def test_odd_certnames_come_through_both_forms(certname: str) -> None:
     parameters = {"version": 5, "command": "replace facts", "certname": certname}
-    assert taken(urlencode(parameters)).certname == certname
-    assert taken(urlencode(parameters, quote_via=quote)).certname == certname
+    for body in (b"{}", json.dumps({"certname": certname}).encode()):
+        assert taken(urlencode(parameters), body).certname == certname
+        assert taken(urlencode(parameters, quote_via=quote), body).certname == certname
     assert taken("", old(payload={"certname": certname})).certname == certname
 
 
@@ -247,14 +271,15 @@ def test_no_request_does_anything_but_make_a_command_or_be_refused(query: str, b
             taken(each, body)
 
 
-@pytest.mark.parametrize("name", ["store_report", "deactivate_node", "configure_expiration"])
+@pytest.mark.parametrize(
+    "name", ["replace_catalog_inputs", "store_report", "deactivate_node", "configure_expiration"]
+)
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("own", ["", ',"producer_timestamp":null'])
 def test_a_body_that_the_server_would_stamp_is_stamped_here_once(name: str, compressed: bool, own: str) -> None:
     body = f'{{"certname":"a","big":1e400{own}}}'.encode()
-    headers = {"Content-Encoding": "gzip"} if compressed else {}
     query = f"command={name}&version=8&certname=a"
-    command = command_from(query, headers, gzip.compress(body) if compressed else body, now=NOW)
+    command = taken(query, gzip.compress(body), Content_Encoding="gzip") if compressed else taken(query, body)
     sent = gzip.decompress(command.body) if compressed else command.body
     assert json.loads(sent)["producer_timestamp"] == command.producer_timestamp == STAMP
     assert b"1e400" in sent
@@ -265,21 +290,111 @@ def test_a_body_that_the_server_would_stamp_is_stamped_here_once(name: str, comp
     "body", [b'{"certname":"a","producer_timestamp":"2026-01-01T01:00:00+01:00"}', b"[1]", b"", b"\xff", b'{"a":']
 )
 def test_a_body_with_a_timestamp_of_its_own_or_that_is_no_payload_goes_on_as_it_is(body: bytes) -> None:
-    command = command_from("command=store_report&version=8&certname=a", {}, body, now=NOW)
+    command = taken("command=store_report&version=8&certname=a", body)
     assert command.body == body
     own = "2026-01-01T00:00:00.000Z" if body.startswith(b'{"cert') else STAMP
     assert command.producer_timestamp == own
 
 
 def test_a_body_that_says_gzip_and_is_none_goes_on_as_it_is() -> None:
-    headers = {"Content-Encoding": "gzip"}
-    command = command_from("command=store_report&version=8&certname=a", headers, b"not gzip", now=NOW)
+    command = taken("command=store_report&version=8&certname=a", b"not gzip", Content_Encoding="gzip")
     assert command.body == b"not gzip"
 
 
-def test_with_a_timestamp_in_the_request_no_body_is_looked_into() -> None:
+def test_a_timestamp_that_only_the_request_has_is_put_into_the_body() -> None:
     query = "command=store_report&version=8&certname=a&producer-timestamp=2026-01-01T00:00:00.000Z"
-    assert command_from(query, {}, b'{"certname":"a"}', now=NOW).body == b'{"certname":"a"}'
+    command = taken(query, b'{"certname":"a"}')
+    assert command.producer_timestamp == "2026-01-01T00:00:00.000Z"
+    assert json.loads(command.body)["producer_timestamp"] == command.producer_timestamp
+
+
+OWN = "2026-01-01T11:30:00.123Z"
+VERSIONS_TAKEN = [(name, version) for name, oldest in OLDEST_VERSIONS.items() for version in range(oldest, 10)]
+
+
+def forms(name: str, version: int, payload: bytes, given: str) -> dict[str, tuple[str, bytes, dict[str, Any]]]:
+    """Each form of a command: query, body, headers. `given` is the timestamp beside the payload."""
+    query = f"version={version}&certname=a.example&command={name.replace(' ', '_')}{given and '&producer-timestamp='}"
+    beside = f',"producer-timestamp":"{given}"' if given else ""
+    whole = f'{{"command":"{name}","version":{version},"payload":'.encode() + payload + f"{beside}}}".encode()
+    return {
+        "plain": (query + quote(given), payload, {}),
+        "gzip": (query + quote(given), gzip.compress(payload), {"Content_Encoding": "gzip"}),
+        "old": ("", whole, {}),
+    }
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip", "old"])
+@pytest.mark.parametrize("given", ["", "2025-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z", "yesterday"])
+@pytest.mark.parametrize(("name", "version"), VERSIONS_TAKEN)
+def test_the_payloads_own_timestamp_counts_in_every_form(name: str, version: int, given: str, form: str) -> None:
+    payload = (
+        b'{"certname":"a.example","x":{"producer_timestamp":1},"producer_timestamp":"2026-01-01T13:30:00.1239+02"}'
+    )
+    query, body, headers = forms(name, version, payload, given)[form]
+    command = taken(query, body, **headers)
+    assert (command.name, command.version, command.producer_timestamp) == (name, version, OWN)
+    assert command.body == (body if form == "gzip" else payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"producer_timestamp":"2020-01-01T00:00:00Z","producer_timestamp":"%"}',
+        '{"producer\\u005ftimestamp":"%"}',
+        '{"values":{"producer_timestamp":"2020-01-01T00:00:00Z"},"producer_timestamp":"%"}',
+        '{"producer_timestamp":"%","values":{"producer_timestamp":"2020-01-01T00:00:00Z"}}',
+        '{"values":"\\"producer_timestamp\\":\\"2020-01-01T00:00:00Z\\"","producer_timestamp":"%"}',
+        ' \r\n\t{ "producer_timestamp" \n:\t"%" } \n',
+        '{"producer_timestamp":"2026-01-01T11:30:00.123\\u005a"}',
+        '{"producer_timestamp":"%","values":"\\ud800"}',
+        '{"producer_timestamp":"%"} and more',
+        '{"producer_timestamp":"%","values":"\x01"}',
+        '{"producer_timestamp":"%","n":[1e999,-0.5E-7,123456789012345678901234567890]}',
+        '{"producer_timestamp":"%","Producer_timestamp":"no","producer-timestamp":"no"}',
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_it_is_found_as_the_server_finds_it(payload: str, compressed: bool) -> None:
+    body = payload.replace("%", OWN).encode()
+    command = taken(OK, gzip.compress(body), Content_Encoding="gzip") if compressed else taken(OK, body)
+    assert command.producer_timestamp == OWN
+
+
+def test_it_is_found_beside_what_is_not_utf_8() -> None:
+    body = b'{"producer_timestamp":"%s","values":{"\xff":"\xfe"}}' % OWN.encode()
+    assert taken(OK, body).producer_timestamp == OWN
+
+
+@pytest.mark.parametrize(
+    "own", ["null", '"yesterday"', "5.5", "true", "[]", "{}", "1" * 5000, '"2026-01-01 00:00:00Z"']
+)
+def test_where_the_payload_has_none_that_can_be_read_the_parameter_counts_and_then_the_clock(own: str) -> None:
+    body = f'{{"certname":"a.example","values":{{"producer_timestamp":"{OWN}"}},"producer_timestamp":{own}}}'.encode()
+    assert taken(f"{OK}&producer-timestamp={OWN}", body).producer_timestamp == OWN
+    assert taken(OK, body).producer_timestamp == STAMP
+    assert taken(OK, body).body == body
+
+
+def test_the_payloads_own_certname_counts() -> None:
+    assert taken(OK, b'{"certname":"b.example"}').certname == "b.example"
+    for other in ('""', '" "', "5", "null", "[]", '"b\\ud800"', '"b\\u0000"'):
+        command = taken(OK, f'{{"certname":{other}}}'.encode())
+        assert command.certname == "a.example"
+        assert urlencode(command.params())
+    assert taken(OK, b"{}").certname == taken(OK, b"[]").certname == "a.example"
+
+
+def test_of_several_gzip_files_only_the_first_counts() -> None:
+    body = gzip.compress(b'{"producer_timestamp":"%s"}' % OWN.encode()) + gzip.compress(FACTS)
+    assert taken(OK, body, Content_Encoding="gzip").producer_timestamp == OWN
+
+
+def test_what_unpacks_to_more_than_the_limit_is_too_large() -> None:
+    body = gzip.compress(b'{"a":"%s"}' % (b" " * 100_000))
+    assert taken(OK, body, limit=100_008, Content_Encoding="gzip").body == body
+    with pytest.raises(TooLarge):
+        taken(OK, body, limit=100_007, Content_Encoding="gzip")
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,22 @@ from pdbclient.errors import (
     Ambiguous,
     DeadlineExceeded,
     IncompleteResponse,
+    LocalFault,
     Misrouted,
+    NoPlace,
     NotSent,
     PdbError,
+    ServerError,
     TlsError,
+    TransportError,
+    Unresponsive,
 )
 from pdbclient.http.failover import Failover
-from pdbclient.http.memory import Memory
-from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
+from pdbclient.http.outcome import ACCEPTED, Operation, Outcome, answer_of_puppetdb, error_for_status
 from pdbclient.http.probe import Prober
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Document, Selection, Session
+from pdbclient.http.status import STATUS_PATH
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import QueryText
 
@@ -47,6 +53,9 @@ _BROKEN: dict[str, Callable[[str], PdbError]] = {
     "tls": lambda url: TlsError(url, "its certificate is not accepted"),
     "reset": lambda url: Ambiguous(url, "the connection broke before an answer"),
     "timeout": lambda url: DeadlineExceeded(url, "no answer within the read timeout"),
+    "no-place": lambda url: NoPlace(url, "64 requests are under way there, and none of them ends"),
+    "local": lambda url: LocalFault(url, "this machine could not ask it: Too many open files"),
+    "unresponsive": lambda url: Unresponsive(url, "no answer, and none about its health"),
     "truncated": lambda url: IncompleteResponse(url, "the answer broke off"),
 }
 _BODIES = {
@@ -107,15 +116,23 @@ class FakeSession:
         query: QueryText | None = None,
         params: Mapping[str, Any] | None = None,
         within: float | None = None,
-        patience: float | None = None,
     ) -> Selection:
         answer = self._answer(Operation.QUERY, within)
         if isinstance(answer, Selection):
             return answer
         return Selection({}, iter([({"from": self.endpoint.host}, "{}")]))
 
+    def ask(self) -> Outcome:
+        try:
+            state = self.document(STATUS_PATH).value["state"]
+        except (TransportError, ServerError) as error:
+            return Outcome.of(error)
+        if state == "running":
+            return ACCEPTED
+        return Outcome.of(ServerError(self.endpoint.url, 200, "its state is 'starting', not 'running'"))
+
     def document(self, path: str, *, within: float | None = None) -> Document:
-        if path.startswith("/status"):
+        if path == STATUS_PATH:
             self.probed.append(path)
             if self.status not in ("ok", "starting"):
                 raise reply_error(self.status, self.endpoint.url, Operation.QUERY)
@@ -153,12 +170,15 @@ class FakeSession:
 class ManualProber(Prober):
     """A prober without a thread: a test calls `ask`."""
 
-    def __init__(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> None:
-        super().__init__(memory, sessions)
+    def __init__(self, registry: ServerRegistry, sessions: Mapping[Endpoint, Session]) -> None:
+        super().__init__(registry, sessions)
         self.woken = 0
 
     def wake(self) -> None:
         self.woken += 1
+
+    def ensure(self, server: Endpoint) -> None:
+        """Nothing is to be started."""
 
 
 def endpoints(hosts: Iterable[str], submit_only: Iterable[str] = ()) -> tuple[Endpoint, ...]:
@@ -218,10 +238,10 @@ class Rig:
         self.failover = Failover(
             self.config, sessions=sessions, clock=self.clock, jitter=lambda: jitter, prober=self._prober
         )
-        self.memory = self.failover.memory
+        self.registry = self.failover.registry
 
-    def _prober(self, memory: Memory, sessions: Mapping[Endpoint, Session]) -> ManualProber:
-        self.probers.append(ManualProber(memory, sessions))
+    def _prober(self, registry: ServerRegistry, sessions: Mapping[Endpoint, Session]) -> ManualProber:
+        self.probers.append(ManualProber(registry, sessions))
         return self.probers[-1]
 
     @property

@@ -12,8 +12,9 @@ import pytest
 
 from pdbclient.config.model import Timeouts
 from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, IncompleteResponse, NotSent, Rejected
+from pdbclient.http import failover as failover_module
 from pdbclient.http.breaker import State
-from pdbclient.http.outcome import Kind, Operation
+from pdbclient.http.outcome import Kind, Operation, Outcome, Sent
 from pdbclient.http.session import Session
 
 from .fake import Rig, command
@@ -41,11 +42,11 @@ def test_fifty_threads_share_what_one_of_them_learns() -> None:
     assert all(dict(done.uuids) == {b: "uuid-b"} for done in first + second)
     assert all([a.outcome.kind for a in done.attempts] == [Kind.NOT_SENT, Kind.ACCEPTED] for done in first)
     assert all([a.outcome.kind for a in done.attempts] == [Kind.SKIPPED, Kind.ACCEPTED] for done in second)
-    health = rig.memory.health()[rig.endpoint["a"], Operation.COMMAND]
+    health = rig.registry.health()[rig.endpoint["a"], Operation.COMMAND]
     assert health.state is State.OPEN
     assert rig.asked.count("a") == 50
     assert sorted(c.certname for c in rig.session["b"].commands) == sorted([f"node{n}" for n in range(50)] * 2)
-    assert rig.memory.freshness(rig.endpoint["a"]).missing == 50
+    assert rig.registry.freshness(rig.endpoint["a"]).missing == 50
     rig.failover.close()
 
 
@@ -98,7 +99,7 @@ def test_a_status_round_asks_all_servers_at_the_same_time_and_hands_out_errors()
     answers = rig.failover.ask_all(ask)
     assert [answers[rig.endpoint[h]] for h in "ac"] == [1, 1]
     assert isinstance(answers[rig.endpoint["b"]], NotSent)
-    assert not rig.memory.usable(rig.endpoint["b"], Operation.COMMAND)
+    assert not rig.registry.usable(rig.endpoint["b"], Operation.COMMAND)
     rig.failover.close()
 
 
@@ -124,15 +125,35 @@ def test_without_a_cap_an_attempt_may_take_the_whole_operation() -> None:
     assert rig.session["a"].within == [45]
 
 
-def test_a_callers_timeout_replaces_both_limits() -> None:
+def test_a_query_may_take_the_query_limit_but_what_the_next_server_needs() -> None:
+    rig = Rig("abc", timeouts=Timeouts(attempt=30, connect=2, operation=45, query=100))
+
+    def slowly() -> object:
+        rig.clock.now += 40
+        return "timeout"
+
+    rig.session["a"].replies.append(slowly)
+    rig.session["b"].replies.append(slowly)
+    rig.failover.read("q", ask)
+    assert [rig.session[h].within for h in "abc"] == [[95], [55], [20]]
+
+
+def test_a_server_beside_which_none_is_healthy_may_take_all_of_it() -> None:
+    rig = Rig(timeouts=Timeouts(query=100))
+    rig.registry.note(rig.endpoint["b"], Operation.QUERY, Outcome(Kind.NOT_SENT, Sent.NO), rig.clock.now)
+    rig.failover.read("q", ask)
+    assert rig.session["a"].within == [100]
+
+
+def test_a_callers_timeout_is_for_the_whole_query() -> None:
     rig = Rig()
     rig.session["a"].replies.append("refused")
-    rig.failover.read("q", ask, timeout=600)
-    assert [rig.session[h].within for h in "ab"] == [[600], [600]]
+    rig.failover.read("q", ask, timeout=8)
+    assert [rig.session[h].within for h in "ab"] == [[4], [8]]
 
 
 def test_who_had_no_time_left_is_named_and_not_blamed() -> None:
-    rig = Rig(timeouts=Timeouts(attempt=30, operation=10))
+    rig = Rig()
 
     def slowly() -> object:
         rig.clock.now += 10
@@ -140,11 +161,11 @@ def test_who_had_no_time_left_is_named_and_not_blamed() -> None:
 
     rig.session["a"].replies.append(slowly)
     with pytest.raises(AllEndpointsFailed) as caught:
-        rig.failover.read("a query", ask)
+        rig.failover.read("a query", ask, timeout=10)
     _, skipped = caught.value.attempts
     assert (skipped.endpoint.host, skipped.outcome.kind) == ("b", Kind.SKIPPED)
     assert "no time left" in skipped.outcome.detail
-    assert rig.memory.usable(rig.endpoint["b"], Operation.QUERY)
+    assert rig.registry.usable(rig.endpoint["b"], Operation.QUERY)
     assert rig.asked == ["a"]
 
 
@@ -197,7 +218,7 @@ def test_an_error_that_is_no_servers_fault_passes_through_at_once() -> None:
 
     with pytest.raises(ValueError, match="the caller's own"):
         rig.failover.read("q", wrong)
-    assert rig.memory.usable(rig.endpoint["a"], Operation.QUERY)
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
 
 
 def test_every_server_gets_the_same_bytes_and_the_same_stamp() -> None:
@@ -225,8 +246,8 @@ def test_a_server_whose_answers_always_break_off_half_way_is_passed_over() -> No
         assert answered.endpoint.host == "a"
         rig.clock.now += 1
         rig.failover.broke(answered, IncompleteResponse("https://a:8081", "broke off"))
-    assert not rig.memory.usable(rig.endpoint["a"], Operation.QUERY)
-    assert rig.memory.usable(rig.endpoint["a"], Operation.COMMAND)
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+    assert rig.registry.usable(rig.endpoint["a"], Operation.COMMAND)
     assert rig.failover.read("q", ask, streamed=True).endpoint.host == "b"
 
 
@@ -234,11 +255,11 @@ def test_a_streamed_answer_is_a_success_at_its_end() -> None:
     rig = Rig()
     answered = rig.failover.read("q", ask, streamed=True)
     rig.failover.broke(answered, DeadlineExceeded("https://a:8081", "stopped"))
-    soft = rig.memory.health()[rig.endpoint["a"], Operation.QUERY].soft
+    soft = rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft
     answered = rig.failover.read("q", ask, streamed=True)
-    assert rig.memory.health()[rig.endpoint["a"], Operation.QUERY].soft == soft != ()
+    assert rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft == soft != ()
     rig.failover.completed(answered)
-    assert rig.memory.health()[rig.endpoint["a"], Operation.QUERY].soft == ()
+    assert rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft == ()
 
 
 # -- the prober is woken
@@ -278,8 +299,8 @@ def test_a_forked_child_has_its_own_lock_and_prober() -> None:
     rig = Rig()
     rig.session["a"].replies.append("refused")
     before = rig.prober
-    # As if another thread were inside the memory at the moment of the fork.
-    with rig.memory._lock:
+    # As if another thread were inside the registry at the moment of the fork.
+    with rig.registry._lock:
         pid = os.fork()
         if pid == 0:
             done = rig.failover.submit(command())
@@ -287,7 +308,7 @@ def test_a_forked_child_has_its_own_lock_and_prober() -> None:
             os._exit(0 if own and list(done.uuids) == [rig.endpoint["b"]] else 1)
         _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert rig.memory.usable(rig.endpoint["a"], Operation.COMMAND), "what the child met, the child knows"
+    assert rig.registry.usable(rig.endpoint["a"], Operation.COMMAND), "what the child met, the child knows"
 
 
 def test_a_forked_child_probes_what_was_out_before_the_fork() -> None:
@@ -311,3 +332,19 @@ def test_a_forked_child_can_broadcast() -> None:
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     rig.failover.close()
+
+
+def test_no_client_leaves_anything_for_a_fork_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[object] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **hook: hooks.append(hook))
+    gc.collect()
+    before = len(failover_module._LIVING)
+    rigs = [Rig() for _ in range(100)]
+    assert len(failover_module._LIVING) == before + 100
+    for rig in rigs:
+        rig.failover.close()
+    rigs.clear()
+    del rig
+    gc.collect()
+    assert len(failover_module._LIVING) <= before
+    assert hooks == [], "one hook of the module does for all, and no process can take one back"

@@ -14,13 +14,17 @@ from pdbclient.errors import (
     DeadlineExceeded,
     Forbidden,
     IncompleteResponse,
+    LocalFault,
     Misrouted,
+    NoPlace,
     NotFound,
     NotSent,
+    OutOfTime,
     Rejected,
     ServerError,
     TlsError,
     TransportError,
+    Unresponsive,
 )
 from pdbclient.http.outcome import (
     ACCEPTED,
@@ -44,6 +48,7 @@ from .fake import endpoints
 
 URL = "https://a:8081"
 HARD, SOFT, OWN, SUCCESS = Effect(hard=True), Effect(soft=True), Effect(soft=True, own_kind=True), Effect()
+HARD_OWN, NOBODY = Effect(hard=True, own_kind=True), Effect(nothing=True)
 MINUTE = Effect(open_for=60.0)
 COMMAND, QUERY = Operation.COMMAND, Operation.QUERY
 
@@ -56,7 +61,11 @@ TABLE = [
     (TlsError(URL, "expired"), Kind.TLS, Sent.NO, MINUTE, MINUTE, False),
     (Ambiguous(URL, "reset"), Kind.AMBIGUOUS, Sent.UNKNOWN, SOFT, SOFT, False),
     (TransportError(URL, "other"), Kind.AMBIGUOUS, Sent.UNKNOWN, SOFT, SOFT, False),
-    (DeadlineExceeded(URL, "slow"), Kind.TIMEOUT, Sent.UNKNOWN, HARD, OWN, False),
+    (DeadlineExceeded(URL, "slow"), Kind.TIMEOUT, Sent.UNKNOWN, HARD_OWN, OWN, False),
+    (Unresponsive(URL, "dead"), Kind.UNRESPONSIVE, Sent.UNKNOWN, HARD, HARD, False),
+    (OutOfTime(URL, "late"), Kind.OUT_OF_TIME, Sent.UNKNOWN, NOBODY, NOBODY, False),
+    (NoPlace(URL, "full"), Kind.NO_PLACE, Sent.NO, NOBODY, NOBODY, False),
+    (LocalFault(URL, "no descriptor"), Kind.LOCAL, Sent.NO, NOBODY, NOBODY, False),
     (IncompleteResponse(URL, "half"), Kind.INCOMPLETE, Sent.YES, OWN, OWN, False),
     (Rejected(URL, 400, "bad"), Kind.REJECTED, Sent.YES, SUCCESS, SUCCESS, True),
     (NotFound(URL, 404, "none"), Kind.NOT_FOUND, Sent.YES, SUCCESS, SUCCESS, True),
@@ -86,8 +95,8 @@ def test_no_answer_to_a_query_ever_keeps_commands_away(
     kind: Kind, status: int | None, retry_after: float | None
 ) -> None:
     met = effect(Outcome(kind, Sent.YES, status, retry_after), QUERY)
-    answered = kind not in (Kind.NOT_SENT, Kind.TLS, Kind.AMBIGUOUS)
-    assert met.success or met.own_kind or not answered
+    answered = kind not in (Kind.NOT_SENT, Kind.TLS, Kind.AMBIGUOUS, Kind.UNRESPONSIVE)
+    assert met.success or met.own_kind or met.nothing or not answered
 
 
 def test_what_a_running_puppetdb_does_not_have_is_an_answer() -> None:
@@ -132,7 +141,7 @@ def test_a_skipped_server_ends_nothing() -> None:
     assert not is_final(Outcome(Kind.SKIPPED, Sent.NO))
 
 
-@pytest.mark.parametrize("event", [HARD, SOFT, OWN, MINUTE])
+@pytest.mark.parametrize("event", [HARD, SOFT, OWN, MINUTE, NOBODY])
 def test_a_failure_is_no_success(event: Effect) -> None:
     assert not event.success
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import PdbError
+from pdbclient.http.presence import NEWEST
 from pdbclient.http.session import Document, Session
-from pdbclient.http.shown import NEWEST
 from pdbclient.wire.command import Command
 
 __all__ = ["Server"]

@@ -13,9 +13,9 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import DeadlineExceeded, JournalError, NotSent, Rejected, StaleAnswer
-from pdbclient.http.freshness import Freshness
-from pdbclient.http.memory import Memory
+from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
+from pdbclient.http.staleness import Freshness
 from pdbclient.journal import CopyState, EntryState, exported
 from pdbclient.journal.exported import PATIENCE, Exported
 from pdbclient.journal.exported_sql import STILL_ALIVE, TOLD
@@ -35,7 +35,7 @@ class Site:
         self.store = store
         self.clock = Clock(store.now)
         store.journal.clock = self.clock
-        self.memory = Memory(SERVERS, self.clock, lambda: 0.0)
+        self.registry = ServerRegistry(SERVERS, self.clock, lambda: 0.0)
         self.a, self.b = (PuppetDb(server, self.clock) for server in SERVERS)
         self.stale = 0
         self._made: list[Exported] = []
@@ -43,7 +43,13 @@ class Site:
 
     def made(self, *, budget: float = BUDGET, serve: bool = True) -> Exported:
         made = Exported(
-            self.store.journal, self.memory, SERVERS, budget=budget, serve=serve, stale=self._count, clock=self.clock
+            self.store.journal,
+            self.registry,
+            SERVERS,
+            budget=budget,
+            serve=serve,
+            stale=self._count,
+            clock=self.clock,
         )
         self._made.append(made)
         return made
@@ -354,7 +360,7 @@ def test_what_a_server_took_and_never_shows_is_given_up_after_a_while(site: Site
 
 def test_two_queries_at_once_push_once_and_both_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exported, "time", time)
-    real = Exported(site.store.journal, site.memory, SERVERS, budget=20.0, serve=True)
+    real = Exported(site.store.journal, site.registry, SERVERS, budget=20.0, serve=True)
     site.b = PuppetDb(SERVERS[1], time.monotonic, 0.5)
     for at in range(20):
         site.put(CATALOG, f"node{at}.example", at, site.a)
@@ -377,8 +383,8 @@ def test_whoever_cannot_wait_for_another_ones_work_knows_how_much_is_missing(
 
     site.put(CATALOG, "node.example", 1, site.a)
     site.b.silence = hang
-    real = Exported(site.store.journal, site.memory, SERVERS, budget=20.0, serve=True)
-    hasty = Exported(site.store.journal, site.memory, SERVERS, budget=0.05, serve=True)
+    real = Exported(site.store.journal, site.registry, SERVERS, budget=20.0, serve=True)
+    hasty = Exported(site.store.journal, site.registry, SERVERS, budget=0.05, serve=True)
     hasty._progress = real._progress
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(real.bring_up, cast(Session, site.b), WITHIN)
@@ -442,17 +448,17 @@ def test_the_look_does_not_move_on_while_something_is_missing(site: Site) -> Non
 
 
 def test_pushing_to_a_server_does_not_make_another_one_look_behind(site: Site) -> None:
-    site.memory.accepted(command(CATALOG, "node.example", 1), [SERVERS[0]])
+    site.registry.accepted(command(CATALOG, "node.example", 1), [SERVERS[0]])
     site.put(CATALOG, "node.example", 1, site.a)
-    assert site.memory.freshness(SERVERS[1]).missing == 1
+    assert site.registry.freshness(SERVERS[1]).missing == 1
     site.ask(site.b)
-    assert site.memory.freshness(SERVERS[1]) == Freshness()
-    assert site.memory.freshness(SERVERS[0]) == Freshness()
+    assert site.registry.freshness(SERVERS[1]) == Freshness()
+    assert site.registry.freshness(SERVERS[0]) == Freshness()
 
 
 def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site: Site) -> None:
-    site.memory.accepted(command(CATALOG, "node.example", 1), [SERVERS[1]])
+    site.registry.accepted(command(CATALOG, "node.example", 1), [SERVERS[1]])
     site.put(CATALOG, "node.example", 1, site.b)
-    assert SERVERS[0] in site.memory.to_confirm(10)
+    assert SERVERS[0] in site.registry.to_confirm(10)
     site.ask(site.a)
-    assert site.memory.to_confirm(10) == {}
+    assert site.registry.to_confirm(10) == {}

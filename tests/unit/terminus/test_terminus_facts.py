@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import InvalidCommand
-from pdbclient.terminus.facts import facts_payload, local_trusted
+from pdbclient.terminus.facts import facts_payload, facts_warnings, local_trusted
 from pdbclient.terminus.puppet_file import read
 from pdbclient.wire.command import Command
 
@@ -86,6 +86,45 @@ def test_a_null_or_malformed_inventory_is_left_out(inventory: object) -> None:
     assert "package_inventory" not in payload
     assert "_puppet_inventory_1" not in str(payload["values"])
     Command.create("replace facts", payload, now=NOW)
+
+
+BAD_PACKAGES: list[Any] = [
+    *(["b", None, "apt"], ["b", 1, "apt"], ["b", "1"], ["b", "1", "apt", "x"], [], "b", None, {"name": "b"}),
+    *([None, "1", "apt"], ["b", "1", ["apt"]]),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_PACKAGES, ids=repr)
+def test_packages_that_puppetdb_would_refuse_are_left_out_by_name_and_the_others_kept(bad: Any) -> None:
+    """PuppetDB refuses all the facts for one of them."""
+    facts = _with(_puppet_inventory_1={"packages": [["a", "1", "apt"], bad, ("c", "2", "gem"), bad]})
+    payload = facts_payload(facts, producer=None)
+    assert payload["package_inventory"] == [["a", "1", "apt"], ("c", "2", "gem")]
+    Command.create("replace facts", payload, now=NOW)
+    first, second = facts_warnings(facts)
+    assert f"{bad!r}" in first
+    assert "$.values._puppet_inventory_1.packages[1]" in first
+    assert "packages[3]" in second
+    assert "n1.example" in first
+
+
+@pytest.mark.parametrize(
+    "inventory", ["packages", 1, [["a", "1", "apt"]], {"packages": {}}, {"packages": "a"}], ids=repr
+)
+def test_an_inventory_that_is_none_is_told(inventory: object) -> None:
+    """Not of null, which is how a node says that it has none."""
+    (warning,) = facts_warnings(_with(_puppet_inventory_1=inventory))
+    assert "$.values._puppet_inventory_1" in warning
+    assert "n1.example" in warning
+    assert facts_warnings(_with(_puppet_inventory_1=None)) == facts_warnings(_with()) == ()
+    assert facts_warnings(_with(_puppet_inventory_1={"packages": None})) == facts_warnings(_with(x=1)) == ()
+
+
+def test_many_bad_packages_are_one_line_more() -> None:
+    """Three by name, then how many."""
+    warnings = facts_warnings(_with(_puppet_inventory_1={"packages": [["a", None, "apt"]] * 500}))
+    assert len(warnings) == 4
+    assert "497 more" in warnings[-1]
 
 
 def test_an_empty_inventory_is_one() -> None:

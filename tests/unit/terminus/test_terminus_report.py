@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,11 @@ def _event(status: str = "success", **members: Any) -> dict[str, Any]:
         **{"redacted": False, "corrective_change": False},
     }
     return {**event, **members}
+
+
+def _command(report: dict[str, Any]) -> Command:
+    payload = report_payload(report, producer=None).payload
+    return Command.create("store report", payload, now=datetime(2026, 1, 31, tzinfo=UTC))
 
 
 def _status(title: str = "/x", *events: dict[str, Any], **members: Any) -> dict[str, Any]:
@@ -234,24 +240,24 @@ def test_a_report_of_a_failed_run_has_no_metrics_and_takes_no_time() -> None:
 @pytest.mark.parametrize(("length", "warned"), [(2488, ""), (2489, "no more than 2704"), (2692, "no more than 2704")])
 def test_a_resource_close_to_the_limit_of_the_index_is_warned_of(length: int, warned: str) -> None:
     """In bytes: 8 of the timestamp, those of type and title."""
-    report = report_payload(_report(_status("é" * (length // 2) + "x" * (length % 2), _event())), producer=None)
-    assert bool(report.warnings) is bool(warned)
-    assert all(warned in warning and f"{length + 12} bytes" in warning for warning in report.warnings)
+    command = _command(_report(_status("é" * (length // 2) + "x" * (length % 2), _event())))
+    assert bool(command.warnings) is bool(warned)
+    assert all(warned in warning and f"{length + 12} bytes" in warning for warning in command.warnings)
 
 
 def test_a_resource_over_the_limit_of_the_index_is_sent_and_said_to_be_lost() -> None:
     """One line, with the place of the resource and not the whole title."""
-    report = report_payload(_report(_status("x" * 2693, _event())), producer=None)
-    (warning,) = report.warnings
+    command = _command(_report(_status("x" * 2693, _event())))
+    (warning,) = command.warnings
     assert "will not have its events" in warning
     assert "/site.pp:3" in warning
     assert len(warning) < 300
-    assert len(_list(report.payload["resources"])) == 1
+    assert len(json.loads(command.body)["resources"]) == 1
 
 
 def test_a_large_resource_that_is_not_sent_is_not_warned_of() -> None:
     """The stock processor warns of it at every run."""
-    assert report_payload(_report(_status("x" * 3000)), producer=None).warnings == ()
+    assert _command(_report(_status("x" * 3000))).warnings == ()
 
 
 def test_the_original_is_not_changed() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.wire import VERSIONS, Command, configure_expiration, deactivate_node
-from tests.unit.wire.wire_payloads import BY_COMMAND, NOW, STAMP, deactivation, facts, without
+from tests.unit.wire.wire_payloads import BY_COMMAND, NOW, STAMP, catalog, deactivation, facts, resource, without
 
 NOW_TEXT = "2026-01-31T12:00:00.123Z"
 
@@ -36,6 +36,44 @@ def test_a_missing_or_null_timestamp_is_stamped_with_now(name: str, missing: Any
     assert command.producer_timestamp == NOW_TEXT
     assert json.loads(command.body)["producer_timestamp"] == NOW_TEXT
     assert payload.get("producer_timestamp") is None
+
+
+ALIKE: list[dict[str, Any]] = [
+    {"file": None},
+    {"line": None},
+    {"file": None, "line": None},
+    {"file": "/site.pp", "line": None},
+    {"file": None, "line": 3},
+    {"parameters": ...},
+    {"parameters": ..., "file": None},
+    {"parameters": None},
+    {},
+]
+"""Members of a catalog's resource that PuppetDB shows alike and hashes apart. `...`: left out."""
+
+
+@pytest.mark.parametrize("members", ALIKE, ids=repr)
+def test_what_of_a_catalog_is_shown_alike_and_hashed_apart_is_written_as_copies_have_it(
+    members: dict[str, Any],
+) -> None:
+    """A copy is made of what is shown: file and line only when known, parameters always."""
+    odd = {key: value for key, value in resource(**members).items() if value is not ...}
+    payload = catalog(resources=[resource(title="/b"), odd])
+    before = copy.deepcopy(payload)
+    command = Command.create("replace catalog", payload, now=NOW)
+    assert payload == before
+    known = {key: value for key, value in odd.items() if key not in ("file", "line") or value is not None}
+    first, second = json.loads(command.body)["resources"]
+    assert (first, second) == (payload["resources"][0], {"parameters": None} | known)
+    text = json.dumps(payload).encode()
+    assert Command.from_bytes("replace catalog", text, now=NOW).body == text
+
+
+@pytest.mark.parametrize("resources", [None, 5, [1], "x", {}, [None]], ids=repr)
+def test_what_is_no_list_of_resources_is_refused_as_before(resources: object) -> None:
+    with pytest.raises(InvalidCommand) as refusal:
+        Command.create("replace catalog", catalog(resources=resources), now=NOW)
+    assert refusal.value.path.startswith("$.resources")
 
 
 def test_the_payloads_own_timestamp_wins_and_keeps_its_text() -> None:

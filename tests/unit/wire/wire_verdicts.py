@@ -107,6 +107,7 @@ REFUSED = [
 
 # Accepted with 200; the database cannot store them, so they are retried for hours.
 STUCK = [
+    (FACTS, facts(values={"n" * 1025: 1}), f"$.values['{'n' * 79}]", "has 1025 characters"),
     (CATALOG, catalog(transaction_uuid="TX-1"), "$.transaction_uuid", "regex"),
     (CATALOG, catalog(resources=[resource(title=None)], edges=[]), "$.resources[0].title", "got `null`"),
     (CATALOG, catalog(resources=[resource(exported="true")], edges=[]), "$.resources[0].exported", "got `str`"),
@@ -142,6 +143,7 @@ STRICTER = [
 
 # Stored.
 TAKEN = [
+    (FACTS, facts(values={"n" * 1024: 1})),
     *((name, make()) for name, make in BY_COMMAND.items()),
     (CATALOG, catalog(x=1)),
     (CATALOG, catalog(environment=None, transaction_uuid=None, catalog_uuid=None, producer=None)),

@@ -10,14 +10,14 @@ from itertools import accumulate, islice
 
 from pdbclient.http.stream import MalformedJson
 
-__all__ = ["Whole"]
+__all__ = ["JsonCompleteness"]
 
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _BLANK = b" \t\r\n"
 
 
-class Whole:
+class JsonCompleteness:
     """Follows one JSON array or object through chunks of its text; it does not judge the grammar in between."""
 
     def __init__(self) -> None:

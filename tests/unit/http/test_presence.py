@@ -9,7 +9,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import IncompleteResponse
-from pdbclient.http import shown
+from pdbclient.http import presence
 from pdbclient.http.session import Document, Session
 
 STAMP = "2026-01-01T00:00:00.000Z"
@@ -45,7 +45,7 @@ def test_the_newest_of_each_kind_is_asked_where_it_shows_in_any_state_of_the_nod
     name: str, path: str, field: str
 ) -> None:
     asked = Asked({"certname": "n", field: "2026-01-01T01:00:00.0009+01:00"})
-    assert list(shown.newest(asked.session, name, ["n", "m", "n"])) == [("n", STAMP)]
+    assert list(presence.newest(asked.session, name, ["n", "m", "n"])) == [("n", STAMP)]
     condition = [
         "and",
         ["in", "certname", ["array", ["n", "m"]]],
@@ -57,7 +57,7 @@ def test_the_newest_of_each_kind_is_asked_where_it_shows_in_any_state_of_the_nod
 
 def test_expiration_is_shown_only_when_asked_for() -> None:
     asked = Asked({"certname": "n", "expires_facts_updated": STAMP})
-    assert list(shown.newest(asked.session, "configure expiration", ["n"])) == [("n", STAMP)]
+    assert list(presence.newest(asked.session, "configure expiration", ["n"])) == [("n", STAMP)]
     ((path, query, options),) = asked.asked
     assert path == "/nodes"
     assert query[0] == "and", "no extract: from 8.5.0 on, a server answers 500 to that"
@@ -67,7 +67,7 @@ def test_expiration_is_shown_only_when_asked_for() -> None:
 def test_no_query_asks_about_more_than_500_nodes() -> None:
     asked = Asked()
     names = [f"n{number}" for number in range(1001)]
-    assert list(shown.newest(asked.session, "replace facts", names)) == []
+    assert list(presence.newest(asked.session, "replace facts", names)) == []
     batches = [query[2][1][2][1] for _, query, _ in asked.asked]
     assert [len(batch) for batch in batches] == [500, 500, 1]
     assert [name for batch in batches for name in batch] == names
@@ -75,23 +75,23 @@ def test_no_query_asks_about_more_than_500_nodes() -> None:
 
 def test_nobody_is_asked_about_nothing() -> None:
     asked = Asked()
-    assert list(shown.newest(asked.session, "replace facts", [])) == []
-    assert list(shown.newest_reports(asked.session, [], STAMP)) == []
-    assert list(shown.reports(asked.session, [])) == []
+    assert list(presence.newest(asked.session, "replace facts", [])) == []
+    assert list(presence.newest_reports(asked.session, [], STAMP)) == []
+    assert list(presence.reports(asked.session, [])) == []
     assert asked.asked == []
 
 
 def test_certnames_that_no_server_can_have_are_not_asked_for() -> None:
     asked = Asked()
-    list(shown.newest(asked.session, "replace facts", ["a\0b", "\ud800", "ü &%"]))
-    list(shown.reports(asked.session, [("a\0b", STAMP)]))
+    list(presence.newest(asked.session, "replace facts", ["a\0b", "\ud800", "ü &%"]))
+    list(presence.reports(asked.session, [("a\0b", STAMP)]))
     assert [query[2][1] for _, query, _ in asked.asked] == [["in", "certname", ["array", ["ü &%"]]]]
 
 
 def test_reports_are_asked_for_between_two_ends_and_of_every_type() -> None:
     asked = Asked({"certname": "n", "producer_timestamp": STAMP})
     wanted = [("n", "2026-01-01T00:00:05.000Z"), ("m", STAMP)]
-    assert set(shown.reports(asked.session, wanted)) == {("n", STAMP)}
+    assert set(presence.reports(asked.session, wanted)) == {("n", STAMP)}
     condition = [
         "and",
         ["in", "certname", ["array", ["m", "n"]]],
@@ -106,7 +106,7 @@ def test_reports_are_asked_for_between_two_ends_and_of_every_type() -> None:
 def test_reports_that_lie_far_apart_are_asked_for_apart() -> None:
     asked = Asked()
     hours = [f"2026-01-01T{hour:02}:{minute:02}:00.000Z" for hour in range(5) for minute in (0, 1)]
-    list(shown.reports(asked.session, [("n", stamp) for stamp in reversed(hours)]))
+    list(presence.reports(asked.session, [("n", stamp) for stamp in reversed(hours)]))
     bounds = [(query[2][4][2][:16], query[2][5][2][:16]) for _, query, _ in asked.asked]
     # Two hours are one query: a report a minute after the hour is just outside of it.
     assert bounds[0] == ("2026-01-01T00:00", "2026-01-01T01:00")
@@ -116,13 +116,13 @@ def test_reports_that_lie_far_apart_are_asked_for_apart() -> None:
 
 def test_no_query_asks_for_more_than_500_reports() -> None:
     asked = Asked()
-    list(shown.reports(asked.session, [(f"n{number}", STAMP) for number in range(1001)]))
+    list(presence.reports(asked.session, [(f"n{number}", STAMP) for number in range(1001)]))
     assert [len(query[2][1][2][1]) for _, query, _ in asked.asked] == [500, 500, 1]
 
 
 def test_the_newest_report_of_a_node_is_asked_for_with_one_row_each() -> None:
     asked = Asked({"certname": "n", "max": STAMP})
-    assert list(shown.newest_reports(asked.session, ["n"], "2025-12-31T00:00:00.000Z")) == [("n", STAMP)]
+    assert list(presence.newest_reports(asked.session, ["n"], "2025-12-31T00:00:00.000Z")) == [("n", STAMP)]
     ((path, query, _),) = asked.asked
     assert path == "/reports"
     assert query[1] == ["certname", ["function", "max", "producer_timestamp"]]
@@ -132,11 +132,11 @@ def test_the_newest_report_of_a_node_is_asked_for_with_one_row_each() -> None:
 
 def test_the_time_is_for_all_batches_together() -> None:
     asked = Asked()
-    list(shown.newest(asked.session, "replace facts", [f"n{number}" for number in range(600)], within=5.0))
+    list(presence.newest(asked.session, "replace facts", [f"n{number}" for number in range(600)], within=5.0))
     first, second = (options["within"] for _, _, options in asked.asked)
     assert 4 < second <= first <= 5
     asked.asked.clear()
-    list(shown.newest(asked.session, "replace facts", ["n"], within=0.0))
+    list(presence.newest(asked.session, "replace facts", ["n"], within=0.0))
     assert asked.asked[0][2]["within"] > 0
 
 
@@ -154,7 +154,7 @@ def test_the_time_is_for_all_batches_together() -> None:
 )
 def test_rows_that_are_none_of_puppetdbs_are_a_broken_answer(row: Any) -> None:
     asked = Asked({"certname": "m", "producer_timestamp": STAMP}, row)
-    found = shown.newest(asked.session, "replace facts", ["n"])
+    found = presence.newest(asked.session, "replace facts", ["n"])
     assert next(found) == ("m", STAMP), "what came before is told"
     with pytest.raises(IncompleteResponse, match="none of PuppetDB's"):
         next(found)
@@ -174,4 +174,4 @@ def test_the_depth_of_a_queue_is_0_until_it_is_known(
 ) -> None:
     asked = Asked()
     monkeypatch.setattr(asked, "document", lambda path, within: Document(document, {}), raising=False)
-    assert shown.queue_depth(asked.session) == depth
+    assert presence.queue_depth(asked.session) == depth

@@ -13,12 +13,12 @@ from types import MappingProxyType
 from pdbclient.config.model import Endpoint
 from pdbclient.http import breaker
 from pdbclient.http.breaker import Health
-from pdbclient.http.freshness import Freshness, Ledger
 from pdbclient.http.outcome import Attempt, Effect, Kind, Operation, Outcome, Sent, effect, effect_of_check
 from pdbclient.http.route import read_order, write_order
+from pdbclient.http.staleness import Freshness, PendingWrites
 from pdbclient.wire.command import Command
 
-__all__ = ["Memory"]
+__all__ = ["ServerRegistry"]
 
 log = logging.getLogger("pdbclient.http")
 
@@ -26,7 +26,7 @@ FORCED_GAP = 1.0
 HOLD_BACK = 600.0
 
 
-class Memory:
+class ServerRegistry:
     """Health and freshness of `endpoints`. `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1]."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Memory:
         self._sticky_reads = sticky_reads
         self._last_reader: Endpoint | None = None
         self._health = {(endpoint, operation): Health() for endpoint in endpoints for operation in Operation}
-        self._ledger = Ledger(endpoints)
+        self._pending = PendingWrites(endpoints)
         self._forced: dict[Endpoint, float] = {}
         self.renew_lock()
 
@@ -81,12 +81,17 @@ class Memory:
             return True
 
     def covers(self, endpoints: Collection[Endpoint], *, sticky_reads: bool) -> bool:
-        """Whether this is the memory of exactly these servers, in this order, with this rule."""
+        """Whether this is the registry of exactly these servers, in this order, with this rule."""
 
         def shape(servers: Collection[Endpoint]) -> list[tuple[Endpoint, int, bool]]:
             return [(server, server.order, server.submit_only) for server in servers]
 
         return shape(self._endpoints) == shape(endpoints) and self._sticky_reads == sticky_reads
+
+    def all_closed(self) -> bool:
+        """Whether every circuit is closed: nobody needs to be probed."""
+        with self._lock:
+            return all(health.usable for health in self._health.values())
 
     def skipped(self, endpoint: Endpoint, operation: Operation) -> Attempt:
         """The record of a server that was left out."""
@@ -103,7 +108,7 @@ class Memory:
     def freshness(self, endpoint: Endpoint) -> Freshness:
         """How fresh an answer of `endpoint` can be."""
         with self._lock:
-            return self._ledger.freshness(endpoint)
+            return self._pending.freshness(endpoint)
 
     # -- what happened
 
@@ -128,6 +133,8 @@ class Memory:
         # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
         circuits = (operation,) if event.success or event.own_kind else tuple(Operation)
         opened = False
+        if event.nothing:
+            return False
         with self._lock:
             now, jitter = self._clock(), self._jitter()
             for circuit in circuits:
@@ -138,7 +145,7 @@ class Memory:
                 self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
                 opened |= before.usable and not self._health[endpoint, circuit].usable
         if opened:
-            log.warning("%s is not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
+            log.warning("%s is unhealthy, not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
         return opened
 
     def answered(self, endpoint: Endpoint) -> None:
@@ -149,26 +156,20 @@ class Memory:
     def accepted(self, command: Command, by: Collection[Endpoint]) -> bool:
         """Note who took a command. True when a server now lacks what a later one took in its place."""
         with self._lock:
-            self._ledger.accepted(command, by, self._clock())
-            return bool(self._ledger.behind())
+            self._pending.accepted(command, by, self._clock())
+            return bool(self._pending.behind())
 
     # -- for the prober
 
-    def due(self) -> list[Endpoint]:
-        """The servers to be probed now, in configured order."""
+    def next_probe(self, endpoint: Endpoint) -> float | None:
+        """Seconds until a probe of this server is due; None when none of its circuits is open."""
         with self._lock:
-            now = self._clock()
-            due = {endpoint for (endpoint, _), health in self._health.items() if breaker.probe_due(health, now)}
-        return [endpoint for endpoint in self._endpoints if endpoint in due]
-
-    def next_probe(self) -> float | None:
-        """Seconds until a probe is due; None when no circuit is open."""
-        with self._lock:
-            times = [health.retry_at for health in self._health.values() if not health.usable]
+            healths = [self._health[endpoint, operation] for operation in Operation]
+            times = [health.retry_at for health in healths if not health.usable]
             return max(min(times) - self._clock(), 0.0) if times else None
 
-    def probed(self, endpoint: Endpoint, ok: bool) -> None:
-        """Note a background probe's result."""
+    def probed(self, endpoint: Endpoint, ok: bool) -> bool:
+        """Note a background probe's result. True when the server is used again."""
         closed = False
         with self._lock:
             now, jitter = self._clock(), self._jitter()
@@ -178,13 +179,14 @@ class Memory:
                     self._health[endpoint, operation] = breaker.probed(before, ok, now, jitter)
                     closed |= self._health[endpoint, operation].usable
         if closed:
-            log.info("%s is well again", endpoint)
+            log.info("%s is healthy again", endpoint)
+        return closed
 
     def to_confirm(self, limit: int) -> dict[Endpoint, list[tuple[str, str]]]:
         """What to ask the servers that are back but held back: (command name, certname), at most `limit` each."""
         with self._lock:
             return {
-                endpoint: self._ledger.failed_over(endpoint, limit)
+                endpoint: self._pending.failed_over(endpoint, limit)
                 for endpoint in self._held_back()
                 if self._health[endpoint, Operation.QUERY].usable
             }
@@ -192,9 +194,9 @@ class Memory:
     def confirmed(self, endpoint: Endpoint, present: Mapping[tuple[str, str], str]) -> None:
         """Note what such a server was seen to hold: (command name, certname) -> producer timestamp."""
         with self._lock:
-            was_behind = endpoint in self._ledger.behind()
-            self._ledger.found(endpoint, present)
-            caught_up = was_behind and endpoint not in self._ledger.behind()
+            was_behind = endpoint in self._pending.behind()
+            self._pending.found(endpoint, present)
+            caught_up = was_behind and endpoint not in self._pending.behind()
         if caught_up:
             log.info("%s has caught up", endpoint)
 
@@ -203,6 +205,6 @@ class Memory:
         now = self._clock()
         return {
             endpoint
-            for endpoint, since in self._ledger.behind().items()
+            for endpoint, since in self._pending.behind().items()
             if now < max(since, self._health[endpoint, Operation.QUERY].changed_at) + HOLD_BACK
         }

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pdbclient.http.json_completeness import JsonCompleteness
 from pdbclient.http.stream import MalformedJson
-from pdbclient.http.whole import Whole
 
 
 def fed(chunks: Iterable[bytes]) -> None:
-    whole = Whole()
+    whole = JsonCompleteness()
     for chunk in chunks:
         whole.feed(chunk)
     whole.close()

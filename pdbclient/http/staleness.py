@@ -1,7 +1,7 @@
-"""Which server may lack what another one accepted: how fresh an answer can be. Pure values and one small book.
+"""Which server may lack what another one accepted: how fresh an answer can be.
 
 PuppetDBs do not replicate by themselves, so a command that one server accepted is missing on the others until
-a reconciler (or a broadcast) brings it there. This book knows only what went through this client.
+a reconciler (or a broadcast) brings it there. This record knows only what went through this client.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import islice
 from pdbclient.config.model import Endpoint
 from pdbclient.wire.command import Command
 
-__all__ = ["Freshness", "Ledger"]
+__all__ = ["Freshness", "PendingWrites"]
 
 LIMIT = 10_000
 TRACKED = ("replace catalog", "replace facts", "deactivate node")
@@ -38,19 +38,19 @@ class Freshness:
 
 
 @dataclass(slots=True)
-class _Shelf:
-    """One server's share of the book. `failed_over` is what a *later* server of the list took in its place."""
+class _PerServer:
+    """One server's part. `failed_over` is what a *later* server of the list took in its place."""
 
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
     failed_over: dict[tuple[str, str], str] = field(default_factory=dict)
     since: float = float("-inf")
 
 
-class Ledger:
-    """The book of what each server lacks. Not thread-safe: its owner holds a lock. `now` is monotonic seconds."""
+class PendingWrites:
+    """What each server lacks. Not thread-safe: its owner holds a lock. `now` is monotonic seconds."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self._shelves = {endpoint: _Shelf() for endpoint in endpoints if not endpoint.submit_only}
+        self._servers = {endpoint: _PerServer() for endpoint in endpoints if not endpoint.submit_only}
 
     def accepted(self, command: Command, by: Collection[Endpoint], now: float) -> None:
         """Note that the servers `by` accepted `command` and the others did not (or may not have)."""
@@ -58,47 +58,47 @@ class Ledger:
             return
         key = (command.name, command.certname)
         last = max(endpoint.order for endpoint in by)
-        for endpoint, shelf in self._shelves.items():
+        for endpoint, of_server in self._servers.items():
             if endpoint in by:
-                _drop(shelf, key, command.producer_timestamp)
+                _drop(of_server, key, command.producer_timestamp)
                 continue
-            _put(shelf.missing, key, command.producer_timestamp)
+            _put(of_server.missing, key, command.producer_timestamp)
             if endpoint.order < last:
-                if not shelf.failed_over:
-                    shelf.since = now
-                _put(shelf.failed_over, key, command.producer_timestamp)
+                if not of_server.failed_over:
+                    of_server.since = now
+                _put(of_server.failed_over, key, command.producer_timestamp)
 
     def found(self, endpoint: Endpoint, present: Mapping[tuple[str, str], str]) -> None:
         """Note what `endpoint` was seen to hold: (command name, certname) -> producer timestamp."""
         for key, timestamp in present.items():
-            _drop(self._shelves[endpoint], key, timestamp)
+            _drop(self._servers[endpoint], key, timestamp)
 
     def freshness(self, endpoint: Endpoint) -> Freshness:
         """How fresh an answer of `endpoint` can be."""
-        # A submit-only server has no shelf: it answers no queries.
-        shelf = self._shelves.get(endpoint, _Shelf())
-        return Freshness(len(shelf.missing), min(shelf.missing.values(), default=None))
+        # A submit-only server is none of them: it answers no queries.
+        of_server = self._servers.get(endpoint, _PerServer())
+        return Freshness(len(of_server.missing), min(of_server.missing.values(), default=None))
 
     def behind(self) -> dict[Endpoint, float]:
         """The servers that lack what a later one took in their place, and since when (monotonic seconds)."""
-        return {endpoint: shelf.since for endpoint, shelf in self._shelves.items() if shelf.failed_over}
+        return {endpoint: of_server.since for endpoint, of_server in self._servers.items() if of_server.failed_over}
 
     def failed_over(self, endpoint: Endpoint, limit: int) -> list[tuple[str, str]]:
         """At most `limit` (command name, certname) of what a later server took in the place of `endpoint`."""
-        return list(islice(self._shelves[endpoint].failed_over, limit))
+        return list(islice(self._servers[endpoint].failed_over, limit))
 
 
-def _put(shelf: dict[tuple[str, str], str], key: tuple[str, str], timestamp: str) -> None:
+def _put(missing: dict[tuple[str, str], str], key: tuple[str, str], timestamp: str) -> None:
     # Producer timestamps of a Command are all UTC with milliseconds and Z: they sort as text.
-    if timestamp >= shelf.get(key, ""):
-        shelf.pop(key, None)
-        shelf[key] = timestamp
-    if len(shelf) > LIMIT:
+    if timestamp >= missing.get(key, ""):
+        missing.pop(key, None)
+        missing[key] = timestamp
+    if len(missing) > LIMIT:
         # The oldest entry goes: the count is then a lower bound, and the server is stale all the same.
-        del shelf[next(iter(shelf))]
+        del missing[next(iter(missing))]
 
 
-def _drop(shelf: _Shelf, key: tuple[str, str], timestamp: str) -> None:
-    for entries in (shelf.missing, shelf.failed_over):
+def _drop(of_server: _PerServer, key: tuple[str, str], timestamp: str) -> None:
+    for entries in (of_server.missing, of_server.failed_over):
         if entries.get(key, "\uffff") <= timestamp:
             del entries[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import ssl
 from collections.abc import Collection, Mapping
@@ -10,19 +11,17 @@ from typing import Any
 
 from cryptography import x509
 
-from pdbclient.config.model import ClientConfig, TlsFiles
+from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, Problem
+from pdbclient.gateway.addresses import REPORT_PATH
 
-__all__ = ["Handshake", "TlsState", "allowed_certnames", "certname_of_peer", "tls_state"]
+__all__ = ["Handshake", "allowed_certnames", "certname_of_peer", "refusal_of_local"]
 
 log = logging.getLogger("pdbclient.gateway")
 
-TlsState = tuple[tuple[str, int, int, int], ...]
-"""What tells that a TLS file was replaced: path, modification time, size, inode of each."""
-
 
 class Handshake(ssl.SSLObject):
-    """A server's TLS that says whom it keeps out, and why; asyncio does not, and tells the client little."""
+    """A server's TLS that says whom it rejects, and why; asyncio does not, and tells the client little."""
 
     def do_handshake(self) -> None:
         """As in `ssl`; a failure leaves a line in the log."""
@@ -31,25 +30,11 @@ class Handshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLCertVerificationError as error:
-            log.warning("a client is kept out: its certificate is not accepted: %s", error.verify_message)
+            log.warning("client rejected: its certificate is not accepted: %s", error.verify_message)
             raise
         except ssl.SSLError as error:
-            log.warning("a client is kept out: no TLS with it: %s", error.reason or error)
+            log.warning("client rejected: the TLS handshake failed: %s", error.reason or error)
             raise
-
-
-def tls_state(files: TlsFiles) -> TlsState:
-    """The state of the files now; one that is not there has zeros."""
-    state = []
-    for path in (files.ca, files.cert, files.key, files.crl):
-        if path is None:
-            continue
-        try:
-            found = path.stat()
-            state.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
-        except OSError:
-            state.append((str(path), 0, 0, 0))
-    return tuple(state)
 
 
 def allowed_certnames(config: ClientConfig) -> Collection[str]:
@@ -69,11 +54,31 @@ def certname_of_peer(certificate: Mapping[str, Any] | None) -> str | None:
     return None
 
 
+def refusal_of_local(path: str, host: str, origin: str | None, *, commands: bool) -> str | None:
+    """Why a request in clear text from this machine is refused, if it is. Pure.
+
+    `host` and `origin` are its headers. A page that a browser has loaded from elsewhere must not read here, neither
+    openly (`Origin`) nor by a name of its own that it has made to stand for the loopback (`Host`).
+    """
+    if origin is not None:
+        return "this address is for programs of this machine, not for pages in a browser"
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    try:
+        is_loopback = name.lower() == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        return "this address is for programs of this machine, which call it 127.0.0.1, [::1] or localhost"
+    if not commands and (path == REPORT_PATH or path.startswith("/pdb/cmd")):
+        return "this address is for reading only: gateway_local_commands would let every program here submit"
+    return None
+
+
 def _certname_in(path: Path) -> str:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise ConfigError([Problem(str(path), None, "ssl_cert", f"is no certificate: {error}")]) from error
     if not names:
         why = "has no common name, so nobody would be let in: set gateway_allow"

@@ -1,0 +1,61 @@
+"""Gzip: answers for clients that ask for it, as PuppetDB gives them, and bodies unpacked with a bound. Pure."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+__all__ = ["SMALLEST", "USUALLY_UNPACKED", "Gzip", "TooLarge", "unpacked", "wants_gzip"]
+
+SMALLEST = 256
+"""Bytes: what is shorter is not worth it."""
+USUALLY_UNPACKED = 20
+"""How many bytes one of them stands for, as a rule at most; it can be a thousand."""
+
+# Fast: three quarters of what the best level saves, at a fifth of the time of the one process that serves everybody.
+_LEVEL = 1
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS
+_WANTED = re.compile(r"\s*gzip\s*(;\s*q\s*=\s*(?!0(\.0*)?\s*$)[\d.]+\s*)?", re.ASCII | re.IGNORECASE).fullmatch
+
+
+def wants_gzip(accept_encoding: str) -> bool:
+    """Whether a client that sends this header is to be answered in gzip. As for PuppetDB, `*` asks for nothing."""
+    return any(map(_WANTED, accept_encoding.split(",")))
+
+
+class TooLarge(Exception):
+    """It unpacks to more than the limit."""
+
+
+def unpacked(body: bytes, limit: int) -> bytes:
+    """What `body` stands for, no byte of it unpacked beyond `limit`.
+
+    Of several gzip files in a row it is the first, as for PuppetDB. Raises `TooLarge`, and `zlib.error` for what is
+    no gzip, or breaks off.
+    """
+    stream = zlib.decompressobj(_GZIP_FORMAT)
+    whole = stream.decompress(body, limit + 1)
+    if len(whole) > limit:
+        raise TooLarge
+    if not stream.eof:
+        raise zlib.error("it ends too early")
+    return whole
+
+
+class Gzip:
+    """One answer on its way, piece by piece."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+
+    def more(self, piece: bytes) -> bytes:
+        """What can be sent after this piece: maybe nothing yet."""
+        return self._stream.compress(piece)
+
+    def end(self) -> bytes:
+        """What is left to be sent."""
+        return self._stream.flush()
+
+    def all(self, body: bytes) -> bytes:
+        """The whole of an answer."""
+        return self.more(body) + self.end()

@@ -1,0 +1,359 @@
+"""One request of one client: read, checked, handed on to the servers, and answered as a PuppetDB would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import socket
+import struct
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from aiohttp import web
+from requests.structures import CaseInsensitiveDict
+
+from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.errors import (
+    AllEndpointsFailed,
+    CallerLeft,
+    InvalidCommand,
+    JournalError,
+    ServerError,
+    StaleAnswer,
+    TransportError,
+)
+from pdbclient.gateway import addresses
+from pdbclient.gateway.addresses import Goal, Refusal
+from pdbclient.gateway.budget import Reservation
+from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
+from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
+from pdbclient.gateway.report import report_command
+from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
+from pdbclient.http.failover import Accepted
+from pdbclient.http.staleness import Freshness
+from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
+from pdbclient.wire import Command
+
+__all__ = ["Exchange", "Rules", "plain"]
+
+log = logging.getLogger("pdbclient.gateway")
+
+BODY_PATIENCE = 30.0
+"""Seconds that a client may take to send a body, or to take a piece of an answer."""
+MEMORY_PATIENCE = 5.0
+"""Seconds that a request waits for memory for its body."""
+_NOT_PASSED = frozenset(
+    {"connection", "content-encoding", "content-length", "date", "keep-alive", "server", "transfer-encoding", "vary"}
+)
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+_PASSED_TO_SERVER = ("Accept", "Content-Type")
+_HOST = re.compile(r"[!-~]*", re.ASCII).fullmatch
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
+# What a header may not have in it: control characters, and what no encoding can write (a byte that was no UTF-8).
+_UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]+[ \t]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of the configuration the answers depend on. `patience`: seconds that a request waits for its turn."""
+
+    patience: float
+    allowed: Collection[str]
+    max_body_bytes: int
+    max_total_bytes: int
+    command_broadcast: bool
+    include_unchanged_resources: bool
+    local_commands: bool
+
+    @classmethod
+    def of(cls, config: ClientConfig, allowed: Collection[str]) -> Rules:
+        """The rules of a configuration."""
+        return cls(
+            timeouts_below(config.timeouts).operation,
+            allowed,
+            config.gateway_max_body_bytes,
+            # So that the largest body fits, and what it is unpacked to.
+            max(config.gateway_max_total_bytes, 2 * config.gateway_max_body_bytes),
+            config.command_broadcast,
+            config.include_unchanged_resources,
+            config.gateway_local_commands,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request of one client, whose certificate has the name `certname`."""
+
+    request: web.BaseRequest
+    certname: str
+    upstream: Upstream
+    rules: Rules
+    memory: Reservation
+
+    async def answer(self) -> web.StreamResponse:
+        """The answer, whatever is met."""
+        try:
+            return await self._answer()
+        except Refused as error:
+            return _json(error.status, {"error": error.reason})
+        except InvalidCommand as error:
+            log.warning("refused: %s", error)
+            return _json(400, {"error": str(error)})
+        except ServerError as error:
+            return self._handed_on(error)
+        except StaleAnswer as error:
+            log.error("%s", error)
+            # Not a 5xx: Puppet would go on to the next of its server_urls, and take there what is refused here.
+            return _json(409, {"error": str(error)})
+        except JournalError as error:
+            log.error("%s", error)
+            return _json(503, {"error": str(error)})
+        except AllEndpointsFailed as error:
+            log.warning("%s", error)
+            return _json(503, {"error": str(error)})
+        except CallerLeft:
+            return plain(503, "ending\n")
+        except NoThread as error:
+            log.warning("%s", error)
+            return plain(503, f"the gateway cannot work on it: {error}\n")
+
+    async def _answer(self) -> web.StreamResponse:
+        came_through.set(self._before())
+        method, (path, _, query) = self.request.method, self.request.raw_path.partition("?")
+        if not _HOST(self.request.headers.get("Host", "")):
+            return plain(400, "Bad Host: its name has characters in it that no name of a host has\n")
+        match addresses.goal(method, path):
+            case Goal.COMMAND:
+                return await self._command(query)
+            case Goal.NO_COMMAND:
+                # PuppetDB looks at the command before it looks at the address.
+                await self._checked(query)
+                return _refusal(addresses.NOT_FOUND)
+            case Goal.REPORT:
+                return await self._report()
+            case Goal.METRICS:
+                return web.Response(body=await self.upstream.metrics(), headers=_METRICS)
+            case Goal.SERVER:
+                return await self._passed_on()
+            case refusal:
+                return _refusal(refusal)
+
+    def _before(self) -> tuple[str, ...]:
+        """The gateways that the request has come through. Raises `Refused` when this one is among them."""
+        before = gateways(", ".join(self.request.headers.getall(HEADER, ())))
+        if self.upstream.name in before or len(before) > LIMIT:
+            log.warning("a loop: a request came back from %s (%s)", self.certname, self.request.remote)
+            who = "this gateway itself, or another one that has it among its servers"
+            why = f"a loop: the request comes from {who}: take the gateway's other name out of server_urls there"
+            raise Refused(508, why)
+        return before
+
+    async def _command(self, query: str) -> web.StreamResponse:
+        command = await self._checked(query)
+        seconds = seconds_to_wait(query)
+        if not seconds:
+            return await self._submitted(command)
+        if self.rules.command_broadcast:
+            raise Refused(400, "secondsToWaitForCompletion: with command_broadcast the gateway does not wait")
+        accepted, completion = await self.upstream.submit_and_wait(command, seconds)
+        return _json(completion.status, dict(completion.document), _taken_by(accepted))
+
+    async def _checked(self, query: str) -> Command:
+        """The command in the body, which is read to its end in a thread: there may be a lot of it."""
+        body = await self._body()
+        headers = CaseInsensitiveDict(self.request.headers)
+        if "Accept" in headers:
+            headers["Accept"] = self._line("Accept")
+        check = partial(command_from, query, headers, body, now=datetime.now(UTC))
+        said, most = headers.get("X-Uncompressed-Length", ""), self.rules.max_body_bytes
+        first = int(said) if said.isascii() and said.isdigit() and len(said) < 15 else USUALLY_UNPACKED * len(body)
+        for limit in sorted({min(first, most), most}):
+            # Memory for what it says that it is unpacked to, or usually is; for the most only where needed.
+            await self._reserve(len(body) + limit if "Content-Encoding" in headers else len(body))
+            with suppress(TooLarge):
+                return await self.upstream.run(partial(check, limit=limit))
+        raise Refused(413, f"a body that unpacks to more than {most} bytes (gateway_max_body_bytes)")
+
+    def _line(self, name: str) -> str:
+        """All lines of a header as the one that they stand for; empty without any."""
+        return ", ".join(self.request.headers.getall(name, ()))
+
+    async def _report(self) -> web.StreamResponse:
+        """A report as Puppet's own `http` report processor posts it (`reporturl`)."""
+        if self.request.method != "POST":
+            return plain(405, "a report is posted\n", Allow="POST")
+        body, now, unchanged = await self._body(), datetime.now(UTC), self.rules.include_unchanged_resources
+        command = await self.upstream.run(
+            lambda: report_command(body, producer=self.certname, include_unchanged=unchanged, now=now)
+        )
+        for warning in command.warnings:
+            log.warning("%s", warning)
+        return await self._submitted(command)
+
+    async def _submitted(self, command: Command) -> web.StreamResponse:
+        accepted = await self.upstream.submit(command)
+        uuid = accepted.journalled or next(iter(accepted.uuids.values()))
+        return _json(200, {"uuid": uuid}, _taken_by(accepted))
+
+    async def _passed_on(self) -> web.StreamResponse:
+        request = self.request
+        body = await self._body() if request.body_exists else None
+        headers = {name: _octets(self._line(name)) for name in _PASSED_TO_SERVER if name in request.headers}
+        puppet = request.headers.get("User-Agent", "").startswith("Puppet/")
+        answer = await self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet)
+        headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
+        if answer.about_exported:
+            headers["X-Pdbclient-Stale"] = str(answer.freshness.stale).lower()
+        gzip = Gzip() if wants_gzip(self._line("Accept-Encoding")) and request.method != "HEAD" else None
+        headers["Vary"] = "Accept-Encoding"
+        if answer.rest is not None:
+            return await self._streamed(answer, headers, gzip)
+        body = answer.start
+        if gzip is not None and len(body) >= SMALLEST:
+            headers["Content-Encoding"] = "gzip"
+            body = await self.upstream.run(lambda: gzip.all(answer.start))
+        return web.Response(body=body, headers=headers)
+
+    async def _streamed(self, answer: Answer, headers: dict[str, str], gzip: Gzip | None) -> web.StreamResponse:
+        """Pass on an answer of any size. When it breaks off, so does the connection: no client takes it for whole."""
+        assert answer.rest is not None
+        if gzip is not None:
+            headers["Content-Encoding"] = "gzip"
+        response = web.StreamResponse(headers=headers)
+        if self.request.version < (1, 1):
+            # Its end is that of the connection.
+            response.force_close()
+        else:
+            response.enable_chunked_encoding()
+        whole = False
+        try:
+            await response.prepare(self.request)
+            chunk = answer.start
+            while chunk:
+                await self._write(
+                    response, chunk if gzip is None else await self.upstream.run(partial(gzip.more, chunk))
+                )
+                chunk = await self.upstream.more(answer.rest)
+            if gzip is not None:
+                await self._write(response, gzip.end())
+            whole = True
+        except (TransportError, ServerError, CallerLeft, NoThread) as error:
+            log.warning("%s %s: cut off: %s", self.request.method, self.request.path, error)
+        except (ConnectionError, TimeoutError) as error:
+            log.info("%s %s: the client took no more: %r", self.request.method, self.request.path, error)
+        finally:
+            if not whole:
+                answer.rest.close()
+            if not whole and self.request.transport is not None:
+                _reset(self.request.transport)
+        return response
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        async with asyncio.timeout(BODY_PATIENCE):
+            await response.write(data)
+
+    async def _body(self) -> bytes:
+        """The body, once there is memory for it."""
+        limit = self.rules.max_body_bytes
+        if (self.request.content_length or 0) > limit:
+            raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+        await self._reserve(self.request.content_length or 0)
+        if self.request.headers.get("Expect", "").lower() == "100-continue":
+            await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.request.writer.output_size = 0
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_PATIENCE):
+                async for chunk in self.request.content.iter_any():
+                    pieces.append(chunk)
+                    size += len(chunk)
+                    if size > limit:
+                        raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+                    await self._reserve(size)
+        except (ConnectionError, web.RequestPayloadError) as error:
+            # Whoever sent it has gone, as a rule: nobody will read this.
+            raise Refused(400, f"the body broke off: {error}") from error
+        except TimeoutError as error:
+            self.request.protocol.force_close()
+            raise Refused(408, f"the body took longer than {BODY_PATIENCE:.0f} s") from error
+        return b"".join(pieces)
+
+    async def _reserve(self, size: int) -> None:
+        try:
+            await self.memory.grow(size, MEMORY_PATIENCE)
+        except TimeoutError as error:
+            total = self.rules.max_total_bytes
+            raise Refused(
+                503, f"the bodies of other requests take {total} bytes (gateway_max_total_bytes)"
+            ) from error
+
+    def _handed_on(self, error: ServerError) -> web.Response:
+        """A server's own verdict on the request, as it gave it."""
+        headers = _end_to_end(error.headers)
+        for attempt in error.attempts:
+            if (endpoint := attempt.endpoint).url == error.endpoint:
+                headers |= _origin(endpoint, endpoint.order > 0, self.upstream.registry.freshness(endpoint))
+        if 300 <= error.status < 400:
+            # To a dashboard that the gateway does not have: what PuppetDB before 8.5 says to an unknown address.
+            headers = {name: value for name, value in headers.items() if name.startswith("X-Pdbclient-")}
+            return _refusal(addresses.NOT_FOUND, headers)
+        return web.Response(status=error.status, body=error.body, headers=headers)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection so that it looks like no end of an answer, not even to a client of HTTP/1.0."""
+    sock = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        # It has ended already.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a server that are meant for the client: control characters as blanks, as RFC 9110, 5.5 says."""
+    passed = {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED and _TOKEN(name)}
+    return {name: _UNSENDABLE.sub(" ", value).strip() for name, value in passed.items()}
+
+
+def _octets(value: str) -> str:
+    """A client's header for the server, byte by byte: aiohttp reads it as UTF-8, requests writes Latin-1."""
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _taken_by(accepted: Accepted) -> dict[str, str]:
+    """The headers that say who has a command."""
+    if accepted.journalled is not None:
+        return {"X-Pdbclient-Journalled": "true"}
+    return _origin(next(iter(accepted.uuids)), accepted.attempts[0].endpoint not in accepted.uuids)
+
+
+def _origin(endpoint: Endpoint, failed_over: bool, freshness: Freshness | None = None) -> dict[str, str]:
+    """The headers that say where an answer came from, and what that server may lack."""
+    headers = {"X-Pdbclient-Server": endpoint.url, "X-Pdbclient-Failed-Over": str(failed_over).lower()}
+    if freshness is not None:
+        headers["X-Pdbclient-Missing"] = str(freshness.missing)
+        if freshness.since is not None:
+            headers["X-Pdbclient-Missing-Since"] = freshness.since
+    return headers
+
+
+def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=json.dumps(document).encode(), headers={**_JSON, **(headers or {})})
+
+
+def _refusal(refusal: Refusal, headers: Mapping[str, str] | None = None) -> web.Response:
+    lines = {"Content-Type": refusal.content_type, **(headers or {})}
+    return web.Response(status=refusal.status, body=refusal.body.encode(), headers=lines)
+
+
+def plain(status: int, text: str, **headers: str) -> web.Response:
+    """An answer in plain text."""
+    return web.Response(status=status, text=text, headers=headers)

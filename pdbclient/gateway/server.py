@@ -1,0 +1,243 @@
+"""All that serves one configuration: its sockets, its TLS, its application, its servers behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from pdbclient.config.model import ClientConfig, Endpoint, TlsFiles
+from pdbclient.errors import ConfigError, Problem
+from pdbclient.gateway.app import App
+from pdbclient.gateway.client_auth import Handshake, allowed_certnames
+from pdbclient.gateway.exchange import Rules
+from pdbclient.gateway.listen import (
+    BACKLOG,
+    Entrance,
+    described,
+    duplicates,
+    is_loopback,
+    listening_sockets,
+    most_handshakes,
+)
+from pdbclient.gateway.upstream import Upstream
+from pdbclient.http.tls import server_context
+
+__all__ = ["Server"]
+
+log = logging.getLogger("pdbclient.gateway")
+
+HANDSHAKE_LIMIT = 10.0
+IDLE_LIMIT = 30.0
+"""Seconds that a connection may be without a whole request head: kept and idle, or sending it slowly."""
+HEADER_LIMIT = 16384
+"""Bytes of each header: twice what PuppetDB takes by default."""
+DRAIN_LIMIT = 25.0
+CLOSE_LIMIT = 1.0
+
+
+class Server:
+    """One configuration in force. Made by `open`; serves from `start` to `stop`."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        context: ssl.SSLContext,
+        trust: tuple[bytes, ...],
+        allowed: Collection[str],
+        sockets: list[socket.socket],
+        local: list[socket.socket],
+        upstream: Upstream,
+    ) -> None:
+        self.config = config
+        self._context = context
+        self._sockets, self._local = sockets, local
+        self._upstream = upstream
+        self._listeners: list[asyncio.Server] = []
+        self._trust = trust
+        self._app = App(upstream, Rules.of(config, allowed))
+        self.summary = f"for {_names(allowed)}, in front of {', '.join(map(str, config.server_urls))}"
+
+    @classmethod
+    def open(cls, config: ClientConfig, before: Server | None = None) -> Server:
+        """A server for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
+
+        It reads files and looks up names: not for the event loop. Raises `ConfigError`, `GatewayError` and
+        `JournalError`; the one before is not touched then.
+        """
+        url = _require_url(config)
+        # Before: a list that is replaced in between is then seen to be another one.
+        trust = _trust_in(config.tls)
+        context = server_context(config.tls)
+        context.sslobject_class = Handshake
+        allowed = allowed_certnames(config)
+        with contextlib.ExitStack() as held:
+            if before is not None and before.config.gateway_url == url:
+                sockets = duplicates(before._sockets)
+            else:
+                sockets = listening_sockets(url)
+            for sock in sockets:
+                held.callback(sock.close)
+            local = _local_sockets(config, before)
+            for sock in local:
+                held.callback(sock.close)
+            upstream = Upstream(config, None if before is None else before._upstream)
+            held.pop_all()
+        return cls(config, context, trust, allowed, sockets, local, upstream)
+
+    async def start(self) -> None:
+        """Accept connections."""
+        loop = asyncio.get_running_loop()
+        self._http = web.Server(
+            self._app.handle,
+            request_factory=_request,
+            handler_cancellation=True,  # a query ends when its client has left
+            auto_decompress=False,  # a compressed command goes on as it is
+            keepalive_timeout=IDLE_LIMIT,
+            max_line_size=self.config.gateway_max_url_bytes,
+            max_field_size=HEADER_LIMIT,
+            lingering_time=2.0,
+            access_log=None,
+            logger=_http_log(),
+        )
+        for sock in self._sockets:
+            self._listeners.append(
+                await loop.create_server(
+                    self._http,
+                    sock=Entrance(sock, most_handshakes(), self._inside),
+                    ssl=self._context,
+                    backlog=BACKLOG,
+                    ssl_handshake_timeout=HANDSHAKE_LIMIT,
+                    ssl_shutdown_timeout=HANDSHAKE_LIMIT,
+                )
+            )
+        for sock in duplicates(self._local):
+            self._listeners.append(await loop.create_server(self._http, sock=sock, backlog=BACKLOG))
+        log.info("listening at %s %s", described(self._sockets), self.summary)
+        if self._local:
+            what = "reads and submits" if self.config.gateway_local_commands else "reads"
+            log.info("listening at %s in clear text: every program of this machine %s", described(self._local), what)
+        if not all(map(is_loopback, self._sockets)):
+            log.warning("%s: other machines can reach this address", described(self._sockets))
+
+    def _inside(self) -> set[int]:
+        """The descriptors of the connections whose handshake is done."""
+        transports = (connection.transport for connection in self._http.connections)
+        return {transport.get_extra_info("socket").fileno() for transport in transports if transport is not None}
+
+    async def stop(self, successor: Server | None = None) -> None:
+        """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything.
+
+        With a `successor`, it has all the time that it would have had. One that trusts whom this one trusts takes
+        over the connections, too: no client loses one.
+        """
+        heir = successor._app if successor is not None and successor._trust == self._trust else None
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for sock in listener.sockets:
+                loop.remove_reader(sock.fileno())
+        for _ in range(2):
+            # What was accepted just now becomes a connection first: asyncio would lose it, and its client wait.
+            await asyncio.sleep(0)
+        for listener in self._listeners:
+            listener.close()
+        for sock in (*self._sockets, *self._local):
+            sock.close()
+        ending = asyncio.ensure_future(self._app.end(self._http.connections, heir))
+        if successor is not None:
+            limit = max(DRAIN_LIMIT, self.config.timeouts.query)
+            await _until(lambda: ending.done() or successor._app.over, limit)
+        await asyncio.wait([ending], timeout=DRAIN_LIMIT)
+        ending.cancel()
+        self._upstream.abandon()
+        closing = loop.run_in_executor(None, self._upstream.close)
+        if heir is not None:
+            await _until(lambda: not self._http.connections or heir.over, IDLE_LIMIT)
+            await _until(lambda: not any(map(heir.answers, self._http.connections)), self.config.timeouts.query)
+        for connection in self._http.connections:
+            transport = connection.transport
+            connection.force_close()
+            if transport is not None:
+                # Not TLS's own way, for which nobody may be there any more.
+                transport.abort()
+        await self._http.shutdown(CLOSE_LIMIT)
+        await closing
+
+
+def _local_sockets(config: ClientConfig, before: Server | None) -> list[socket.socket]:
+    if config.gateway_local_url is None:
+        return []
+    if before is not None and before.config.gateway_local_url == config.gateway_local_url:
+        return duplicates(before._local)
+    return listening_sockets(config.gateway_local_url, "gateway_local_url")
+
+
+async def _until(true: Callable[[], bool], limit: float) -> None:
+    """Wait until it is so, for `limit` seconds at most."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limit
+    while not true() and loop.time() < end:
+        await asyncio.sleep(0.05)
+
+
+class _Request(web.BaseRequest):
+    """A request, each answer to which goes through here, aiohttp's own ones included."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Say no more about ourselves than PuppetDB does."""
+        response.headers.popall("Server", None)
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _require_url(config: ClientConfig) -> Endpoint:
+    file = next((origin.rpartition(":")[0] for origin in config.origins.values() if ":" in origin), "puppetdb.conf")
+    if config.gateway_url is None:
+        why = "is missing from [pdbclient]: the gateway's own address, which is also the first of server_urls"
+        raise ConfigError([Problem(file, None, "gateway_url", why)])
+    if config.tls.cert is None:
+        why = "is false, but the gateway is a server and needs its certificate"
+        raise ConfigError([Problem(file, None, "verify_client_certificate", why)])
+    return config.gateway_url
+
+
+def _trust_in(files: TlsFiles) -> tuple[bytes, ...]:
+    """What decides whom a server lets into TLS: the CA, the revocation lists and their use. Raises `ConfigError`."""
+    held = [files.revocation.encode()]
+    for setting, path in (("ssl_ca_cert", files.ca), ("ssl_crl", files.crl)):
+        try:
+            held.append(b"" if path is None else path.read_bytes())
+        except OSError as error:
+            raise ConfigError([Problem(str(path), None, setting, f"cannot be read: {error.strerror}")]) from error
+    return tuple(held)
+
+
+def _names(allowed: Collection[str]) -> str:
+    names = sorted(allowed)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _http_log() -> logging.Logger:
+    """What aiohttp logs to: a client that speaks no HTTP is one line, and no traceback."""
+    logger = logging.getLogger("pdbclient.gateway.http")
+    if not logger.filters:
+        logger.addFilter(_one_line)
+    return logger
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = f"{record.getMessage()}: {' '.join(error.message.split())}", ()
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+    return True
