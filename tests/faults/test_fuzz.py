@@ -40,7 +40,7 @@ def request(line: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 OLD_FORM = json.dumps({"command": "replace facts", "version": 5, "payload": json.loads(FACTS)}).encode()
-PACKED = gzip.compress(FACTS)
+PACKED = gzip.compress(FACTS, mtime=0)
 GOOD = [
     request(f"POST {FACTS_URL}", FACTS),
     request(f"POST {FACTS_URL}&producer-timestamp=2026-01-31T12:00:00.000Z", FACTS),
