@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, GatewayError, JournalError
@@ -19,6 +22,8 @@ from pdbclient.http.tls import TlsState, tls_state
 __all__ = ["Gateway"]
 
 log = logging.getLogger("pdbclient.gateway")
+
+T = TypeVar("T")
 
 FILES_INTERVAL = 5.0
 """Seconds between looks at the TLS files, whose replacement needs no signal, and between tries to reload."""
@@ -43,9 +48,9 @@ class Gateway:
         asyncio.run(self._run())
 
     async def _run(self) -> None:
-        self._woken = asyncio.Event()
+        self._woken, self._told_to_stop = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        server, self._seen = await asyncio.to_thread(self._opened, None)
+        server, self._seen = await _in_thread(lambda: self._opened(None))
         # Before it says that it listens: whoever reads that may send one.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -60,7 +65,7 @@ class Gateway:
                 if not self._stopping and (why := self._why_to_reload(server)):
                     # Before: a signal that comes while it is read is for what comes after.
                     self._reloading = False
-                    server = await self._reloaded(server, why)
+                    server = await self._unless_stopped(self._reloaded(server, why), server)
             notify_stopping()
             log.info("ending; requests under way have %.0f s", DRAIN_LIMIT)
         finally:
@@ -69,6 +74,7 @@ class Gateway:
 
     def _stop(self) -> None:
         self._stopping = True
+        self._told_to_stop.set()
         self._woken.set()
 
     def _ask_for_reload(self) -> None:
@@ -82,11 +88,22 @@ class Gateway:
             return "a certificate or the revocation list was replaced"
         return None if self._failed is None else self._failed.why
 
+    async def _unless_stopped(self, reloading: Coroutine[Any, Any, Server], server: Server) -> Server:
+        """What a reload comes to; `server` when it is not done by the time that the gateway is to end."""
+        reload = asyncio.ensure_future(reloading)
+        stop = asyncio.ensure_future(self._told_to_stop.wait())
+        await asyncio.wait([reload, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if reload.done():
+            return reload.result()
+        reload.cancel()
+        return server
+
     async def _reloaded(self, server: Server, why: str) -> Server:
         """The server of the configuration as it is now; the old one when that cannot be used yet."""
         notify_reloading()
         try:
-            new, seen = await asyncio.to_thread(self._opened, server)
+            new, seen = await _in_thread(lambda: self._opened(server))
             try:
                 await new.start()
             except BaseException:
@@ -131,3 +148,24 @@ class _Failed:
     why: str
     text: str
     said_at: float
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Run it in a thread of its own, for which nobody waits at the end: a file or a name may take for ever."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(done: Callable[[Any], None], value: Any) -> None:
+        if not future.done():
+            done(value)
+
+    def run() -> None:
+        try:
+            end = partial(settle, future.set_result, call())
+        except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
+            end = partial(settle, future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            loop.call_soon_threadsafe(end)
+
+    threading.Thread(target=run, name="pdbclient-load", daemon=True).start()
+    return await future

@@ -8,6 +8,8 @@ import ipaddress
 import logging
 import resource
 import socket
+import time
+from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -19,47 +21,70 @@ __all__ = ["Entrance", "described", "duplicates", "is_loopback", "listening_sock
 log = logging.getLogger("pdbclient.gateway")
 
 BACKLOG = 512
+PATIENCE = 1.0
+"""Seconds that a handshake has in any case."""
+PAUSE_OF_ASYNCIO = 1.0
+"""Seconds for which asyncio takes no connection after one for which there was no descriptor."""
 
 
 class Entrance(socket.socket):
-    """A listening socket for TLS: of its connections, `most` at a time may be in their handshake.
+    """A listening socket that takes connections as fast as they come in: `most` may be in their TLS handshake.
 
-    One more, and the oldest of them is closed: whoever connects and says nothing takes only so many descriptors from
-    those who do. `inside` gives the descriptors of the connections whose handshake is done.
+    When so many are, the oldest is closed for the next one, if it is `PATIENCE` old; else the next one waits in the
+    backlog. Whoever connects and says nothing takes only so many descriptors from those who do. `inside` gives the
+    descriptors of the connections whose handshake is done.
     """
 
     def __init__(self, listening: socket.socket, most: int, inside: Callable[[], Container[int]]) -> None:
         super().__init__(fileno=listening.dup().detach())
         self.setblocking(False)
         self._most, self._inside = most, inside
-        self._handshakes: list[socket.socket] = []
+        self._handshakes: deque[tuple[float, socket.socket]] = deque()
         self._said = False
+        self._exhausted_at = float("-inf")
 
     def accept(self) -> tuple[socket.socket, Any]:
         """As a socket does."""
-        connection, address = super().accept()
-        self._handshakes.append(connection)
-        if len(self._handshakes) > self._most:
-            inside = self._inside()
-            # A closed one's descriptor is -1.
-            self._handshakes = [
-                each for each in self._handshakes if each.fileno() not in inside and each.fileno() >= 0
-            ]
-        if len(self._handshakes) > self._most:
-            if not self._said:
-                self._said = True
-                log.warning(
-                    "%d connections are without TLS yet: of these, the oldest are closed for new ones", self._most
-                )
-            with contextlib.suppress(OSError):  # it has gone
-                self._handshakes.pop(0).shutdown(socket.SHUT_RDWR)
+        now = time.monotonic()
+        if len(self._handshakes) >= self._most:
+            self._make_room(now)
+        try:
+            connection, address = super().accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                if now - self._exhausted_at < PAUSE_OF_ASYNCIO:
+                    # asyncio asks for all of its backlog in a row, and has a traceback in the log for each.
+                    raise BlockingIOError from error
+                self._exhausted_at = now
+            raise
+        self._handshakes.append((now, connection))
         return connection, address
+
+    def _make_room(self, now: float) -> None:
+        """Raises `BlockingIOError`, as a socket on which nobody waits, when there is none to be made."""
+        inside = self._inside()
+        # A closed one's descriptor is -1.
+        left = [each for each in self._handshakes if each[1].fileno() >= 0 and each[1].fileno() not in inside]
+        self._handshakes = deque(left)
+        if len(left) < self._most:
+            return
+        began, oldest = left[0]
+        if now - began < PATIENCE:
+            raise BlockingIOError
+        if not self._said:
+            self._said = True
+            log.warning(
+                "%d connections are without TLS yet: of these, the oldest are closed for new ones", self._most
+            )
+        self._handshakes.popleft()
+        with contextlib.suppress(OSError):  # it has gone
+            oldest.shutdown(socket.SHUT_RDWR)
 
 
 def most_handshakes() -> int:
     """How many connections may be in their TLS handshake: with a quarter of the descriptors that this process has."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, soft // 4) if soft != resource.RLIM_INFINITY else BACKLOG
+    return soft // 4 if soft != resource.RLIM_INFINITY else BACKLOG
 
 
 def listening_sockets(url: Endpoint | LocalAddress, setting: str = "gateway_url") -> list[socket.socket]:

@@ -35,6 +35,8 @@ def _notify(text: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            # Whoever has the other end need not read: a full queue is an error then, and no wait.
+            sock.setblocking(False)
             sock.sendto(text.encode(), address)
     except OSError as error:
         # A service goes on without its supervisor; an inherited variable may well name another one's socket.

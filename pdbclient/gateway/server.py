@@ -35,12 +35,16 @@ __all__ = ["Server"]
 log = logging.getLogger("pdbclient.gateway")
 
 HANDSHAKE_LIMIT = 10.0
+FEWEST = 8
+"""Connections that may be in their TLS handshake at each address, however few descriptors there are."""
 IDLE_LIMIT = 30.0
 """Seconds that a connection may be without a whole request head: kept and idle, or sending it slowly."""
 HEADER_LIMIT = 16384
 """Bytes of each header: twice what PuppetDB takes by default."""
 DRAIN_LIMIT = 25.0
 CLOSE_LIMIT = 1.0
+FLUSH_LIMIT = 0.3
+"""Seconds for connections to which nothing is known to be still written: what may be in the last of the buffers."""
 
 
 class Server:
@@ -60,6 +64,7 @@ class Server:
         self._context = context
         self._sockets, self._local = sockets, local
         self._upstream = upstream
+        self._entrances: list[Entrance] = []
         self._listeners: list[asyncio.Server] = []
         self._trust = trust
         self._app = App(upstream, Rules.of(config, allowed))
@@ -107,19 +112,22 @@ class Server:
             access_log=None,
             logger=_http_log(),
         )
-        for sock in self._sockets:
+        most = max(FEWEST, most_handshakes() // len(self._sockets))
+        self._entrances = [Entrance(sock, most, self._inside) for sock in self._sockets]
+        for entrance in self._entrances:
             self._listeners.append(
                 await loop.create_server(
                     self._http,
-                    sock=Entrance(sock, most_handshakes(), self._inside),
+                    sock=entrance,
                     ssl=self._context,
                     backlog=BACKLOG,
                     ssl_handshake_timeout=HANDSHAKE_LIMIT,
                     ssl_shutdown_timeout=HANDSHAKE_LIMIT,
                 )
             )
-        for sock in duplicates(self._local):
-            self._listeners.append(await loop.create_server(self._http, sock=sock, backlog=BACKLOG))
+        for sock in self._local:
+            entrance = Entrance(sock, most, self._inside)
+            self._listeners.append(await loop.create_server(self._http, sock=entrance, backlog=BACKLOG))
         log.info("listening at %s %s", described(self._sockets), self.summary)
         if self._local:
             what = "reads and submits" if self.config.gateway_local_commands else "reads"
@@ -130,7 +138,18 @@ class Server:
     def _inside(self) -> set[int]:
         """The descriptors of the connections whose handshake is done."""
         transports = (connection.transport for connection in self._http.connections)
-        return {transport.get_extra_info("socket").fileno() for transport in transports if transport is not None}
+        # Either is None of a connection that is ending.
+        sockets = (transport.get_extra_info("socket") for transport in transports if transport is not None)
+        return {sock.fileno() for sock in sockets if sock is not None}
+
+    def _unsent(self) -> set[web.RequestHandler]:
+        """The connections to which something is still to be written."""
+        return {
+            connection
+            for connection in self._http.connections
+            if self._app.answers(connection)
+            or (connection.transport is not None and connection.transport.get_write_buffer_size() > 0)
+        }
 
     async def stop(self, successor: Server | None = None) -> None:
         """Accept no more; what is under way has `DRAIN_LIMIT` seconds to end; then let go of everything.
@@ -150,12 +169,18 @@ class Server:
             listener.close()
         for sock in (*self._sockets, *self._local):
             sock.close()
+        unsent = self._unsent()
         ending = asyncio.ensure_future(self._app.end(self._http.connections, heir))
         if successor is not None:
             limit = max(DRAIN_LIMIT, self.config.timeouts.query)
             await _until(lambda: ending.done() or successor._app.over, limit)
+        end = loop.time() + DRAIN_LIMIT
         await asyncio.wait([ending], timeout=DRAIN_LIMIT)
         ending.cancel()
+        if heir is None:
+            # An answer is out when its connection, which ends with it, is: until then it is in buffers of ours.
+            await _until(lambda: unsent.isdisjoint(self._http.connections), end - loop.time())
+            await _until(lambda: not self._http.connections, FLUSH_LIMIT)
         self._upstream.abandon()
         closing = loop.run_in_executor(None, self._upstream.close)
         if heir is not None:

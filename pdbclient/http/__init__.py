@@ -1,4 +1,5 @@
 """The shared HTTP layer: one truth table, one memory per server, one way to read an answer.
 
-`outcome`, `breaker`, `route`, `freshness` and `stream` are pure; `tls`, `session` and `failover` do the I/O.
+`outcome`, `breaker`, `route`, `staleness`, `stream` and `json_completeness` are pure; `tls`, `session` and `failover`
+do the I/O.
 """

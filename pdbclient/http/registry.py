@@ -1,6 +1,6 @@
 """What one process remembers about its servers: their health, and what each of them may lack. Thread-safe.
 
-The rules are in `breaker`, `route` and `freshness`; here are the lock and the clock around them.
+The rules are in `breaker`, `route` and `staleness`; here are the lock and the clock around them.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ __all__ = ["Resolver"]
 
 GIVEN_UP_AFTER = 30.0
 """Seconds after which a look-up that hangs is left alone, and another one started."""
+MOST = 4
+"""Look-ups that hang, each in a thread: while there are so many, no further one is started."""
 
 
 class Resolver:
@@ -25,7 +27,8 @@ class Resolver:
         self._host, self._port = host, port
         self._literal = _is_address(host)
         self._lock = threading.Lock()
-        self._running: tuple[Future[list[str]], float] | None = None
+        self._running: list[Future[list[str]]] = []
+        self._began = float("-inf")
 
     def addresses(self, limit: float) -> list[str]:
         """The addresses, in the order to try them, within `limit` seconds.
@@ -37,17 +40,18 @@ class Resolver:
 
     def _look_up(self) -> Future[list[str]]:
         with self._lock:
-            if self._running is not None:
-                future, began = self._running
-                if not future.done() and time.monotonic() - began < GIVEN_UP_AFTER:
-                    return future
-            future = Future()
+            self._running = [future for future in self._running if not future.done()]
+            is_new = time.monotonic() - self._began < GIVEN_UP_AFTER
+            if self._running and (is_new or len(self._running) == MOST):
+                return self._running[-1]
+            future: Future[list[str]] = Future()
             thread = threading.Thread(target=self._fulfil, args=(future,), name="pdbclient-resolver", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
                 raise OSError(errno.ENOMEM, str(error)) from error
-            self._running = future, time.monotonic()
+            self._running.append(future)
+            self._began = time.monotonic()
             return future
 
     def _fulfil(self, future: Future[list[str]]) -> None:

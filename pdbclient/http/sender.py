@@ -245,7 +245,7 @@ class Sender:
         """Use the TLS files as they are now for new connections: all of them, or none."""
         try:
             self._context = client_context(self._tls)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             if now - self._said_at >= SAID_EVERY:
                 self._said_at = now
                 log.warning(
@@ -257,8 +257,8 @@ class Sender:
         self._former, self._adapter = self._adapter, self._new_adapter()
 
     def _close_former(self) -> None:
-        if self._former is not None:
-            former, self._former = self._former, None
+        former, self._former = self._former, None
+        if former is not None:
             former.close()
 
     def _placed(self, request: Prepared, operation: Operation, end: float, inactivity: float) -> Answer:

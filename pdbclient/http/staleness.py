@@ -70,6 +70,8 @@ class PendingWrites:
 
     def found(self, endpoint: Endpoint, present: Mapping[tuple[str, str], str]) -> None:
         """Note what `endpoint` was seen to hold: (command name, certname) -> producer timestamp."""
+        if endpoint.submit_only:
+            return  # it answers no queries
         for key, timestamp in present.items():
             _drop(self._servers[endpoint], key, timestamp)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import resource
@@ -26,7 +27,7 @@ from pdbclient.config.model import TlsFiles
 from pdbclient.gateway import Gateway
 
 from .conftest import Site
-from .fake import Answer, Request, healthy
+from .fake import Answer, Request, answer, healthy
 from .gateway import (
     ROOT,
     GatewayProcess,
@@ -147,7 +148,7 @@ def test_an_idle_connection_does_not_hold_up_the_end(
 
 def test_a_request_that_does_not_end_in_time_is_cut_off(site: Site, service: Service, slow: Slow) -> None:
     service.write(timeouts=replace(service.config.timeouts, read=1.5))
-    process = service.run(site__DRAIN_LIMIT=0.3).up()
+    process = service.run(server__DRAIN_LIMIT=0.3).up()
     with connected(process.port, site.pki.client) as sock:
         sock.sendall(f"GET {NODES} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert slow.arrived.wait(5)
@@ -174,6 +175,17 @@ def test_systemd_is_told_of_the_start_a_reload_and_the_end(service: Service, tmp
         process.signal(signal.SIGTERM)
         assert read() == {"STOPPING": "1"}
         assert process.ended() == 0
+
+
+def test_a_notice_that_nobody_reads_holds_up_nothing(site: Site, service: Service, tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(address))
+        process = service.run({"NOTIFY_SOCKET": str(address)}).up()
+        for number in range(20):
+            process.signal(signal.SIGHUP)
+            process.said("reloaded: ", number + 1)
+        assert ask(process.port, site.pki.client).status == 200
 
 
 def test_a_notice_that_nobody_hears_ends_nothing(site: Site, service: Service, tmp_path: Path) -> None:
@@ -312,6 +324,38 @@ def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(site:
         assert len(process.descriptors()) < 64
     assert process.text.count("without TLS yet") == 1
     assert "Too many open files" not in process.text
+
+
+def test_it_ends_while_the_configuration_is_read(service: Service, took: Callable[[], float]) -> None:
+    process = service.run().up()
+    service.path.unlink()
+    os.mkfifo(service.path)
+    process.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    process.signal(signal.SIGTERM)
+    assert process.ended() == 0
+    assert process.text.splitlines()[-1].endswith("pdbclient.gateway: ended")
+
+
+def test_sigterm_lets_an_answer_out_to_whoever_reads_slowly(site: Site, service: Service) -> None:
+    """Its handler is done, its bytes are in buffers: the process ended without them."""
+    rows = b"[" + b",".join([json.dumps({"a": "x" * 990}).encode()] * 6000) + b"]"
+    site.primary.reply = lambda request: answer(rows) if request.is_query else healthy(request)
+    process = service.run().up()
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    plain.settimeout(10)
+    plain.connect(("127.0.0.1", process.port))
+    with client_context(site.pki.client).wrap_socket(plain, server_hostname="localhost") as sock:
+        sock.sendall(f"GET {NODES} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        received = sock.recv(4096)
+        process.signal(signal.SIGTERM)
+        while piece := sock.recv(16384):
+            received += piece
+            time.sleep(0.003)
+    assert received.endswith(rows[-1000:])
+    assert len(received.partition(b"\r\n\r\n")[2]) == len(rows)
+    assert process.ended() == 0
 
 
 def test_no_connection_is_lost_in_a_reload(site: Site, service: Service) -> None:

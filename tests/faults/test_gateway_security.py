@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import ssl
+import struct
 import threading
 import time
 import warnings
@@ -226,6 +227,60 @@ def test_who_says_nothing_in_the_tls_handshake_is_cut_off(
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.sendall(beginning)
             cut_off(sock)
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_more_honest_clients_at_once_than_may_be_in_their_handshake_are_all_served(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.most_handshakes", lambda: most)
+    monkeypatch.setattr("pdbclient.gateway.server.FEWEST", most)
+    port, together = start().port, threading.Barrier(24)
+
+    def come(_: int) -> int:
+        together.wait()
+        return ask(port, site.pki.client).status
+
+    with ThreadPoolExecutor(24) as pool:
+        assert set(pool.map(come, range(24))) == {200}
+
+
+def test_clients_that_come_and_reset_hold_up_nobody_in_the_entrance(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.most_handshakes", lambda: 2)
+    monkeypatch.setattr("pdbclient.gateway.server.FEWEST", 2)
+    port, over = start().port, threading.Event()
+
+    def come_and_reset() -> None:
+        while not over.is_set():
+            with suppress(OSError), connected(port, site.pki.client) as sock:
+                sock.sendall(GET)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(come_and_reset)
+        try:
+            for _ in range(100):
+                assert ask(port, site.pki.client, timeout=5).status == 200
+        finally:
+            over.set()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_the_addresses_of_a_host_share_the_handshakes(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    monkeypatch.setattr("pdbclient.gateway.server.most_handshakes", lambda: 64)
+    real = socket.getaddrinfo
+
+    def four(host: str, port: int, *rest: Any, **options: Any) -> list[Any]:
+        found = real("127.0.0.1", port, *rest, **options)
+        return [(*found[0][:4], (f"127.0.0.{last}", port)) for last in range(1, 5)]
+
+    monkeypatch.setattr("pdbclient.gateway.listen.socket.getaddrinfo", four)
+    with GatewayThread(gateway_config(site.config(), site.pki.server)) as gateway:
+        monkeypatch.setattr("pdbclient.gateway.listen.socket.getaddrinfo", real)
+        assert [entrance._most for entrance in gateway._site._entrances] == [16] * 4
 
 
 @pytest.mark.parametrize("what", ["nothing", "a slow first head", "a slow second head", "idle"])

@@ -13,7 +13,7 @@ import pdbclient
 ROOT = Path(pdbclient.__file__).parent
 
 ERRORS, MODEL, CONFIG, WIRE = "errors", "config.model", "config", "wire"
-OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM, STATUS = (
+OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS = (
     "http.outcome",
     "http.breaker",
     "http.route",
@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     OUTCOME: {ERRORS, MODEL},
     BREAKER: {OUTCOME},
     ROUTE: {MODEL},
-    FRESHNESS: {MODEL, WIRE},
+    STALENESS: {MODEL, WIRE},
     STREAM: set(),
     "http.tls": {ERRORS, MODEL},
     "http.tls_check": {ERRORS, MODEL},
@@ -56,11 +56,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http.blame", "http.connection", "http.places", "http.pulse", "http.tls"),
     },
     "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.json_completeness", "http.sender"},
-    "http.registry": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, FRESHNESS},
+    "http.registry": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, STALENESS},
     "http.presence": {ERRORS, WIRE, STATUS, "http.session"},
     "http.probe": {ERRORS, MODEL, OUTCOME, "http.registry", "http.session", "http.presence", "http.worker"},
     "http.failover": {
-        *(ERRORS, MODEL, WIRE, OUTCOME, FRESHNESS),
+        *(ERRORS, MODEL, WIRE, OUTCOME, STALENESS),
         *("http.registry", "http.probe", "http.sender", "http.session", "http.tls"),
     },
     LOCK: set(),
@@ -95,7 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 PURE = {
-    *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, FRESHNESS, STREAM, STATUS),
+    *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS),
     *(
         "http.json_completeness",
         "sync.model",

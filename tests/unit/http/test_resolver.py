@@ -70,6 +70,17 @@ def test_one_that_hangs_costs_one_thread_and_is_left_alone_in_the_end(
     assert names.asked == 2
 
 
+def test_look_ups_that_never_end_take_a_few_threads_and_no_more(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "GIVEN_UP_AFTER", 0.0)
+    found = Resolver("puppetdb", 8081)
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            found.addresses(0.01)
+    assert names.asked == resolver.MOST
+
+
 def test_what_a_look_up_meets_is_told_to_all(names: Names) -> None:
     names.error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     names.answer.set()

@@ -114,6 +114,7 @@ def test_the_book_is_bounded_and_a_stale_server_stays_stale(
 
 def test_a_submit_only_server_has_no_freshness(pending: PendingWrites) -> None:
     pending.accepted(command(), [A], 10)
+    pending.found(S, {(FACTS, "node1"): "2026-01-01T00:00:01.000Z"})
     assert pending.freshness(S) == Freshness()
     assert S not in pending.behind()
 

@@ -1,0 +1,84 @@
+"""The entrance: which connections it takes, closes and leaves waiting."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from pdbclient.gateway import listen
+from pdbclient.gateway.listen import Entrance
+
+Connect = Callable[[], socket.socket]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as held:
+        yield held
+
+
+@pytest.fixture
+def listening(stack: ExitStack) -> socket.socket:
+    return stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+
+@pytest.fixture
+def connect(stack: ExitStack, listening: socket.socket) -> Connect:
+    return lambda: stack.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+
+
+def taken(entrance: Entrance, stack: ExitStack) -> socket.socket:
+    return stack.enter_context(entrance.accept()[0])
+
+
+def test_what_is_inside_or_closed_takes_no_room(stack: ExitStack, listening: socket.socket, connect: Connect) -> None:
+    inside: set[int] = set()
+    entrance = stack.enter_context(Entrance(listening, 2, lambda: inside))
+    for _ in range(4):
+        connect()
+    first, second = taken(entrance, stack), taken(entrance, stack)
+    with pytest.raises(BlockingIOError):
+        entrance.accept()
+    inside.add(first.fileno())
+    third = taken(entrance, stack)
+    second.close()
+    taken(entrance, stack)
+    assert third.fileno() >= 0
+
+
+def test_the_oldest_makes_room_once_it_has_had_its_time(
+    stack: ExitStack, listening: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entrance = stack.enter_context(Entrance(listening, 1, set))
+    silent = connect()
+    taken(entrance, stack)
+    late = connect()
+    with pytest.raises(BlockingIOError):
+        entrance.accept()
+    monkeypatch.setattr(listen, "PATIENCE", 0.0)
+    taken(entrance, stack)
+    assert silent.recv(1) == b"", "it is told"
+    late.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        late.recv(1)
+
+
+def test_no_descriptor_is_said_once_for_a_second(
+    stack: ExitStack, listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio asks 512 times in a row, and logs a traceback each time."""
+
+    def none_left(_: socket.socket) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    entrance = stack.enter_context(Entrance(listening, 1, set))
+    monkeypatch.setattr(socket.socket, "accept", none_left)
+    with pytest.raises(OSError, match="Too many open files"):
+        entrance.accept()
+    for _ in range(5):
+        with pytest.raises(BlockingIOError):
+            entrance.accept()
