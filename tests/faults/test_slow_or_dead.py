@@ -182,6 +182,27 @@ def test_four_silent_servers_cost_little_more_than_one(site: Site, start: Start,
     assert took() < 5.0
 
 
+def test_silent_servers_do_not_keep_puppet_for_longer_than_it_waits(
+    site: Site, start: Start, took: Callable[[], float]
+) -> None:
+    """H5: its query was answered after 8.1 s, though it waits for 6 s."""
+    over = threading.Event()
+
+    def silent(request: Request) -> Answer:
+        over.wait(30)
+        return healthy(request)
+
+    ports = [site.server(silent).port for _ in range(4)] + [site.replica.port]
+    servers = tuple(Endpoint("localhost", port, order) for order, port in enumerate(ports))
+    gateway = start(server_urls=servers, timeouts=replace(QUICK, attempt=6.0), gateway_health_interval=60.0)
+    took()
+    try:
+        ask(gateway.port, site.pki.client, headers={"User-Agent": "Puppet/8.0.0"})
+        assert took() < 6.0
+    finally:
+        over.set()
+
+
 # -- bulkheads
 
 
