@@ -9,8 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from pdbclient.config.model import ClientConfig
@@ -38,7 +38,7 @@ class Gateway:
         self._stopping = self._reloading = False
         self._seen: TlsState = ()
         self._failed: _Failed | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -50,7 +50,7 @@ class Gateway:
     async def _run(self) -> None:
         self._woken, self._told_to_stop = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        server, self._seen = await _in_thread(lambda: self._opened(None))
+        server, self._seen = await _in_thread(lambda: self._opened(None), _let_go)
         # Before it says that it listens: whoever reads that may send one.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -97,13 +97,15 @@ class Gateway:
         if reload.done():
             return reload.result()
         reload.cancel()
+        # What it has begun to start ends with the others.
+        self._ending.add(asyncio.ensure_future(asyncio.wait([reload])))
         return server
 
     async def _reloaded(self, server: Server, why: str) -> Server:
         """The server of the configuration as it is now; the old one when that cannot be used yet."""
         notify_reloading()
         try:
-            new, seen = await _in_thread(lambda: self._opened(server))
+            new, seen = await _in_thread(lambda: self._opened(server), _let_go)
             try:
                 await new.start()
             except BaseException:
@@ -150,22 +152,32 @@ class _Failed:
     said_at: float
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
-    """Run it in a thread of its own, for which nobody waits at the end: a file or a name may take for ever."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+def _let_go(opened: tuple[Server, TlsState]) -> None:
+    opened[0].discard()
 
-    def settle(done: Callable[[Any], None], value: Any) -> None:
-        if not future.done():
-            done(value)
+
+async def _in_thread(call: Callable[[], T], unwanted: Callable[[T], None]) -> T:
+    """Run it in a thread of its own, for which nobody waits at the end: a file or a name may take for ever.
+
+    What it gives when nobody waits for it any more goes to `unwanted`, in another thread.
+    """
+    future: Future[T] = Future()
+    # Begun: it cannot be cancelled, and its result is there to be let go of, sooner or later.
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
-            end = partial(settle, future.set_result, call())
+            future.set_result(call())
         except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
-            end = partial(settle, future.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-            loop.call_soon_threadsafe(end)
+            future.set_exception(error)
+
+    def left(done: Future[T]) -> None:
+        if done.exception() is None:
+            threading.Thread(target=unwanted, args=(done.result(),), name="pdbclient-load", daemon=True).start()
 
     threading.Thread(target=run, name="pdbclient-load", daemon=True).start()
-    return await future
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(left)
+        raise

@@ -135,6 +135,13 @@ class Server:
         if not all(map(is_loopback, self._sockets)):
             log.warning("%s: other machines can reach this address", described(self._sockets))
 
+    def discard(self) -> None:
+        """Let go of everything, in the place of `start`. It may take a while: not for the event loop."""
+        for sock in (*self._sockets, *self._local):
+            sock.close()
+        self._upstream.abandon()
+        self._upstream.close()
+
     def _inside(self) -> set[int]:
         """The descriptors of the connections whose handshake is done."""
         transports = (connection.transport for connection in self._http.connections)

@@ -437,6 +437,31 @@ def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: Service
     assert len(loads) == 4
 
 
+@pytest.mark.parametrize("late", [0.0, 0.05, None], ids=["at once", "while it ends", "afterwards"])
+def test_a_reload_that_nobody_waits_for_leaves_nothing(service: Service, tmp_path: Path, late: float | None) -> None:
+    """The gateway is told to end while it reads its configuration, which is done then, in between, or afterwards."""
+    loads: list[int] = []
+    ended, read = threading.Event(), threading.Event()
+    service.write(journal=str(tmp_path / "journal"))
+
+    def load() -> ClientConfig:
+        loads.append(len(loads))
+        if len(loads) > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended.wait(late)
+            read.set()
+        return service.config
+
+    starter = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP))
+    starter.start()
+    Gateway(load).run()
+    ended.set()
+    starter.join()
+    assert read.wait(10)
+    assert len(loads) == 2
+    # And `no_leaks` sees that all of it was let go of.
+
+
 def failed(service: Service, code: int) -> str:
     """The one line that it says when it cannot start."""
     process = service.run()

@@ -18,7 +18,7 @@ from pdbclient.journal import EntryState, Journal, entries
 
 from .conftest import Site
 from .fake import Answer, Request, answer, queued
-from .gateway import GatewayProcess, ask, gateway_config, write_config
+from .gateway import GatewayProcess, ask, eventually, gateway_config, write_config
 
 Start = Callable[[], GatewayProcess]
 CERTNAME = "api.example"
@@ -80,9 +80,10 @@ def test_server_and_journal_are_told_the_payloads_own_time(
     assert parse_qs(urlsplit(sent.target).query)["producer-timestamp"] == [STAMP]
     assert json.loads(sent.body) == payload()
     with Journal.open(str(tmp_path / "journal"), beside=True) as journal:
+        # Its outcome is noted after the answer.
+        assert eventually(lambda: journal.run(entries.listing)[0].state is EntryState.DELIVERED)
         (entry,) = journal.run(entries.listing)
     assert (entry.name, entry.certname, entry.producer_timestamp) == (name, CERTNAME, STAMP)
-    assert entry.state is EntryState.DELIVERED
 
 
 def test_its_catalog_is_not_waited_for_once_the_server_shows_it(site: Site, start: Start) -> None:

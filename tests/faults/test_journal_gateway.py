@@ -265,7 +265,7 @@ def test_a_reload_with_another_journal_closes_the_old_one_which_keeps_what_it_ow
     process.said("reloaded: asked to", 2)
     assert eventually(place.nothing_owed, 30)
     assert place.arrived == [second, first]
-    assert place.states(other) == {EntryState.DELIVERED: 1}
+    assert eventually(lambda: place.states(other) == {EntryState.DELIVERED: 1})
 
 
 def test_a_reload_with_a_journal_that_cannot_be_opened_changes_nothing(place: Place, tmp_path: Path) -> None:
