@@ -80,8 +80,12 @@ puts(input.map { |confdir|
 }.to_json)
 """
 _REQUESTS = """
+# Names are looked up without the dot: not every resolver knows one with it. Ruby 3.1 connects by the first.
 class << Socket
   prepend(Module.new { def tcp(host, *rest, **more, &block) = super(host.chomp('.'), *rest, **more, &block) })
+end
+class << TCPSocket
+  prepend(Module.new { def open(host, *rest, **more, &block) = super(host.chomp('.'), *rest, **more, &block) })
 end
 started(input['confdir'])
 context = Puppet::SSL::SSLProvider.new.load_context
