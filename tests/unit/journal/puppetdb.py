@@ -69,8 +69,10 @@ class PuppetDb:
         self.looks += 1
         self.silence()
         with self._lock:
-            due = [command for when, command in self._queue if when <= self._clock()]
-            self._queue = [each for each in self._queue if each[0] > self._clock()]
+            # One look at the clock: what became due between two of them would be lost.
+            now = self._clock()
+            due = [command for when, command in self._queue if when <= now]
+            self._queue = [each for each in self._queue if each[0] > now]
         for command in due:
             self.show(command)
         # The expiration of facts is asked for without an extract.
