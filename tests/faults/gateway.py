@@ -75,7 +75,7 @@ class Told:
 
 def client_context(tls: TlsFiles) -> ssl.SSLContext:
     """A client that trusts the CA of `tls` and presents its certificate, if there is one."""
-    # Not `create_default_context`: from Python 3.13 on, it wants extensions that not every Puppet CA writes.
+    # Not `create_default_context`: from Python 3.13 on, it wants extensions that these certificates do not have.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(tls.ca)
     if tls.cert is not None:

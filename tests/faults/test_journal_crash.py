@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
 import signal
 import sqlite3
+import sys
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -119,24 +123,45 @@ def test_a_file_that_was_deleted_while_its_side_file_was_left_is_not_made_anew(
     assert not path.exists()
 
 
+def dies(path: Path, line: int) -> bool:
+    """Open the journal in a process that dies before this line of the code that makes it. False: no such line."""
+    pid = os.fork()
+    if pid == 0:
+        left = line
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(("/journal/sqlite.py", "/journal/file.py")):
+                return None
+            if event == "line":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        try:
+            sys.settrace(trace)
+            Journal.open(str(path))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+    return os.WIFSIGNALED(status)
+
+
 def test_a_process_that_dies_while_it_makes_the_journal_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    made = 0
-    for number in range(40):
-        path = tmp_path / f"journal{number}.db"
-        pid = os.fork()
-        if pid == 0:
-            try:
-                Journal.open(str(path))
-                time.sleep(5)
-            finally:
-                os._exit(1)
-        time.sleep(number / 250)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        made += path.exists()
+    made = []
+    for line in itertools.count():
+        path = tmp_path / f"journal{line}.db"
+        if not dies(path, line):
+            break
+        made.append(path.exists())
         assert put(path, 1) == [1]
         assert sorted(each.name for each in tmp_path.iterdir() if each.name.startswith(f"{path.name}.new")) == []
-    assert 0 < made < 40, "every kill came too early, or too late, to show anything"
+    assert made == sorted(made)
+    assert made.count(False) > 20, "it was killed while it made the file"
+    assert made.count(True) > 5, "it was killed after it had made it, before it was open"
 
 
 def test_every_commit_is_made_durable_by_the_means_of_a_rollback_journal(tmp_path: Path) -> None:
