@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -113,11 +114,25 @@ def test_an_outage_is_paid_once_by_every_thread_that_was_under_way(site: Site, t
     assert len({request.target for request in site.replica.commands}) == 500
 
 
-@pytest.fixture
-def forked() -> Callable[[Callable[[], None]], None]:
-    """Runs a function in a forked child; an error there is an error here."""
+class Forked(Protocol):
+    """Runs `child` in a forked process, and `meanwhile` in this one; an error there is an error here.
 
-    def run(child: Callable[[], None]) -> None:
+    No other thread is to be inside OpenSSL at the fork, the fake servers' included: OpenSSL's own locks, held by a
+    thread that the child does not have, stay held there for ever, and no program can mend that (seen: the one of its
+    random generator, and the one that a thread takes when it first uses OpenSSL, and when it ends).
+    """
+
+    def __call__(self, child: Callable[[], None], meanwhile: Callable[[], None] = ...) -> None: ...
+
+
+@pytest.fixture
+def forked() -> Forked:
+    def run(child: Callable[[], None], meanwhile: Callable[[], None] = lambda: None) -> None:
+        end = time.monotonic() + 5
+        # A thread of which Python knows no more may still be ending.
+        while len(os.listdir("/proc/self/task")) > len(sys._current_frames()):
+            assert time.monotonic() < end
+            time.sleep(0.001)
         with warnings.catch_warnings():
             # Newer Pythons warn of a fork in a process with threads: that it works is what is tested.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -132,15 +147,14 @@ def forked() -> Callable[[Callable[[], None]], None]:
             except BaseException as error:  # noqa: BLE001 - the parent reports it
                 os.write(2, f"in the child: {error!r}\n".encode())
                 os._exit(1)
+        meanwhile()
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
 
     return run
 
 
-def test_a_child_and_its_parent_use_the_same_client_on_connections_of_their_own(
-    site: Site, forked: Callable[[Callable[[], None]], None]
-) -> None:
+def test_a_child_and_its_parent_use_the_same_client_on_connections_of_their_own(site: Site, forked: Forked) -> None:
     site.primary.reply = site.replica.reply = echoing
     client = site.client(site.primary.port, site.replica.port)
     mix(client, 1)
@@ -160,14 +174,11 @@ def test_a_child_and_its_parent_use_the_same_client_on_connections_of_their_own(
     assert children
 
 
-def test_a_child_that_is_forked_from_a_process_whose_threads_use_the_client_works(
-    site: Site, forked: Callable[[Callable[[], None]], None]
-) -> None:
+def test_a_child_that_is_forked_from_a_process_whose_threads_use_the_client_works(site: Site, forked: Forked) -> None:
     site.primary.reply = site.replica.reply = echoing
     client = site.client(site.primary.port, site.replica.port)
     over = threading.Event()
-    # Between two requests, not within one: a fork while another thread is inside OpenSSL can leave OpenSSL's own
-    # locks held in the child for ever (seen: its random generator's), which no program can mend.
+    # Between two requests, not within one (`Forked`).
     turn = threading.Lock()
 
     def traffic(number: int) -> None:
@@ -187,9 +198,7 @@ def test_a_child_that_is_forked_from_a_process_whose_threads_use_the_client_work
             each.result()
 
 
-def test_a_child_that_is_forked_at_the_worst_moment_does_not_hang(
-    site: Site, forked: Callable[[Callable[[], None]], None]
-) -> None:
+def test_a_child_that_is_forked_at_the_worst_moment_does_not_hang(site: Site, forked: Forked) -> None:
     site.primary.reply = site.replica.reply = echoing
     client = site.client(site.primary.port, site.replica.port)
     mix(client, 1)
@@ -199,11 +208,10 @@ def test_a_child_that_is_forked_at_the_worst_moment_does_not_hang(
     mix(client, 3)
 
 
-def test_a_child_probes_and_broadcasts_by_itself(site: Site, forked: Callable[[Callable[[], None]], None]) -> None:
+def test_a_child_probes_and_broadcasts_by_itself(site: Site, forked: Forked) -> None:
     site.proxy.refuse()
     client = site.client(command_broadcast=True)
     client.submit(deactivation())
-    site.proxy.accept()
 
     def child() -> None:
         end = time.monotonic() + 15
@@ -213,7 +221,8 @@ def test_a_child_probes_and_broadcasts_by_itself(site: Site, forked: Callable[[C
         assert len(client.submit(deactivation(1)).uuids) == 2
         client.close()
 
-    forked(child)
+    # Until then, who probes the primary meets a refusal: no TLS is under way at the fork.
+    forked(child, meanwhile=site.proxy.accept)
 
 
 PROGRAM = """
@@ -221,6 +230,7 @@ import sys, threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 from pdbclient import Client
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import Timeouts, TlsFiles
