@@ -20,7 +20,7 @@ from pdbclient.config.urls import parse_server_url
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.http.session import Session
 from pdbclient.journal.recovery import Progress as Report
-from pdbclient.journal.recovery import Recovery, recover
+from pdbclient.journal.recovery import Recovery, Refused, recover
 
 __all__ = ["register"]
 
@@ -114,19 +114,22 @@ def _print(result: Recovery) -> None:
             ("replayed", result.replayed),
             ("verified", result.verified),
             ("rejected", result.rejected),
+            ("failed", result.failed),
             ("missing", result.missing),
         ]
     output.print_table(("what", "entries"), rows)
     for name, reason in sorted(result.reasons.items()):
         output.note(f"pdbclient: whether it has its {name!r} commands cannot be seen: {reason}")
-    for refused in result.rejections:
-        entry = refused.entry
-        output.note(f"pdbclient: rejected: {entry.id} ({entry.name} of {entry.certname}): {refused.reason}")
+    for word, some in (("rejected", result.rejections), ("failed", result.failures)):
+        for refused in some:
+            entry = refused.entry
+            output.note(f"pdbclient: {word}: {entry.id} ({entry.name} of {entry.certname}): {refused.reason}")
     for entry in result.examples:
         output.note(
             f"pdbclient: not visible there: {entry.id} ({entry.name} of {entry.certname}): see the server's log"
         )
-    if result.rejected > len(result.rejections) or result.missing > len(result.examples):
+    named = len(result.rejections) + len(result.failures) + len(result.examples)
+    if result.rejected + result.failed + result.missing > named:
         output.note("pdbclient: only the first of these are named")
     output.note(f"{result.server}: {_verdict(result)}")
 
@@ -152,12 +155,16 @@ def _document(result: Recovery) -> dict[str, Any]:
         "replayed": result.replayed,
         "verified": result.verified,
         "rejected": result.rejected,
-        "rejections": [
-            {"entry": entry_document(refused.entry), "reason": refused.reason} for refused in result.rejections
-        ],
+        "rejections": list(map(_refused_document, result.rejections)),
+        "failed": result.failed,
+        "failures": list(map(_refused_document, result.failures)),
         "missing": result.missing,
         "missing_examples": [entry_document(entry) for entry in result.examples],
     }
+
+
+def _refused_document(refused: Refused) -> dict[str, Any]:
+    return {"entry": entry_document(refused.entry), "reason": refused.reason}
 
 
 @contextmanager

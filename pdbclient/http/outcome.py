@@ -34,12 +34,14 @@ from pdbclient.errors import (
 
 __all__ = [
     "Attempt",
+    "Blame",
     "Effect",
     "Kind",
     "Operation",
     "Outcome",
     "Sent",
     "answer_of_puppetdb",
+    "blame",
     "effect",
     "effect_of_check",
     "ends_waiting",
@@ -152,6 +154,35 @@ class Attempt:
 
     def __str__(self) -> str:
         return f"{self.endpoint}: {self.met} ({self.elapsed:.2f} s)"
+
+
+class Blame(StrEnum):
+    """What an attempt that failed counts against."""
+
+    REQUEST = "the request"
+    SERVER = "the server"
+    EITHER = "the request, or the server"
+    MACHINE = "this machine"
+    NOBODY = "nobody"
+
+
+def blame(outcome: Outcome) -> Blame:
+    """What `outcome`, of an attempt that failed, counts against, as far as it alone can tell.
+
+    A server that never took the request up, is busy or keeps us out has not seen it. One that took it and did not
+    manage it may be at fault as well as the request: another request, or another server, will tell.
+    """
+    match outcome.kind:
+        case Kind.REJECTED | Kind.NOT_FOUND:
+            return Blame.REQUEST
+        case Kind.NOT_SENT | Kind.TLS | Kind.FORBIDDEN | Kind.BUSY | Kind.MISROUTED | Kind.UNRESPONSIVE:
+            return Blame.SERVER
+        case Kind.SERVER_ERROR | Kind.TIMEOUT | Kind.INCOMPLETE | Kind.AMBIGUOUS:
+            return Blame.EITHER
+        case Kind.LOCAL:
+            return Blame.MACHINE
+        case _:
+            return Blame.NOBODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,8 @@ class Audit:
     def _recovered(self, result: Recovery) -> None:
         log.log(
             logging.INFO if result.ok else logging.ERROR,
-            "%s: %s: looked at %d entries, had %d of them, %d sent again, %d seen there; %d rejected, %d missing",
+            "%s: %s: looked at %d entries, had %d of them, %d sent again, %d seen there; %d rejected, %d failed,"
+            " %d missing",
             self._url,
             "recovery broken off" if result.stopped else "recovered" if result.ok else "not recovered in full",
             result.looked_at,
@@ -235,6 +236,7 @@ class Audit:
             result.replayed,
             result.verified,
             result.rejected,
+            result.failed,
             result.missing,
         )
 

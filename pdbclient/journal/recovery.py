@@ -18,7 +18,8 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected
+from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected, ServerError, TransportError
+from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal import entries, holdings, owing, replay_sql
@@ -41,6 +42,8 @@ DEPTH_EVERY = 25
 DEPTH_POLL = 0.5
 TRIES = 5
 EXAMPLES = 20
+FAILED_IN_A_ROW = 5
+"""Commands that a server fails one after the other, after which it is the server that cannot go on."""
 
 QUIET = 5.0
 """Seconds without news after which what is not visible counts as missing, when the server's queue is empty."""
@@ -58,7 +61,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An entry that could not be replayed, and why."""
+    """An entry that could not be replayed, and why: the server rejected it, or failed to take it."""
 
     entry: Listed
     reason: str
@@ -71,8 +74,9 @@ class Recovery:
     `looked_at` counts the entries that matter: all reports, else the newest of each node; `had` those that the
     server had, or something newer in their place. Of what it lacked (`lacked`, by command), so many were `replayed`,
     and seen there afterwards (`verified`). `rejections`, and `examples` of the `missing`, have the first few.
-    `unknown` counts, by command, the entries that the server could not be asked about, which were left alone;
-    `reasons` say why.
+    `failed` counts, and `failures` has the first few of, those that the server did not manage (a 500, no answer)
+    while it took others. `unknown` counts, by command, the entries that the server could not be asked about, which
+    were left alone; `reasons` say why.
     """
 
     server: str
@@ -86,6 +90,8 @@ class Recovery:
     reasons: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     rejections: list[Refused] = field(default_factory=list)
+    failed: int = 0
+    failures: list[Refused] = field(default_factory=list)
     missing: int = 0
     examples: list[Listed] = field(default_factory=list)
     stopped: bool = False
@@ -95,7 +101,7 @@ class Recovery:
         """Whether the server has all that it lacked; after a dry run: whether it lacks nothing."""
         if self.dry_run:
             return not (self.lacked or self.unknown)
-        return not (self.stopped or self.rejected or self.missing or self.unknown)
+        return not (self.stopped or self.rejected or self.failed or self.missing or self.unknown)
 
 
 def recover(
@@ -143,6 +149,7 @@ class _Run:
         self._result = result
         self._pace = Pace(rate, at=time.monotonic())
         self._replayed = array("q")
+        self._failed_in_a_row = 0
         # Asking twice and sending twice change nothing.
         self._patiently = Retrying(
             retry=retry_if_exception_type((Busy, Ambiguous, IncompleteResponse)),
@@ -225,6 +232,13 @@ class _Run:
             reason = f"HTTP {error.status}: {error.reason}"
             self._refuse(entry, reason)
             return self._note(entry, CopyState.REJECTED, reason=reason)
+        except (TransportError, ServerError) as error:
+            self._failed_in_a_row += 1
+            if blame(Outcome.of(error)) is not Blame.EITHER or self._failed_in_a_row == FAILED_IN_A_ROW:
+                raise
+            self._fail(entry, error.reason)
+            return None
+        self._failed_in_a_row = 0
         self._result.replayed += 1
         self._replayed.append(entry.id)
         self._progress("replayed", self._result.replayed, 0)
@@ -245,6 +259,12 @@ class _Run:
         self._result.rejected += 1
         if len(self._result.rejections) < EXAMPLES:
             self._result.rejections.append(Refused(entry, reason))
+
+    def _fail(self, entry: Listed, reason: str) -> None:
+        log.warning("not replayed: %s for %s (%s): %s", entry.name, entry.certname, entry.uuid, reason)
+        self._result.failed += 1
+        if len(self._result.failures) < EXAMPLES:
+            self._result.failures.append(Refused(entry, reason))
 
     def _note(self, entry: Listed, state: CopyState, uuid: str | None = None, reason: str = "") -> Future[Any]:
         copy = Copy(self._session.endpoint.url, state, uuid, self._journal.clock(), reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.errors import Ambiguous, Busy, NotSent, Rejected, ServerError
+from pdbclient.errors import Ambiguous, Busy, DeadlineExceeded, NotSent, Rejected, ServerError
 from pdbclient.journal import entries, recovery
 from pdbclient.journal.model import CopyState, EntryState
 from pdbclient.journal.recovery import Recovery, recover
@@ -208,6 +208,31 @@ def test_what_the_server_calls_bad_is_told_and_noted_and_does_not_stop_the_rest(
     assert store.copies(bad) == {A: CopyState.REJECTED, B: CopyState.ACCEPTED}
     assert store.state(bad) is EntryState.DELIVERED
     assert store.copies(good)[A] is CopyState.CONFIRMED
+
+
+def test_what_the_server_fails_to_take_is_named_and_does_not_stop_the_rest(store: Store, puppetdb: Server) -> None:
+    """J3: three recoveries stopped at 3 of 30."""
+    ids = [on_b(store, command(FACTS, f"n{number}", 1)) for number in range(30)]
+    puppetdb.refuses = {"n3": ServerError(A, 500, "no connection to the database")}
+    result = run(store, puppetdb)
+    assert not result.ok
+    assert (result.replayed, result.verified, result.failed, result.missing) == (29, 29, 1, 0)
+    assert [(failed.entry.id, failed.reason) for failed in result.failures] == [
+        (ids[3], "no connection to the database")
+    ]
+    assert A not in store.copies(ids[3]), "it is tried again the next time"
+    puppetdb.refuses = {}
+    assert run(store, puppetdb).ok
+
+
+@pytest.mark.parametrize("error", [ServerError(A, 500, "no database"), DeadlineExceeded(A, "silent")])
+def test_a_server_that_fails_one_after_the_other_ends_it(store: Store, puppetdb: Server, error: Any) -> None:
+    for number in range(30):
+        on_b(store, command(FACTS, f"n{number}", 1))
+    puppetdb.refuses = {f"n{number}": error for number in range(10, 30)}
+    with pytest.raises(type(error)):
+        run(store, puppetdb)
+    assert len(puppetdb.commands) == 10
 
 
 def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppetdb: Server) -> None:
