@@ -36,11 +36,11 @@ exit codes:
   4  the journal cannot be used, or is damaged
 """
 _STATUS = """\
-How many entries the journal has, by state, how many deliveries are owed to which server, how many bytes it takes,
-and which process is at work on it. With ordered failover, `any server` is owed what no server took yet.
+How many entries the journal has, by state, how many are pending for which server, how many bytes it takes,
+and which process is at work on it. With ordered failover, `any server` has those that no server took yet.
 
 states:
-  pending     owed to a server: nobody took it yet, or, with command_broadcast, not everybody
+  pending     to be delivered: no server took it yet, or, with command_broadcast, not everybody
   delivered   taken by a server
   superseded  not needed any more: a newer one of the same node was taken in its place
   parked      called bad by a server: see `list --state parked`, then `retry` or `drop` it
@@ -123,16 +123,16 @@ def _status(args: argparse.Namespace) -> int:
         place = str(config.journal)
         pid = None if "://" in place else holder(Path(place))
     states = {str(state): counts.entries.get(state, 0) for state in EntryState}
-    oldest = None if counts.oldest_owed is None else moment_text(counts.oldest_owed)
-    owed = {target or "any server": n for target, n in sorted(counts.owed.items())}
+    oldest = None if counts.oldest_pending is None else moment_text(counts.oldest_pending)
+    pending = {target or "any server": n for target, n in sorted(counts.pending.items())}
     if args.json:
         document = {
             "journal": without_password(place),
             "held_by": pid,
             "entries": states,
             "bytes": counts.bytes,
-            "owed": [{"server": target or None, "entries": n} for target, n in sorted(counts.owed.items())],
-            "oldest_owed": oldest,
+            "pending": [{"server": target or None, "entries": n} for target, n in sorted(counts.pending.items())],
+            "oldest_pending": oldest,
         }
         output.print_json(document)
         return 0
@@ -141,8 +141,8 @@ def _status(args: argparse.Namespace) -> int:
         rows.append(("held by pid", pid))
     rows += [(state, n) for state, n in states.items()]
     rows.append(("bytes", counts.bytes))
-    rows += [(f"owed to {target}", n) for target, n in owed.items()]
-    rows.append(("oldest owed", oldest))
+    rows += [(f"pending for {target}", n) for target, n in pending.items()]
+    rows.append(("oldest pending", oldest))
     output.print_table(("what", "value"), rows)
     return 0
 

@@ -49,14 +49,14 @@ class _Gateway(Collector):
         for state, number in counts.entries.items():
             held.add_metric([state.value], float(number))
         yield held
-        owed = GaugeMetricFamily("pdbclient_journal_owed", "Commands still to be delivered", labels=["target"])
-        for target, number in counts.owed.items():
-            owed.add_metric(["any" if target == ANY else target], float(number))
-        yield owed
+        pending = GaugeMetricFamily("pdbclient_journal_pending", "Commands still to be delivered", labels=["target"])
+        for target, number in counts.pending.items():
+            pending.add_metric(["any" if target == ANY else target], float(number))
+        yield pending
         yield GaugeMetricFamily("pdbclient_journal_bytes", "Bytes of its bodies", value=float(counts.bytes))
-        age = 0.0 if counts.oldest_owed is None else max(service.journal.clock() - counts.oldest_owed, 0.0)
+        age = 0.0 if counts.oldest_pending is None else max(service.journal.clock() - counts.oldest_pending, 0.0)
         yield GaugeMetricFamily(
-            "pdbclient_journal_oldest_owed_seconds", "Age of the oldest command still to be delivered", value=age
+            "pdbclient_journal_oldest_pending_seconds", "Age of the oldest command still to be delivered", value=age
         )
         yield CounterMetricFamily(
             "pdbclient_journal_only", "Commands that no server took at once", value=float(service.journal_only)

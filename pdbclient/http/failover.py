@@ -139,24 +139,19 @@ class Failover:
         self._accepted(command, [done.endpoint])
         return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
 
-    def submit_to(self, endpoint: Endpoint, command: Command, *, alone: bool) -> str:
-        """Send `command` to this server and no other; its uuid there. Raises `TransportError` or `ServerError`.
+    def deliver(self, endpoint: Endpoint, command: Command, limit: float, *, alone: bool) -> str:
+        """Send `command` to this server and no other, within `limit` seconds; its uuid there.
 
-        `alone`: no other server is known to have it, so that the others lack it from now on.
+        What it meets does not count in the registry: a command that no server manages must not keep others away.
+        `alone`: no other server is known to have it, so that the others lack it from now on. Raises `TransportError`
+        or `ServerError`.
         """
-
-        def call(session: Session, within: float) -> str:
-            return session.submit(command, within=within)
-
-        deadline = self._clock() + self._config.timeouts.operation
-        result = self._attempt(endpoint, Operation.COMMAND, call, deadline)
-        if result.error is not None:
-            raise result.error
+        uuid = self._sessions[endpoint].submit(command, within=limit)
         if alone:
             self._accepted(command, [endpoint])
         else:
             self.registry.confirmed(endpoint, {(command.name, command.certname): command.producer_timestamp})
-        return result.got()
+        return uuid
 
     def session(self, endpoint: Endpoint) -> Session:
         """HTTP to this server and no other, past what is remembered of it."""

@@ -1,24 +1,28 @@
-"""Delivery in the background: what servers are owed, as soon as they are well, no faster than they can take it."""
+"""Delivery in the background: what is pending, as soon as servers are healthy, no faster than they can take it.
+
+One command that servers do not manage backs off alone, and the others go on. What a delivery meets never counts in
+the registry: users find out by themselves how a server is, and a server that is out for delivery is theirs still.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
 from pdbclient.http.failover import Failover
-from pdbclient.http.outcome import Operation
+from pdbclient.http.outcome import Blame, Kind, Operation, Outcome, blame
 from pdbclient.http.route import write_order
-from pdbclient.journal import entries, owing
+from pdbclient.journal import deliveries, entries
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.model import ANY, REPLACED, Claim, Copy, CopyState, Entry, EntryState
+from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
 from pdbclient.journal.packing import Damaged
-from pdbclient.wire.command import Command
 
 __all__ = ["Delivery", "Pace"]
 
@@ -27,6 +31,11 @@ log = logging.getLogger("pdbclient.journal")
 PAUSE = 1.0
 """Seconds between two looks for work when there was none."""
 BATCH = 20
+OVERTAKEN = 1.0
+"""Seconds that a command may take before the next one is sent beside it: one that hangs must not keep the others."""
+SENDERS = 4
+"""Commands under way to one target at once, at the most."""
+RESTING_LIMIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,119 +56,192 @@ class Pace:
 
 
 class Delivery:
-    """A thread for each target: any server, and each of them for what broadcast owes it in particular."""
+    """Sends what is pending: for any server, and with broadcast for each of them in particular."""
 
     def __init__(self, journal: Journal, failover: Failover, config: ClientConfig) -> None:
-        self._journal = journal
-        self._failover = failover
-        self._rate = config.journal_rate
         servers = write_order((*config.server_urls, *config.submit_only_server_urls))
-        self._closed = threading.Event()
-        self._work = {target: threading.Event() for target in (ANY, *(server.url for server in servers))}
+        resting = _Resting()
         candidates: list[tuple[str, Sequence[Endpoint]]] = [(ANY, servers)]
         candidates += [(server.url, (server,)) for server in servers]
-        self._threads = [
-            threading.Thread(target=self._run, args=pair, name="pdbclient-delivery", daemon=True)
-            for pair in candidates
+        limit = config.timeouts.attempt
+        self._targets = [
+            _Target(journal, failover, resting, *pair, rate=config.journal_rate, limit=limit) for pair in candidates
         ]
-        for thread in self._threads:
-            thread.start()
 
     def wake(self) -> None:
         """There may be something to deliver."""
-        for event in self._work.values():
-            event.set()
+        for target in self._targets:
+            target.wake()
 
     def close(self) -> None:
         """End the threads; deliveries under way are waited for."""
-        self._closed.set()
-        self.wake()
-        for thread in self._threads:
-            thread.join()
+        for target in self._targets:
+            target.stop()
+        for target in self._targets:
+            target.join()
 
-    def _run(self, target: str, servers: Sequence[Endpoint]) -> None:
-        work = self._work[target]
+
+class _Resting:
+    """Which servers delivery leaves alone for now: those that did not take commands up. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures: dict[Endpoint, int] = {}
+        self._until: dict[Endpoint, float] = {}
+
+    def rests(self, server: Endpoint) -> bool:
+        with self._lock:
+            return time.monotonic() < self._until.get(server, 0.0)
+
+    def failed(self, server: Endpoint, asked_for: float | None) -> None:
+        """It is left alone for as long as it asked for (seconds), else longer each time."""
+        with self._lock:
+            if time.monotonic() < self._until.get(server, 0.0):
+                # What was under way at the same time tells nothing new.
+                return
+            failures = self._failures[server] = self._failures.get(server, 0) + 1
+            self._until[server] = time.monotonic() + (asked_for or min(2.0 ** (failures - 1), RESTING_LIMIT))
+
+    def well(self, server: Endpoint) -> None:
+        with self._lock:
+            self._failures.pop(server, None)
+
+
+class _Target:
+    """A thread that hands out what is pending for one target, in order, and those that send it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        failover: Failover,
+        resting: _Resting,
+        target: str,
+        servers: Sequence[Endpoint],
+        *,
+        rate: float,
+        limit: float,
+    ) -> None:
+        self._journal, self._failover, self._resting = journal, failover, resting
+        self._target, self._servers = target, servers
+        self._rate, self._limit = rate, limit
+        self._closed, self._work = threading.Event(), threading.Event()
+        self._senders = ThreadPoolExecutor(SENDERS, "pdbclient-deliver")
+        self._thread = threading.Thread(target=self._run, name="pdbclient-delivery", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._work.set()
+
+    def stop(self) -> None:
+        self._closed.set()
+        self._work.set()
+
+    def join(self) -> None:
+        self._thread.join()
+        self._senders.shutdown()
+
+    def _run(self) -> None:
         pace = Pace(self._rate, at=time.monotonic())
+        waiting: deque[Claim] = deque()
+        going: set[Future[None]] = set()
+        last, until = float("-inf"), 0.0
         troubled = False
         while not self._closed.is_set():
-            pace = pace.at_time(time.monotonic())
-            done = 0
-            server = next((s for s in servers if self._failover.registry.usable(s, Operation.COMMAND)), None)
-            try:
-                if server is not None and pace.allowance >= 1:
-                    done = self._deliver(target, server, min(int(pace.allowance), BATCH))
-                troubled = False
-            except JournalError as error:
-                if not troubled:
-                    log.error("nothing can be delivered: %s", error)
-                troubled = True
-            pace = pace.used(done)
-            if not done:
-                # Only the pause is sure: what another process put in wakes nobody here.
-                work.wait(PAUSE)
-                work.clear()
-            elif pace.allowance < 1:
-                self._closed.wait(1 / self._rate)
+            now = time.monotonic()
+            pace = pace.at_time(now)
+            going = {each for each in going if not each.done()}
+            if waiting and self._journal.clock() >= until:
+                # Others may have them by now.
+                waiting.clear()
+            if not waiting and pace.allowance >= 1 and len(going) < SENDERS and self._usable():
+                try:
+                    until = self._journal.clock() + self._journal.lease
+                    waiting.extend(self._claimed(min(int(pace.allowance), BATCH), until))
+                    troubled = False
+                except JournalError as error:
+                    if not troubled:
+                        log.error("nothing can be delivered: %s", error)
+                    troubled = True
+            if waiting and len(going) < SENDERS and (not going or now - last >= OVERTAKEN):
+                sending = self._senders.submit(self._deliver, waiting.popleft())
+                sending.add_done_callback(lambda _: self._work.set())
+                going.add(sending)
+                pace, last = pace.used(1), now
+                continue
+            # Only the pause is sure: what another process put in wakes nobody here.
+            self._work.wait(PAUSE if pace.allowance >= 1 else 1 / self._rate)
+            self._work.clear()
+        for claim in waiting:
+            self._deliver(claim)
 
-    def _deliver(self, target: str, server: Endpoint, limit: int) -> int:
-        """Send at most `limit` of what is owed; how many were sent."""
+    def _claimed(self, limit: int, until: float) -> list[Claim]:
         now = self._journal.clock()
-        claims = self._journal.run(owing.claim, target, limit, now, now + self._journal.lease)
-        if not claims:
-            return 0
-        found = self._journal.run(entries.fetch, [claim.entry for claim in claims])
-        taken: dict[tuple[str, str], str] = {}
-        notes: list[Future[EntryState | None]] = []
-        done = len(claims)
-        for number, claim in enumerate(claims):
-            entry = found.get(claim.entry)
-            if self._closed.is_set() or not self._failover.registry.usable(server, Operation.COMMAND):
-                self._give_back(claims[number:])
-                done = number
-                break
-            if isinstance(entry, Entry) and not _is_replaced(entry.command, taken):
-                note = self._send(claim, entry, server)
-                if note is not None:
-                    notes.append(note)
-                    taken[entry.command.name, entry.command.certname] = entry.command.producer_timestamp
-            elif isinstance(entry, Damaged):
-                self._park(claim, server, entry)
-        for note in notes:
-            note.result()
-        return done
+        return self._journal.run(deliveries.claim, self._target, limit, now, until, self._journal.owner)
 
-    def _send(self, claim: Claim, entry: Entry, server: Endpoint) -> Future[EntryState | None] | None:
-        """What notes that the server took it, under way: the next one is sent meanwhile. None if it did not."""
-        command, now = entry.command, self._journal.clock()
-        about = f"{command.name} for {command.certname} ({entry.uuid})"
+    def _usable(self) -> list[Endpoint]:
+        """The servers that may be sent something, in order."""
+        usable = self._failover.registry.usable
+        return [s for s in self._servers if usable(s, Operation.COMMAND) and not self._resting.rests(s)]
+
+    def _deliver(self, claim: Claim) -> None:
         try:
-            uuid = self._failover.submit_to(server, command, alone=claim.target == ANY)
-        except Rejected as error:
-            log.error("parked: %s: %s", about, error)
-            reason = f"HTTP {error.status}: {error.reason}"
-            self._journal.run(owing.settle, entry.id, [Copy(server.url, CopyState.REJECTED, None, now, reason)])
-        except (TransportError, ServerError) as error:
-            log.info("not delivered yet: %s: %s", about, error)
-            # While the server is well all the same, it is this command that it does not manage.
-            counted = self._failover.registry.usable(server, Operation.COMMAND)
-            self._journal.run(owing.put_off, entry.id, now, target=claim.target, counted=counted)
+            servers = [] if self._closed.is_set() else self._usable()
+            entry = self._journal.run(entries.fetch, [claim.entry]).get(claim.entry) if servers else None
+            if isinstance(entry, Damaged):
+                self._park(claim, servers[0], entry)
+            elif isinstance(entry, Entry):
+                self._send(claim, entry, servers)
+            elif not servers:
+                self._release(claim, 0.0)
+        except JournalError as error:
+            log.error("entry %d: what became of it could not be noted: %s", claim.entry, error)
+        except Exception:
+            # One bad entry is skipped, and due again when its time is over.
+            log.exception("entry %d could not be delivered", claim.entry)
+
+    def _send(self, claim: Claim, entry: Entry, servers: Sequence[Endpoint]) -> None:
+        """Send it to the first server that takes it, as a live submission goes."""
+        command, at_fault = entry.command, False
+        about = f"{command.name} for {command.certname} ({entry.uuid})"
+        limit = attempt_limit(claim.tries, self._limit)
+        for server in servers:
+            try:
+                uuid = self._failover.deliver(server, command, limit, alone=claim.target == ANY)
+            except Rejected as error:
+                log.error("parked: %s: %s", about, error)
+                self._note(entry, Copy(server.url, CopyState.REJECTED, None, self._journal.clock(), str(error)))
+                return
+            except (TransportError, ServerError) as error:
+                outcome = Outcome.of(error)
+                log.info("not delivered yet: %s: %s", about, error)
+                if outcome.kind is Kind.OUT_OF_TIME or blame(outcome) is Blame.SERVER:
+                    self._resting.failed(server, outcome.retry_after)
+                at_fault = at_fault or blame(outcome) in (Blame.EITHER, Blame.REQUEST)
+            else:
+                log.info("delivered: %s to %s", about, server)
+                self._resting.well(server)
+                self._note(entry, Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock()))
+                return
+        if at_fault:
+            self._journal.run(deliveries.retry_later, entry.id, claim.target, self._journal.clock())
+            log.info("%s is tried again in %.0f s", about, backoff(claim.tries + 1))
         else:
-            log.info("delivered: %s to %s", about, server)
-            return self._journal.start(owing.settle, entry.id, [Copy(server.url, CopyState.ACCEPTED, uuid, now)])
-        return None
+            self._release(claim, PAUSE)
+
+    def _note(self, entry: Entry, copy: Copy) -> None:
+        """Without waiting: the next one is sent meanwhile. What cannot be noted is sent again, as the same bytes."""
+
+        def noted(future: Future[EntryState | None]) -> None:
+            if (error := future.exception()) is not None:
+                log.error("the journal could not note a delivery, which will be repeated: %s", error)
+
+        self._journal.start(deliveries.ack, entry.id, [copy]).add_done_callback(noted)
 
     def _park(self, claim: Claim, server: Endpoint, damage: Damaged) -> None:
         reason = f"damaged in the journal: {damage}"
         log.error("parked: entry %d: %s", claim.entry, reason)
         copy = Copy(server.url, CopyState.REJECTED, None, self._journal.clock(), reason)
-        self._journal.run(owing.settle, claim.entry, [copy])
+        self._journal.run(deliveries.ack, claim.entry, [copy])
 
-    def _give_back(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            self._journal.run(owing.put_off, claim.entry, self._journal.clock(), target=claim.target, counted=False)
-
-
-def _is_replaced(command: Command, taken: Mapping[tuple[str, str], str]) -> bool:
-    """Whether a newer one of the same claims was taken just now: that has settled this one too."""
-    newer = taken.get((command.name, command.certname), "")
-    return command.name in REPLACED and command.producer_timestamp < newer
+    def _release(self, claim: Claim, pause: float) -> None:
+        self._journal.run(deliveries.release, claim.entry, self._journal.clock() + pause, claim.target)

@@ -18,8 +18,10 @@ __all__ = ["append", "counts", "drop", "fetch", "listed", "listing", "refresh_ne
 _LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size"
 
 
-def append(tx: Transaction, packed: Packed, targets: Sequence[str], now: float, due: float, writer: str) -> Entry:
-    """Put a command in, owed to `targets` from `due` on (seconds since 1970): until then, who appends it sends it."""
+def append(
+    tx: Transaction, packed: Packed, targets: Sequence[str], now: float, until: float, owner: str, writer: str
+) -> Entry:
+    """Put a command in, pending for `targets`: under way by its `owner` `until` then (seconds since 1970)."""
     command, own = packed.command, _new_uuid(now)
     entry = tx.rows(
         "INSERT INTO entries (uuid, received, state, name, version, certname, producer_timestamp, encoding, length,"
@@ -39,7 +41,7 @@ def append(tx: Transaction, packed: Packed, targets: Sequence[str], now: float, 
         body=packed.body,
     )[0][0]
     for target in targets:
-        _owe(tx, entry, command.name, target, due)
+        _pend(tx, entry, command.name, target, until, owner)
     if command.name != "store report":
         tx.rows(
             "INSERT INTO newest (certname, name, producer_timestamp, entry) VALUES (:certname, :name, :stamp, :entry)"
@@ -109,14 +111,14 @@ def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
 
 
 def retry(tx: Transaction, entry: int) -> bool:
-    """Owe an entry again that servers called bad, to them or to any; False when there is no such entry."""
+    """Deliver an entry again that servers rejected, to them or to any; False when there is no such entry."""
     rows = tx.rows(f"SELECT name, certname, state FROM entries WHERE id = :entry{tx.locked}", entry=entry)
     rejected = tx.rows("SELECT server FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     if not rows or not rejected:
         return False
     name, certname, state = rows[0]
     for target in [ANY] if state == "parked" else [server for (server,) in rejected]:
-        _owe(tx, entry, name, target, 0.0)
+        _pend(tx, entry, name, target, 0.0, "")
     tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     tx.rows("UPDATE entries SET state = 'pending' WHERE id = :entry", entry=entry)
     refresh_newest(tx, certname, name)
@@ -129,7 +131,7 @@ def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
     among = tx.among("ids")
     gone = tx.rows(f"SELECT certname, name, size FROM entries WHERE id {among} ORDER BY id{tx.locked}", ids=several)
     latest = tx.rows(f"SELECT certname, name FROM newest WHERE entry {among}", ids=several)
-    for table, column in (("owed", "entry"), ("copies", "entry"), ("entries", "id")):
+    for table, column in (("deliveries", "entry"), ("copies", "entry"), ("entries", "id")):
         tx.rows(f"DELETE FROM {table} WHERE {column} {among}", ids=several)
     for certname, name in latest:
         refresh_newest(tx, certname, name)
@@ -158,20 +160,22 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
 def counts(tx: Transaction) -> Counts:
     """How much there is."""
     states = {EntryState(state): n for state, n in tx.rows("SELECT state, count(*) FROM entries GROUP BY state")}
-    owed = {target: n for target, n in tx.rows("SELECT target, count(*) FROM owed GROUP BY target")}
+    pending = {target: n for target, n in tx.rows("SELECT target, count(*) FROM deliveries GROUP BY target")}
     size = tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0]
     oldest = tx.rows("SELECT received FROM entries WHERE state = 'pending' ORDER BY id LIMIT 1")
-    return Counts(states, owed, int(size), oldest[0][0] if oldest else None)
+    return Counts(states, pending, int(size), oldest[0][0] if oldest else None)
 
 
-def _owe(tx: Transaction, entry: int, name: str, target: str, due: float) -> None:
+def _pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner: str) -> None:
     tx.rows(
-        "INSERT INTO owed (target, lane, rank, entry, due, tries) VALUES (:target, :lane, :rank, :entry, :due, 0)",
+        "INSERT INTO deliveries (target, lane, rank, entry, due, tries, owner)"
+        " VALUES (:target, :lane, :rank, :entry, :due, 0, :owner)",
         target=target,
         lane=lane(name),
         rank=-entry if name in REPLACED else entry,
         entry=entry,
         due=due,
+        owner=owner,
     )
 
 

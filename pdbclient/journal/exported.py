@@ -19,7 +19,7 @@ from pdbclient.errors import JournalError, Rejected, StaleAnswer, TransportError
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import exported_sql, holdings, owing
+from pdbclient.journal import deliveries, exported_sql, holdings
 from pdbclient.journal.exported_sql import Behind
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
@@ -176,7 +176,7 @@ class Exported:
             # Delivery may be at work on the same ones, when this server is the first one back.
             stored = self._journal.run(exported_sql.still_missing, session.endpoint.url, entry.id)
             if stored is not None:
-                self._journal.run(owing.settle, entry.id, [self._sent(session, entry, stored, deadline)])
+                self._journal.run(deliveries.ack, entry.id, [self._sent(session, entry, stored, deadline)])
 
         pushers = self._pushers[session.endpoint]
         pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]

@@ -24,7 +24,10 @@ TOLD = 1.0
 
 PAGE = 1000
 
-_UNDER_WAY = "EXISTS (SELECT 1 FROM owed WHERE owed.entry = {entry} AND owed.tries = 0 AND owed.due > :now)"
+_UNDER_WAY = (
+    "EXISTS (SELECT 1 FROM deliveries AS d"
+    " WHERE d.entry = {entry} AND d.tries = 0 AND d.owner <> '' AND d.due > :now)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,10 @@ ADVICE = (
 )
 
 
-def require_sound(path: Path, *, beside: bool = False) -> bool:
-    """Whether the file is there. Raises `JournalError` for one that is not ours, `JournalCorrupt` for damage.
+def require_sound(path: Path, *, beside: bool = False) -> int | None:
+    """The format of the file; None when it is not there.
+
+    Raises `JournalError` for one that is not ours, `JournalCorrupt` for damage.
 
     `beside` another process, that one sees to the side file.
     """
@@ -38,7 +40,7 @@ def require_sound(path: Path, *, beside: bool = False) -> bool:
         if _size(side):
             why = f"is gone, but its side file {side} is still there"
             raise JournalCorrupt(f"{path}: {why}: put the file back, or move the side file away too") from None
-        return False
+        return None
     if not stat.S_ISREG(status.st_mode):
         what = "is a directory: name a file in it" if stat.S_ISDIR(status.st_mode) else "is no regular file"
         raise JournalError(f"{path}: {what}")
@@ -46,7 +48,10 @@ def require_sound(path: Path, *, beside: bool = False) -> bool:
         raise JournalError(f"{path}: belongs to the user {status.st_uid}, not {os.geteuid()}: run as that user")
     with open(path, "rb") as file:
         header = file.read(HEADER)
-    _require_header(path, header)
+    version = _version(path, header)
+    if version < SCHEMA and beside:
+        why = f"is of the format {version}, and this version of pdbclient reads {SCHEMA}"
+        raise JournalError(f"{path}: {why}: restart the gateway, which migrates it")
     for each in (path, side):
         if each.exists() and not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
             raise unusable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(each)))
@@ -60,7 +65,7 @@ def require_sound(path: Path, *, beside: bool = False) -> bool:
     size = _pages(header)
     if status.st_size < size and not _hot(side):
         raise JournalCorrupt(f"{path}: is cut off: {status.st_size} bytes of {size}: {ADVICE}")
-    return True
+    return version
 
 
 def side_file(path: Path) -> Path:
@@ -104,19 +109,21 @@ def unusable(path: Path, error: OSError) -> JournalError:
             return JournalError(f"{where}: cannot be opened: {error.strerror}")
 
 
-def _require_header(path: Path, header: bytes) -> None:
+def _version(path: Path, header: bytes) -> int:
+    """The format that a journal's beginning names. Raises `JournalError` for one that is none, or a newer one's."""
     if len(header) < HEADER or not header.startswith(MAGIC):
         raise JournalCorrupt(f"{path}: is no journal (or its beginning is damaged): {ADVICE}")
     application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
     if application != APPLICATION_ID:
         raise JournalError(f"{path}: is an SQLite file, but no journal: name another file")
-    if version != SCHEMA:
-        why = f"was written by another version of pdbclient (format {version}, this one reads {SCHEMA})"
+    if not 1 <= version <= SCHEMA:
+        why = f"was written by a newer version of pdbclient (format {version}, this one reads up to {SCHEMA})"
         raise JournalError(f"{path}: {why}: use that version, or move the file away to begin anew")
     if header[18] != 1:
         # A transaction may be in the log beside it, which this way of writing does not know of.
         advice = f"end that program, then: sqlite3 {path} 'PRAGMA journal_mode = PERSIST'"
         raise JournalError(f"{path}: another program has changed it to a write-ahead log: {advice}")
+    return version
 
 
 def _pages(header: bytes) -> int:

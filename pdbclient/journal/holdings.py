@@ -29,7 +29,8 @@ def lacking(
         f" WHERE newest.entry > :after AND newest.name {tx.among('names')} AND entries.state <> 'parked'"
         " AND entries.received >= :since"
         " AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = newest.entry AND copies.server = :server)"
-        " AND NOT EXISTS (SELECT 1 FROM owed WHERE owed.entry = newest.entry AND owed.tries = 0 AND owed.due > :now)"
+        " AND NOT EXISTS (SELECT 1 FROM deliveries AS going WHERE going.entry = newest.entry"
+        "  AND going.tries = 0 AND going.owner <> '' AND going.due > :now)"
         " ORDER BY newest.entry DESC LIMIT :limit",
         after=after,
         names=tx.several(names),

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalBusy, JournalError
-from pdbclient.journal import entries, owing
+from pdbclient.journal import deliveries, entries
 from pdbclient.journal.database import Database, Transaction, Unreachable
 from pdbclient.journal.model import Entry
 from pdbclient.journal.packing import pack
@@ -35,7 +35,7 @@ class Journal:
     """A journal on `database`. Thread-safe; not to be used in a forked child.
 
     `clock` gives seconds since 1970. `lease` is how long, in seconds, whoever appends or claims an entry has for it
-    before another process may deliver it.
+    before another process may deliver it. `owner` names this process where work is under way.
     """
 
     def __init__(self, database: Database, *, lease: float = 120.0, clock: Callable[[], float] = time.time) -> None:
@@ -44,6 +44,7 @@ class Journal:
         self.writer = socket.gethostname()
         self._database = database
         self._pid = os.getpid()
+        self.owner = f"{self.writer}/{self._pid}"
         self._condition = threading.Condition()
         self._waiting: deque[tuple[Callable[[Transaction], Any], Future[Any]]] = deque()
         self._closed = False
@@ -71,7 +72,7 @@ class Journal:
         journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease)
         if not beside:
             try:
-                journal.run(owing.forget_claims)
+                journal.run(deliveries.forget_owners)
             except BaseException:
                 journal.close()
                 raise
@@ -90,9 +91,9 @@ class Journal:
         return self
 
     def append(self, command: Command, targets: Sequence[str]) -> Future[Entry]:
-        """Put `command` in, owed to `targets`; done when it is on disk. Whoever calls this then sends it first."""
+        """Put `command` in, pending for `targets`; done when it is on disk. Whoever calls this sends it first."""
         packed, now = pack(command), self.clock()
-        return self.start(entries.append, packed, tuple(targets), now, now + self.lease, self.writer)
+        return self.start(entries.append, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
 
     def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""

@@ -1,7 +1,7 @@
 """What the journal holds, as values, and the rules about it. Pure.
 
-An *entry* is one command that somebody was told was accepted. It is *owed* to a target, one server or any of them,
-until one takes it; a *copy* is what is known of it on one server.
+An *entry* is one command that somebody was told was accepted. It is *pending* for a target, one server or any of
+them, until one takes it; a *copy* is what is known of it on one server.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "EntryState",
     "Listed",
+    "attempt_limit",
     "backoff",
     "lane",
     "state_after",
@@ -48,6 +49,7 @@ _LANES: Mapping[str, int] = MappingProxyType(
 
 BACKOFF_FIRST = 5.0
 BACKOFF_LIMIT = 600.0
+ATTEMPT_FIRST = 5.0
 
 
 class EntryState(StrEnum):
@@ -119,12 +121,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much a journal holds: entries by state, deliveries still owed by target, bytes of bodies."""
+    """How much a journal holds: entries by state, deliveries still pending by target, bytes of bodies."""
 
     entries: Mapping[EntryState, int] = field(default_factory=dict)
-    owed: Mapping[str, int] = field(default_factory=dict)
+    pending: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
-    oldest_owed: float | None = None
+    oldest_pending: float | None = None
 
 
 def lane(name: str) -> int:
@@ -137,9 +139,17 @@ def backoff(tries: int) -> float:
     return float(min(BACKOFF_FIRST * 2.0 ** max(tries - 1, 0), BACKOFF_LIMIT))
 
 
-def state_after(owed: bool, copies: Iterable[CopyState]) -> EntryState:
-    """The state of an entry with these copies, that is still `owed` to some target or not."""
-    if owed:
+def attempt_limit(tries: int, most: float) -> float:
+    """Seconds that one delivery may take after `tries` that failed: few at first, `most` (0: no limit) at last.
+
+    A command that servers leave without an answer holds up others by so much.
+    """
+    return min(ATTEMPT_FIRST * 2.0 ** min(tries, 10), most or float("inf"))
+
+
+def state_after(pending: bool, copies: Iterable[CopyState]) -> EntryState:
+    """The state of an entry with these copies, that is still `pending` for some target or not."""
+    if pending:
         return EntryState.PENDING
     states: Sequence[CopyState] = tuple(copies)
     if CopyState.ACCEPTED in states or CopyState.CONFIRMED in states:

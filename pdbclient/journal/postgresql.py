@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalBusy, JournalError, JournalFull
 from pdbclient.journal.database import Transaction, Unreachable
-from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, statements
+from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, migration, statements
 
 __all__ = ["PostgresqlDatabase"]
 
@@ -33,7 +33,7 @@ ATTEMPTS = 6
 """Of a transaction that another one's got into the way of."""
 CLOCK_SECONDS = 60.0
 """After so long the server's clock is read again."""
-_TABLES = ("entries", "owed", "copies", "newest", "sizes")
+_TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces")
 _PARAMETERS = {
     "application_name": "pdbclient-journal",
     # Seconds; of a black hole, a frozen or a lost server.
@@ -213,9 +213,14 @@ class PostgresqlDatabase:
             connection.execute("CREATE TABLE pdbclient_journal (format INTEGER NOT NULL)")
             connection.execute("INSERT INTO pdbclient_journal VALUES (%s)", (SCHEMA,))
         version = _one(connection, "SELECT max(format) FROM pdbclient_journal")
-        if version != SCHEMA:
-            why = f"was written by another version of pdbclient (format {version}, this one reads {SCHEMA})"
+        if not isinstance(version, int) or not 1 <= version <= SCHEMA:
+            why = f"was written by a newer version of pdbclient (format {version}, this one reads up to {SCHEMA})"
             raise JournalError(f"{self._where}: {why}: use that version, or another database")
+        if version < SCHEMA:
+            for statement in migration("postgresql", version):
+                connection.execute(statement)
+            connection.execute("UPDATE pdbclient_journal SET format = %s", (SCHEMA,))
+            log.info("%s: migrated from the format %d to %d", self._where, version, SCHEMA)
 
     def _read_clock(self, connection: psycopg.Connection) -> None:
         began = time.monotonic()

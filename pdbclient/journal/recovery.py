@@ -22,7 +22,7 @@ from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected, Serv
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
-from pdbclient.journal import entries, holdings, owing, replay_sql
+from pdbclient.journal import deliveries, entries, holdings, replay_sql
 from pdbclient.journal.delivery import Pace
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
@@ -198,7 +198,7 @@ class _Run:
             return
         url = self._session.endpoint.url
         new = [entry for entry in page if entry.id in there and not _is_confirmed(entry, url)]
-        # What it has is not owed to it any more, either.
+        # What it has is not pending for it any more, either.
         notes = [self._note(entry, CopyState.CONFIRMED) for entry in new]
         for start in range(0, len(lacking), BODIES):
             some = lacking[start : start + BODIES]
@@ -268,7 +268,7 @@ class _Run:
 
     def _note(self, entry: Listed, state: CopyState, uuid: str | None = None, reason: str = "") -> Future[Any]:
         copy = Copy(self._session.endpoint.url, state, uuid, self._journal.clock(), reason)
-        return self._journal.start(owing.settle, entry.id, [copy])
+        return self._journal.start(deliveries.ack, entry.id, [copy])
 
     def _verify(self) -> None:
         """Ask for what was replayed until all of it is visible, or nothing has moved for a while."""

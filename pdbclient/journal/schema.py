@@ -1,12 +1,17 @@
-"""The journal's tables, for SQLite and PostgreSQL."""
+"""The journal's tables, for SQLite and PostgreSQL, and how an older journal becomes one of this format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "statements"]
+__all__ = ["APPLICATION_ID", "SCHEMA", "migration", "statements"]
 
-SCHEMA = 1
+SCHEMA = 2
+"""The number of this format. One that is not in the list is of a newer version, and nothing is done with it.
+
+1: as commit 709fb8b wrote it.
+2: `owed` is `deliveries`, which says who is at work on each (`owner`); `paces` are kept for all who deliver.
+"""
 APPLICATION_ID = 0x7064626A  # "pdbj"
 
 _TABLES = """
@@ -31,16 +36,17 @@ CREATE INDEX entries_of_node ON entries (certname, name, producer_timestamp);
 CREATE INDEX entries_pending ON entries (certname, name, producer_timestamp) WHERE state = 'pending';
 CREATE INDEX entries_by_state ON entries (state, id);
 
-CREATE TABLE owed (
+CREATE TABLE deliveries (
     target {text} NOT NULL,
     lane INTEGER NOT NULL,
     rank {integer} NOT NULL,
     entry {integer} NOT NULL,
     due {float} NOT NULL,
     tries INTEGER NOT NULL,
+    owner {text} NOT NULL DEFAULT '',
     PRIMARY KEY (target, lane, rank)
 ){clustered};
-CREATE INDEX owed_entry ON owed (entry, target);
+CREATE INDEX deliveries_entry ON deliveries (entry, target);
 
 CREATE TABLE copies (
     entry {integer} NOT NULL,
@@ -64,7 +70,20 @@ CREATE TABLE newest (
 CREATE INDEX newest_entry ON newest (entry);
 
 CREATE TABLE sizes (writer {text} PRIMARY KEY, bytes {integer} NOT NULL);
+
+CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
 """
+
+_MIGRATIONS = {
+    1: """
+ALTER TABLE owed RENAME TO deliveries;
+ALTER TABLE deliveries ADD COLUMN owner {text} NOT NULL DEFAULT '';
+DROP INDEX owed_entry;
+CREATE INDEX deliveries_entry ON deliveries (entry, target);
+CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+""",
+}
+"""By the format that they begin with: what makes the next one of it."""
 
 _TYPES = {
     "sqlite": {
@@ -89,6 +108,16 @@ _TYPES = {
 
 def statements(dialect: str) -> Iterator[str]:
     """The statements that make the tables, in the `dialect` `sqlite` or `postgresql`."""
-    for statement in _TABLES.format_map(_TYPES[dialect]).split(";"):
+    return _split(_TABLES, dialect)
+
+
+def migration(dialect: str, version: int) -> Iterator[str]:
+    """The statements that make a journal of the format `version`, an older one, one of `SCHEMA`."""
+    for before in range(version, SCHEMA):
+        yield from _split(_MIGRATIONS[before], dialect)
+
+
+def _split(text: str, dialect: str) -> Iterator[str]:
+    for statement in text.format_map(_TYPES[dialect]).split(";"):
         if statement.strip():
             yield statement

@@ -9,6 +9,7 @@ transaction after a crash.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -19,10 +20,12 @@ from typing import Any, TypeVar
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.file import ADVICE, no_room, require_sound, side_file, sync_directory, unusable
-from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, statements
+from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, migration, statements
 from pdbclient.lock import LockHeld, hold
 
 __all__ = ["SqliteDatabase"]
+
+log = logging.getLogger("pdbclient.journal")
 
 T = TypeVar("T")
 
@@ -57,7 +60,8 @@ class SqliteDatabase:
     """The file at `path`, made when it is missing. Holds `path.lock` unless `beside` another process that has it.
 
     Raises `JournalBusy`, `JournalCorrupt`, and `JournalError` for a file that cannot be opened, is another user's,
-    or from a newer version. Nothing is ever repaired or made anew in the place of something else.
+    or from a newer version; an older one is migrated. Nothing is ever repaired, or made anew in the place of
+    something else.
     """
 
     def __init__(self, path: Path, *, beside: bool = False) -> None:
@@ -115,9 +119,9 @@ class SqliteDatabase:
     def _open(self, beside: bool) -> sqlite3.Connection:
         try:
             exists = require_sound(self._path, beside=beside)
-            if not exists and beside:
+            if exists is None and beside:
                 raise JournalError(f"{self._path}: there is no journal yet")
-            if not exists:
+            if exists is None:
                 self._make()
             connection = _connect(self._path)
         except OSError as error:
@@ -167,7 +171,17 @@ class SqliteDatabase:
         connection.execute("SELECT max(id) FROM entries").fetchone()
         # What a crash left half done has been undone by now, and the side file may have gone with it.
         _make_side_file(self._path)
-        require_sound(self._path, beside=beside)
+        version = require_sound(self._path, beside=beside)
+        if version is not None and version < SCHEMA:
+            self._migrate(connection, version)
+
+    def _migrate(self, connection: sqlite3.Connection, version: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in migration("sqlite", version):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
+        log.info("%s: migrated from the format %d to %d", self._path, version, SCHEMA)
 
     def _explained(self, error: sqlite3.Error | UnicodeDecodeError) -> JournalError:
         if isinstance(error, UnicodeDecodeError):

@@ -11,7 +11,7 @@ from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
 from pdbclient.http.failover import Accepted
 from pdbclient.http.outcome import Attempt, Kind
-from pdbclient.journal import owing
+from pdbclient.journal import deliveries
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import ANY, Copy, CopyState, Entry
@@ -23,7 +23,7 @@ log = logging.getLogger("pdbclient.journal")
 
 
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
-    """Whom a new entry is owed to: any server, or with broadcast each of them."""
+    """For whom a new entry is pending: any server, or with broadcast each of them."""
     if not config.command_broadcast:
         return (ANY,)
     return tuple(endpoint.url for endpoint in (*config.server_urls, *config.submit_only_server_urls))
@@ -110,6 +110,6 @@ class Submitter:
 
 
 def _conclude(tx: Transaction, entry: int, copies: Sequence[Copy], now: float) -> bool:
-    """Settle what was said; what is still owed then is owed at once. True when something is."""
-    owing.settle(tx, entry, copies)
-    return owing.put_off(tx, entry, now, counted=False)
+    """Note what was said; what is still pending then is due at once. True when something is."""
+    deliveries.ack(tx, entry, copies)
+    return deliveries.release(tx, entry, now)

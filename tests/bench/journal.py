@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from pdbclient import Client, load_config
-from pdbclient.journal import Journal, entries, owing, upkeep
+from pdbclient.journal import Journal, deliveries, entries, upkeep
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import ANY, Copy, CopyState
 from pdbclient.journal.packing import Packed, pack
@@ -285,7 +285,7 @@ def fill(journal: Journal, numbers: Iterator[int], rows: int) -> None:
 def put_in(tx: Transaction, packed: Sequence[Packed], now: float, writer: str) -> None:
     ids = [entries.append(tx, each, (ANY,), now, now, writer).id for each in packed]
     for entry in ids[: len(ids) - len(ids) // 10]:
-        owing.settle(tx, entry, [Copy(SERVER, CopyState.ACCEPTED, None, now)])
+        deliveries.ack(tx, entry, [Copy(SERVER, CopyState.ACCEPTED, None, now)])
 
 
 def small(number: int) -> Command:
@@ -318,7 +318,7 @@ def measure(journal: Journal, numbers: Iterator[int], taken: dict[str, list[floa
 
 
 def owed(journal: Journal) -> int:
-    return int(journal.run(lambda tx: tx.rows("SELECT count(*) FROM owed"))[0][0])
+    return int(journal.run(lambda tx: tx.rows("SELECT count(*) FROM deliveries"))[0][0])
 
 
 def wait_for(futures: list[Any]) -> None:
@@ -328,9 +328,9 @@ def wait_for(futures: list[Any]) -> None:
 
 def deliver(journal: Journal) -> None:
     now = journal.clock()
-    claims = journal.run(owing.claim, ANY, BATCH, now, now + 60)
+    claims = journal.run(deliveries.claim, ANY, BATCH, now, now + 60, journal.owner)
     assert len(claims) == BATCH
-    wait_for([journal.start(owing.settle, c.entry, [Copy(SERVER, CopyState.ACCEPTED, None, now)]) for c in claims])
+    wait_for([journal.start(deliveries.ack, c.entry, [Copy(SERVER, CopyState.ACCEPTED, None, now)]) for c in claims])
 
 
 if __name__ == "__main__":

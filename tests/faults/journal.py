@@ -22,7 +22,7 @@ NOBODY = 65534
 
 APPENDER = """
 import itertools, os, sys, threading
-from pdbclient.journal import Journal, owing
+from pdbclient.journal import Journal, deliveries
 from pdbclient.journal.model import ANY, Copy, CopyState
 from tests.faults.journal import numbered
 
@@ -40,8 +40,8 @@ def append():
 def deliver():
     while True:
         now = journal.clock()
-        for claim in journal.run(owing.claim, ANY, 5, now, now + 60):
-            journal.run(owing.settle, claim.entry, [Copy("https://a", CopyState.ACCEPTED, None, now)])
+        for claim in journal.run(deliveries.claim, ANY, 5, now, now + 60, journal.owner):
+            journal.run(deliveries.ack, claim.entry, [Copy("https://a", CopyState.ACCEPTED, None, now)])
 
 for work in [append] * threads + [deliver]:
     threading.Thread(target=work).start()
@@ -139,8 +139,8 @@ def require_sound(journal: Journal, acknowledged: dict[int, int]) -> None:
             tx.rows("SELECT count(*), coalesce(sum(length(body)), 0) FROM entries")[0],
             tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0],
             tx.rows(
-                "SELECT (SELECT count(*) FROM owed), (SELECT count(*) FROM entries WHERE state = 'pending'"
-                " AND EXISTS (SELECT 1 FROM owed WHERE owed.entry = entries.id))"
+                "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM entries WHERE state = 'pending'"
+                " AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.entry = entries.id))"
             )[0],
         )
     )

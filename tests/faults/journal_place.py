@@ -91,7 +91,7 @@ class Place:
         """End what runs."""
         self._stack.close()
 
-    def nothing_owed(self) -> bool:
+    def nothing_pending(self) -> bool:
         return EntryState.PENDING not in self.states()
 
 

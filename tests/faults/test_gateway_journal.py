@@ -176,7 +176,7 @@ def test_other_queries_do_not_wait_for_the_journal(site: Site, start: Start) -> 
     assert not site.replica.commands
 
 
-def test_metrics_tell_what_is_owed_and_who_is_asked(site: Site, start: Start) -> None:
+def test_metrics_tell_what_is_pending_and_who_is_asked(site: Site, start: Start) -> None:
     gateway = start()
     site.primary.reply = site.replica.reply = answer(b"maintenance", 503, Retry_After="60")
     submit(gateway.port, site.pki.client)
@@ -184,6 +184,6 @@ def test_metrics_tell_what_is_owed_and_who_is_asked(site: Site, start: Start) ->
     assert told.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     lines = told.body.decode().splitlines()
     assert 'pdbclient_journal_entries{state="pending"} 1.0' in lines
-    assert 'pdbclient_journal_owed{target="any"} 1.0' in lines
+    assert 'pdbclient_journal_pending{target="any"} 1.0' in lines
     assert f'pdbclient_server_usable{{for="command",server="https://localhost:{site.primary.port}"}} 0.0' in lines
     assert "pdbclient_journal_only_total 1.0" in lines

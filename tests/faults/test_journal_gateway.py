@@ -57,7 +57,7 @@ def test_after_an_outage_comes_what_counts_in_order_and_no_faster_than_set(place
     ]
     place.journalled(*sent, command("deactivate node", 10_000, "gone.example"))
     place.away(False)
-    assert eventually(place.nothing_owed, 60)
+    assert eventually(place.nothing_pending, 60)
     came = place.arrived
     assert [each.name for each in came] == [
         "deactivate node",
@@ -130,7 +130,7 @@ def test_killed_before_the_acknowledgement_the_next_gateway_delivers_what_is_on_
         client.join()
     assert place.states() == {EntryState.PENDING: 1}
     place.run()
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     assert place.arrived == [sent, sent], "the same bytes and the same timestamp: PuppetDB keeps one report of them"
 
 
@@ -151,7 +151,7 @@ def test_killed_before_a_servers_200_is_noted_the_command_is_sent_once_more(plac
         killed(process)
     assert place.states() == {EntryState.PENDING: 1}
     place.run()
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     time.sleep(1.5)
     assert place.arrived == [sent, sent]
 
@@ -187,7 +187,7 @@ def test_what_a_gateway_was_ended_before_is_delivered_by_the_next_one_and_nothin
     assert 5 <= len(place.arrived) < 40
     assert "Traceback" not in process.text
     place.run()
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     assert place.arrived == sent
     assert place.states() == {EntryState.DELIVERED: 40}
 
@@ -203,7 +203,7 @@ def test_a_reload_in_the_middle_of_a_delivery_sends_nothing_twice(place: Place) 
         assert eventually(lambda at=10 * times: len(place.arrived) > at, 20)  # type: ignore[misc]
         process.signal(signal.SIGHUP)
         process.said("reloaded: asked to", times + 1)
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     assert Counter(place.arrived) == Counter(sent)
     assert process.descriptors().count(str(place.journal)) == 1
     assert "Traceback" not in process.text
@@ -233,7 +233,7 @@ def test_reloads_under_load_lose_nothing_acknowledged_and_send_nothing_twice(pla
     finally:
         over.set()
         client.join()
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     arrived = Counter(place.arrived)
     assert not set(acknowledged) - arrived.keys()
     assert not arrived.keys() - set(sent)
@@ -263,7 +263,7 @@ def test_a_reload_with_another_journal_closes_the_old_one_which_keeps_what_it_ow
     place.write(place.journal)
     process.signal(signal.SIGHUP)
     process.said("reloaded: asked to", 2)
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     assert place.arrived == [second, first]
     assert eventually(lambda: place.states(other) == {EntryState.DELIVERED: 1})
 
@@ -333,7 +333,7 @@ def test_without_room_a_gateway_says_503_before_anything_is_sent_and_goes_on_whe
     process.signal(signal.SIGTERM)
     assert process.ended() == 0
     place.run()
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     arrived = Counter(place.arrived)
     assert arrived.keys() == {*taken, *later}
     assert max(arrived.values()) <= 2
@@ -391,7 +391,7 @@ def test_a_program_that_ends_without_closing_its_client_loses_nothing(
     assert sum(place.states().values()) == count
     place.away(False)
     place.run()
-    assert eventually(place.nothing_owed, 30)
+    assert eventually(place.nothing_pending, 30)
     arrived = Counter(each.certname for each in place.arrived)
     assert len(arrived) == count
     # What was taken in the last moment may not have been noted, and is sent again.

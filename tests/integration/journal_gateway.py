@@ -74,11 +74,11 @@ class JournalGateway:
         with Journal.open(str(self.journal), beside=True) as journal:
             return journal.run(entries.counts)
 
-    def wait_until_nothing_is_owed(self, seconds: float) -> float:
+    def wait_until_nothing_is_pending(self, seconds: float) -> float:
         """How long that took."""
         began = time.monotonic()
-        while owed := self.counts().owed:
-            assert time.monotonic() - began < seconds, f"still owed: {owed}\n{self._log.read_text()[-3000:]}"
+        while pending := self.counts().pending:
+            assert time.monotonic() - began < seconds, f"still pending: {pending}\n{self._log.read_text()[-3000:]}"
             time.sleep(0.5)
         return time.monotonic() - began
 

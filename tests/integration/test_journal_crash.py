@@ -98,11 +98,11 @@ def test_every_acknowledged_command_survives_kills_at_any_moment(pair: Lab, tmp_
                     told = sum(ledger.by_name().values())
                     print(f"{time.monotonic() - began:6.0f} s  {dict(killer.kills)}, {told} acknowledged", flush=True)
             gateway.wait_until_up()
-        waited = gateway.wait_until_nothing_is_owed(600)
+        waited = gateway.wait_until_nothing_is_pending(600)
         gateway.stop()
     verdict = asked(pair, gateway, ledger)
     print(
-        f"{time.monotonic() - began:.0f} s, of which {waited:.0f} s until nothing was owed\n"
+        f"{time.monotonic() - began:.0f} s, of which {waited:.0f} s until nothing was pending\n"
         f"kills: {dict(killer.kills)}\n"
         f"acknowledged: {ledger.by_name()}, of which {ledger.journal_only} by the journal only\n"
         f"answers: {dict(ledger.answers)}\n"

@@ -61,7 +61,7 @@ def test_an_outage_of_all_servers_loses_nothing_and_ends_in_order_at_the_rate_th
         finally:
             with ThreadPoolExecutor(len(pair.nodes)) as pool:
                 list(pool.map(lambda node: pair.fault(node.name, "start"), pair.nodes))
-        waited = gateway.wait_until_nothing_is_owed(rounds(300, 9000))
+        waited = gateway.wait_until_nothing_is_pending(rounds(300, 9000))
         gateway.stop()
     for node in pair.nodes:
         process_all(pair, node.name, rounds(300, 3000))

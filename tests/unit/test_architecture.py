@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     SCHEMA: set(),
     DATABASE: {ERRORS},
     ENTRIES: {WIRE, DATABASE, "journal.model", "journal.packing"},
-    "journal.owing": {DATABASE, "journal.model", ENTRIES},
+    "journal.deliveries": {DATABASE, "journal.model", ENTRIES},
     "journal.holdings": {DATABASE, "journal.model", ENTRIES},
     "journal.replay_sql": {DATABASE, "journal.model", ENTRIES},
     "journal.upkeep": {DATABASE, "journal.packing", ENTRIES},

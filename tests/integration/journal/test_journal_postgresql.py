@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.errors import JournalBusy, JournalError, JournalFull
-from pdbclient.journal import Journal, entries, owing, upkeep
+from pdbclient.journal import Journal, deliveries, entries, upkeep
 from pdbclient.journal.database import Transaction, Unreachable
 from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
 from pdbclient.journal.schema import SCHEMA
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[3]
 WORKER = """
 import json, os, sys
 from pdbclient.errors import JournalError
-from pdbclient.journal import Journal, entries, owing
+from pdbclient.journal import Journal, entries, deliveries
 from pdbclient.journal.model import ANY, Copy, CopyState
 from tests.unit.journal.store import command
 
@@ -52,12 +52,12 @@ with Journal.open(os.environ["JOURNAL"]) as journal:
         idle = 0
         while idle < 5:
             now = journal.clock()
-            claims = journal.run(owing.claim, ANY, 7, now, now + 120)
+            claims = journal.run(deliveries.claim, ANY, 7, now, now + 120, journal.owner)
             idle = 0 if claims else idle + 1
             for claim in claims:
                 done.append(claim.entry)
                 copy = Copy("https://a", CopyState.ACCEPTED, None, now)
-                journal.start(owing.settle, claim.entry, [copy])
+                journal.start(deliveries.ack, claim.entry, [copy])
     else:
         numbers = range(count) if what == "up" else range(count - 1, -1, -1)
         futures = [journal.append(command("replace facts", f"node{n}", n), [ANY]) for n in numbers]
@@ -107,7 +107,7 @@ def test_three_processes_that_claim_at_once_get_everything_and_nothing_twice(sto
     assert set(counted) == expected
     assert set(counted.values()) == {1}
     assert all(got), "one of them got nothing, so nothing was shown"
-    assert store.counts().owed == {}
+    assert store.counts().pending == {}
     assert store.counts().entries == {EntryState.DELIVERED: 400}
 
 
@@ -138,8 +138,8 @@ def test_what_two_servers_said_to_two_processes_at_once_adds_up(store: Store) ->
     with other(store) as second:
         for number in range(40):
             entry = store.put(command(REPORT, f"node{number}"), (A, B))
-            one = store.journal.start(owing.settle, entry, [Copy(A, CopyState.ACCEPTED)])
-            two = second.start(owing.settle, entry, [Copy(B, CopyState.ACCEPTED)])
+            one = store.journal.start(deliveries.ack, entry, [Copy(A, CopyState.ACCEPTED)])
+            two = second.start(deliveries.ack, entry, [Copy(B, CopyState.ACCEPTED)])
             assert EntryState.DELIVERED in (one.result(), two.result())
             assert store.state(entry) is EntryState.DELIVERED
 
@@ -423,18 +423,18 @@ def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: S
     def deliver(journal: Journal) -> None:
         idle = 0
         while idle < 20:
-            claims = journal.run(owing.claim, ANY, 5, store.now, store.now + 120)
+            claims = journal.run(deliveries.claim, ANY, 5, store.now, store.now + 120, journal.owner)
             idle = 0 if claims else idle + 1
             for claim in claims:
                 with lock:
                     delivered[claim.entry] += 1
-                journal.run(owing.settle, claim.entry, [Copy(A, CopyState.ACCEPTED)])
+                journal.run(deliveries.ack, claim.entry, [Copy(A, CopyState.ACCEPTED)])
 
     def put(journal: Journal, name: str) -> list[int]:
         futures = [journal.append(command(name, f"node{number % 7}", number), [ANY]) for number in range(150)]
         ids = [future.result().id for future in futures]
         for entry in ids:
-            journal.run(owing.put_off, entry, store.now, counted=False)
+            journal.run(deliveries.release, entry, store.now)
         return ids
 
     with other(store) as second, ThreadPoolExecutor(8) as pool:
@@ -446,7 +446,7 @@ def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: S
             future.result()
     assert set(delivered.values()) == {1}
     counts = store.counts()
-    assert counts.owed == {}
+    assert counts.pending == {}
     assert set(counts.entries) <= {EntryState.DELIVERED, EntryState.SUPERSEDED}
     assert sum(counts.entries.values()) == len(ids) == 600
     reports = {row.id for row in store.journal.run(entries.listing, limit=1000) if row.name == REPORT}

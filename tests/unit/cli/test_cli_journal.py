@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.journal import CopyState, Journal, entries, owing
+from pdbclient.journal import CopyState, Journal, deliveries, entries
 from pdbclient.journal.model import ANY, Copy
 from pdbclient.wire.command import Command
 from tests.faults.fake import Answer, Request, answer, healthy, queued
@@ -37,7 +37,7 @@ class Filled:
         with Journal.open(str(self.place), beside=True) as journal:
             entry = journal.append(command, [ANY]).result()
             if copies:
-                journal.run(owing.settle, entry.id, copies)
+                journal.run(deliveries.ack, entry.id, copies)
             return entry.id
 
     def on_a(self, certname: str = "web1", body: bytes = SECRET) -> int:
@@ -100,21 +100,21 @@ def test_every_command_works_beside_the_process_that_has_the_journal(
         assert run(*argv, *extra, "--config", filled.conf).code == 0
 
 
-def test_status_tells_what_there_is_what_is_owed_and_who_is_at_work(run: Run, filled: Filled) -> None:
+def test_status_tells_what_there_is_what_is_pending_and_who_is_at_work(run: Run, filled: Filled) -> None:
     filled.on_a("a")
     filled.parked("b")
     filled.put("c")
     told = json.loads(run("journal", "status", "--json", "--config", filled.conf).out)
     assert told["journal"] == str(filled.place)
     assert told["entries"] == {"pending": 1, "delivered": 1, "superseded": 0, "parked": 1}
-    assert told["owed"] == [{"server": None, "entries": 1}]
+    assert told["pending"] == [{"server": None, "entries": 1}]
     assert told["bytes"] > 0
-    assert told["oldest_owed"].endswith("Z")
+    assert told["oldest_pending"].endswith("Z")
     assert told["held_by"] is None
     with Journal.open(str(filled.place)):
         ended = run("journal", "status", "--config", filled.conf)
     assert f"held by pid\t{os.getpid()}\n" in ended.out
-    assert "owed to any server\t1\n" in ended.out
+    assert "pending for any server\t1\n" in ended.out
 
 
 def test_a_password_in_the_journals_url_is_not_shown(run: Run, site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pdbclient.journal import Journal, entries, owing
+from pdbclient.journal import Journal, deliveries, entries
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Counts, Entry, EntryState, Listed
 from pdbclient.wire.command import Command
 
@@ -44,17 +44,17 @@ class Store:
     def put(self, command: Command, targets: Sequence[str] = (ANY,)) -> int:
         """Append; nobody sends it, it is due at once."""
         entry = self.journal.append(command, targets).result()
-        self.journal.run(owing.put_off, entry.id, self.now, counted=False)
+        self.journal.run(deliveries.release, entry.id, self.now)
         return entry.id
 
     def claim(self, target: str = ANY, limit: int = 100, lease: float = LEASE) -> list[int]:
         return [claim.entry for claim in self.claims(target, limit, lease)]
 
     def claims(self, target: str = ANY, limit: int = 100, lease: float = LEASE) -> list[Claim]:
-        return self.journal.run(owing.claim, target, limit, self.now, self.now + lease)
+        return self.journal.run(deliveries.claim, target, limit, self.now, self.now + lease, self.journal.owner)
 
     def settle(self, entry: int, *copies: Copy) -> EntryState | None:
-        return self.journal.run(owing.settle, entry, copies)
+        return self.journal.run(deliveries.ack, entry, copies)
 
     def taken(self, entry: int, server: str = A, uuid: str | None = None) -> EntryState | None:
         return self.settle(entry, Copy(server, CopyState.ACCEPTED, uuid, self.now))

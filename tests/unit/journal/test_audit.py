@@ -342,5 +342,6 @@ def test_healing_sends_it_again_and_says_so(
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert "what the journal has is sent again" in caplog.messages[0]
     assert caplog.messages[1] == (
-        f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 failed, 0 missing"
+        f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 failed,"
+        " 0 missing"
     )

@@ -178,7 +178,7 @@ def test_what_no_server_took_is_sent_and_delivery_has_nothing_left_to_do(site: S
     site.b.delay = 1.0
     assert site.ask(site.b) == Freshness()
     assert site.store.state(entry) is EntryState.DELIVERED
-    assert site.store.counts().owed == {}
+    assert site.store.counts().pending == {}
     assert site.shows(site.b, CATALOG, "node.example") == stamp(1)
 
 

@@ -25,7 +25,7 @@ def test_pauses_double_from_five_seconds_to_ten_minutes() -> None:
 
 
 @pytest.mark.parametrize("copies", list(itertools.product(CopyState, repeat=2)))
-def test_what_is_owed_is_pending_whatever_else_is_known_of_it(copies: tuple[CopyState, ...]) -> None:
+def test_what_is_pending_is_pending_whatever_else_is_known_of_it(copies: tuple[CopyState, ...]) -> None:
     assert state_after(True, copies) is EntryState.PENDING
 
 
@@ -42,7 +42,7 @@ def test_what_is_owed_is_pending_whatever_else_is_known_of_it(copies: tuple[Copy
         ([], EntryState.SUPERSEDED),
     ],
 )
-def test_what_is_not_owed_any_more_is_what_the_best_of_its_copies_makes_it(
+def test_what_is_not_pending_any_more_is_what_the_best_of_its_copies_makes_it(
     copies: list[CopyState], state: EntryState
 ) -> None:
     assert state_after(False, copies) is state

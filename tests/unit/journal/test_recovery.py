@@ -118,7 +118,7 @@ def test_the_journal_knows_afterwards_what_the_server_has(store: Store, puppetdb
     for entry in (there, lacking):
         assert store.copies(entry) == {A: CopyState.CONFIRMED, B: CopyState.ACCEPTED}
     assert store.state(owed) is EntryState.DELIVERED
-    assert store.counts().owed == {}
+    assert store.counts().pending == {}
     assert next(copy.uuid for copy in store.show(lacking).copies if copy.server == A) == "uuid-1"
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from pdbclient.errors import InvalidCommand, JournalError
-from pdbclient.journal import entries, holdings, owing, upkeep
+from pdbclient.journal import deliveries, entries, holdings, upkeep
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import ANY, CopyState, EntryState, Listed
 from pdbclient.journal.packing import Damaged, pack
@@ -139,7 +139,7 @@ def test_a_listing_goes_page_by_page_and_by_state_and_time(store: Store) -> None
 
 def test_counts_tell_states_debts_bytes_and_the_oldest_debt(store: Store) -> None:
     assert store.counts().bytes == 0
-    assert store.counts().oldest_owed is None
+    assert store.counts().oldest_pending is None
     ids = [store.put(command(REPORT, body=os.urandom(100)), (A, B)) for _ in range(3)]
     store.now += 5
     ids.append(store.put(command(REPORT, body=os.urandom(100))))
@@ -148,10 +148,10 @@ def test_counts_tell_states_debts_bytes_and_the_oldest_debt(store: Store) -> Non
     store.taken(ids[1], B)
     counts = store.counts()
     assert counts.entries == {EntryState.PENDING: 3, EntryState.DELIVERED: 1}
-    assert counts.owed == {A: 2, B: 1, ANY: 1}
-    assert (counts.bytes, counts.oldest_owed) == (400, START)
+    assert counts.pending == {A: 2, B: 1, ANY: 1}
+    assert (counts.bytes, counts.oldest_pending) == (400, START)
     store.drop(*ids[:3])
-    assert (store.counts().bytes, store.counts().oldest_owed) == (100, START + 5)
+    assert (store.counts().bytes, store.counts().oldest_pending) == (100, START + 5)
 
 
 def test_the_bytes_that_are_counted_are_those_that_are_there(store: Store) -> None:
@@ -460,6 +460,6 @@ def test_a_command_that_was_made_by_pdbclient_fits(store: Store) -> None:
 def test_forgetting_claims_makes_what_was_put_off_due_too(store: Store) -> None:
     entry = store.put(command())
     store.claim()
-    store.journal.run(owing.put_off, entry, store.now)
-    store.journal.run(owing.forget_claims)
+    store.journal.run(deliveries.retry_later, entry, ANY, store.now)
+    store.journal.run(deliveries.forget_owners)
     assert store.claim() == [entry]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pdbclient.journal import entries, holdings, owing
+from pdbclient.journal import deliveries, entries, holdings
 from pdbclient.journal.model import ANY, BACKOFF_LIMIT, Copy, CopyState, EntryState
 
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command
@@ -39,7 +39,7 @@ def test_a_command_of_a_name_from_the_future_goes_last_and_oldest_first(store: S
     assert store.claim() == [report, *later]
 
 
-def test_a_target_gets_only_what_is_owed_to_it(store: Store) -> None:
+def test_a_target_gets_only_what_is_pending_to_it(store: Store) -> None:
     both, one, anybody = (store.put(command(REPORT), targets) for targets in ((A, B), (B,), (ANY,)))
     assert store.claim(A) == [both]
     assert store.claim(B) == [both, one]
@@ -99,7 +99,7 @@ def test_a_clock_that_jumps_ahead_ends_leases_and_nothing_else(store: Store) -> 
 def test_a_journal_of_one_process_forgets_the_claims_of_the_dead_one(store: Store) -> None:
     entry = store.put(command())
     store.claim()
-    store.journal.run(owing.forget_claims)
+    store.journal.run(deliveries.forget_owners)
     assert store.claim() == [entry]
 
 
@@ -108,12 +108,12 @@ def test_each_failure_puts_it_off_twice_as_long_up_to_ten_minutes(store: Store) 
     pauses = []
     for _ in range(10):
         assert store.claim() == [entry]
-        assert store.journal.run(owing.put_off, entry, store.now) is True
+        store.journal.run(deliveries.retry_later, entry, ANY, store.now)
         began = store.now
         while not store.claims(lease=0):
             store.now += 5
         # The look itself was one more attempt: it must not count here.
-        store.journal.run(lambda tx: tx.rows("UPDATE owed SET tries = tries - 1, due = 0"))
+        store.journal.run(lambda tx: tx.rows("UPDATE deliveries SET tries = tries - 1, due = 0, owner = ''"))
         pauses.append(store.now - began)
     assert pauses == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
 
@@ -121,7 +121,7 @@ def test_each_failure_puts_it_off_twice_as_long_up_to_ten_minutes(store: Store) 
 def test_a_failure_that_was_not_its_fault_puts_it_off_not_at_all(store: Store) -> None:
     entry = store.put(command())
     store.claim()
-    store.journal.run(owing.put_off, entry, store.now, counted=False)
+    store.journal.run(deliveries.release, entry, store.now)
     assert store.claim() == [entry]
 
 
@@ -129,14 +129,14 @@ def test_putting_off_one_target_leaves_the_other_claimed(store: Store) -> None:
     entry = store.put(command(REPORT), (A, B))
     store.claim(A)
     store.claim(B)
-    store.journal.run(owing.put_off, entry, store.now, target=B, counted=False)
+    store.journal.run(deliveries.release, entry, store.now, B)
     assert (store.claim(A), store.claim(B)) == ([], [entry])
 
 
-def test_nothing_can_be_put_off_that_is_not_owed_any_more(store: Store) -> None:
+def test_nothing_can_be_put_off_that_is_not_pending_any_more(store: Store) -> None:
     entry = store.put(command())
     store.taken(entry)
-    assert store.journal.run(owing.put_off, entry, store.now) is False
+    assert store.journal.run(deliveries.release, entry, store.now) is False
     store.now += BACKOFF_LIMIT
     assert store.claim() == []
 
@@ -193,7 +193,7 @@ def test_what_one_server_rejected_and_another_one_took_is_the_newest_of_its_node
     assert lacked_by_b() == [entry]
 
 
-def test_settling_nothing_leaves_it_owed(store: Store) -> None:
+def test_settling_nothing_leaves_it_pending(store: Store) -> None:
     entry = store.put(command())
     assert store.settle(entry) is EntryState.PENDING
     assert store.claim() == [entry]
@@ -265,17 +265,63 @@ def test_a_newer_one_that_was_rejected_supersedes_nothing(store: Store) -> None:
     assert store.state(old) is EntryState.PENDING
 
 
+@pytest.mark.parametrize("name", [CATALOG, FACTS, INPUTS])
+def test_an_older_one_waits_while_a_newer_one_is_under_way_and_goes_when_that_backs_off(
+    store: Store, name: str
+) -> None:
+    """7.12.1 drops the newer one when both are in its queue; and one that no server manages keeps nobody."""
+    old, new = (store.put(command(name, "node", number)) for number in range(2))
+    other = store.put(command(name, "other"))
+    assert store.claim() == [other, new]
+    assert store.claim() == []
+    store.journal.run(deliveries.retry_later, new, ANY, store.now)
+    assert store.claim() == [old]
+    store.now += LEASE
+    assert store.claim() == [other, new], "whoever was under way is dead"
+
+
+def test_an_older_one_waits_while_a_newer_one_is_submitted(store: Store) -> None:
+    old = store.put(command(FACTS, "node", 1))
+    new = store.journal.append(command(FACTS, "node", 2), [ANY]).result()
+    assert store.claim() == []
+    store.journal.run(deliveries.release, new.id, store.now)
+    assert store.claim() == [new.id]
+    store.rejected(new.id)
+    assert store.claim() == [old]
+
+
+def test_what_was_given_back_counts_no_try(store: Store) -> None:
+    """J18: the first real failure waited for ten minutes after some of those."""
+    entry = store.put(command())
+    for _ in range(7):
+        assert [claim.tries for claim in store.claims()] == [0]
+        store.journal.run(deliveries.release, entry, store.now)
+    store.claim()
+    store.journal.run(deliveries.retry_later, entry, ANY, store.now)
+    store.now += 5
+    assert store.claim() == [entry]
+
+
+def test_a_lease_of_an_hour_is_kept(store: Store) -> None:
+    """J18: with `operation_timeout` above ten minutes, what was just put in could be claimed at once."""
+    entry = store.put(command())
+    assert store.claim(lease=3600) == [entry]
+    assert store.claim(lease=3600) == []
+
+
 def test_an_older_one_that_arrives_late_supersedes_nothing(store: Store) -> None:
     new, old = store.put(command(FACTS, "node", 9)), store.put(command(FACTS, "node", 1))
     store.taken(old)
     assert store.claim() == [new]
 
 
-def test_with_broadcast_superseded_is_only_what_is_owed_to_the_server_that_took_the_newer_one(store: Store) -> None:
+def test_with_broadcast_superseded_is_only_what_is_pending_for_the_one_that_took_the_newer_one(
+    store: Store,
+) -> None:
     old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
     store.taken(new, A)
     assert store.state(old) is EntryState.PENDING
-    assert (store.claim(A), store.claim(B)) == ([], [new, old])
+    assert (store.claim(A), store.claim(B)) == ([], [new])
     store.taken(old, B)
     assert store.state(old) is EntryState.DELIVERED
     assert store.copies(old) == {A: CopyState.SUPERSEDED, B: CopyState.ACCEPTED}
@@ -324,7 +370,7 @@ def test_what_is_dropped_is_gone_with_its_debts_and_copies(store: Store) -> None
     assert store.drop(gone, 999) == 1
     assert (store.ids(), store.claim(B), store.claim(A)) == ([stays], [], [stays])
     tables = store.journal.run(
-        lambda tx: [tx.rows(f"SELECT count(*) FROM {name}")[0][0] for name in ("owed", "copies")]
+        lambda tx: [tx.rows(f"SELECT count(*) FROM {name}")[0][0] for name in ("deliveries", "copies")]
     )
     assert tables == [1, 0]
 

@@ -16,13 +16,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pdbclient.journal import entries, holdings, owing, upkeep
+from pdbclient.journal import deliveries, entries, holdings, upkeep
 from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, EntryState, backoff, lane, state_after
 from pdbclient.wire.command import Command
 
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, A, B, Store, command
 
 SERVERS = (A, B)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What an entry's delivery to one target is like: due when, after so many tries, under way or not."""
+
+    due: float
+    tries: int = 0
+    going: bool = False
 
 
 @dataclass
@@ -32,19 +41,19 @@ class Row:
     command: Command
     received: float
     size: int
-    debts: dict[str, tuple[float, int]] = field(default_factory=dict)
+    pending: dict[str, Delivery] = field(default_factory=dict)
     copies: dict[str, CopyState] = field(default_factory=dict)
 
     @property
     def state(self) -> EntryState:
-        return state_after(bool(self.debts), self.copies.values())
+        return state_after(bool(self.pending), self.copies.values())
 
     def settle(self, server: str, state: CopyState) -> bool:
-        """Whether it was owed to that server, or any."""
-        owed = [target for target in (ANY, server) if target in self.debts]
-        for target in owed:
-            del self.debts[target]
-        return bool(owed)
+        """Whether it was pending for that server, or any."""
+        ended = [target for target in (ANY, server) if target in self.pending]
+        for target in ended:
+            del self.pending[target]
+        return bool(ended)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -74,22 +83,43 @@ class StoreMachine(RuleBasedStateMachine):
         targets = SERVERS if broadcast else (ANY,)
         entry = self.store.journal.append(made, targets).result().id
         assert entry > max(self.rows, default=0)
-        debts = {target: (self.store.now + LEASE, 0) for target in targets}
-        self.rows[entry] = Row(made, self.store.now, len(made.body), debts)
+        pending = {target: Delivery(self.store.now + LEASE, going=True) for target in targets}
+        self.rows[entry] = Row(made, self.store.now, len(made.body), pending)
 
     @rule(whom=st.sampled_from([ANY, *SERVERS]), limit=st.integers(1, 4))
     def claim(self, whom: str, limit: int) -> None:
-        due = [entry for entry, row in self.rows.items() if whom in row.debts and self.is_due(row.debts[whom][0])]
-        expected = sorted(due, key=self.order)[:limit]
+        due = [
+            entry
+            for entry, row in self.rows.items()
+            if whom in row.pending and self.is_due(row.pending[whom].due) and not self.waits(entry, whom)
+        ]
+        expected: dict[object, int] = {}
+        for entry in sorted(due, key=self.order)[:limit]:
+            expected.setdefault(self.one_of_node(entry), entry)
         claims = self.store.claims(whom, limit)
-        assert [claim.entry for claim in claims] == expected
+        assert [claim.entry for claim in claims] == list(expected.values())
         for claim in claims:
-            debts = self.rows[claim.entry].debts
-            assert claim.tries == debts[whom][1]
-            debts[whom] = (self.store.now + LEASE, claim.tries + 1)
+            pending = self.rows[claim.entry].pending
+            assert claim.tries == pending[whom].tries
+            pending[whom] = Delivery(self.store.now + LEASE, claim.tries + 1, going=True)
+
+    def one_of_node(self, entry: int) -> object:
+        """What is the same for those of which only one at a time is under way."""
+        name, certname = self.rows[entry].command.name, self.rows[entry].command.certname
+        return (name, certname) if name in REPLACED else entry
+
+    def waits(self, entry: int, whom: str) -> bool:
+        """Whether another one of its node is under way there."""
+        return self.rows[entry].command.name in REPLACED and any(
+            self.one_of_node(other) == self.one_of_node(entry)
+            and (going := row.pending.get(whom)) is not None
+            and going.going
+            and not self.is_due(going.due)
+            for other, row in self.rows.items()
+        )
 
     def is_due(self, due: float) -> bool:
-        return due <= self.store.now or due > self.store.now + owing.LONGEST
+        return due <= self.store.now or due > self.store.now + deliveries.LONGEST
 
     def order(self, entry: int) -> tuple[int, int]:
         name = self.rows[entry].command.name
@@ -113,14 +143,22 @@ class StoreMachine(RuleBasedStateMachine):
         assert result is row.state
 
     @precondition(lambda self: self.rows)
-    @rule(data=st.data(), counted=st.booleans())
-    def put_off(self, data: st.DataObject, counted: bool) -> None:
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
         entry = self.pick(data)
         row = self.rows[entry]
-        owed = self.store.journal.run(owing.put_off, entry, self.store.now, counted=counted)
-        assert owed is bool(row.debts)
-        for target, (_, tries) in row.debts.items():
-            row.debts[target] = (self.store.now + (backoff(tries) if counted else 0), tries)
+        assert self.store.journal.run(deliveries.release, entry, self.store.now) is bool(row.pending)
+        row.pending = {target: Delivery(self.store.now, max(d.tries - 1, 0)) for target, d in row.pending.items()}
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data(), whom=st.sampled_from([ANY, *SERVERS]))
+    def retry_later(self, data: st.DataObject, whom: str) -> None:
+        entry = self.pick(data)
+        row = self.rows[entry]
+        self.store.journal.run(deliveries.retry_later, entry, whom, self.store.now)
+        if whom in row.pending:
+            tries = row.pending[whom].tries
+            row.pending[whom] = Delivery(self.store.now + backoff(tries), tries)
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -131,8 +169,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.journal.run(entries.retry, entry) is bool(rejected)
         if rejected:
             targets = [ANY] if row.state is EntryState.PARKED else rejected
-            # What is owed to any server already is not owed to one of them besides.
-            row.debts |= {target: (0.0, 0) for target in targets}
+            # What is pending for any server already is not owed to one of them besides.
+            row.pending |= {target: Delivery(0.0) for target in targets}
             for server in rejected:
                 del row.copies[server]
 
@@ -176,7 +214,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = Store(str(other / "journal.db"))
         self.store.now = now
         for row in self.rows.values():
-            row.debts = {target: (min(due, 0.0), tries) for target, (due, tries) in row.debts.items()}
+            row.pending = {target: Delivery(min(d.due, 0.0), d.tries) for target, d in row.pending.items()}
 
     @invariant()
     def everything_is_as_in_the_model(self) -> None:
@@ -186,7 +224,7 @@ class StoreMachine(RuleBasedStateMachine):
         }
         counts = self.store.counts()
         assert counts.bytes == sum(row.size for row in self.rows.values())
-        assert sum(counts.owed.values()) == sum(len(row.debts) for row in self.rows.values())
+        assert sum(counts.pending.values()) == sum(len(row.pending) for row in self.rows.values())
 
     @invariant()
     def a_server_lacks_the_newest_that_it_was_not_seen_to_take(self) -> None:
@@ -204,7 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
             under_way = {
                 entry
                 for entry in expected
-                if any(tries == 0 and due > self.store.now for due, tries in self.rows[entry].debts.values())
+                if any(d.going and d.tries == 0 and d.due > self.store.now for d in self.rows[entry].pending.values())
             }
             lacking = [e for e in expected if server not in self.rows[e].copies and e not in under_way]
             found = self.store.journal.run(holdings.lacking, server, [CATALOG], 0, 100, self.store.now)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
-from pdbclient.journal import Journal, owing
+from pdbclient.journal import Journal, deliveries
 from pdbclient.journal.database import Transaction, Unreachable
 from pdbclient.journal.postgresql import _converted
 
@@ -158,7 +158,7 @@ def test_a_journal_that_cannot_forget_its_claims_is_not_held(tmp_path: Path, mon
 
     path = str(tmp_path / "journal.db")
     with monkeypatch.context() as patched:
-        patched.setattr(owing, "forget_claims", fails)
+        patched.setattr(deliveries, "forget_owners", fails)
         with pytest.raises(JournalError, match="on purpose"):
             Journal.open(path)
     Journal.open(path).close()
