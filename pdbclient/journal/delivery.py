@@ -33,7 +33,7 @@ PAUSE = 1.0
 BATCH = 20
 OVERTAKEN = 1.0
 """Seconds that a command may take before the next one is sent beside it: one that hangs must not keep the others."""
-SENDERS = 4
+SENDERS = 8
 """Commands under way to one target at once, at the most."""
 RESTING_LIMIT = 30.0
 
@@ -143,13 +143,12 @@ class _Target:
     def _run(self) -> None:
         pace = Pace(self._rate, at=time.monotonic())
         waiting: deque[Claim] = deque()
-        going: set[Future[None]] = set()
-        last, until = float("-inf"), 0.0
-        troubled = False
+        going: dict[Future[None], float] = {}
+        until, troubled = 0.0, False
         while not self._closed.is_set():
             now = time.monotonic()
             pace = pace.at_time(now)
-            going = {each for each in going if not each.done()}
+            going = {each: since for each, since in going.items() if not each.done()}
             if waiting and self._journal.clock() >= until:
                 # Others may have them by now.
                 waiting.clear()
@@ -162,11 +161,11 @@ class _Target:
                     if not troubled:
                         log.error("nothing can be delivered: %s", error)
                     troubled = True
-            if waiting and len(going) < SENDERS and (not going or now - last >= OVERTAKEN):
+            if waiting and len(going) < SENDERS and all(now - since >= OVERTAKEN for since in going.values()):
                 sending = self._senders.submit(self._deliver, waiting.popleft())
                 sending.add_done_callback(lambda _: self._work.set())
-                going.add(sending)
-                pace, last = pace.used(1), now
+                going[sending] = now
+                pace = pace.used(1)
                 continue
             # Only the pause is sure: what another process put in wakes nobody here.
             self._work.wait(PAUSE if pace.allowance >= 1 else 1 / self._rate)
