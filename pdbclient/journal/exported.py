@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import JournalError, Rejected, StaleAnswer, TransportError
+from pdbclient.errors import JournalError, Rejected, ServerError, StaleAnswer, TransportError
+from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
@@ -63,6 +64,25 @@ class _Progress:
                 self.after = max(self.after, self.tops.popleft()[1])
 
 
+@dataclass(slots=True)
+class _Refused:
+    """What a server did not take of what it was sent just now, without calling it bad; and why, the first time."""
+
+    entries: set[int] = field(default_factory=set)
+    all: bool = False
+    why: str = ""
+
+    def note(self, entry: Listed, error: ServerError) -> None:
+        self.entries.add(entry.id)
+        # Busy, or not for us: the others would meet the same.
+        self.all = self.all or blame(Outcome.of(error)) is Blame.SERVER
+        self.why = self.why or f"it does not take them: HTTP {error.status}: {error.reason}"
+
+    def covers(self, behind: Behind) -> bool:
+        """Whether waiting brings nothing more."""
+        return not behind.awaited and all(self.all or entry.id in self.entries for entry in behind.missing)
+
+
 class Exported:
     """Brings servers up to date from `journal`, each time within `budget` seconds.
 
@@ -104,7 +124,8 @@ class Exported:
         """
         budget = min(self._budget, within * SHARE)
         try:
-            lag, reason = self._brought_up(session, budget), f"not visible there within {budget:.2g} s"
+            lag, why = self._brought_up(session, budget)
+            reason = why or f"not visible there within {budget:.2g} s"
         except JournalError as error:
             lag, reason = Freshness(1), f"what it lacks is not known: {error}"
         if lag.stale:
@@ -124,19 +145,22 @@ class Exported:
         """Do the same before anybody asks, within `budget` seconds. Raises `JournalError`, and as `bring_up`."""
         self._brought_up(session, budget)
 
-    def _brought_up(self, session: Session, budget: float) -> Freshness:
+    def _brought_up(self, session: Session, budget: float) -> tuple[Freshness, str]:
+        """What it lacks then, and why, where its own answers to what was pushed say so."""
         deadline = self._clock() + budget
         behind = self._look(session)
         if not behind.entries:
-            return Freshness()
+            return Freshness(), ""
         working = self._progress[session.endpoint].working
         # Whoever comes second waits for the first one's work, and finds it done.
         if not working.acquire(timeout=max(deadline - self._clock(), 0.0)):
-            return self._look(session).freshness
-        pause = LOOK_AGAIN
+            return self._look(session).freshness, ""
+        pause, refused = LOOK_AGAIN, _Refused()
         try:
             while (behind := self._look(session)).entries and self._clock() < deadline:
-                if not self._advance(session, behind, deadline):
+                if not self._advance(session, behind, deadline, refused):
+                    if refused.covers(behind):
+                        break
                     time.sleep(min(pause, self._left(deadline)))
                     pause = min(1.5 * pause, LOOK_AGAIN_AT_MOST)
         except TransportError:
@@ -145,7 +169,7 @@ class Exported:
                 raise
         finally:
             working.release()
-        return behind.freshness
+        return behind.freshness, refused.why
 
     def _look(self, session: Session) -> Behind:
         """What the journal knows: no server is asked."""
@@ -156,7 +180,7 @@ class Exported:
             progress.up_to_date(began, found.top, self._journal.lease)
         return found
 
-    def _advance(self, session: Session, behind: Behind, deadline: float) -> bool:
+    def _advance(self, session: Session, behind: Behind, deadline: float, refused: _Refused) -> bool:
         """Note what the server shows, and push what it neither shows nor took. Whether it shows all."""
         there = seen(session, behind.entries, within=self._left(deadline))
         self._journal.run(holdings.confirm, session.endpoint.url, sorted(there), self._journal.clock())
@@ -164,19 +188,27 @@ class Exported:
         if shown:
             held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
             self._registry.confirmed(session.endpoint, held)
-        self._push(session, [entry for entry in behind.missing if entry.id not in there], deadline)
+        missing = [entry for entry in behind.missing if entry.id not in there]
+        self._push(session, missing, deadline, refused)
         return len(shown) == len(behind.entries)
 
-    def _push(self, session: Session, missing: Sequence[Listed], deadline: float) -> None:
+    def _push(self, session: Session, missing: Sequence[Listed], deadline: float, refused: _Refused) -> None:
         """Send these, newest first, several at once, as far as the time goes."""
 
         def push(entry: Listed) -> None:
-            if self._clock() >= deadline:
+            if self._clock() >= deadline or refused.all or entry.id in refused.entries:
                 return
             # Delivery may be at work on the same ones, when this server is the first one back.
             stored = self._journal.run(exported_sql.still_missing, session.endpoint.url, entry.id)
-            if stored is not None:
-                self._journal.run(deliveries.ack, entry.id, [self._sent(session, entry, stored, deadline)])
+            if stored is None:
+                return
+            try:
+                copy = self._sent(session, entry, stored, deadline)
+            except ServerError as error:
+                # It answers, so it is asked all the same: what it does not take makes its answer stale.
+                refused.note(entry, error)
+            else:
+                self._journal.run(deliveries.ack, entry.id, [copy])
 
         pushers = self._pushers[session.endpoint]
         pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]

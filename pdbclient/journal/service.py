@@ -81,6 +81,7 @@ class Service:
         """End the threads, and let go of the journal."""
         self._closed.set()
         self._delivery.close()
+        self._submitter.close()
         for thread in self._threads:
             thread.join()
         self._exported.close()

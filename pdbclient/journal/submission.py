@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import MappingProxyType
@@ -20,6 +21,9 @@ from pdbclient.wire.command import Command
 __all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
 
 log = logging.getLogger("pdbclient.journal")
+
+AGAIN = 1.0
+"""Seconds until what could not be noted is tried again."""
 
 
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
@@ -57,7 +61,12 @@ class Submitter:
         self._targets = targets_of(config)
         self._limit = config.timeouts.operation / 2
         self._wake = wake
+        self._notes = _Notes(journal, wake)
         self.journal_only = 0
+
+    def close(self) -> None:
+        """Note what is left to be noted, once more."""
+        self._notes.close()
 
     def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
         """Submit by `send`. When no server takes the command, the journal has it, and its uuid is in `journalled`.
@@ -99,14 +108,61 @@ class Submitter:
 
     def _conclude(self, entry: Entry, copies: Sequence[Copy]) -> None:
         """Note it, without waiting: what is not noted, because the process dies, is sent again, as the same bytes."""
-        self._journal.start(_conclude, entry.id, copies, self._journal.clock()).add_done_callback(self._noted)
+        self._notes.start(entry.id, copies)
 
-    def _noted(self, future: Future[bool]) -> None:
-        error = future.exception()
-        if error is not None:
-            log.error("the journal could not note a delivery, which will be repeated: %s", error)
-        elif future.result():
-            self._wake()
+
+class _Notes:
+    """Outcomes, each noted until it is: without, an acknowledged command would look as if it were under way."""
+
+    def __init__(self, journal: Journal, wake: Callable[[], None]) -> None:
+        self._journal, self._wake = journal, wake
+        self._lock = threading.Lock()
+        self._left: list[tuple[int, Sequence[Copy]]] = []
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, entry: int, copies: Sequence[Copy]) -> None:
+        """Note it as soon as the journal can."""
+
+        def noted(future: Future[bool]) -> None:
+            error = future.exception()
+            if error is not None:
+                self._failed(entry, copies, error)
+            elif future.result():
+                self._wake()
+
+        try:
+            self._journal.start(_conclude, entry, copies, self._journal.clock()).add_done_callback(noted)
+        except JournalError as error:
+            self._failed(entry, copies, error)
+
+    def close(self) -> None:
+        """Try what is left once more; the journal does that before it ends."""
+        self._closed.set()
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        self._again()
+
+    def _failed(self, entry: int, copies: Sequence[Copy], error: BaseException) -> None:
+        with self._lock:
+            self._left.append((entry, copies))
+            if len(self._left) == 1:
+                log.error("the journal could not note a delivery, which is tried again: %s", error)
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed.wait(AGAIN):
+            self._again()
+
+    def _again(self) -> None:
+        with self._lock:
+            left, self._left = self._left, []
+        for entry, copies in left:
+            self.start(entry, copies)
 
 
 def _conclude(tx: Transaction, entry: int, copies: Sequence[Copy], now: float) -> bool:

@@ -24,8 +24,9 @@ from pdbclient.errors import JournalBusy, JournalError, JournalFull
 from pdbclient.journal import Journal, deliveries, entries, upkeep
 from pdbclient.journal.database import Transaction, Unreachable
 from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
-from pdbclient.journal.schema import SCHEMA
+from pdbclient.journal.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
+from tests.unit.journal.old_format import make_file, make_tables, require_all
 from tests.unit.journal.store import CATALOG, REPORT, A, B, Store, command
 
 from .server import Server, name_of
@@ -277,9 +278,36 @@ def test_a_database_with_somebody_elses_table_of_these_names_is_left_alone(serve
     assert server.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", name_of(place)) == [("copies",)]
 
 
+def test_a_journal_of_format_1_is_migrated_and_goes_on(place: str, tmp_path: Path) -> None:
+    make_file(tmp_path / "journal")
+    make_tables(place, tmp_path / "journal")
+    # Two processes that find it at once: one of them does it.
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: Store(place), range(2))
+    other.journal.close()
+    try:
+        require_all(one)
+    finally:
+        one.journal.close()
+
+
+def test_a_migration_that_fails_changes_nothing(
+    place: str, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_file(tmp_path / "journal")
+    make_tables(place, tmp_path / "journal")
+    broken = [*migration("postgresql", 1), "INSERT INTO nowhere VALUES (1)"]
+    with monkeypatch.context() as patched:
+        patched.setattr("pdbclient.journal.postgresql.migration", lambda *_: iter(broken))
+        assert "nowhere" in refused(place)
+    assert server.sql("SELECT count(*) FROM owed", name_of(place)) == [("4",)]
+    with Journal.open(place) as journal:
+        assert len(journal.run(entries.listing)) == 8
+
+
 def test_a_journal_from_a_newer_version_is_left_alone(store: Store) -> None:
     store.journal.run(lambda tx: tx.rows("UPDATE pdbclient_journal SET format = 99"))
-    assert f"another version of pdbclient (format 99, this one reads {SCHEMA})" in refused(store.place)
+    assert f"newer version of pdbclient (format 99, this one reads up to {SCHEMA})" in refused(store.place)
 
 
 def test_a_user_who_may_not_make_tables_is_told_what_to_grant(server: Server, place: str) -> None:
@@ -440,9 +468,9 @@ def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: S
     with other(store) as second, ThreadPoolExecutor(8) as pool:
         journals = (store.journal, second)
         puts = [pool.submit(put, journal, name) for journal in journals for name in (REPORT, CATALOG)]
-        deliveries = [pool.submit(deliver, journal) for journal in journals]
+        delivering = [pool.submit(deliver, journal) for journal in journals]
         ids = [entry for future in puts for entry in future.result()]
-        for future in deliveries:
+        for future in delivering:
             future.result()
     assert set(delivered.values()) == {1}
     counts = store.counts()

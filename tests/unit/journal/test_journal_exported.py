@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import DeadlineExceeded, JournalError, NotSent, Rejected, StaleAnswer
+from pdbclient.errors import DeadlineExceeded, JournalError, NotSent, Rejected, ServerError, StaleAnswer
+from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
@@ -20,6 +21,7 @@ from pdbclient.journal import CopyState, EntryState, exported
 from pdbclient.journal.exported import PATIENCE, Exported
 from pdbclient.journal.exported_sql import STILL_ALIVE, TOLD
 from pdbclient.journal.model import ANY, Copy
+from pdbclient.wire.command import Command
 
 from .puppetdb import Clock, PuppetDb
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, A, B, Store, command, stamp
@@ -335,6 +337,44 @@ def test_a_server_that_fails_meanwhile_is_passed_over_as_with_any_query(site: Si
         setattr(site.b, way, lambda *_: None)
     assert site.ask(site.b) == Freshness()
     assert len({each.certname for each in site.b.taken}) == 30
+
+
+def failing_status(status: int) -> ServerError:
+    made = error_for_status(B, status, {}, b"on purpose", Operation.COMMAND)
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 403])
+def test_a_server_that_takes_no_commands_answers_all_the_same_and_it_is_stale(
+    site: Site, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """J4: the push's error became the query's. Nobody waits for what the server did not take."""
+    for at in range(30):
+        site.put(CATALOG, f"node{at}.example", at, site.a)
+    site.b.verdict = failing(failing_status(status))
+    began = site.clock.now
+    assert site.ask(site.b) == Freshness(30, stamp(0))
+    assert site.clock.now == began
+    assert "without 30 newer commands" in caplog.text
+    assert f"it does not take them: HTTP {status}: on purpose" in caplog.text
+    with pytest.raises(StaleAnswer, match=f"HTTP {status}: on purpose"):
+        site.ask(site.b, by=site.made(serve=False))
+    site.b.verdict = lambda _: None
+    assert site.ask(site.b) == Freshness()
+
+
+def test_one_command_that_a_server_fails_keeps_the_others_from_nothing(site: Site) -> None:
+    for at in range(10):
+        site.put(CATALOG, f"node{at}.example", at, site.a)
+
+    def verdict(sent: Command) -> None:
+        if sent.certname == "node5.example":
+            raise failing_status(500)
+
+    site.b.verdict = verdict
+    assert site.ask(site.b) == Freshness(1, stamp(5))
+    assert len(site.b.taken) == 9
 
 
 def test_without_its_journal_nobody_knows_what_is_missing_and_the_answer_says_so(

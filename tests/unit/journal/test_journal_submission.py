@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pdbclient.client import Client
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
 from pdbclient.journal import CopyState, EntryState, Journal, entries
+from pdbclient.journal.database import Transaction
 from pdbclient.journal.delivery import Pace
 from pdbclient.journal.model import Listed
 from pdbclient.wire import Command
@@ -118,6 +120,32 @@ def test_a_client_ends_with_what_it_noted_on_disk(rig: Rig, tmp_path: Path) -> N
         client.submit(command())
     with Journal.open(str(tmp_path / "journal")) as journal:
         assert journal.run(entries.counts).entries == {EntryState.DELIVERED: 1}
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_what_could_not_be_noted_is_noted_as_soon_as_it_can_be(rig: Rig, tmp_path: Path, ending: bool) -> None:
+    """J7: an acknowledged command looked as if it were under way, and was kept from whoever asks, for the lease."""
+    failures = 3
+
+    def failing(work: Callable[[Transaction], Any]) -> Any:
+        nonlocal failures
+        if rig.session["a"].commands and failures:
+            failures -= 1
+            raise JournalError("on purpose")
+        return transact(work)
+
+    with client_of(rig, tmp_path) as client:
+        journal = journal_of(client)
+        transact = journal._database.transact
+        journal._database.transact = failing  # type: ignore[method-assign]
+        client.submit(command())
+        if not ending:
+            until(lambda: not failures and all_entries(client)[0].state is EntryState.DELIVERED, 10)
+        until(lambda: failures < 3)
+        failures = 0
+    with Journal.open(str(tmp_path / "journal")) as journal:
+        assert [entry.state for entry in journal.run(entries.listing)] == [EntryState.DELIVERED]
+    assert rig.session["a"].commands == [command()]
 
 
 def test_the_next_client_delivers_what_the_last_one_could_not(rig: Rig, tmp_path: Path) -> None:

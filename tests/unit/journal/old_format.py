@@ -1,0 +1,70 @@
+"""A journal as commit 709fb8b wrote it, format 1, for either database.
+
+In it are: facts that were delivered, two catalogs of which the older one is superseded, facts that were rejected,
+reports pending for any server and for one of two, a deactivation that failed once, and a report under way.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from pdbclient.journal import EntryState, entries, upkeep
+
+from .store import LEASE, REPORT, START, A, B, Store, command
+
+__all__ = ["make_file", "make_tables", "require_all"]
+
+HERE = Path(__file__).parent
+STATES = {
+    1: (EntryState.DELIVERED, {A: "accepted"}),
+    2: (EntryState.SUPERSEDED, {A: "superseded"}),
+    3: (EntryState.DELIVERED, {A: "confirmed"}),
+    4: (EntryState.PARKED, {A: "rejected"}),
+    5: (EntryState.PENDING, {}),
+    6: (EntryState.PENDING, {A: "accepted"}),
+    7: (EntryState.PENDING, {}),
+    8: (EntryState.PENDING, {}),
+}
+"""By id, and what is known of it on each server."""
+
+
+def make_file(path: Path) -> None:
+    """Put it at `path`, as after it was closed."""
+    path.write_bytes(gzip.decompress((HERE / "format-1.gz").read_bytes()))
+    path.with_name(f"{path.name}-journal").touch()
+
+
+def make_tables(url: str, file: Path) -> None:
+    """The same in PostgreSQL; `file` is one of `make_file`."""
+    with closing(sqlite3.connect(file)) as source, psycopg.connect(url) as connection:
+        connection.execute((HERE / "format-1.sql").read_text())
+        for table in ("entries", "owed", "copies", "newest", "sizes"):
+            rows = source.execute(f"SELECT * FROM {table}")
+            columns = sql.SQL(", ").join(sql.Identifier(column[0]) for column in rows.description)
+            places = sql.SQL(", ").join(sql.Placeholder() for _ in rows.description)
+            # The identity column too.
+            text = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})")
+            statement = text.format(sql.Identifier(table), columns, places)
+            connection.cursor().executemany(statement, rows.fetchall())
+        connection.execute("SELECT setval(pg_get_serial_sequence('entries', 'id'), (SELECT max(id) FROM entries))")
+        connection.execute("CREATE TABLE pdbclient_journal (format INTEGER NOT NULL)")
+        connection.execute("INSERT INTO pdbclient_journal VALUES (1)")
+
+
+def require_all(store: Store) -> None:
+    """All that it held is there, and goes on as before."""
+    listed = store.journal.run(entries.listing)
+    assert {e.id: (e.state, {c.server: c.state for c in e.copies}) for e in listed} == STATES
+    assert store.journal.run(upkeep.verify, 0, 1000).damaged == {}
+    assert store.journal.run(upkeep.structure) == []
+    store.now = START + LEASE
+    assert [(c.entry, c.tries) for c in store.claims()] == [(7, 1), (5, 0), (8, 0)]
+    assert store.claim(B) == [6]
+    assert store.taken(7) is EntryState.DELIVERED
+    assert store.put(command(REPORT)) == 9
