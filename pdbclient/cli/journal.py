@@ -19,7 +19,8 @@ from pdbclient.journal import entries as store
 from pdbclient.journal.holder import holder
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.replay_sql import extent
-from pdbclient.journal.upkeep import prune, structure, verify
+from pdbclient.journal.submission import targets_of
+from pdbclient.journal.upkeep import ROOM, kept_since, prune, structure, verify
 from pdbclient.wire.command import Command
 
 __all__ = ["register"]
@@ -40,10 +41,12 @@ How many entries the journal has, by state, how many are pending for which serve
 and which process is at work on it. With ordered failover, `any server` has those that no server took yet.
 
 states:
-  pending     to be delivered: no server took it yet, or, with command_broadcast, not everybody
-  delivered   taken by a server
-  superseded  not needed any more: a newer one of the same node was taken in its place
-  parked      called bad by a server: see `list --state parked`, then `retry` or `drop` it
+  pending    to be delivered: no server took it yet, or, with command_broadcast, not everybody
+  delivered  taken by a server
+  parked     rejected by a server: see `list --state parked`, then `retry` or `drop` it
+
+Of catalogs, facts and catalog inputs, those that a server shows and what is newer are kept, so that a lost server can
+be rebuilt. What retention dropped of each command is told by the newest of them (`dropped until`).
 """
 _LIST = "List entries, oldest first, without their contents."
 _SHOW = """\
@@ -51,7 +54,7 @@ Show one entry, by its id, its own uuid, or a uuid that a server gave: what it i
 server. With --body, print its exact JSON instead: it can hold sensitive data, and is shown nowhere else.
 """
 _RETRY = """\
-Owe parked entries again, for the gateway to deliver: after the server was mended that called them bad.
+Requeue entries that a server rejected, for the gateway to deliver as if they were new.
 """
 _DROP = """\
 Take entries out of the journal for good. For those that no server has, --yes is needed: nobody else has them.
@@ -78,7 +81,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _command(commands, "status", "how much it holds and owes", _STATUS, _status)
+    _command(commands, "status", "how much it holds, and what is pending", _STATUS, _status)
     listing = _command(commands, "list", "entries, oldest first", _LIST, _list)
     listing.add_argument("--state", choices=[str(state) for state in EntryState], help="only those in this state")
     listing.add_argument("--certname", metavar="CERTNAME", help="only those of this node")
@@ -87,7 +90,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     show = _command(commands, "show", "one entry, and where it is", _SHOW, _show)
     show.add_argument("entry", metavar="ID|UUID", help="its id, its uuid, or a uuid that a server gave")
     show.add_argument("--body", action="store_true", help="print the command's exact JSON, and nothing else")
-    retry = _command(commands, "retry", "owe parked entries again", _RETRY, _retry)
+    retry = _command(commands, "retry", "requeue entries that a server rejected", _RETRY, _retry)
     retry.add_argument("entries", nargs="*", type=positive, metavar="ID", help="an entry's id")
     retry.add_argument("--all-parked", action="store_true", help="all that are parked")
     drop = _command(commands, "drop", "take entries out for good", _DROP, _drop)
@@ -120,6 +123,7 @@ def _command(
 def _status(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
         counts = journal.run(store.counts)
+        dropped = {name: moment_text(at) for name, at in journal.run(kept_since).items()}
         place = str(config.journal)
         pid = None if "://" in place else holder(Path(place))
     states = {str(state): counts.entries.get(state, 0) for state in EntryState}
@@ -133,6 +137,7 @@ def _status(args: argparse.Namespace) -> int:
             "bytes": counts.bytes,
             "pending": [{"server": target or None, "entries": n} for target, n in sorted(counts.pending.items())],
             "oldest_pending": oldest,
+            "dropped_until": dropped,
         }
         output.print_json(document)
         return 0
@@ -143,6 +148,7 @@ def _status(args: argparse.Namespace) -> int:
     rows.append(("bytes", counts.bytes))
     rows += [(f"pending for {target}", n) for target, n in pending.items()]
     rows.append(("oldest pending", oldest))
+    rows += [(f"dropped until: {name}", at) for name, at in dropped.items()]
     output.print_table(("what", "value"), rows)
     return 0
 
@@ -228,9 +234,9 @@ def _retry(args: argparse.Namespace) -> int:
     if args.all_parked == bool(args.entries):
         output.note("pdbclient: name entries by their ids, or give --all-parked")
         return 2
-    with opened(args.config) as (_, journal):
+    with opened(args.config) as (config, journal):
         ids = _parked(journal) if args.all_parked else args.entries
-        done = [entry for entry in ids if journal.run(store.retry, entry)]
+        done = [entry for entry in ids if journal.run(store.retry, entry, targets_of(config))]
     not_done = [entry for entry in ids if entry not in set(done)]
     if args.json:
         output.print_json({"retried": done, "nothing_to_retry": not_done})
@@ -259,7 +265,8 @@ def _drop(args: argparse.Namespace) -> int:
         if alone and not args.yes:
             output.note(f"pdbclient: no server has {_names(alone)}: --yes drops them for good; nothing was dropped")
             return 1
-        dropped = journal.run(store.drop, ids, journal.writer)
+        # A few at a time: that works on a full disk, too.
+        dropped = sum(journal.run(store.drop, ids[at : at + ROOM], journal.writer) for at in range(0, len(ids), ROOM))
     if args.json:
         output.print_json({"dropped": dropped})
     else:

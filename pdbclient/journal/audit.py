@@ -14,16 +14,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from time import monotonic
 
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.session import Session
-from pdbclient.journal import entries, holdings
+from pdbclient.journal import deliveries, holdings
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.model import REPLACED, Copy, Entry, Listed
+from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
 from pdbclient.journal.recovery import Recovery, recover
-from pdbclient.journal.seen import DEACTIVATION, INPUTS, REPORT, Shown, has, is_known, is_void, look
+from pdbclient.journal.seen import DEACTIVATION, REPORT, Shown, has, held, is_known, look
 from pdbclient.wire import timestamp
 
 __all__ = ["Audit", "Loss", "judge_loss", "late"]
@@ -32,8 +33,6 @@ log = logging.getLogger("pdbclient.journal")
 
 SETTLING = 3.0
 """Seconds that a server has at least to apply what it took, before it is asked for it."""
-LATE = 600.0
-"""Seconds after which what a server took, and does not show, is reported."""
 PAGE = 500
 ASKING = 10.0
 """Seconds that one look at the server may take: whoever ends the thread waits for it."""
@@ -138,16 +137,15 @@ class Audit:
         if not page:
             return
         there = look(self._session, page, within=ASKING)
-        seen = {entry.id for entry in page if has(entry, there)}
+        seen = held(page, there)
         missing = [
             entry for entry in page if entry.id not in seen and is_known(entry, there) and late(entry, self._url, now)
         ]
         self._say_unanswered(there)
-        void = self._void([entry for entry in missing if entry.name == INPUTS])
-        if seen or void:
-            self._journal.run(holdings.confirm, self._url, sorted(seen | void), now)
-        self._report([entry for entry in missing if entry.id not in void])
-        self._pass_over(page, seen | void, {entry.id for entry in missing})
+        if seen:
+            self._journal.run(deliveries.confirm, self._url, seen, now, self._journal.writer)
+        self._report(missing)
+        self._pass_over(page, seen.keys(), {entry.id for entry in missing})
 
     def _say_unanswered(self, there: Shown) -> None:
         """Once each: what the server cannot be asked about is not confirmed, and neither late nor lost."""
@@ -156,7 +154,7 @@ class Audit:
                 log.warning("whether %s has its '%s' commands cannot be seen: %s", self._url, name, error)
         self._unanswered |= there.unanswered.keys()
 
-    def _pass_over(self, page: Sequence[Listed], seen: set[int], missing: set[int]) -> None:
+    def _pass_over(self, page: Sequence[Listed], seen: AbstractSet[int], missing: AbstractSet[int]) -> None:
         """Leave behind, for a while, what is late at the beginning: it must not stand before what comes after it."""
         passed = None
         for entry in page:
@@ -171,10 +169,6 @@ class Audit:
             if self._again == float("inf"):
                 self._again = monotonic() + self._pause
                 self._pause = min(2 * self._pause, AGAIN_LAST)
-
-    def _void(self, inputs: Sequence[Listed]) -> set[int]:
-        found = self._journal.run(entries.fetch, [entry.id for entry in inputs]) if inputs else {}
-        return {n for n, stored in found.items() if isinstance(stored, Entry) and is_void(stored.command)}
 
     def _report(self, missing: Sequence[Listed]) -> None:
         news = [entry for entry in missing if entry.id not in self._told]

@@ -6,13 +6,14 @@ else's until the owner says how it ended, or the time is over that the owner had
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.entries import refresh_newest
+from pdbclient.journal.entries import drop, pend, refresh_newest
 from pdbclient.journal.model import (
     ANY,
     BACKOFF_LIMIT,
+    LATE,
     REPLACED,
     Claim,
     Copy,
@@ -23,7 +24,7 @@ from pdbclient.journal.model import (
     state_after,
 )
 
-__all__ = ["ack", "claim", "forget_owners", "release", "retry_later"]
+__all__ = ["ack", "claim", "confirm", "forget_owners", "reconfigure", "release", "retry_later"]
 
 LONGEST = 2 * BACKOFF_LIMIT
 """Seconds: what is due later than that was so by a clock that has since been set back."""
@@ -106,27 +107,128 @@ def release(tx: Transaction, entry: int, due: float, target: str | None = None) 
 
 
 def ack(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | None:
-    """Note what servers said to an entry: it is not pending for them any more. What it replaces is not, either.
+    """Note what servers said to an entry: it is not pending for them any more, and what it replaces waits.
 
     The entry's state then; None when it is not there any more.
     """
     # Locked: of two processes that settle it for two servers, the second must see what the first one noted.
-    sql = f"SELECT name, certname, producer_timestamp, state FROM entries WHERE id = :entry{tx.locked}"
+    sql = f"SELECT name, certname, producer_timestamp, state, void FROM entries WHERE id = :entry{tx.locked}"
     about = tx.rows(sql, entry=entry)
     if not about:
         return None
-    name, certname, stamp, before = about[0]
+    name, certname, stamp, before, void = about[0]
     for copy in copies:
         _note(tx, entry, copy)
         # Where any server may take it, the verdict of one stands.
         _no_longer_pending(tx, entry, copy.server)
-        if name in REPLACED and copy.state in (CopyState.ACCEPTED, CopyState.CONFIRMED):
-            _supersede(tx, copy, name, certname, stamp)
+        if name in REPLACED and copy.state is CopyState.ACCEPTED and not void:
+            _let_wait(tx, copy, name, certname, stamp)
     state = _renew_state(tx, entry)
     # What one server called bad and another one then took counts again.
     if EntryState.PARKED in (before, state):
         refresh_newest(tx, certname, name)
     return state
+
+
+def confirm(tx: Transaction, server: str, held: Mapping[int, bool], at: float, writer: str) -> None:
+    """Note that `server` was seen to hold these entries; True: itself, and not something newer in its place.
+
+    It is not pending for that server any more. Of what is replaced, all that is older than one that was itself seen
+    is dropped: nobody will need it again. `at` is in seconds since 1970.
+    """
+    ids = tx.several(list(held))
+    # Locked, and one that was pruned meanwhile must not leave a copy behind.
+    found = tx.rows(f"SELECT id, state FROM entries WHERE id {tx.among('ids')} ORDER BY id{tx.locked}", ids=ids)
+    for entry, _ in found:
+        _note(tx, entry, Copy(server, CopyState.CONFIRMED, at=at))
+    for entry, state in found:
+        if state != EntryState.DELIVERED:
+            ack(tx, entry, [Copy(server, CopyState.CONFIRMED, at=at)])
+    _compact(tx, [entry for entry, _ in found if held[entry]], writer)
+
+
+def _compact(tx: Transaction, shown: Sequence[int], writer: str) -> None:
+    """Drop what some server shows these entries in the place of. Whoever it was pending for gets those instead."""
+    names = ", ".join(f"'{name}'" for name in REPLACED)
+    rows = tx.rows(
+        "SELECT older.id, shown.id, shown.name, older.state FROM entries AS shown JOIN entries AS older"
+        " ON older.certname = shown.certname AND older.name = shown.name"
+        " AND (older.producer_timestamp < shown.producer_timestamp"
+        "  OR older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
+        f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({names}) AND shown.void = 0"
+        " AND older.state <> 'parked'",
+        ids=tx.several(shown),
+    )
+    kept = set()
+    for older, entry, name, state in rows:
+        if state == EntryState.PENDING and not _handed_over(tx, older, entry, name):
+            kept.add(older)
+    drop(tx, sorted({older for older, *_ in rows} - kept), writer)
+
+
+def _handed_over(tx: Transaction, older: int, entry: int, name: str) -> bool:
+    """Whether each server that `older` is pending for has `entry`, or gets it: not where that was called bad."""
+    sql = "SELECT target, due FROM deliveries WHERE entry = :entry AND target <> :any ORDER BY target"
+    waiting = dict(tx.rows(sql, entry=older, any=ANY))
+    states = dict(tx.rows("SELECT server, state FROM copies WHERE entry = :entry", entry=entry)) if waiting else {}
+    if any(states.get(target) == CopyState.REJECTED for target in waiting):
+        return False
+    pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
+    for target in waiting.keys() - states.keys() - pending:
+        pend(tx, entry, name, target, waiting[target], "")
+        _renew_state(tx, entry)
+    return True
+
+
+def reconfigure(
+    tx: Transaction, targets: Sequence[str], servers: Collection[str], limit: int, now: float
+) -> dict[str, int]:
+    """Turn what is pending for targets that are not served any more into what a new entry would be pending for.
+
+    `targets` are those of a new entry, `servers` the URLs of all that are configured. At most `limit` deliveries; how
+    many there were, by target: none when all is done. Nothing is pending any more where all that are meant have it.
+    """
+    served = {*targets, *servers}
+    known = [target for (target,) in tx.rows(_TARGETS)]
+    moved: dict[str, int] = {}
+    for target in known:
+        if target in served:
+            continue
+        left = limit - sum(moved.values())
+        sql = f"SELECT entry FROM deliveries WHERE target = :target ORDER BY lane, rank LIMIT :limit{tx.skip_locked}"
+        gone = [entry for (entry,) in tx.rows(sql, target=target, limit=left)] if left else []
+        for entry in gone:
+            _retarget(tx, entry, target, targets, now)
+        if gone:
+            moved[target] = len(gone)
+    return moved
+
+
+_TARGETS = """
+WITH RECURSIVE known (target) AS (
+    SELECT (SELECT min(target) FROM deliveries)
+    UNION ALL
+    SELECT (SELECT min(target) FROM deliveries WHERE deliveries.target > known.target) FROM known
+    WHERE known.target IS NOT NULL
+)
+SELECT target FROM known WHERE target IS NOT NULL
+"""
+"""Each target once, without reading all deliveries."""
+
+
+def _retarget(tx: Transaction, entry: int, gone: str, targets: Sequence[str], now: float) -> None:
+    about = tx.rows(f"SELECT name, certname FROM entries WHERE id = :entry{tx.locked}", entry=entry)
+    tx.rows("DELETE FROM deliveries WHERE entry = :entry AND target = :gone", entry=entry, gone=gone)
+    for name, certname in about:
+        states = dict(tx.rows("SELECT server, state FROM copies WHERE entry = :entry", entry=entry))
+        had = not {CopyState.ACCEPTED.value, CopyState.CONFIRMED.value}.isdisjoint(states.values())
+        pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
+        for target in targets:
+            # Any server will do: one that has it is enough.
+            if target not in pending and target not in states and not (target == ANY and (had or pending)):
+                pend(tx, entry, name, target, now, "")
+        _renew_state(tx, entry)
+        refresh_newest(tx, certname, name)
 
 
 def _note(tx: Transaction, entry: int, copy: Copy) -> None:
@@ -155,23 +257,20 @@ def _no_longer_pending(tx: Transaction, entry: int, server: str) -> bool:
     return bool(tx.rows(sql, entry=entry, any=ANY, server=server))
 
 
-def _supersede(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:
-    older = tx.rows(
+def _let_wait(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:
+    """What is older waits until the newer one should show: PuppetDB may yet discard what it took."""
+    tx.rows(
+        "UPDATE deliveries SET due = :due WHERE target IN (:any, :server) AND owner = '' AND due < :due AND entry IN"
         # The state stands in the text: only then is the partial index used, and not the node's whole history read.
-        "SELECT id FROM entries WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp"
-        " AND state = 'pending' AND EXISTS"
-        " (SELECT 1 FROM deliveries WHERE deliveries.entry = entries.id AND target IN (:any, :server))"
-        f" ORDER BY id DESC{tx.locked}",
+        " (SELECT id FROM entries WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp"
+        " AND state = 'pending')",
+        due=by.at + LATE,
+        any=ANY,
+        server=by.server,
         certname=certname,
         name=name,
         stamp=stamp,
-        any=ANY,
-        server=by.server,
     )
-    for (entry,) in older:
-        if _no_longer_pending(tx, entry, by.server):
-            _note(tx, entry, Copy(by.server, CopyState.SUPERSEDED, at=by.at))
-            _renew_state(tx, entry)
 
 
 def _renew_state(tx: Transaction, entry: int) -> EntryState:

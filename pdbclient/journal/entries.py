@@ -13,9 +13,9 @@ from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, Counts, Entr
 from pdbclient.journal.packing import Damaged, Packed, unpack
 from pdbclient.wire.command import Command
 
-__all__ = ["append", "counts", "drop", "fetch", "listed", "listing", "refresh_newest", "retry", "show"]
+__all__ = ["append", "counts", "drop", "fetch", "listed", "listing", "pend", "refresh_newest", "retry", "show"]
 
-_LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size"
+_LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size, void"
 
 
 def append(
@@ -25,8 +25,8 @@ def append(
     command, own = packed.command, _new_uuid(now)
     entry = tx.rows(
         "INSERT INTO entries (uuid, received, state, name, version, certname, producer_timestamp, encoding, length,"
-        " packing, size, checksum, body) VALUES (:uuid, :now, 'pending', :name, :version, :certname, :stamp,"
-        " :encoding, :length, :packing, :size, :checksum, :body) RETURNING id",
+        " packing, size, checksum, body, void) VALUES (:uuid, :now, 'pending', :name, :version, :certname, :stamp,"
+        " :encoding, :length, :packing, :size, :checksum, :body, :void) RETURNING id",
         uuid=own,
         now=now,
         name=command.name,
@@ -39,10 +39,11 @@ def append(
         size=len(packed.body),
         checksum=packed.checksum,
         body=packed.body,
+        void=int(packed.void),
     )[0][0]
     for target in targets:
-        _pend(tx, entry, command.name, target, until, owner)
-    if command.name != "store report":
+        pend(tx, entry, command.name, target, until, owner)
+    if command.name != "store report" and not packed.void:
         tx.rows(
             "INSERT INTO newest (certname, name, producer_timestamp, entry) VALUES (:certname, :name, :stamp, :entry)"
             " ON CONFLICT (certname, name) DO UPDATE SET producer_timestamp = excluded.producer_timestamp,"
@@ -110,16 +111,24 @@ def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
     return found[0] if found else None
 
 
-def retry(tx: Transaction, entry: int) -> bool:
-    """Deliver an entry again that servers rejected, to them or to any; False when there is no such entry."""
-    rows = tx.rows(f"SELECT name, certname, state FROM entries WHERE id = :entry{tx.locked}", entry=entry)
+def retry(tx: Transaction, entry: int, targets: Sequence[str]) -> bool:
+    """Deliver an entry again that servers rejected, as a new one for `targets`; False when there is no such entry.
+
+    Servers that have it are left out.
+    """
+    rows = tx.rows(f"SELECT name, certname FROM entries WHERE id = :entry{tx.locked}", entry=entry)
     rejected = tx.rows("SELECT server FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     if not rows or not rejected:
         return False
-    name, certname, state = rows[0]
-    for target in [ANY] if state == "parked" else [server for (server,) in rejected]:
-        _pend(tx, entry, name, target, 0.0, "")
+    name, certname = rows[0]
     tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
+    had = {server for (server,) in tx.rows("SELECT server FROM copies WHERE entry = :entry", entry=entry)}
+    pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
+    # Where any server will do, and one has it, those that did not take it are asked by name.
+    wanted = [server for (server,) in rejected] if had and ANY in targets else targets
+    for target in wanted:
+        if target not in had and target not in pending:
+            pend(tx, entry, name, target, 0.0, "")
     tx.rows("UPDATE entries SET state = 'pending' WHERE id = :entry", entry=entry)
     refresh_newest(tx, certname, name)
     return True
@@ -140,7 +149,10 @@ def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
 
 
 def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
-    """Find anew which entry of this command counts for a node: one that no server called bad."""
+    """Find anew which entry of this command counts for a node: one that no server called bad.
+
+    Servers that were looked at up to a later one are looked at again from there.
+    """
     if name == "store report":
         return
     values = {"certname": certname, "name": name}
@@ -148,11 +160,17 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
     tx.rows(
         "INSERT INTO newest (certname, name, producer_timestamp, entry)"
         " SELECT certname, name, producer_timestamp, id FROM entries"
-        " WHERE certname = :certname AND name = :name AND state <> 'parked'"
+        " WHERE certname = :certname AND name = :name AND state <> 'parked' AND void = 0"
         " ORDER BY producer_timestamp DESC, id DESC LIMIT 1"
         # Another process may just have put in the first one of this node.
         " ON CONFLICT (certname, name) DO UPDATE SET producer_timestamp = excluded.producer_timestamp,"
         " entry = excluded.entry WHERE excluded.producer_timestamp > newest.producer_timestamp",
+        **values,
+    )
+    tx.rows(
+        "UPDATE replicas SET resets = resets + 1,"
+        " after = CASE WHEN after < newest.entry THEN after ELSE newest.entry - 1 END"
+        " FROM newest WHERE newest.certname = :certname AND newest.name = :name",
         **values,
     )
 
@@ -166,7 +184,8 @@ def counts(tx: Transaction) -> Counts:
     return Counts(states, pending, int(size), oldest[0][0] if oldest else None)
 
 
-def _pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner: str) -> None:
+def pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner: str) -> None:
+    """Make an entry of the command `name` pending for `target`: due then; with an `owner`, under way until then."""
     tx.rows(
         "INSERT INTO deliveries (target, lane, rank, entry, due, tries, owner)"
         " VALUES (:target, :lane, :rank, :entry, :due, 0, :owner)",

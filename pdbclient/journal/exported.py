@@ -20,7 +20,7 @@ from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import deliveries, exported_sql, holdings
+from pdbclient.journal import deliveries, exported_sql
 from pdbclient.journal.exported_sql import Behind
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
@@ -44,24 +44,29 @@ LOOK_AGAIN, LOOK_AGAIN_AT_MOST = 0.1, 1.0
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one server is. `after`: it has what was put in up to this id.
+    """When one server was up to date: where the journal ended then (monotonic seconds, id), since `resets` changed.
 
-    `tops`: ids up to which it had all that had been acknowledged, and when that was so (monotonic seconds).
     `working`: whoever brings it up holds this one.
     """
 
-    after: int = 0
+    resets: int | None = None
     tops: deque[tuple[float, int]] = field(default_factory=deque)
     lock: threading.Lock = field(default_factory=threading.Lock)
     working: threading.Lock = field(default_factory=threading.Lock)
 
-    def up_to_date(self, now: float, top: int, lease: float) -> None:
-        """Note that it has all up to `top`, and look from there on once all that was in flight then has ended."""
+    def up_to_date(self, now: float, found: Behind, lease: float) -> int | None:
+        """The id up to which it has all, now that all that was in flight then has ended; None: nothing new."""
         with self.lock:
+            went_back = self.tops and found.top < self.tops[-1][1]
+            if found.resets != self.resets or went_back:
+                self.resets = found.resets
+                self.tops.clear()
             if not self.tops or self.tops[-1][0] < now - 1.0:
-                self.tops.append((now, top))
+                self.tops.append((now, found.top))
+            after = None
             while self.tops[0][0] < now - lease:
-                self.after = max(self.after, self.tops.popleft()[1])
+                after = self.tops.popleft()[1]
+            return after
 
 
 @dataclass(slots=True)
@@ -175,15 +180,18 @@ class Exported:
         """What the journal knows: no server is asked."""
         progress, began = self._progress[session.endpoint], self._clock()
         url, now = session.endpoint.url, self._journal.clock()
-        found = self._journal.run(exported_sql.behind, url, progress.after, now, PATIENCE)
-        if not found.entries:
-            progress.up_to_date(began, found.top, self._journal.lease)
+        found = self._journal.run(exported_sql.behind, url, now, PATIENCE)
+        if not found.entries and found.resets is not None:
+            after = progress.up_to_date(began, found, self._journal.lease)
+            if after is not None:
+                self._journal.run(exported_sql.advance, url, after, found.resets)
         return found
 
     def _advance(self, session: Session, behind: Behind, deadline: float, refused: _Refused) -> bool:
         """Note what the server shows, and push what it neither shows nor took. Whether it shows all."""
         there = seen(session, behind.entries, within=self._left(deadline))
-        self._journal.run(holdings.confirm, session.endpoint.url, sorted(there), self._journal.clock())
+        journal = self._journal
+        journal.run(deliveries.confirm, session.endpoint.url, there, journal.clock(), journal.writer)
         shown = [entry for entry in behind.entries if entry.id in there]
         if shown:
             held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}

@@ -11,7 +11,7 @@ from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.packing import Damaged
 
-__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "behind", "still_missing"]
+__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "still_missing"]
 
 DECIDING = ("replace catalog", "deactivate node")
 """The commands that decide what a query of exported resources gives."""
@@ -30,11 +30,23 @@ _UNDER_WAY = (
 )
 
 
+_IGNORED = (
+    "EXISTS (SELECT 1 FROM copies AS c WHERE c.entry = {entry} AND c.server = :server"
+    " AND c.state = 'accepted' AND c.at < :taken_since)"
+)
+"""It was taken, and PuppetDB made nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """Where the journal ends (`top`), and what a server needs of it: `missing` is to be sent, `awaited` was taken."""
+    """Where the journal ends (`top`), and what a server needs of it: `missing` is to be sent, `awaited` was taken.
+
+    `resets` changes when something older counts again than what was looked at before; None: the server is not
+    enrolled.
+    """
 
     top: int
+    resets: int | None
     missing: Sequence[Listed] = ()
     awaited: Sequence[Listed] = ()
 
@@ -49,16 +61,35 @@ class Behind:
         return Freshness(len(self.entries), min((entry.producer_timestamp for entry in self.entries), default=None))
 
 
-def behind(tx: Transaction, server: str, after: int, now: float, patience: float) -> Behind:
-    """What `server` needs of what was put in after the id `after`: in pages, the newest first.
+def enrol(tx: Transaction, servers: Sequence[str]) -> None:
+    """From now on it is written down how far each of `servers` is, and of no other."""
+    for (server,) in tx.rows("SELECT server FROM replicas"):
+        if server not in servers:
+            tx.rows("DELETE FROM replicas WHERE server = :server", server=server)
+    for server in servers:
+        sql = "INSERT INTO replicas (server, after, resets) VALUES (:server, 0, 0) ON CONFLICT (server) DO NOTHING"
+        tx.rows(sql, server=server)
 
-    What it took and does not show is awaited for `patience` seconds. Times are in seconds since 1970.
+
+def advance(tx: Transaction, server: str, after: int, resets: int) -> None:
+    """Note that `server` has what was put in up to the id `after`, unless something older counts again since."""
+    sql = "UPDATE replicas SET after = :after WHERE server = :server AND resets = :resets AND after < :after"
+    tx.rows(sql, server=server, after=after, resets=resets)
+
+
+def behind(tx: Transaction, server: str, now: float, patience: float) -> Behind:
+    """What `server` needs, beyond what it was noted to have: in pages, the newest first.
+
+    What it took and does not show is awaited for `patience` seconds; then the one before it counts. Times are in
+    seconds since 1970.
     """
-    top, since = holdings.newest_id(tx), now - STILL_ALIVE
+    noted = tx.rows("SELECT after, resets FROM replicas WHERE server = :server", server=server)
+    after, resets = noted[0] if noted else (0, None)
+    top, since, taken_since = holdings.newest_id(tx), now - STILL_ALIVE, now - patience
     missing = holdings.lacking(tx, server, DECIDING, after, PAGE, now, since)
-    missing += _overtaken(tx, server, after, now, since)
-    awaited = _awaited(tx, server, after, now - patience)
-    return Behind(top, entries.listed(tx, missing), entries.listed(tx, awaited))
+    missing += _overtaken(tx, server, after, now, since, taken_since)
+    awaited = _awaited(tx, server, after, taken_since)
+    return Behind(top, resets, entries.listed(tx, missing), entries.listed(tx, awaited))
 
 
 def still_missing(tx: Transaction, server: str, entry: int) -> Entry | Damaged | None:
@@ -68,15 +99,16 @@ def still_missing(tx: Transaction, server: str, entry: int) -> Entry | Damaged |
     return entries.fetch(tx, [entry]).get(entry)
 
 
-def _overtaken(tx: Transaction, server: str, after: int, now: float, since: float) -> list[int]:
-    """What counts of those nodes whose newest entry is under way for the first time, and `server` lacks."""
+def _overtaken(tx: Transaction, server: str, after: int, now: float, since: float, taken_since: float) -> list[int]:
+    """What `server` lacks of those nodes whose newest entry does not count: it is under way for the first time, or
+    the server made nothing of it."""
     rows = tx.rows(
         "SELECT id FROM (SELECT (SELECT older.id FROM entries AS older"
         "  WHERE older.certname = newest.certname AND older.name = newest.name AND older.state <> 'parked'"
-        f"  AND NOT {_UNDER_WAY.format(entry='older.id')}"
+        f"  AND NOT {_UNDER_WAY.format(entry='older.id')} AND NOT {_IGNORED.format(entry='older.id')}"
         "  ORDER BY older.producer_timestamp DESC, older.id DESC LIMIT 1) AS id"
         f" FROM newest WHERE newest.entry > :after AND newest.name {tx.among('names')}"
-        f" AND {_UNDER_WAY.format(entry='newest.entry')}) AS overtaken"
+        f" AND ({_UNDER_WAY.format(entry='newest.entry')} OR {_IGNORED.format(entry='newest.entry')})) AS overtaken"
         " WHERE id > :after AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = id AND copies.server = :server)"
         " AND EXISTS (SELECT 1 FROM entries WHERE entries.id = overtaken.id AND entries.received >= :since)",
         after=after,
@@ -84,6 +116,7 @@ def _overtaken(tx: Transaction, server: str, after: int, now: float, since: floa
         server=server,
         now=now,
         since=since,
+        taken_since=taken_since,
     )
     return [entry for (entry,) in rows]
 

@@ -8,7 +8,7 @@ from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import listed
 from pdbclient.journal.model import Listed
 
-__all__ = ["confirm", "confirmed", "lacking", "newest_id", "unconfirmed"]
+__all__ = ["confirmed", "lacking", "newest_id", "unconfirmed"]
 
 
 def newest_id(tx: Transaction) -> int:
@@ -69,18 +69,3 @@ def confirmed(tx: Transaction, server: str, until: int, limit: int) -> list[List
         limit=limit,
     )
     return listed(tx, [entry for (entry,) in rows])
-
-
-def confirm(tx: Transaction, server: str, ids: Sequence[int], at: float) -> None:
-    """Note that `server` was seen to hold these entries, or something newer in their place."""
-    # One that was pruned meanwhile must not leave a copy behind.
-    there = f"SELECT id FROM entries WHERE id {tx.among('ids')} ORDER BY id{tx.locked}"
-    for (entry,) in tx.rows(there, ids=tx.several(ids)):
-        tx.rows(
-            "INSERT INTO copies (entry, server, state, uuid, at, reason)"
-            " VALUES (:entry, :server, 'confirmed', NULL, :at, '') ON CONFLICT (entry, server)"
-            " DO UPDATE SET state = 'confirmed', at = excluded.at",
-            entry=entry,
-            server=server,
-            at=at,
-        )

@@ -6,7 +6,7 @@ them, until one takes it; a *copy* is what is known of it on one server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from pdbclient.wire.command import Command
 
 __all__ = [
     "ANY",
+    "LATE",
     "REPLACED",
     "Claim",
     "Copy",
@@ -47,17 +48,18 @@ _LANES: Mapping[str, int] = MappingProxyType(
     }
 )
 
+LATE = 600.0
+"""Seconds after which what a server took should show there."""
 BACKOFF_FIRST = 5.0
 BACKOFF_LIMIT = 600.0
 ATTEMPT_FIRST = 5.0
 
 
 class EntryState(StrEnum):
-    """What became of an entry. `PARKED`: a server called it bad, and none took it."""
+    """What became of an entry. `PARKED`: none took it, and it is pending for none: a server called it bad."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
-    SUPERSEDED = "superseded"
     PARKED = "parked"
 
 
@@ -67,7 +69,6 @@ class CopyState(StrEnum):
     ACCEPTED = "accepted"
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
-    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An entry without its body: `size` is the bytes that it takes in the journal."""
+    """An entry without its body: `size` is the bytes that it takes in the journal.
+
+    `void`, 0 or 1: PuppetDB keeps nothing of it.
+    """
 
     id: int
     uuid: str
@@ -107,6 +111,7 @@ class Listed:
     encoding: str
     length: int
     size: int
+    void: int = 0
     copies: tuple[Copy, ...] = ()
 
 
@@ -151,7 +156,5 @@ def state_after(pending: bool, copies: Iterable[CopyState]) -> EntryState:
     """The state of an entry with these copies, that is still `pending` for some target or not."""
     if pending:
         return EntryState.PENDING
-    states: Sequence[CopyState] = tuple(copies)
-    if CopyState.ACCEPTED in states or CopyState.CONFIRMED in states:
-        return EntryState.DELIVERED
-    return EntryState.PARKED if CopyState.REJECTED in states else EntryState.SUPERSEDED
+    has = not {CopyState.ACCEPTED, CopyState.CONFIRMED}.isdisjoint(copies)
+    return EntryState.DELIVERED if has else EntryState.PARKED

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import zlib
 from dataclasses import dataclass
 
@@ -13,6 +15,8 @@ __all__ = ["Damaged", "Packed", "pack", "unpack"]
 
 SMALL = 512
 """Bytes below which compression is not worth its time."""
+VOID = 4096
+"""Bytes that catalog inputs without any input have at the most."""
 
 
 class Damaged(JournalCorrupt):
@@ -21,12 +25,16 @@ class Damaged(JournalCorrupt):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A command, and its body as stored: `packing` is `deflate`, or `none` for the very bytes."""
+    """A command, and its body as stored: `packing` is `deflate`, or `none` for the very bytes.
+
+    `void`: PuppetDB keeps nothing of it.
+    """
 
     command: Command
     packing: str
     body: bytes
     checksum: bytes
+    void: bool = False
 
 
 def pack(command: Command) -> Packed:
@@ -35,7 +43,7 @@ def pack(command: Command) -> Packed:
     packing, body = "none", command.body
     if command.encoding == "identity" and len(body) >= SMALL:
         packing, body = "deflate", zlib.compress(body, 1)
-    return Packed(command, packing, body, _checksum(command, packing, body))
+    return Packed(command, packing, body, _checksum(command, packing, body), _is_void(command))
 
 
 def unpack(command: Command, packing: str, body: bytes, checksum: bytes) -> Command:
@@ -49,6 +57,18 @@ def unpack(command: Command, packing: str, body: bytes, checksum: bytes) -> Comm
             raise Damaged(f"its body does not unpack: {error}") from error
     fields = (command.name, command.version, command.certname, command.producer_timestamp)
     return Command.ready(*fields, body, command.encoding, command.length)
+
+
+def _is_void(command: Command) -> bool:
+    """Whether PuppetDB keeps nothing of `command`: it ignores catalog inputs that are none."""
+    if command.name != "replace catalog inputs" or command.length > VOID or len(command.body) > VOID:
+        return False
+    try:
+        body = gzip.decompress(command.body) if command.encoding == "gzip" else command.body
+        payload = json.loads(body)
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error):
+        return False
+    return isinstance(payload, dict) and payload.get("inputs") == []
 
 
 def _require_storable(command: Command) -> None:

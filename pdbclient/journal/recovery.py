@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +22,12 @@ from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected, Serv
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
-from pdbclient.journal import deliveries, entries, holdings, replay_sql
+from pdbclient.journal import deliveries, entries, replay_sql
 from pdbclient.journal.delivery import Pace
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
 from pdbclient.journal.packing import Damaged
-from pdbclient.journal.seen import INPUTS, Shown, has, is_known, is_void, look
+from pdbclient.journal.seen import Shown, held, is_known, look
 from pdbclient.wire.command import Command
 
 __all__ = ["Progress", "Recovery", "Refused", "recover"]
@@ -186,8 +186,7 @@ class _Run:
     def _page(self, page: Sequence[Listed]) -> None:
         self._check()
         shown = self._look(page)
-        there = {entry.id for entry in page if has(entry, shown)}
-        there |= self._void([entry for entry in page if entry.id not in there and entry.name == INPUTS])
+        there = held(page, shown)
         lacking = [entry for entry in page if entry.id not in there and is_known(entry, shown)]
         self._leave_out([entry for entry in page if entry.id not in there and not is_known(entry, shown)], shown)
         self._result.looked_at += len(page)
@@ -197,9 +196,8 @@ class _Run:
         if self._result.dry_run:
             return
         url = self._session.endpoint.url
-        new = [entry for entry in page if entry.id in there and not _is_confirmed(entry, url)]
-        # What it has is not pending for it any more, either.
-        notes = [self._note(entry, CopyState.CONFIRMED) for entry in new]
+        new = {entry.id: there[entry.id] for entry in page if entry.id in there and not _is_confirmed(entry, url)}
+        notes: list[Future[Any]] = [self._confirm(new)]
         for start in range(0, len(lacking), BODIES):
             some = lacking[start : start + BODIES]
             found = self._journal.run(entries.fetch, [entry.id for entry in some])
@@ -212,11 +210,6 @@ class _Run:
             self._result.unknown[entry.name] = self._result.unknown.get(entry.name, 0) + 1
         if some:
             self._result.reasons |= {name: str(error) for name, error in shown.unanswered.items()}
-
-    def _void(self, some: Sequence[Listed]) -> set[int]:
-        """Those of which the server keeps nothing, and so lacks nothing."""
-        found = self._journal.run(entries.fetch, [entry.id for entry in some]) if some else {}
-        return {n for n, stored in found.items() if isinstance(stored, Entry) and is_void(stored.command)}
 
     def _replay(self, entry: Listed, stored: Entry | Damaged | None) -> Future[Any] | None:
         """Send it; what comes of that is noted in the journal without waiting for the disk."""
@@ -270,6 +263,10 @@ class _Run:
         copy = Copy(self._session.endpoint.url, state, uuid, self._journal.clock(), reason)
         return self._journal.start(deliveries.ack, entry.id, [copy])
 
+    def _confirm(self, there: Mapping[int, bool]) -> Future[None]:
+        journal = self._journal
+        return journal.start(deliveries.confirm, self._session.endpoint.url, there, journal.clock(), journal.writer)
+
     def _verify(self) -> None:
         """Ask for what was replayed until all of it is visible, or nothing has moved for a while."""
         left, news, delay = self._replayed, time.monotonic(), LOOK_FIRST
@@ -294,9 +291,8 @@ class _Run:
             self._check()
             page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
             shown = self._look(page)
-            there = {entry.id for entry in page if has(entry, shown)}
-            now = self._journal.clock()
-            self._journal.run(holdings.confirm, self._session.endpoint.url, sorted(there), now)
+            there = held(page, shown)
+            self._confirm(there).result()
             left.extend(entry.id for entry in page if entry.id not in there)
         return left
 

@@ -10,7 +10,9 @@ SCHEMA = 2
 """The number of this format. One that is not in the list is of a newer version, and nothing is done with it.
 
 1: as commit 709fb8b wrote it.
-2: `owed` is `deliveries`, which says who is at work on each (`owner`); `paces` are kept for all who deliver.
+2: `owed` is `deliveries`, which says who is at work on each (`owner`). Older ones are dropped when a newer one is
+   shown, so that none is `superseded`; void ones are marked. `paces` and `replicas` are for all who deliver, `pruned`
+   says what retention took.
 """
 APPLICATION_ID = 0x7064626A  # "pdbj"
 
@@ -29,7 +31,8 @@ CREATE TABLE entries (
     packing {text} NOT NULL,
     size {integer} NOT NULL,
     checksum {bytes} NOT NULL,
-    body {bytes} NOT NULL
+    body {bytes} NOT NULL,
+    void INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX entries_uuid ON entries (uuid);
 CREATE INDEX entries_of_node ON entries (certname, name, producer_timestamp);
@@ -72,6 +75,10 @@ CREATE INDEX newest_entry ON newest (entry);
 CREATE TABLE sizes (writer {text} PRIMARY KEY, bytes {integer} NOT NULL);
 
 CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+
+CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL);
+
+CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL);
 """
 
 _MIGRATIONS = {
@@ -81,6 +88,11 @@ ALTER TABLE deliveries ADD COLUMN owner {text} NOT NULL DEFAULT '';
 DROP INDEX owed_entry;
 CREATE INDEX deliveries_entry ON deliveries (entry, target);
 CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+ALTER TABLE entries ADD COLUMN void INTEGER NOT NULL DEFAULT 0;
+DELETE FROM copies WHERE state = 'superseded';
+UPDATE entries SET state = 'delivered' WHERE state = 'superseded';
+CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL);
+CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL);
 """,
 }
 """By the format that they begin with: what makes the next one of it."""

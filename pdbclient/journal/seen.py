@@ -6,8 +6,6 @@ of a node stays; a report is there or not; a deactivation counts until a newer r
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -19,11 +17,10 @@ from pdbclient.http import presence
 from pdbclient.http.outcome import is_about_one_query
 from pdbclient.http.session import Session
 from pdbclient.journal.model import Listed
-from pdbclient.wire.command import Command
 
-__all__ = ["INPUTS", "Shown", "has", "is_known", "is_void", "look", "seen"]
+__all__ = ["Shown", "has", "held", "is_known", "look", "seen"]
 
-REPORT, DEACTIVATION, INPUTS = "store report", "deactivate node", "replace catalog inputs"
+REPORT, DEACTIVATION = "store report", "deactivate node"
 
 RECORDS = tuple(name for name in presence.NEWEST if name != DEACTIVATION)
 """The commands, beside reports, that make a node active again."""
@@ -45,7 +42,9 @@ class Shown:
 
 
 def has(entry: Listed, there: Shown) -> bool:
-    """Whether a server that shows `there` has `entry`, or something newer in its place."""
+    """Whether a server that shows `there` has `entry`, or something newer in its place, or keeps nothing of such."""
+    if entry.void:
+        return True
     certname, stamp = entry.certname, entry.producer_timestamp
     if entry.name == REPORT:
         return (certname, stamp) in there.reports
@@ -54,21 +53,27 @@ def has(entry: Listed, there: Shown) -> bool:
     return entry.name == DEACTIVATION and _newest_record(certname, there) > stamp
 
 
+def held(entries: Sequence[Listed], there: Shown) -> dict[int, bool]:
+    """The ids of those that a server has which shows `there`; True: itself, and not something newer in its place."""
+    newest = there.newest
+    return {e.id: newest.get((e.name, e.certname)) == e.producer_timestamp for e in entries if has(e, there)}
+
+
 def is_known(entry: Listed, there: Shown) -> bool:
     """Whether what the server shows tells if it has `entry` or not: a question that it cannot answer does not."""
     deciding = {entry.name, *RECORDS, REPORT} if entry.name == DEACTIVATION else {entry.name}
     return has(entry, there) or there.unanswered.keys().isdisjoint(deciding)
 
 
-def seen(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> set[int]:
-    """The ids of those `entries` that the session's server has. It is asked in batches, `within` seconds in all.
+def seen(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> dict[int, bool]:
+    """Those of `entries` that the session's server has, as `held`. It is asked in batches, `within` seconds in all.
 
     Raises the session's errors: `TransportError` or `ServerError`, that of a question that it cannot answer, too.
     """
     there = look(session, entries, within=within)
     for error in there.unanswered.values():
         raise error
-    return {entry.id for entry in entries if has(entry, there)}
+    return held(entries, there)
 
 
 def look(session: Session, entries: Sequence[Listed], *, within: float | None = None) -> Shown:
@@ -114,18 +119,6 @@ def look(session: Session, entries: Sequence[Listed], *, within: float | None = 
         latest |= presence.newest_reports(session, list(undecided), since, within=left())
         there |= set(presence.reports(session, wanted, within=left()))
     return Shown(newest, there, latest, unanswered)
-
-
-def is_void(command: Command) -> bool:
-    """Whether PuppetDB keeps nothing of `command`: it ignores catalog inputs that are none."""
-    if command.name != INPUTS:
-        return False
-    try:
-        body = gzip.decompress(command.body) if command.encoding == "gzip" else command.body
-        payload = json.loads(body)
-    except (OSError, EOFError, ValueError, RecursionError):
-        return False
-    return isinstance(payload, dict) and payload.get("inputs") == []
 
 
 def _newest_record(certname: str, there: Shown) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
@@ -13,12 +14,13 @@ from pdbclient.http.failover import Accepted, Failover
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import upkeep
+from pdbclient.journal import deliveries, exported_sql, upkeep
 from pdbclient.journal.audit import Audit
 from pdbclient.journal.delivery import Delivery
 from pdbclient.journal.exported import Exported
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.submission import Submitter, lease_for
+from pdbclient.journal.model import ANY
+from pdbclient.journal.submission import Submitter, lease_for, targets_of
 from pdbclient.wire.command import Command
 
 __all__ = ["Service"]
@@ -28,6 +30,7 @@ log = logging.getLogger("pdbclient.journal")
 ROUND = 5.0
 PRUNE_EVERY = 60.0
 PRUNED_AT_ONCE = 500
+MOVED_AT_ONCE = 500
 PREPARING = 30.0
 
 
@@ -39,6 +42,7 @@ class Service:
         self.stale_answers = 0
         self._failover = failover
         self._config = config
+        self._reconfigure()
         self._delivery = Delivery(journal, failover, config)
         self._submitter = Submitter(journal, config, self._delivery.wake)
         self._exported = Exported(
@@ -125,6 +129,23 @@ class Service:
                 audit.round()
             except JournalError as error:
                 log.error("what %s holds could not be noted: %s", server, error)
+
+    def _reconfigure(self) -> None:
+        """What is pending for servers of another configuration is so by this one from now on; and said."""
+        targets = targets_of(self._config)
+        servers = [server.url for server in (*self._config.server_urls, *self._config.submit_only_server_urls)]
+        self.journal.run(exported_sql.enrol, [server.url for server in self._config.server_urls])
+        moved: Counter[str] = Counter()
+        while now := self.journal.run(deliveries.reconfigure, targets, servers, MOVED_AT_ONCE, self.journal.clock()):
+            moved.update(now)
+        for target, number in sorted(moved.items()):
+            log.warning(
+                "%d commands were pending for %s, which is not configured any more: now they are for %s, as far as "
+                "that lacks them",
+                number,
+                target or "any server",
+                "any server" if ANY in targets else ", ".join(targets),
+            )
 
     def _prune(self) -> None:
         before, limit = self.journal.clock() - self._config.journal_max_age, PRUNED_AT_ONCE

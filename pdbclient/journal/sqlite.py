@@ -32,6 +32,7 @@ T = TypeVar("T")
 WAIT = 30.0
 """Seconds to wait for another process that reads or writes."""
 PAGE = 4096
+RESERVE = 1 << 20
 MOST_DAMAGES = 20
 
 
@@ -171,6 +172,7 @@ class SqliteDatabase:
         connection.execute("SELECT max(id) FROM entries").fetchone()
         # What a crash left half done has been undone by now, and the side file may have gone with it.
         _make_side_file(self._path)
+        _reserve(self._path)
         version = require_sound(self._path, beside=beside)
         if version is not None and version < SCHEMA:
             self._migrate(connection, version)
@@ -224,6 +226,16 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _reserve(path: Path) -> None:
+    """Let the side file have room for a small transaction: on a full disk, entries can be dropped with that alone."""
+    with open(side_file(path), "rb+") as file:
+        if os.fstat(file.fileno()).st_size < RESERVE:
+            try:
+                os.posix_fallocate(file.fileno(), 0, RESERVE)
+            except OSError as error:
+                log.warning("%s: no room can be reserved for a full disk: %s", path, error.strerror)
 
 
 def _make_side_file(path: Path) -> None:

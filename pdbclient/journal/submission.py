@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from types import MappingProxyType
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
+from pdbclient.errors import AllEndpointsFailed, JournalError, JournalFull, Rejected
 from pdbclient.http.failover import Accepted
 from pdbclient.http.outcome import Attempt, Kind
-from pdbclient.journal import deliveries
+from pdbclient.journal import deliveries, upkeep
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import ANY, Copy, CopyState, Entry
@@ -22,6 +22,9 @@ __all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
 
 log = logging.getLogger("pdbclient.journal")
 
+ROOM = 4
+"""How many times what a command needs is made free on a disk that is full: others wait for room, too."""
+PAGE = 4096
 AGAIN = 1.0
 """Seconds until what could not be noted is tried again."""
 
@@ -74,7 +77,7 @@ class Submitter:
         Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
         """
         try:
-            entry = self._journal.append(command, self._targets).result(self._limit)
+            entry = self._appended(command)
         except TimeoutError:
             raise self._silent() from None
         try:
@@ -82,6 +85,17 @@ class Submitter:
         except (Rejected, AllEndpointsFailed) as error:
             return self._ended(entry, error)
         return self._taken(entry, accepted)
+
+    def _appended(self, command: Command) -> Entry:
+        try:
+            return self._journal.append(command, self._targets).result(self._limit)
+        except JournalFull as error:
+            needed = ROOM * (len(command.body) + PAGE)
+            gone = self._journal.start(upkeep.make_room, needed, self._journal.writer).result(self._limit)
+            if not gone:
+                raise
+            log.warning("%d entries that servers have left the journal, to make room: %s", gone, error)
+        return self._journal.append(command, self._targets).result(self._limit)
 
     def _silent(self) -> JournalError:
         # What it was asked may be done later all the same: that is one command more, and none lost.

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import drop, fetch
 from pdbclient.journal.packing import Damaged
 
-__all__ = ["Verified", "prune", "structure", "verify"]
+__all__ = ["ROOM", "Verified", "kept_since", "make_room", "prune", "structure", "verify"]
+
+ROOM = 50
+"""Entries that are dropped at once when the disk is full."""
+
+_Row = tuple[int, float, str, int]
+"""Id, seconds since 1970 when it was received, command, bytes."""
+_COLUMNS = "e.id, e.received, e.name, e.size"
+_HAS = "copies.state IN ('accepted', 'confirmed')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +30,110 @@ class Verified:
 
 
 def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: str) -> int:
-    """Drop at most `limit` entries that some server has and that are older than `before`, or too many bytes.
+    """Drop at most `limit` entries that are older than `before`, or too many bytes.
 
-    `before` is in seconds since 1970. What no server has is never dropped. The number dropped: `limit` means that
-    there may be more to do.
+    `before` is in seconds since 1970. What no server has is never dropped, but for what was called bad, by its age.
+    Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The number dropped: `limit`
+    means that there may be more to do.
     """
-    size = int(tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0])
-    going = []
-    for state in ("delivered", "superseded"):
-        rows = tx.rows(
-            f"SELECT id, received, size FROM entries WHERE state = '{state}' ORDER BY id LIMIT :limit", limit=limit
+    old = [row for row in _had(tx, limit) if row[1] < before]
+    old += tx.rows(
+        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'parked' AND e.received < :before"
+        " ORDER BY e.id LIMIT :limit",
+        before=before,
+        limit=limit,
+    )
+    chosen = sorted(set(old))[:limit]
+    if len(chosen) < limit:
+        over = _bytes_that_can_go(tx, max_bytes) - max_bytes - sum(row[3] for row in chosen)
+        chosen += [row for row in _expendable(tx, over, limit) if row not in set(chosen)][: limit - len(chosen)]
+    return _retire(tx, chosen, writer)
+
+
+def make_room(tx: Transaction, needed: int, writer: str) -> int:
+    """Drop `needed` bytes of what servers have, for a disk that is full; the number of entries dropped.
+
+    The oldest first: of reports that every server shows, then of other reports, then of what nodes are rebuilt from.
+    """
+    return _retire(tx, _expendable(tx, needed, ROOM), writer)
+
+
+def kept_since(tx: Transaction) -> dict[str, float]:
+    """When the newest entry was received that retention dropped, by command, in seconds since 1970."""
+    return dict(tx.rows("SELECT name, received FROM pruned ORDER BY name"))
+
+
+def _bytes_that_can_go(tx: Transaction, enough: int) -> int:
+    """The bytes of what some server has; all bytes, where those are not more than `enough`."""
+    total = int(tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0])
+    if total <= enough:
+        return total
+    alone = tx.rows(
+        "SELECT coalesce(sum(size), 0) FROM entries WHERE state = 'parked' OR state = 'pending'"
+        f" AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = entries.id AND {_HAS})"
+    )
+    return total - int(alone[0][0])
+
+
+def _expendable(tx: Transaction, needed: int, limit: int) -> list[_Row]:
+    """At most `limit` entries that servers have, of `needed` bytes, in the order of `make_room`."""
+    chosen: dict[int, _Row] = {}
+    for some in (_shown_by_all, _reports, _had):
+        for row in some(tx, limit) if needed > 0 else ():
+            if needed > 0 and len(chosen) < limit and row[0] not in chosen:
+                chosen[row[0]] = row
+                needed -= row[3]
+    return list(chosen.values())
+
+
+def _shown_by_all(tx: Transaction, limit: int) -> list[_Row]:
+    servers = [server for (server,) in tx.rows("SELECT server FROM replicas ORDER BY server")]
+    if not servers:
+        return []
+    return tx.rows(
+        f"SELECT {_COLUMNS} FROM copies JOIN entries AS e ON e.id = copies.entry"
+        " WHERE copies.server = :server AND copies.state = 'confirmed' AND e.name = 'store report'"
+        " AND (SELECT count(*) FROM copies AS each WHERE each.entry = copies.entry AND each.state = 'confirmed'"
+        f"  AND each.server {tx.among('servers')}) = :number ORDER BY copies.entry LIMIT :limit",
+        server=servers[0],
+        servers=tx.several(servers),
+        number=len(servers),
+        limit=limit,
+    )
+
+
+def _reports(tx: Transaction, limit: int) -> list[_Row]:
+    return _had(tx, limit, " AND e.name = 'store report'")
+
+
+def _had(tx: Transaction, limit: int, condition: str = "") -> list[_Row]:
+    """The oldest entries that some server has, also those that are pending for another one."""
+    found = tx.rows(
+        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered'{condition} ORDER BY e.id LIMIT :limit",
+        limit=limit,
+    )
+    for (server,) in tx.rows("SELECT server FROM replicas ORDER BY server"):
+        for state in ("accepted", "confirmed"):
+            found += tx.rows(
+                # The state stands in the text: only then is the partial index used.
+                f"SELECT {_COLUMNS} FROM copies JOIN entries AS e ON e.id = copies.entry"
+                f" WHERE copies.server = :server AND copies.state = '{state}'{condition}"
+                " ORDER BY copies.entry LIMIT :limit",
+                server=server,
+                limit=limit,
+            )
+    return sorted(set(found))[:limit]
+
+
+def _retire(tx: Transaction, rows: Sequence[_Row], writer: str) -> int:
+    for name in sorted({row[2] for row in rows}):
+        tx.rows(
+            "INSERT INTO pruned (name, received) VALUES (:name, :received) ON CONFLICT (name) DO UPDATE"
+            " SET received = excluded.received WHERE excluded.received > pruned.received",
+            name=name,
+            received=max(row[1] for row in rows if row[2] == name),
         )
-        going += rows
-    chosen = []
-    for entry, received, bytes_ in sorted(going)[:limit]:
-        if received >= before and size <= max_bytes:
-            break
-        chosen.append(entry)
-        size -= bytes_
-    return drop(tx, chosen, writer)
+    return drop(tx, [row[0] for row in rows], writer)
 
 
 def structure(tx: Transaction) -> list[str]:

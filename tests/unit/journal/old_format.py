@@ -1,6 +1,7 @@
 """A journal as commit 709fb8b wrote it, format 1, for either database.
 
-In it are: facts that were delivered, two catalogs of which the older one is superseded, facts that were rejected,
+In it are: facts that were delivered, two catalogs of which the older one is superseded (this format has no such
+state any more), facts that were rejected,
 reports pending for any server and for one of two, a deactivation that failed once, and a report under way.
 """
 
@@ -23,7 +24,7 @@ __all__ = ["make_file", "make_tables", "require_all"]
 HERE = Path(__file__).parent
 STATES = {
     1: (EntryState.DELIVERED, {A: "accepted"}),
-    2: (EntryState.SUPERSEDED, {A: "superseded"}),
+    2: (EntryState.DELIVERED, {}),
     3: (EntryState.DELIVERED, {A: "confirmed"}),
     4: (EntryState.PARKED, {A: "rejected"}),
     5: (EntryState.PENDING, {}),

@@ -36,6 +36,8 @@ class Clock:
 class PuppetDb:
     """One of them, and the session with it. What it takes shows after `delay` seconds, None: never.
 
+    It makes nothing of commands with a timestamp among `discards`.
+
     `verdict` may raise at each command, `silence` at each look: an error, or after it moved the clock.
     """
 
@@ -43,6 +45,7 @@ class PuppetDb:
         self.endpoint = endpoint
         self.delay = delay
         self.taken: list[Command] = []
+        self.discards: set[str] = set()
         self.looks = 0
         self.verdict: Callable[[Command], None] = lambda command: None
         self.silence: Callable[[], None] = lambda: None
@@ -61,7 +64,7 @@ class PuppetDb:
         self.verdict(command)
         with self._lock:
             self.taken.append(command)
-            if self.delay is not None:
+            if self.delay is not None and command.producer_timestamp not in self.discards:
                 self._queue.append((self._clock() + self.delay, command))
             return f"uuid-{len(self.taken)}"
 

@@ -62,6 +62,14 @@ class Store:
     def rejected(self, entry: int, server: str = A, reason: str = "HTTP 400: bad") -> EntryState | None:
         return self.settle(entry, Copy(server, CopyState.REJECTED, None, self.now, reason))
 
+    def shown(self, *ids: int, server: str = A, itself: bool = True) -> None:
+        """The server was seen to have these, or something newer in their place."""
+        held = dict.fromkeys(ids, itself)
+        self.journal.run(deliveries.confirm, server, held, self.now, self.journal.writer)
+
+    def retry(self, entry: int, targets: Sequence[str] = (ANY,)) -> bool:
+        return self.journal.run(entries.retry, entry, targets)
+
     def show(self, entry: int | str) -> Listed:
         found = self.journal.run(entries.show, str(entry))
         assert found is not None

@@ -12,8 +12,8 @@ import pytest
 
 from pdbclient.errors import NotSent, ServerError
 from pdbclient.journal import audit, recovery
-from pdbclient.journal.audit import LATE, SETTLING, Audit, Loss, judge_loss, late
-from pdbclient.journal.model import Copy, CopyState, EntryState, Listed
+from pdbclient.journal.audit import SETTLING, Audit, Loss, judge_loss, late
+from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
 from pdbclient.journal.seen import Shown
 from pdbclient.wire import timestamp
 

@@ -17,7 +17,7 @@ from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import CopyState, EntryState, exported
+from pdbclient.journal import CopyState, EntryState, exported, exported_sql
 from pdbclient.journal.exported import PATIENCE, Exported
 from pdbclient.journal.exported_sql import STILL_ALIVE, TOLD
 from pdbclient.journal.model import ANY, Copy
@@ -42,6 +42,7 @@ class Site:
         self.stale = 0
         self._made: list[Exported] = []
         self.exported = self.made()
+        store.journal.run(exported_sql.enrol, [A, B])
 
     def made(self, *, budget: float = BUDGET, serve: bool = True) -> Exported:
         made = Exported(
@@ -59,6 +60,11 @@ class Site:
     def close(self) -> None:
         for each in self._made:
             each.close()
+
+    def after(self, server: str) -> int:
+        """Up to where the server was noted to have all."""
+        sql = "SELECT after FROM replicas WHERE server = :server"
+        return int(self.store.journal.run(lambda tx: tx.rows(sql, server=server))[0][0])
 
     def _count(self) -> None:
         self.stale += 1
@@ -461,18 +467,17 @@ def test_the_look_begins_behind_what_a_server_has_but_never_past_what_was_under_
     first = site.put(CATALOG, "one.example", 1, site.a)
     under_way = site.store.journal.append(command(CATALOG, "two.example", 2), (ANY,)).result()
     last = site.put(CATALOG, "three.example", 3, site.a)
-    progress = site.exported._progress[SERVERS[0]]
     site.ask(site.a)
     site.clock.now += LEASE / 2
     site.ask(site.a)
-    assert progress.after < first, "what was under way then may still end anywhere"
+    assert site.after(A) < first, "what was under way then may still end anywhere"
     # It ended on the other server.
     site.store.settle(under_way.id, Copy(B, CopyState.ACCEPTED, "uuid", site.clock.now))
     assert site.ask(site.a) == Freshness()
     assert [each.certname for each in site.a.taken] == ["two.example"]
     site.clock.now += LEASE + 1
     site.ask(site.a)
-    assert progress.after == last
+    assert site.after(A) == last
     site.put(CATALOG, "four.example", 4, site.b)
     site.ask(site.a)
     assert [each.certname for each in site.a.taken] == ["two.example", "four.example"]
@@ -484,7 +489,63 @@ def test_the_look_does_not_move_on_while_something_is_missing(site: Site) -> Non
     for _ in range(5):
         assert site.ask(site.b).stale
         site.clock.now += LEASE / 4
-    assert site.exported._progress[SERVERS[1]].after == 0
+    assert site.after(B) == 0
+
+
+def far_ahead(site: Site, last: int) -> None:
+    """The first server was noted to have all up to there."""
+    for _ in range(3):
+        assert site.ask(site.a) == Freshness()
+        site.clock.now += LEASE
+    assert site.after(A) == last
+
+
+def test_one_that_was_parked_and_is_tried_again_is_pushed_however_old_it_is(site: Site) -> None:
+    """J14: its id lay below the mark in memory."""
+    parked = site.put(CATALOG, "node.example", 1)
+    site.store.rejected(parked, B)
+    far_ahead(site, site.put(CATALOG, "other.example", 2, site.a))
+    site.store.retry(parked)
+    assert site.ask(site.a) == Freshness()
+    assert [each.certname for each in site.a.taken] == ["node.example"]
+
+
+def test_what_counts_again_while_it_is_looked_at_is_not_passed_over(site: Site) -> None:
+    parked = site.put(CATALOG, "node.example", 1)
+    site.store.rejected(parked, B)
+    last = site.put(CATALOG, "other.example", 2, site.a)
+    site.ask(site.a)
+    site.clock.now += LEASE / 2
+    site.store.retry(parked)
+    site.store.rejected(parked, B)
+    site.store.retry(parked)
+    site.clock.now += LEASE
+    site.a.delay = None
+    assert site.ask(site.a).stale
+    assert site.after(A) < parked < last
+
+
+def test_a_journal_that_was_put_back_begins_where_it_was(site: Site) -> None:
+    """J14: the mark in memory was that of the later one."""
+    far_ahead(site, site.put(CATALOG, "one.example", 1, site.a))
+    site.ask(site.a)
+    site.store.journal.run(lambda tx: tx.rows("UPDATE replicas SET after = 0"))
+    site.store.drop(*site.store.ids())
+    assert site.ask(site.a) == Freshness()
+    site.clock.now += LEASE + 1
+    site.ask(site.a)
+    assert site.after(A) == 0
+
+
+def test_what_a_server_makes_nothing_of_is_followed_by_the_one_before(site: Site) -> None:
+    """J10: the newest one counted, though PuppetDB discarded it after its 200."""
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.put(CATALOG, "node.example", 2, site.a)
+    site.b.discards = {stamp(2)}
+    assert site.ask(site.b).stale
+    site.clock.now += PATIENCE + 1
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(2), stamp(1)]
 
 
 def test_pushing_to_a_server_does_not_make_another_one_look_behind(site: Site) -> None:

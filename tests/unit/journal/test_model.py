@@ -8,7 +8,7 @@ import pytest
 
 from pdbclient.journal.model import BACKOFF_FIRST, BACKOFF_LIMIT, CopyState, EntryState, backoff, lane, state_after
 
-ACCEPTED, CONFIRMED, REJECTED, SUPERSEDED = CopyState
+ACCEPTED, CONFIRMED, REJECTED = CopyState
 
 
 def test_what_decides_what_a_node_is_goes_before_what_tells_of_it() -> None:
@@ -35,11 +35,9 @@ def test_what_is_pending_is_pending_whatever_else_is_known_of_it(copies: tuple[C
         ([ACCEPTED], EntryState.DELIVERED),
         ([CONFIRMED], EntryState.DELIVERED),
         ([REJECTED, ACCEPTED], EntryState.DELIVERED),
-        ([SUPERSEDED, CONFIRMED], EntryState.DELIVERED),
+        ([REJECTED, CONFIRMED], EntryState.DELIVERED),
         ([REJECTED], EntryState.PARKED),
-        ([SUPERSEDED, REJECTED], EntryState.PARKED),
-        ([SUPERSEDED], EntryState.SUPERSEDED),
-        ([], EntryState.SUPERSEDED),
+        ([], EntryState.PARKED),
     ],
 )
 def test_what_is_not_pending_any_more_is_what_the_best_of_its_copies_makes_it(

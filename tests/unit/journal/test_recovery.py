@@ -142,7 +142,7 @@ def test_a_dry_run_asks_and_changes_nothing(store: Store, puppetdb: Server) -> N
     puppetdb.newest = {(FACTS, "a"): stamp(1)}
     noted = store.journal.run(entries.listing)
     result = run(store, puppetdb, dry_run=True)
-    assert result == Recovery(A, True, 3, 2, {REPORT: 1})
+    assert result == Recovery(A, True, 2, 1, {REPORT: 1})
     assert not result.ok
     assert puppetdb.commands == []
     assert store.journal.run(entries.listing) == noted

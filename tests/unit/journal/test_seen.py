@@ -8,7 +8,8 @@ import pytest
 
 from pdbclient.errors import Busy, Forbidden, NotSent, PdbError, ServerError
 from pdbclient.journal.model import EntryState, Listed
-from pdbclient.journal.seen import Shown, has, is_known, is_void, look, seen
+from pdbclient.journal.packing import pack
+from pdbclient.journal.seen import Shown, has, is_known, look, seen
 from pdbclient.wire.command import Command
 
 from .server import Server
@@ -71,7 +72,7 @@ def server() -> Server:
 def test_a_server_is_asked_only_for_what_the_entries_are_about(server: Server) -> None:
     entries = [listed(FACTS, "n", number=1), listed(FACTS, "m", number=2), listed(CATALOG, "n", number=3)]
     server.newest = {(FACTS, "n"): NEWER, (FACTS, "m"): OLDER, (CATALOG, "n"): SAME}
-    assert seen(server.session, entries) == {1, 3}
+    assert seen(server.session, entries) == {1: False, 3: True}
     assert sorted(path for path, _ in server.queries) == ["/catalogs", "/factsets"]
 
 
@@ -79,18 +80,18 @@ def test_whether_a_deactivation_is_moot_is_asked_only_where_it_does_not_show(ser
     entries = [listed(DEACTIVATE, certname, number=n) for n, certname in enumerate("abcd")]
     server.newest = {(DEACTIVATE, "a"): SAME, (INPUTS, "b"): NEWER}
     server.reports = {("c", NEWER), ("c", OLDER), ("d", OLDER)}
-    assert seen(server.session, entries) == {0, 1, 2}
+    assert seen(server.session, entries) == {0: True, 1: False, 2: False}
     assert {query[2][1][2][1][0] for path, query in server.queries if path != "/nodes"} <= {"b", "c", "d"}
     server.queries.clear()
     server.newest = {(DEACTIVATE, certname): SAME for certname in "abcd"}
-    assert seen(server.session, entries) == {0, 1, 2, 3}
+    assert seen(server.session, entries).keys() == {0, 1, 2, 3}
     assert [path for path, _ in server.queries] == ["/nodes"]
 
 
 def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(server: Server) -> None:
     entries = [listed(DEACTIVATE, "n", number=1), listed(FACTS, "n", at=50, number=2)]
     server.newest = {(FACTS, "n"): NEWER}
-    assert seen(server.session, entries) == {1, 2}
+    assert seen(server.session, entries) == {1: False, 2: False}
     assert [path for path, _ in server.queries].count("/factsets") == 1
 
 
@@ -137,6 +138,8 @@ def test_of_two_catalogs_of_one_node_the_newer_counts(server: Server, monkeypatc
 )
 def test_inputs_that_are_none_are_kept_by_no_server(body: bytes, void: bool) -> None:
     plain = command(INPUTS, body=body)
-    assert is_void(plain) == is_void(plain.gzipped()) == void
-    assert not is_void(command(FACTS, body=body))
-    assert not is_void(Command.ready(INPUTS, 1, "n", SAME, gzip.compress(body)[:-9], "gzip", len(body)))
+    assert pack(plain).void == pack(plain.gzipped()).void == void
+    assert not pack(command(FACTS, body=body)).void
+    assert not pack(Command.ready(INPUTS, 1, "n", SAME, gzip.compress(body)[:-9], "gzip", len(body))).void
+    # Large ones cannot be without inputs, and are not looked into.
+    assert not pack(command(INPUTS, body=body + b" " * 5000)).void

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from pdbclient.errors import InvalidCommand, JournalError
-from pdbclient.journal import deliveries, entries, holdings, upkeep
+from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import ANY, CopyState, EntryState, Listed
 from pdbclient.journal.packing import Damaged, pack
@@ -130,7 +130,6 @@ def test_a_listing_goes_page_by_page_and_by_state_and_time(store: Store) -> None
     assert listed(after=ids[3], limit=4) == ids[4:]
     assert listed(state=EntryState.DELIVERED) == [ids[1]]
     assert listed(state=EntryState.PARKED) == [ids[2]]
-    assert listed(state=EntryState.SUPERSEDED) == []
     assert listed(certname="node0") == ids[::2]
     assert listed(since=START + 40) == ids[4:]
     assert listed(certname="node1", state=EntryState.PENDING, since=START + 30) == [ids[3], ids[5]]
@@ -180,7 +179,8 @@ def test_a_server_lacks_the_newest_of_each_node_that_it_did_not_take(store: Stor
     assert (lacking(store), lacking(store, B)) == ([gone, other], [gone, other, new])
     assert lacking(store, B, limit=1) == [gone]
     assert lacking(store, B, after=new) == [gone, other]
-    assert store.state(old) is EntryState.SUPERSEDED
+    store.shown(new)
+    assert old not in store.ids()
 
 
 def test_the_newest_is_that_of_the_latest_timestamp_and_of_equal_ones_the_last(store: Store) -> None:
@@ -208,7 +208,7 @@ def test_one_that_a_server_called_bad_gives_way_to_the_one_before_until_it_is_tr
     old, new = (store.put(command(CATALOG, "a", number)) for number in range(2))
     store.rejected(new)
     assert lacking(store, B) == [old]
-    store.journal.run(entries.retry, new)
+    store.retry(new)
     assert lacking(store, B) == [new]
     store.rejected(new)
     store.rejected(old)
@@ -230,7 +230,7 @@ def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) ->
     held = store.journal.run(holdings.unconfirmed, A, 0, store.now, 10)
     assert [row.id for row in held] == [taken]
     assert store.journal.run(holdings.unconfirmed, A, 0, store.now - 10, 10) == []
-    store.journal.run(holdings.confirm, A, [seen, taken, 999], store.now)
+    store.shown(seen, taken, 999)
     assert store.journal.run(holdings.unconfirmed, A, 0, store.now, 10) == []
     assert [row.id for row in store.journal.run(holdings.confirmed, A, 1 << 40, 10)] == [taken, seen]
     assert [row.id for row in store.journal.run(holdings.confirmed, A, 1 << 40, 1)] in ([taken], [seen])
@@ -243,7 +243,7 @@ def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) ->
 def test_confirming_what_is_gone_leaves_no_trace(store: Store) -> None:
     entry = store.put(command(CATALOG))
     store.drop(entry)
-    store.journal.run(holdings.confirm, A, [entry], store.now)
+    store.shown(entry)
     assert store.journal.run(lambda tx: tx.rows("SELECT count(*) FROM copies")) == [(0,)]
 
 
@@ -289,19 +289,79 @@ def test_what_is_too_much_is_pruned_oldest_first(store: Store) -> None:
     assert store.counts().bytes == 0
 
 
-def test_what_no_server_has_is_never_pruned(store: Store) -> None:
-    pending = store.put(command(REPORT))
-    parked = store.put(command(REPORT))
+def test_what_no_server_has_is_never_pruned_but_what_was_called_bad_has_an_age(store: Store) -> None:
+    pending = store.put(command(REPORT, body=os.urandom(500)))
+    parked = store.put(command(REPORT, body=os.urandom(500)))
     store.rejected(parked)
-    owed = store.put(command(REPORT), (A, B))
-    store.taken(owed, A)
-    old, new = store.put(command(FACTS, at=0)), store.put(command(FACTS, at=1))
-    store.taken(new)
+    one = store.put(command(FACTS, at=0))
+    store.taken(one)
+    assert prune(store, most=0) == 1
+    assert store.ids() == [pending, parked]
     store.now += 10**9
-    assert prune(store, store.now, most=0) == 2
-    assert store.ids() == [pending, parked, owed]
+    assert prune(store, store.now, most=0) == 1
+    assert store.ids() == [pending]
     assert store.state(pending) is EntryState.PENDING
-    assert old not in store.ids()
+
+
+def test_what_cannot_go_pushes_nothing_out_that_can(store: Store) -> None:
+    """J9: twenty parked ones above the limit evicted every delivered one."""
+    for number in range(20):
+        store.rejected(store.put(command(REPORT, at=number, body=os.urandom(100))))
+    ids = aged(store)
+    assert prune(store, most=1000) == 0
+    assert prune(store, most=700) == 3
+    assert store.ids()[20:] == ids[3:]
+
+
+@pytest.mark.parametrize("state", ["taken", "shown"])
+def test_with_broadcast_what_one_server_has_may_go_though_the_other_is_away(store: Store, state: str) -> None:
+    """J9: neither age nor size applied while one server was away."""
+    store.journal.run(exported_sql.enrol, [A, B])
+    ids = []
+    for number in range(10):
+        ids.append(store.put(command(REPORT, at=number, body=os.urandom(100)), (A, B)))
+        getattr(store, state)(ids[-1])
+        store.now += 10
+    alone = store.put(command(REPORT, at=11, body=os.urandom(100)), (A, B))
+    assert prune(store, most=800) == 2
+    assert prune(store, START + 40) == 2
+    assert store.ids() == [*ids[4:], alone]
+    assert store.counts().pending == {A: 1, B: 7}
+
+
+def test_reports_that_every_server_shows_go_first_and_what_nodes_are_rebuilt_from_goes_last(store: Store) -> None:
+    store.journal.run(exported_sql.enrol, [A, B])
+    body = os.urandom(100)
+    catalog = store.put(command(CATALOG, body=body))
+    reports = [store.put(command(REPORT, at=number, body=body)) for number in range(4)]
+    store.shown(catalog, *reports)
+    store.shown(catalog, *reports[1:3], server=B)
+    for left in ([0, 2, 3], [0, 3], [3], []):
+        assert prune(store, most=100 * (len(left) + 1)) == 1
+        assert store.ids() == [catalog, *(reports[number] for number in left)]
+    assert prune(store, most=0) == 1
+
+
+def test_room_is_made_of_what_servers_have_in_the_same_order(store: Store) -> None:
+    kept = store.put(command(REPORT, body=os.urandom(100)))
+    ids = aged(store)
+    assert store.journal.run(upkeep.make_room, 150, store.journal.writer) == 2
+    assert store.ids() == [kept, *ids[2:]]
+    assert store.journal.run(upkeep.make_room, 10**9, store.journal.writer) == 8
+    assert store.journal.run(upkeep.make_room, 10**9, store.journal.writer) == 0
+    assert store.ids() == [kept]
+
+
+def test_until_when_retention_dropped_something_is_known(store: Store) -> None:
+    assert store.journal.run(upkeep.kept_since) == {}
+    aged(store)
+    store.taken(store.put(command(FACTS)))
+    prune(store, START + 40)
+    assert store.journal.run(upkeep.kept_since) == {REPORT: START + 30}
+    prune(store, most=0)
+    assert store.journal.run(upkeep.kept_since) == {FACTS: START + 100, REPORT: START + 90}
+    store.reopen()
+    assert store.journal.run(upkeep.kept_since)[REPORT] == START + 90
 
 
 def test_pruning_an_empty_journal_prunes_nothing(store: Store) -> None:

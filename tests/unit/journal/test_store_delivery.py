@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from pdbclient.journal import deliveries, entries, holdings
-from pdbclient.journal.model import ANY, BACKOFF_LIMIT, Copy, CopyState, EntryState
+from pdbclient.journal import deliveries, holdings
+from pdbclient.journal.model import ANY, BACKOFF_LIMIT, LATE, Copy, CopyState, EntryState
 
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command
 
@@ -228,14 +230,90 @@ def test_whatever_a_server_gives_as_its_reason_is_noted(store: Store, reason: st
 
 
 @pytest.mark.parametrize("name", [FACTS, CATALOG, INPUTS])
-def test_a_newer_one_that_was_taken_supersedes_the_older_ones_of_the_node(store: Store, name: str) -> None:
+def test_a_newer_one_that_is_shown_supersedes_the_older_ones_of_the_node_for_good(store: Store, name: str) -> None:
     old = [store.put(command(name, "node", number)) for number in range(3)]
     other = store.put(command(name, "other", 0))
     new = store.put(command(name, "node", 3))
+    late = store.put(command(name, "node", 1))
     store.taken(new)
-    assert [store.state(entry) for entry in old] == [EntryState.SUPERSEDED] * 3
-    assert store.copies(old[0]) == {A: CopyState.SUPERSEDED}
     assert store.claim() == [other]
+    assert [store.state(entry) for entry in old] == [EntryState.PENDING] * 3
+    store.shown(new)
+    assert store.ids() == [other, new]
+    assert store.counts().pending == {ANY: 1}
+    assert store.counts().bytes == sum(store.show(entry).size for entry in (other, new))
+    assert late not in store.ids()
+
+
+@pytest.mark.parametrize("name", [FACTS, CATALOG, INPUTS])
+def test_while_a_newer_one_is_not_shown_the_one_before_waits_and_then_it_is_tried(store: Store, name: str) -> None:
+    """J10: PuppetDB discarded the newer one after its 200, and the older one was never tried."""
+    oldest, old, new = (store.put(command(name, "node", number)) for number in range(3))
+    store.taken(new)
+    store.now += LATE - 1
+    assert store.claim() == []
+    store.now += 1
+    assert store.claim() == [old]
+    store.taken(old)
+    store.now += LATE
+    assert store.claim() == [oldest]
+    store.shown(old)
+    assert store.ids() == [old, new]
+
+
+def test_what_shows_something_newer_still_supersedes_nothing_of_the_journal(store: Store) -> None:
+    """Whether the server would show this one itself is not known."""
+    old, new = (store.put(command(FACTS, "node", number)) for number in range(2))
+    store.taken(old)
+    store.taken(new)
+    store.shown(new, itself=False)
+    assert store.ids() == [old, new]
+
+
+def test_what_was_delivered_goes_when_a_newer_one_is_shown(store: Store) -> None:
+    """J20: with six rounds of facts of fifty nodes, three hundred entries were kept."""
+    for number in range(6):
+        for node in range(50):
+            entry = store.put(command(FACTS, f"node{node}", number))
+            store.taken(entry)
+            store.shown(entry)
+    assert len(store.ids()) == 50
+
+
+def test_of_equal_timestamps_the_last_one_stays(store: Store) -> None:
+    ids = [store.put(command(FACTS, "node", 7)) for _ in range(3)]
+    for entry in ids:
+        store.taken(entry)
+    store.shown(*ids)
+    assert store.ids() == ids[2:]
+
+
+def test_what_is_parked_stays_for_whoever_looks_into_it(store: Store) -> None:
+    bad, new = (store.put(command(FACTS, "node", number)) for number in range(2))
+    store.rejected(bad)
+    store.taken(new)
+    store.shown(new)
+    assert store.ids() == [bad, new]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_inputs_that_are_none_supersede_nothing(store: Store, first: bool) -> None:
+    """J11: as PuppetDB, which keeps the real ones."""
+    real = store.put(command(INPUTS, "node", 1, b'{"inputs": [["hiera", "a"]]}'))
+    void = store.put(command(INPUTS, "node", 2, b'{"inputs": []}'))
+    if first:
+        store.taken(real)
+    store.taken(void)
+    assert store.claim() == ([] if first else [real])
+    store.shown(void, itself=False)
+    assert store.ids() == [real, void]
+    assert lacked(store, [INPUTS], B) == [real]
+    store.drop(real)
+    assert lacked(store, [INPUTS], B) == []
+
+
+def lacked(store: Store, names: Sequence[str], server: str) -> list[int]:
+    return store.journal.run(holdings.lacking, server, names, 0, 100, store.now)
 
 
 @pytest.mark.parametrize("name", [REPORT, DEACTIVATE, EXPIRE])
@@ -250,12 +328,6 @@ def test_facts_do_not_supersede_a_catalog(store: Store) -> None:
     old, new = store.put(command(CATALOG, "node", 0)), store.put(command(FACTS, "node", 1))
     store.taken(new)
     assert store.state(old) is EntryState.PENDING
-
-
-def test_one_with_the_same_timestamp_is_not_superseded(store: Store) -> None:
-    one, other = (store.put(command(FACTS, "node", 7)) for _ in range(2))
-    store.taken(other)
-    assert store.claim() == [one]
 
 
 def test_a_newer_one_that_was_rejected_supersedes_nothing(store: Store) -> None:
@@ -315,33 +387,132 @@ def test_an_older_one_that_arrives_late_supersedes_nothing(store: Store) -> None
     assert store.claim() == [new]
 
 
-def test_with_broadcast_superseded_is_only_what_is_pending_for_the_one_that_took_the_newer_one(
-    store: Store,
-) -> None:
-    old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
+def test_with_broadcast_the_older_one_waits_for_the_server_that_took_the_newer_one(store: Store) -> None:
+    _, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
     store.taken(new, A)
-    assert store.state(old) is EntryState.PENDING
     assert (store.claim(A), store.claim(B)) == ([], [new])
-    store.taken(old, B)
-    assert store.state(old) is EntryState.DELIVERED
-    assert store.copies(old) == {A: CopyState.SUPERSEDED, B: CopyState.ACCEPTED}
 
 
-def test_what_a_server_has_already_is_not_called_superseded_there(store: Store) -> None:
-    old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
-    store.taken(old, A)
+def test_with_broadcast_what_one_server_shows_is_all_that_the_other_one_gets(store: Store) -> None:
+    _, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
     store.taken(new, A)
-    assert store.copies(old) == {A: CopyState.ACCEPTED}
-    assert store.state(old) is EntryState.PENDING
+    store.shown(new, server=A)
+    assert store.ids() == [new]
+    assert (store.state(new), store.claim(B)) == (EntryState.PENDING, [new])
+
+
+def test_a_server_for_which_only_the_older_one_is_pending_gets_the_newer_one_in_its_place(store: Store) -> None:
+    """It was put in by another configuration."""
+    old = store.put(command(FACTS, "node", 1), (A, B))
+    new = store.put(command(FACTS, "node", 2))
+    store.taken(new, A)
+    assert store.state(new) is EntryState.DELIVERED
+    store.shown(new, server=A)
+    assert store.ids() == [new]
+    assert (store.state(new), store.claim(B), store.claim(A)) == (EntryState.PENDING, [new], [])
+    assert old not in store.ids()
+
+
+def test_where_the_newer_one_was_called_bad_the_older_one_stays_pending(store: Store) -> None:
+    old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
+    store.rejected(new, B)
+    store.taken(new, A)
+    store.shown(new, server=A)
+    assert store.ids() == [old, new]
+    assert store.claim(B) == [old]
+
+
+def test_what_is_seen_on_a_server_is_not_pending_for_it_any_more(store: Store) -> None:
+    one, both, bad = store.put(command(REPORT)), store.put(command(REPORT), (A, B)), store.put(command(CATALOG))
+    store.rejected(bad, B)
+    store.shown(one, both, bad)
+    assert [store.state(entry) for entry in (one, both, bad)] == [
+        EntryState.DELIVERED,
+        EntryState.PENDING,
+        EntryState.DELIVERED,
+    ]
+    assert store.counts().pending == {B: 1}
+    assert lacked(store, [CATALOG], "https://c.example:8081") == [bad]
+
+
+# --- another configuration ---------------------------------------------------------------------------------------
+
+C = "https://c.example:8081"
+
+
+def reconfigure(store: Store, *targets: str, servers: Sequence[str] = (), limit: int = 100) -> dict[str, int]:
+    return store.journal.run(deliveries.reconfigure, targets, servers or targets, limit, store.now)
+
+
+def test_what_is_pending_for_a_renamed_server_is_so_for_its_new_name(store: Store) -> None:
+    """J8: two dead URLs, restarted with the right ones: two pending for ever."""
+    one, other = store.put(command(REPORT), (A, B)), store.put(command(FACTS), (A, B))
+    store.taken(other, A)
+    assert reconfigure(store, A, C) == {B: 2}
+    assert store.counts().pending == {A: 1, C: 2}
+    assert store.claim(C) == [other, one]
+    assert reconfigure(store, A, C) == {}
+
+
+def test_what_all_have_that_are_left_is_delivered(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    store.taken(entry, A)
+    assert reconfigure(store, A) == {B: 1}
+    assert (store.state(entry), store.counts().pending) == (EntryState.DELIVERED, {})
+
+
+def test_without_broadcast_any_server_may_have_what_a_lost_one_was_to_have(store: Store) -> None:
+    nobodys, had = store.put(command(REPORT), (A, B)), store.put(command(FACTS), (A, B))
+    store.taken(had, A)
+    assert reconfigure(store, ANY, servers=[C]) == {A: 1, B: 2}
+    assert store.counts().pending == {ANY: 1}
+    assert store.claim() == [nobodys]
+    assert store.state(had) is EntryState.DELIVERED
+
+
+def test_without_broadcast_each_that_is_still_there_gets_what_it_was_to_have(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    assert reconfigure(store, ANY, servers=[A, B]) == {}
+    assert (store.claim(A), store.claim(B)) == ([entry], [entry])
+
+
+def test_with_broadcast_now_each_server_gets_what_any_was_to_have(store: Store) -> None:
+    entry = store.put(command(REPORT))
+    assert reconfigure(store, A, B) == {ANY: 1}
+    assert store.counts().pending == {A: 1, B: 1}
+    assert store.claim(A) == [entry]
+
+
+def test_it_is_done_in_small_bites(store: Store) -> None:
+    for _ in range(5):
+        store.put(command(REPORT), (A, B))
+    done = [reconfigure(store, C, limit=4) for _ in range(4)]
+    assert done == [{A: 4}, {A: 1, B: 3}, {B: 2}, {}]
+    assert store.counts().pending == {C: 5}
+
+
+def test_what_is_pending_for_no_one_that_is_left_and_nobody_has_is_parked_not_lost(store: Store) -> None:
+    entry = store.put(command(REPORT), (A, B))
+    store.rejected(entry, A)
+    assert reconfigure(store, A) == {B: 1}
+    assert store.state(entry) is EntryState.PARKED
 
 
 # --- tried again, dropped ----------------------------------------------------------------------------------------
 
 
+def test_what_all_rejected_is_tried_again_at_all_of_them(store: Store) -> None:
+    """J14: it was pending for any one server then."""
+    entry = store.put(command(REPORT), (A, B))
+    store.settle(entry, Copy(A, CopyState.REJECTED), Copy(B, CopyState.REJECTED))
+    assert store.retry(entry, (A, B)) is True
+    assert (store.claim(A), store.claim(B), store.claim()) == ([entry], [entry], [])
+
+
 def test_what_is_parked_can_be_tried_again_at_any_server(store: Store) -> None:
     entry = store.put(command())
     store.rejected(entry)
-    assert store.journal.run(entries.retry, entry) is True
+    assert store.retry(entry) is True
     assert (store.state(entry), store.copies(entry)) == (EntryState.PENDING, {})
     assert store.claims()[0].tries == 0
     assert store.taken(entry, B) is EntryState.DELIVERED
@@ -351,7 +522,7 @@ def test_what_one_server_of_two_rejected_is_tried_again_there_alone(store: Store
     entry = store.put(command(REPORT), (A, B))
     store.rejected(entry, A)
     store.taken(entry, B)
-    assert store.journal.run(entries.retry, entry) is True
+    assert store.retry(entry) is True
     assert store.state(entry) is EntryState.PENDING
     assert (store.claim(A), store.claim(B), store.claim()) == ([entry], [], [])
     assert store.taken(entry, A) is EntryState.DELIVERED
@@ -360,7 +531,7 @@ def test_what_one_server_of_two_rejected_is_tried_again_there_alone(store: Store
 def test_only_what_was_rejected_can_be_tried_again(store: Store) -> None:
     pending, delivered = store.put(command(REPORT)), store.put(command(REPORT))
     store.taken(delivered)
-    assert [store.journal.run(entries.retry, entry) for entry in (pending, delivered, 999)] == [False] * 3
+    assert [store.retry(entry) for entry in (pending, delivered, 999)] == [False] * 3
     assert store.claim() == [pending]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pdbclient.journal import deliveries, entries, holdings, upkeep
-from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, EntryState, backoff, lane, state_after
+from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
+from pdbclient.journal.model import ANY, LATE, REPLACED, Copy, CopyState, EntryState, backoff, lane, state_after
 from pdbclient.wire.command import Command
 
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, A, B, Store, command
@@ -63,6 +63,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="pdbclient-test-"))
         self.store = Store(str(self.directory / "journal.db"))
+        self.store.journal.run(exported_sql.enrol, SERVERS)
         self.rows: dict[int, Row] = {}
 
     def teardown(self) -> None:
@@ -135,12 +136,44 @@ class StoreMachine(RuleBasedStateMachine):
         row.settle(server, state)
         row.copies[server] = state
         if taken and row.command.name in REPLACED:
-            for older in self.rows.values():
-                same = (older.command.name, older.command.certname) == (row.command.name, row.command.certname)
-                earlier = older.command.producer_timestamp < row.command.producer_timestamp
-                if same and earlier and older.settle(server, CopyState.SUPERSEDED):
-                    older.copies[server] = CopyState.SUPERSEDED
+            for older in self.older(entry):
+                for target in {ANY, server} & older.pending.keys():
+                    # What is equally old is no reason to wait.
+                    delivery = older.pending[target]
+                    if older.command.producer_timestamp < row.command.producer_timestamp and not delivery.going:
+                        due = max(delivery.due, self.store.now + LATE)
+                        older.pending[target] = replace(delivery, due=due)
         assert result is row.state
+
+    def older(self, entry: int) -> list[Row]:
+        """Those that it is newer than, of its node: by the timestamp, and of equal ones those put in before it."""
+        by = self.rows[entry].command
+        return [
+            row
+            for other, row in self.rows.items()
+            if (row.command.name, row.command.certname) == (by.name, by.certname)
+            and (row.command.producer_timestamp, other) < (by.producer_timestamp, entry)
+        ]
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data(), server=st.sampled_from(SERVERS), itself=st.booleans())
+    def show(self, data: st.DataObject, server: str, itself: bool) -> None:
+        entry = self.pick(data)
+        row = self.rows[entry]
+        self.store.shown(entry, server=server, itself=itself)
+        row.settle(server, CopyState.CONFIRMED)
+        row.copies[server] = CopyState.CONFIRMED
+        if not itself or row.command.name not in REPLACED:
+            return
+        for older in self.older(entry):
+            if older.state is EntryState.PARKED:
+                continue
+            named = older.pending.keys() - {ANY}
+            if any(row.copies.get(target) is CopyState.REJECTED for target in named):
+                continue
+            for target in named - row.copies.keys() - row.pending.keys():
+                row.pending[target] = Delivery(older.pending[target].due)
+            self.rows = {number: each for number, each in self.rows.items() if each is not older}
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -161,18 +194,18 @@ class StoreMachine(RuleBasedStateMachine):
             row.pending[whom] = Delivery(self.store.now + backoff(tries), tries)
 
     @precondition(lambda self: self.rows)
-    @rule(data=st.data())
-    def retry(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), meant=st.sampled_from([(ANY,), SERVERS]))
+    def retry(self, data: st.DataObject, meant: tuple[str, ...]) -> None:
         entry = self.pick(data)
         row = self.rows[entry]
         rejected = [server for server, state in row.copies.items() if state is CopyState.REJECTED]
-        assert self.store.journal.run(entries.retry, entry) is bool(rejected)
+        assert self.store.retry(entry, meant) is bool(rejected)
         if rejected:
-            targets = [ANY] if row.state is EntryState.PARKED else rejected
-            # What is pending for any server already is not owed to one of them besides.
-            row.pending |= {target: Delivery(0.0) for target in targets}
             for server in rejected:
                 del row.copies[server]
+            # Any server has it already: those that did not take it are meant.
+            wanted = rejected if row.copies and meant == (ANY,) else meant
+            row.pending |= {t: Delivery(0.0) for t in wanted if t not in row.pending and t not in row.copies}
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -183,15 +216,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3), most=st.integers(0, 10))
     def prune(self, limit: int, most: int) -> None:
-        size = sum(row.size for row in self.rows.values())
+        had = {
+            entry: row
+            for entry, row in sorted(self.rows.items())
+            if {CopyState.ACCEPTED, CopyState.CONFIRMED} & set(row.copies.values())
+        }
+        reports = [entry for entry, row in had.items() if row.command.name == REPORT]
+        by_all = [e for e in reports if [*had[e].copies.values()] == [CopyState.CONFIRMED] * len(SERVERS)]
+        size = sum(row.size for row in had.values())
+        if sum(row.size for row in self.rows.values()) <= most:
+            size = 0
         gone: list[int] = []
-        for entry, row in sorted(self.rows.items()):
-            if row.state not in (EntryState.DELIVERED, EntryState.SUPERSEDED) or len(gone) == limit:
-                continue
-            if size <= most:
-                break
-            gone.append(entry)
-            size -= row.size
+        for entry in dict.fromkeys((*by_all, *reports, *had)):
+            if size > most and len(gone) < limit:
+                gone.append(entry)
+                size -= had[entry].size
         pruned = self.store.journal.run(upkeep.prune, 0.0, most, limit, self.store.journal.writer)
         assert pruned == len(gone)
         for entry in gone:
