@@ -71,7 +71,7 @@ def test_a_journal_from_a_newer_version_is_refused(path: Path) -> None:
         file.seek(60)
         file.write((99).to_bytes(4, "big"))
     message = refused(path)
-    assert f"was written by another version of pdbclient (format 99, this one reads {SCHEMA})" in message
+    assert f"was written by a newer version of pdbclient (format 99, this one reads up to {SCHEMA})" in message
     assert "use that version, or move the file away" in message
 
 
