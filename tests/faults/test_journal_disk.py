@@ -9,13 +9,19 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from pdbclient.config import ClientConfig, Endpoint
+from pdbclient.config.model import TlsFiles
 from pdbclient.errors import JournalError, JournalFull
-from pdbclient.journal import Journal, entries
+from pdbclient.http.failover import Accepted
+from pdbclient.http.outcome import ACCEPTED, Attempt
+from pdbclient.journal import Journal, entries, upkeep
 from pdbclient.journal.file import unusable
 from pdbclient.journal.model import ANY
+from pdbclient.journal.submission import Submitter
 from pdbclient.wire.command import Command
 
 from .journal import NOBODY, apart, look, mounted, put, remount, require_sound
@@ -80,6 +86,46 @@ def test_a_full_disk_is_told_before_any_acknowledgement_and_ends_with_it(tmp_pat
         assert str(error).startswith(f"{path}: ")
         assert "make room on that file system; nothing was accepted meanwhile" in str(error)
         look(path)
+
+
+def test_a_full_disk_is_relieved_of_what_servers_have_when_room_is_needed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J12: 37 were delivered, and 503 was the answer for ever."""
+    server = Endpoint("puppetdb.example", 8081)
+    accepted = Accepted(MappingProxyType({server: "uuid"}), (Attempt(server, ACCEPTED, 0.1),))
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=6m", "tmpfs") as disk:
+        with Journal.open(str(disk / "journal.db")) as journal:
+            submitter = Submitter(
+                journal, ClientConfig((server,), TlsFiles(tmp_path, tmp_path, tmp_path)), lambda: None
+            )
+            alone = journal.append(large(MORE), [ANY]).result()
+            for number in range(1000):
+                assert submitter.submit(large(number), lambda command: accepted) is accepted
+            submitter.close()
+            held = [each.id for each in journal.run(entries.listing, limit=1000)]
+            assert held[0] == alone.id, "no server has it"
+            assert held[-1] - held[1] + 1 == len(held) - 1 > 200, "the oldest are gone, and no more than needed"
+            require_held(journal, {alone.id: alone.command})
+        assert "entries that servers have left the journal, to make room" in caplog.text
+
+
+def test_on_a_full_disk_entries_can_be_dropped(tmp_path: Path) -> None:
+    """J12: `drop` said that the disk was full."""
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=6m", "tmpfs") as disk:
+        path = disk / "journal.db"
+        with Journal.open(str(path)) as journal:
+            acknowledged, error = fill(journal)
+            assert isinstance(error, JournalFull)
+            (disk / "ballast").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
+            ids = list(acknowledged)
+            with Journal.open(str(path), beside=True) as beside:
+                for at in range(0, 100, upkeep.ROOM):
+                    assert beside.run(entries.drop, ids[at : at + upkeep.ROOM], beside.writer) == upkeep.ROOM
+            for number in range(50):
+                made = large(2 * MORE + number)
+                acknowledged[journal.append(made, [ANY]).result().id] = made
+            require_held(journal, {entry: acknowledged[entry] for entry in list(acknowledged)[100:]})
 
 
 def test_a_file_that_may_not_grow_any_more_is_told_before_any_acknowledgement(tmp_path: Path) -> None:
