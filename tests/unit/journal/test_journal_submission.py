@@ -14,10 +14,10 @@ import pytest
 
 from pdbclient.client import Client
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
-from pdbclient.journal import CopyState, EntryState, Journal, entries
+from pdbclient.journal import CopyState, EntryState, Journal, deliveries, entries
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.delivery import Pace
-from pdbclient.journal.model import Listed
+from pdbclient.journal.model import Copy, Listed
 from pdbclient.wire import Command
 
 from ..http.fake import Rig, command
@@ -155,6 +155,32 @@ def test_the_next_client_delivers_what_the_last_one_could_not(rig: Rig, tmp_path
         client.submit(command())
     with client_of(Rig(), tmp_path) as client:
         until(lambda: all_entries(client)[0].state is EntryState.DELIVERED)
+
+
+def test_what_is_pending_for_servers_of_an_older_configuration_is_for_the_new_ones_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J8: two dead URLs, started again with the right ones: two were pending for ever, without a line in the log."""
+    old, right = "https://old:8081", "https://older:8081"
+    with Journal.open(str(tmp_path / "journal")) as journal:
+        ids = [journal.append(command(f"node{number}"), (old, right)).result().id for number in range(3)]
+        had = [Copy(old, CopyState.ACCEPTED)]
+        for entry in ids:
+            journal.run(deliveries.ack, entry, had)
+    rig = Rig(command_broadcast=True)
+    with client_of(rig, tmp_path) as client:
+        until(lambda: all(entry.state is EntryState.DELIVERED for entry in all_entries(client)))
+        assert [[copy.server for copy in entry.copies] for entry in all_entries(client)] == [
+            ["https://a:8081", "https://b:8081", old]
+        ] * 3
+    assert (
+        "3 commands were pending for https://older:8081, which is not configured any more: now they are for "
+        "https://a:8081, https://b:8081, as far as that lacks them"
+    ) in caplog.messages
+    caplog.clear()
+    with client_of(Rig(command_broadcast=True), tmp_path):
+        pass
+    assert caplog.messages == []
 
 
 def test_broadcast_owes_a_command_to_every_server_that_did_not_take_it(tmp_path: Path) -> None:
