@@ -10,7 +10,8 @@ SCHEMA = 2
 """The number of this format. One that is not in the list is of a newer version, and nothing is done with it.
 
 1: as commit 709fb8b wrote it.
-2: `owed` is `deliveries`, which says who is at work on each (`owner`); `paces` are kept for all who deliver.
+2: `owed` is `deliveries`, which says who is at work on each (`owner`); `paces` are kept for all who deliver,
+   and `leases` for what one process does at a time.
 """
 APPLICATION_ID = 0x7064626A  # "pdbj"
 
@@ -72,6 +73,8 @@ CREATE INDEX newest_entry ON newest (entry);
 CREATE TABLE sizes (writer {text} PRIMARY KEY, bytes {integer} NOT NULL);
 
 CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+
+CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL);
 """
 
 _MIGRATIONS = {
@@ -81,6 +84,7 @@ ALTER TABLE deliveries ADD COLUMN owner {text} NOT NULL DEFAULT '';
 DROP INDEX owed_entry;
 CREATE INDEX deliveries_entry ON deliveries (entry, target);
 CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL);
 """,
 }
 """By the format that they begin with: what makes the next one of it."""

@@ -117,6 +117,7 @@ class Site:
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.store, self.server = store, Server(A)
+        store.now = NOW
         self.elapsed = 1000.0
         monkeypatch.setattr(audit, "monotonic", lambda: self.elapsed)
         self.audit = Audit(store.journal, self.server.session, **{"heal": False, "rate": 100_000, **options})

@@ -16,7 +16,6 @@ from pdbclient.client import Client
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
 from pdbclient.journal import CopyState, EntryState, Journal, entries
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.delivery import Pace
 from pdbclient.journal.model import Listed
 from pdbclient.wire import Command
 
@@ -195,13 +194,6 @@ def test_a_poison_command_is_parked_in_delivery_and_blocks_nothing(
             back(rig)
             until(lambda: [entry.state for entry in all_entries(client)] == [EntryState.PARKED, EntryState.DELIVERED])
     assert [record.message for record in caplog.records if "parked" in record.message] != []
-
-
-def test_delivery_keeps_its_pace() -> None:
-    pace = Pace(10.0, at=100.0)
-    assert pace.at_time(100.5).allowance == 5.0
-    assert pace.at_time(100.5).used(4).at_time(100.6).allowance == pytest.approx(2.0)
-    assert pace.at_time(200.0).allowance == 10.0, "what was not used in a second is gone"
 
 
 def test_of_many_facts_of_a_node_only_the_newest_is_delivered_and_of_reports_all(rig: Rig, tmp_path: Path) -> None:
