@@ -248,3 +248,32 @@ def test_exact_bytes_are_delivered_whatever_their_encoding(rig: Rig, tmp_path: P
     first, second = rig.session["a"].commands
     assert first == second
     assert second.encoding == "gzip"
+
+
+def pruned_at(client: Client, clock: float) -> int:
+    """Let retention look at a clock that shows this: how many entries there are then."""
+    service = client._journal
+    assert service is not None
+    service.journal.clock = lambda: clock
+    service._prune()
+    return len(all_entries(client))
+
+
+def test_a_clock_that_jumps_drops_nothing_and_is_told_once(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """J18: with 15 days more on the clock, all delivered entries were dropped."""
+    now, day = time.time(), 86400
+    for number in range(3):
+        client.submit(command(f"node{number}"))
+    assert pruned_at(client, now) == 3
+    assert pruned_at(client, now + 15 * day) == 3
+    assert pruned_at(client, now + 15 * day) == 3
+    assert [message for message in caplog.messages if "days ahead" in message] == [
+        "the clock is 15.0 days ahead of the time that has passed here: see whether it is right. It jumped, or"
+        " nothing ran meanwhile; retention makes up for that bit by bit"
+    ]
+    assert pruned_at(client, now - 15 * day) == 3
+
+
+def test_nor_does_one_that_has_jumped_when_the_process_starts(client: Client) -> None:
+    client.submit(command())
+    assert pruned_at(client, time.time() + 15 * 86400) == 1

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pdbclient.config import ClientConfig, Endpoint
+from pdbclient.config.model import Timeouts, TlsFiles
 from pdbclient.errors import JournalError
-from pdbclient.journal import Journal, leases, paces
+from pdbclient.journal import Journal, deliveries, leases, paces
 from pdbclient.journal.leases import LEASE, Lease, Leased, hold
+from pdbclient.journal.model import ANY
 from pdbclient.journal.paces import Pace, Paces, take
+from pdbclient.journal.submission import lease_for
 
-from .store import START, A, B, Store
+from .store import START, A, B, Store, command
 
 
 @pytest.fixture
@@ -187,3 +192,27 @@ def test_it_is_renewed_in_the_background(store: Store, monkeypatch: pytest.Monke
 
 def until(store: Store) -> float:
     return float(store.journal.run(lambda tx: tx.rows("SELECT until FROM leases"))[0][0])
+
+
+# -- what is under way
+
+
+@pytest.mark.parametrize("operation", [45.0, 601.0, 2000.0])
+def test_what_is_under_way_is_nobody_elses_however_long_an_operation_may_take(
+    store: Store, other: Journal, operation: float
+) -> None:
+    """J18: with an `operation_timeout` above 600 s, what was put in could be claimed at once."""
+    limits = Timeouts(operation=operation)
+    lease = lease_for(ClientConfig((Endpoint("localhost", 1),), TlsFiles(Path("ca"), None, None), timeouts=limits))
+    store.journal.lease = lease
+    entry = store.journal.append(command(), [ANY]).result().id
+
+    def claimed() -> list[int]:
+        claims = other.run(deliveries.claim, ANY, 10, store.now, store.now + lease, other.owner)
+        return [claim.entry for claim in claims]
+
+    assert claimed() == []
+    store.now += lease - 1
+    assert claimed() == []
+    store.now += 1
+    assert claimed() == [entry]
