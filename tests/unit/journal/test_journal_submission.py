@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 
 from pdbclient.client import Client
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
-from pdbclient.journal import CopyState, EntryState, Journal, entries
+from pdbclient.journal import CopyState, EntryState, Journal, entries, submission
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import Listed
+from pdbclient.journal.submission import Submitter
 from pdbclient.wire import Command
 
 from ..http.fake import Rig, command
@@ -277,3 +279,55 @@ def test_a_clock_that_jumps_drops_nothing_and_is_told_once(client: Client, caplo
 def test_nor_does_one_that_has_jumped_when_the_process_starts(client: Client) -> None:
     client.submit(command())
     assert pruned_at(client, time.time() + 15 * 86400) == 1
+
+
+@pytest.fixture
+def shared(rig: Rig, tmp_path: Path) -> Iterator[Submitter]:
+    """Submission to a journal that other processes share, of which only the address is true."""
+    config = replace(rig.config, journal="postgresql://puppetdb@localhost/journal")
+    with Journal.open(str(tmp_path / "journal")) as journal:
+        submitter = Submitter(journal, config, lambda: None)
+        yield submitter
+        submitter.close()
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_where_others_share_the_journal_nobody_is_told_before_they_can_know(
+    shared: Submitter, rig: Rig, monkeypatch: pytest.MonkeyPatch, down: bool
+) -> None:
+    """For other gateways, what was acknowledged was under way still: they answered without it, and said nothing."""
+    if down:
+        for session in rig.session.values():
+            session.replies.append("refused")
+    over, conclude = threading.Event(), submission._conclude
+
+    def late(*args: Any) -> bool:
+        over.wait(10)
+        return conclude(*args)
+
+    monkeypatch.setattr(submission, "_conclude", late)
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(shared.submit, command(), rig.failover.submit)
+        try:
+            with pytest.raises(TimeoutError):
+                told.result(0.3)
+        finally:
+            over.set()
+        assert (told.result(10).journalled is not None) == down
+
+
+def test_nor_ever_when_it_cannot_be_noted_in_time(
+    shared: Submitter, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: Any) -> bool:
+        raise JournalError("the database is gone")
+
+    monkeypatch.setattr(submission, "NOTED_WITHIN", 0.2)
+    conclude = submission._conclude
+    monkeypatch.setattr(submission, "_conclude", cannot)
+    with pytest.raises(JournalError, match=r"could not be noted within 0 s, which is tried again"):
+        shared.submit(command(), rig.failover.submit)
+    monkeypatch.setattr(submission, "_conclude", conclude)
+    shared.close()
+    (entry,) = shared._journal.run(entries.listing)
+    assert entry.state is EntryState.DELIVERED
