@@ -17,8 +17,10 @@ from pdbclient.cli.journal_access import add_since_option, entry_document, opene
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.urls import parse_server_url
+from pdbclient.config.values import SettingError, span
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.http.session import Session
+from pdbclient.journal.exported_sql import STILL_ALIVE
 from pdbclient.journal.recovery import Progress as Report
 from pdbclient.journal.recovery import Recovery, Refused, recover
 
@@ -31,16 +33,18 @@ and the like the newest of each node counts, of reports all. It goes on while a 
 journal_rate, and waits while the server's queue is long.
 
 It may be interrupted, and repeated: it asks anew each time. A node that was purged on the server while the journal
-still has its commands comes back, deactivated where it was, until the server purges it again: --since helps.
+still has its commands comes back, deactivated where it was, until the server purges it again: --since helps. A node
+of which the journal has nothing younger than node-ttl has expired, and would be active again until the server's next
+collection: what is lacking of it is left out and counted.
 """
 _EXIT_CODES = """\
 exit codes:
-  0    the server has all that the journal has (--dry-run: it lacks nothing)
+  0    the server has all that the journal has (--dry-run: it lacks nothing), but for nodes older than node-ttl
   1    something was rejected or did not become visible (--dry-run: something is lacking), or the server cannot answer
        about some commands, which are named and left alone
   2    the configuration or the command line is wrong
   3    the server cannot be reached, or went away
-  4    the journal cannot be used
+  4    the journal cannot be used, or this server is being recovered already: by a gateway that heals it, or by hand
   130  interrupted (Ctrl-C): what was replayed stands
 """
 
@@ -60,6 +64,13 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--server", type=_url, required=True, metavar="URL", help="the server to recover, one of server_urls"
     )
     add_since_option(parser, "only what was accepted since then")
+    parser.add_argument(
+        "--node-ttl",
+        type=_ttl,
+        default=STILL_ALIVE,
+        metavar="AGE",
+        help="the server's node-ttl, which it does not tell (default: PuppetDB's own, 7d); 0s: leave no node out",
+    )
     parser.add_argument("--dry-run", action="store_true", help="ask and count, and change nothing")
     add_config_option(parser)
     output.add_json_option(parser)
@@ -73,6 +84,13 @@ def _url(text: str) -> Endpoint:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _ttl(text: str) -> float:
+    try:
+        return 0.0 if text == "0s" else span(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or 0s") from error
+
+
 def _run(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
         endpoint = _known(config, args.server)
@@ -84,6 +102,7 @@ def _run(args: argparse.Namespace) -> int:
                     session,
                     rate=config.journal_rate,
                     since=args.since,
+                    node_ttl=args.node_ttl,
                     dry_run=args.dry_run,
                     progress=progress,
                 )
@@ -109,6 +128,7 @@ def _print(result: Recovery) -> None:
     rows = [("looked at", result.looked_at), ("had", result.had)]
     rows += [(f"lacked: {name}", n) for name, n in sorted(result.lacked.items())]
     rows += [(f"could not be asked about: {name}", n) for name, n in sorted(result.unknown.items())]
+    rows += [("left out, older than node-ttl", result.expired)] if result.expired else []
     if not result.dry_run:
         rows += [
             ("replayed", result.replayed),
@@ -137,9 +157,11 @@ def _print(result: Recovery) -> None:
 def _verdict(result: Recovery) -> str:
     lacking = sum(result.lacked.values())
     but = f"; {sum(result.unknown.values())} are not known" if result.unknown else ""
+    if result.expired:
+        but += f"; left out are {result.expired} of nodes that have been silent for longer than node-ttl (--node-ttl)"
     if result.dry_run:
         return (f"lacks {lacking} commands; nothing was changed" if lacking else "lacks nothing") + but
-    return "has all that the journal has" if result.ok else f"does not have all that the journal has{but}"
+    return ("has all that the journal has" if result.ok else "does not have all that the journal has") + but
 
 
 def _document(result: Recovery) -> dict[str, Any]:
@@ -150,6 +172,7 @@ def _document(result: Recovery) -> dict[str, Any]:
         "looked_at": result.looked_at,
         "had": result.had,
         "lacked": result.lacked,
+        "expired": result.expired,
         "unknown": result.unknown,
         "reasons": result.reasons,
         "replayed": result.replayed,

@@ -7,6 +7,9 @@ deleted by hand, with all that belongs to them, and reports go after `report-ttl
   that; a restored backup does.
 - or half of the nodes that were looked at, and two at the least, lack something: an emptied database. Old reports and
   deactivations do not count, for they go with time, and with their node.
+
+What a server took and was never seen to have may have been lost with its queue, or be in the directory of what it
+discarded. It does not say which: so that is sent again when its queue is empty, a few times, more and more rarely.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ from dataclasses import dataclass
 from time import monotonic
 
 from pdbclient.errors import ServerError, TransportError
+from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal import deliveries, holdings
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.leases import Leased
 from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
 from pdbclient.journal.recovery import Recovery, recover
 from pdbclient.journal.seen import DEACTIVATION, REPORT, Shown, has, held, is_known, look
@@ -38,8 +43,12 @@ ASKING = 10.0
 """Seconds that one look at the server may take: whoever ends the thread waits for it."""
 AGAIN_FIRST, AGAIN_LAST = 600.0, 6 * 3600.0
 """Seconds until what is late is asked for again: longer each time that nothing of it came."""
-TOLD_LIMIT = 10_000
+SENT_AGAIN = 3
+"""Times that what is late is sent again, by one process: after LATE seconds, twice as many, and four times."""
+LATE_LIMIT = 10_000
+"""Late ones that are remembered: older ones are told, and sent again, anew."""
 NAMED = 5
+WHERE = "See its log, and the directory stockpile/discard of its vardir"
 
 LOSS_EVERY = 180.0
 SAMPLE = 50
@@ -82,17 +91,20 @@ def judge_loss(sample: Sequence[Listed], there: Shown, now: float) -> Loss | Non
     return None
 
 
-def late(entry: Listed, server: str, now: float) -> bool:
-    """Whether `server` took `entry` so long ago that it should show it. `now` is in seconds since 1970. Pure."""
+def late(entry: Listed, server: str, now: float, times: int = 0) -> bool:
+    """Whether `server` took `entry`, sent again so many times before, so long ago that it should show it. Pure.
+
+    `now` is in seconds since 1970.
+    """
     copy = _copy(entry, server)
-    return copy is not None and copy.at < now - LATE
+    return copy is not None and copy.at < now - LATE * 2.0**times
 
 
 class Audit:
     """The checks of one server, with `session`; call `round` every few seconds, from one thread.
 
-    `heal`: start a recovery at once when data are lost, at most `rate` commands a second, in that same thread; else
-    only say so. Setting `stop` ends such a recovery early.
+    `heal`: send again what was lost, at most `rate` commands a second, in that same thread; else only say so. Setting
+    `stop` ends that early.
     """
 
     def __init__(
@@ -105,7 +117,7 @@ class Audit:
         self._after = 0
         self._again = float("inf")
         self._pause = AGAIN_FIRST
-        self._told: dict[int, None] = {}
+        self._late: dict[int, int] = {}
         self._unanswered: set[str] = set()
         self._next_loss = float("-inf")
         self._until: int | None = None
@@ -144,8 +156,11 @@ class Audit:
         self._say_unanswered(there)
         if seen:
             self._journal.run(deliveries.confirm, self._url, seen, now, self._journal.writer)
-        self._report(missing)
-        self._pass_over(page, seen.keys(), {entry.id for entry in missing})
+        for entry in seen:
+            self._late.pop(entry, None)
+        self._report([entry for entry in missing if entry.id not in self._late])
+        again = self._send_again(missing, now) if self._heal else set()
+        self._pass_over(page, seen.keys(), {entry.id for entry in missing} - again)
 
     def _say_unanswered(self, there: Shown) -> None:
         """Once each: what the server cannot be asked about is not confirmed, and neither late nor lost."""
@@ -170,26 +185,46 @@ class Audit:
                 self._again = monotonic() + self._pause
                 self._pause = min(2 * self._pause, AGAIN_LAST)
 
-    def _report(self, missing: Sequence[Listed]) -> None:
-        news = [entry for entry in missing if entry.id not in self._told]
+    def _report(self, news: Sequence[Listed]) -> None:
         if not news:
             return
-        self._told |= dict.fromkeys(entry.id for entry in news)
-        while len(self._told) > TOLD_LIMIT:
-            del self._told[next(iter(self._told))]
-        named = [f"{entry.name} for {entry.certname} ({_uuid(entry, self._url)})" for entry in news[:NAMED]]
-        more = f", and {len(news) - NAMED} more" if len(news) > NAMED else ""
+        self._late |= dict.fromkeys((entry.id for entry in news), 0)
+        while len(self._late) > LATE_LIMIT:
+            del self._late[next(iter(self._late))]
         log.warning(
-            "%s took %d command%s more than %.0f minutes ago and does not show %s: %s%s. See its log, and the "
-            "directory stockpile/discard of its vardir",
+            "%s took %d command%s more than %.0f minutes ago and does not show %s: %s. %s",
             self._url,
             len(news),
             "" if len(news) == 1 else "s",
             LATE / 60,
             "it" if len(news) == 1 else "them",
-            ", ".join(named),
-            more,
+            self._named(news),
+            WHERE,
         )
+
+    def _named(self, some: Sequence[Listed]) -> str:
+        named = [f"{entry.name} for {entry.certname} ({_uuid(entry, self._url)})" for entry in some[:NAMED]]
+        return ", ".join(named) + (f", and {len(some) - NAMED} more" if len(some) > NAMED else "")
+
+    def _send_again(self, missing: Sequence[Listed], now: float) -> set[int]:
+        """Send those again whose time it is, when they do not wait in its queue: their ids."""
+        known = [entry for entry in missing if entry.id in self._late]
+        due = [entry for entry in known if late(entry, self._url, now, self._late[entry.id])]
+        if not due or queue_depth(self._session) > 0:
+            return set()
+        in_vain = [entry for entry in due if self._late[entry.id] == SENT_AGAIN]
+        if in_vain:
+            log.error(
+                "%s was sent this again %d times and does not show it, which is given up: %s. %s",
+                self._url,
+                SENT_AGAIN,
+                self._named(in_vain),
+                WHERE,
+            )
+        sent = [entry for entry in due if self._late[entry.id] < SENT_AGAIN]
+        for entry in due:
+            self._late[entry.id] += 1
+        return {entry.id for entry in sent} if sent and self._recover(sent) else set()
 
     # -- what it had, and still has or not
 
@@ -216,13 +251,28 @@ class Audit:
             )
             log.error("%s has lost data: %s; %s", self._url, loss, cure)
         if self._heal:
-            self._recovered(recover(self._journal, self._session, rate=self._rate, stop=self._stop))
+            self._recover()
 
-    def _recovered(self, result: Recovery) -> None:
+    # -- sending again
+
+    def _recover(self, only: Sequence[Listed] | None = None) -> bool:
+        """Recover the server, or what of it is `only` these. False when it could not be done, which is said."""
+        try:
+            result = recover(self._journal, self._session, rate=self._rate, stop=self._stop, only=only)
+        except Leased as error:
+            log.info("%s", error)
+        except (TransportError, ServerError) as error:
+            log.error("%s: recovery broken off: %s", self._url, error)
+        else:
+            self._say(result)
+            return True
+        return False
+
+    def _say(self, result: Recovery) -> None:
         log.log(
             logging.INFO if result.ok else logging.ERROR,
             "%s: %s: looked at %d entries, had %d of them, %d sent again, %d seen there; %d rejected, %d failed,"
-            " %d missing",
+            " %d missing, %d older than node-ttl left out",
             self._url,
             "recovery broken off" if result.stopped else "recovered" if result.ok else "not recovered in full",
             result.looked_at,
@@ -232,6 +282,7 @@ class Audit:
             result.rejected,
             result.failed,
             result.missing,
+            result.expired,
         )
 
 

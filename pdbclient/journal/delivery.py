@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
@@ -22,9 +21,10 @@ from pdbclient.http.route import write_order
 from pdbclient.journal import deliveries, entries
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
+from pdbclient.journal.paces import Paces
 from pdbclient.journal.packing import Damaged
 
-__all__ = ["Delivery", "Pace"]
+__all__ = ["Delivery"]
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -38,34 +38,19 @@ SENDERS = 8
 RESTING_LIMIT = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """At most `rate` commands a second, `allowance` of them now, as of `at` (monotonic seconds). Pure."""
-
-    rate: float
-    allowance: float = 0.0
-    at: float = 0.0
-
-    def at_time(self, now: float) -> Pace:
-        """The pace at a later time: what was not used is kept for a second at most."""
-        return Pace(self.rate, min(self.allowance + (now - self.at) * self.rate, max(self.rate, 1.0)), now)
-
-    def used(self, commands: int) -> Pace:
-        """The pace after so many commands."""
-        return Pace(self.rate, self.allowance - commands, self.at)
-
-
 class Delivery:
     """Sends what is pending: for any server, and with broadcast for each of them in particular."""
 
     def __init__(self, journal: Journal, failover: Failover, config: ClientConfig) -> None:
         servers = write_order((*config.server_urls, *config.submit_only_server_urls))
-        resting = _Resting()
+        resting, paces = _Resting(), Paces(journal, config.journal_rate)
         candidates: list[tuple[str, Sequence[Endpoint]]] = [(ANY, servers)]
         candidates += [(server.url, (server,)) for server in servers]
+        # Not so many that the last one's time is over before it is sent.
+        batch = min(max(int(config.journal_rate), 1), BATCH)
         limit = config.timeouts.attempt
         self._targets = [
-            _Target(journal, failover, resting, *pair, rate=config.journal_rate, limit=limit) for pair in candidates
+            _Target(journal, failover, resting, paces, *pair, batch=batch, limit=limit) for pair in candidates
         ]
 
     def wake(self) -> None:
@@ -115,15 +100,16 @@ class _Target:
         journal: Journal,
         failover: Failover,
         resting: _Resting,
+        paces: Paces,
         target: str,
         servers: Sequence[Endpoint],
         *,
-        rate: float,
+        batch: int,
         limit: float,
     ) -> None:
-        self._journal, self._failover, self._resting = journal, failover, resting
+        self._journal, self._failover, self._resting, self._paces = journal, failover, resting, paces
         self._target, self._servers = target, servers
-        self._rate, self._limit = rate, limit
+        self._batch, self._limit = batch, limit
         self._closed, self._work = threading.Event(), threading.Event()
         self._senders = ThreadPoolExecutor(SENDERS, "pdbclient-deliver")
         self._thread = threading.Thread(target=self._run, name="pdbclient-delivery", daemon=True)
@@ -141,50 +127,51 @@ class _Target:
         self._senders.shutdown()
 
     def _run(self) -> None:
-        pace = Pace(self._rate, at=time.monotonic())
         waiting: deque[Claim] = deque()
         going: dict[Future[None], float] = {}
         until, troubled = 0.0, False
         while not self._closed.is_set():
-            now = time.monotonic()
-            pace = pace.at_time(now)
+            now, pause = time.monotonic(), PAUSE
             going = {each: since for each, since in going.items() if not each.done()}
             if waiting and self._journal.clock() >= until:
                 # Others may have them by now.
                 waiting.clear()
-            if not waiting and pace.allowance >= 1 and len(going) < SENDERS and self._usable():
-                try:
+            servers = self._usable()
+            try:
+                if not waiting and servers and len(going) < SENDERS:
                     until = self._journal.clock() + self._journal.lease
-                    waiting.extend(self._claimed(min(int(pace.allowance), BATCH), until))
-                    troubled = False
-                except JournalError as error:
-                    if not troubled:
-                        log.error("nothing can be delivered: %s", error)
-                    troubled = True
-            if waiting and len(going) < SENDERS and all(now - since >= OVERTAKEN for since in going.values()):
-                sending = self._senders.submit(self._deliver, waiting.popleft())
-                sending.add_done_callback(lambda _: self._work.set())
-                going[sending] = now
-                pace = pace.used(1)
-                continue
+                    waiting.extend(self._claimed(until))
+                free = len(going) < SENDERS and all(now - since >= OVERTAKEN for since in going.values())
+                if waiting and servers and free:
+                    pause = self._paces.take(servers[0].url)
+                    if not pause:
+                        sending = self._senders.submit(self._deliver, waiting.popleft(), servers)
+                        sending.add_done_callback(lambda _: self._work.set())
+                        going[sending] = now
+                        continue
+                troubled = False
+            except JournalError as error:
+                if not troubled:
+                    log.error("nothing can be delivered: %s", error)
+                troubled = True
             # Only the pause is sure: what another process put in wakes nobody here.
-            self._work.wait(PAUSE if pace.allowance >= 1 else 1 / self._rate)
+            self._work.wait(pause)
             self._work.clear()
         for claim in waiting:
-            self._deliver(claim)
+            self._deliver(claim, ())
 
-    def _claimed(self, limit: int, until: float) -> list[Claim]:
+    def _claimed(self, until: float) -> list[Claim]:
         now = self._journal.clock()
-        return self._journal.run(deliveries.claim, self._target, limit, now, until, self._journal.owner)
+        return self._journal.run(deliveries.claim, self._target, self._batch, now, until, self._journal.owner)
 
     def _usable(self) -> list[Endpoint]:
         """The servers that may be sent something, in order."""
         usable = self._failover.registry.usable
         return [s for s in self._servers if usable(s, Operation.COMMAND) and not self._resting.rests(s)]
 
-    def _deliver(self, claim: Claim) -> None:
+    def _deliver(self, claim: Claim, servers: Sequence[Endpoint]) -> None:
+        """Deliver it to the first of `servers` that takes it; give it back when there is none."""
         try:
-            servers = [] if self._closed.is_set() else self._usable()
             entry = self._journal.run(entries.fetch, [claim.entry]).get(claim.entry) if servers else None
             if isinstance(entry, Damaged):
                 self._park(claim, servers[0], entry)
@@ -199,11 +186,13 @@ class _Target:
             log.exception("entry %d could not be delivered", claim.entry)
 
     def _send(self, claim: Claim, entry: Entry, servers: Sequence[Endpoint]) -> None:
-        """Send it to the first server that takes it, as a live submission goes."""
+        """Send it to the first server that takes it, as a live submission goes. The first one's pace allows it."""
         command, at_fault = entry.command, False
         about = f"{command.name} for {command.certname} ({entry.uuid})"
         limit = attempt_limit(claim.tries, self._limit)
         for server in servers:
+            if server != servers[0] and not self._may_send(server):
+                break
             try:
                 uuid = self._failover.deliver(server, command, limit, alone=claim.target == ANY)
             except Rejected as error:
@@ -226,6 +215,13 @@ class _Target:
             log.info("%s is tried again in %.0f s", about, backoff(claim.tries + 1))
         else:
             self._release(claim, PAUSE)
+
+    def _may_send(self, server: Endpoint) -> bool:
+        """Wait until this server may be sent one more; False when it is time to end."""
+        while pause := self._paces.take(server.url):
+            if self._closed.wait(pause):
+                return False
+        return True
 
     def _note(self, entry: Entry, copy: Copy) -> None:
         """Without waiting: the next one is sent meanwhile. What cannot be noted is sent again, as the same bytes."""

@@ -33,7 +33,7 @@ ATTEMPTS = 6
 """Of a transaction that another one's got into the way of."""
 CLOCK_SECONDS = 60.0
 """After so long the server's clock is read again."""
-_TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces", "replicas", "pruned")
+_TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces", "leases", "replicas", "pruned")
 _PARAMETERS = {
     "application_name": "pdbclient-journal",
     # Seconds; of a black hole, a frozen or a lost server.

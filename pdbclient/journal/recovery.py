@@ -13,6 +13,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +24,15 @@ from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal import deliveries, entries, replay_sql
-from pdbclient.journal.delivery import Pace
+from pdbclient.journal.exported_sql import STILL_ALIVE
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.leases import Lease, hold
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
+from pdbclient.journal.paces import Paces
 from pdbclient.journal.packing import Damaged
 from pdbclient.journal.seen import Shown, held, is_known, look
 from pdbclient.wire.command import Command
+from pdbclient.wire.timestamp import from_millis
 
 __all__ = ["Progress", "Recovery", "Refused", "recover"]
 
@@ -76,7 +80,8 @@ class Recovery:
     and seen there afterwards (`verified`). `rejections`, and `examples` of the `missing`, have the first few.
     `failed` counts, and `failures` has the first few of, those that the server did not manage (a 500, no answer)
     while it took others. `unknown` counts, by command, the entries that the server could not be asked about, which
-    were left alone; `reasons` say why.
+    were left alone; `reasons` say why. `expired` counts what it lacked of nodes that have been silent for longer than
+    node-ttl, and is not sent again.
     """
 
     server: str
@@ -92,6 +97,7 @@ class Recovery:
     rejections: list[Refused] = field(default_factory=list)
     failed: int = 0
     failures: list[Refused] = field(default_factory=list)
+    expired: int = 0
     missing: int = 0
     examples: list[Listed] = field(default_factory=list)
     stopped: bool = False
@@ -110,22 +116,28 @@ def recover(
     *,
     rate: float,
     since: float | None = None,
+    node_ttl: float = STILL_ALIVE,
+    only: Sequence[Listed] | None = None,
     dry_run: bool = False,
     progress: Progress = lambda what, done, total: None,
     stop: threading.Event | None = None,
 ) -> Recovery:
     """Send the session's server what it lacks of the journal, at most `rate` commands a second, and see it arrive.
 
-    Only what was put in at `since` (seconds since 1970) or later, when given. `dry_run` asks and counts, and changes
-    nothing, not even the journal. Setting `stop` ends it early. Raises `JournalError`, and `TransportError` or
-    `ServerError` when the server cannot go on; what was replayed until then stands.
+    Only what was put in at `since` (seconds since 1970) or later, when given, or the entries `only`. Nodes of which
+    nothing is younger than `node_ttl` (seconds; 0: never) are left out, as they have expired. `dry_run` asks and
+    counts, and changes nothing, not even the journal. Setting `stop` ends it early. Raises `Leased` when the server
+    is being recovered already, `JournalError`, and `TransportError` or `ServerError` when the server cannot go on;
+    what was replayed until then stands.
     """
-    result = Recovery(session.endpoint.url, dry_run)
-    run = _Run(journal, session, rate, since, progress, stop or threading.Event(), result)
-    try:
-        run.all()
-    except _Stopped:
-        result.stopped = True
+    url = session.endpoint.url
+    result = Recovery(url, dry_run)
+    with nullcontext() if dry_run else hold(journal, f"recovery of {url}") as lease:
+        run = _Run(journal, session, lease, rate, since, node_ttl, progress, stop or threading.Event(), result)
+        try:
+            run.all(only)
+        except _Stopped:
+            result.stopped = True
     return result
 
 
@@ -138,16 +150,19 @@ class _Run:
         self,
         journal: Journal,
         session: Session,
+        lease: Lease | None,
         rate: float,
         since: float | None,
+        node_ttl: float,
         progress: Progress,
         stop: threading.Event,
         result: Recovery,
     ) -> None:
-        self._journal, self._session = journal, session
+        self._journal, self._session, self._lease = journal, session, lease
+        self._alive = from_millis(int((journal.clock() - node_ttl) * 1000)) if node_ttl else ""
         self._since, self._progress, self._stop = since, progress, stop
         self._result = result
-        self._pace = Pace(rate, at=time.monotonic())
+        self._paces = Paces(journal, rate)
         self._replayed = array("q")
         self._failed_in_a_row = 0
         # Asking twice and sending twice change nothing.
@@ -159,9 +174,9 @@ class _Run:
             reraise=True,
         )
 
-    def all(self) -> None:
+    def all(self, only: Sequence[Listed] | None) -> None:
         self._let_queue_run_empty()
-        for page in self._pages():
+        for page in self._pages() if only is None else [only]:
             self._page([entry for entry in page if self._since is None or entry.received >= self._since])
         self._verify()
 
@@ -189,8 +204,11 @@ class _Run:
         there = held(page, shown)
         lacking = [entry for entry in page if entry.id not in there and is_known(entry, shown)]
         self._leave_out([entry for entry in page if entry.id not in there and not is_known(entry, shown)], shown)
+        expired = self._journal.run(replay_sql.expired, [entry.id for entry in lacking], self._alive)
+        lacking = [entry for entry in lacking if entry.id not in expired]
         self._result.looked_at += len(page)
         self._result.had += len(there)
+        self._result.expired += len(expired)
         for entry in lacking:
             self._result.lacked[entry.name] = self._result.lacked.get(entry.name, 0) + 1
         if self._result.dry_run:
@@ -241,9 +259,8 @@ class _Run:
         if self._result.replayed % DEPTH_EVERY == 0:
             while self._depth() > DEPTH_LIMIT:
                 self._wait(DEPTH_POLL)
-        while (pace := self._pace.at_time(time.monotonic())).allowance < 1:
-            self._wait((1 - pace.allowance) / pace.rate)
-        self._pace = pace.used(1)
+        while pause := self._paces.take(self._session.endpoint.url):
+            self._wait(pause)
         self._check()
         uuid: str = self._patiently(self._session.submit, command)
         return uuid
@@ -315,12 +332,14 @@ class _Run:
         return depth
 
     def _wait(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise _Stopped
+        self._stop.wait(seconds)
+        self._check()
 
     def _check(self) -> None:
         if self._stop.is_set():
             raise _Stopped
+        if self._lease is not None:
+            self._lease.require()
 
 
 def _is_confirmed(entry: Listed, url: str) -> bool:

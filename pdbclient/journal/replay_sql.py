@@ -11,9 +11,11 @@ from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import listed
 from pdbclient.journal.model import Listed
 
-__all__ = ["Extent", "extent", "newest_page", "reports_page"]
+__all__ = ["Extent", "expired", "extent", "newest_page", "reports_page"]
 
 Extent = tuple[int, int, int]
+
+_NAMES = "'replace catalog', 'replace facts', 'replace catalog inputs', 'store report'"
 
 
 def extent(tx: Transaction) -> Extent:
@@ -52,3 +54,24 @@ def reports_page(tx: Transaction, after: int, until: int, limit: int) -> tuple[l
         end=end,
     )
     return listed(tx, [entry for (entry,) in rows]), end if end < until else None
+
+
+def expired(tx: Transaction, ids: Sequence[int], since: str) -> set[int]:
+    """Those of these entries that would bring a node to life again of which there is nothing as of `since` or later.
+
+    `since` is a producer timestamp. Not among them are deactivations, what is older than the deactivation of its
+    node, and nodes whose expiration was configured: PuppetDB does not expire by their age those that never shall.
+    """
+    rows = tx.rows(
+        f"SELECT id FROM entries AS own WHERE id {tx.among('ids')} AND name <> 'deactivate node'"
+        # The names stand in the text: so the index of a node is used up to the time, and not its history read.
+        " AND NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.certname = own.certname"
+        f"  AND other.name IN ({_NAMES}) AND other.producer_timestamp >= :since)"
+        " AND NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.certname = own.certname"
+        "  AND other.name = 'deactivate node' AND other.producer_timestamp >= own.producer_timestamp)"
+        " AND NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.certname = own.certname"
+        "  AND other.name = 'configure expiration')",
+        ids=tx.several(ids),
+        since=since,
+    )
+    return {entry for (entry,) in rows}

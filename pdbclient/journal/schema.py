@@ -11,8 +11,8 @@ SCHEMA = 2
 
 1: as commit 709fb8b wrote it.
 2: `owed` is `deliveries`, which says who is at work on each (`owner`). Older ones are dropped when a newer one is
-   shown, so that none is `superseded`; void ones are marked. `paces` and `replicas` are for all who deliver, `pruned`
-   says what retention took.
+   shown, so that none is `superseded`; void ones are marked. `paces`, `leases` and `replicas` are for all who share,
+   `pruned` says what retention took.
 """
 APPLICATION_ID = 0x7064626A  # "pdbj"
 
@@ -79,6 +79,7 @@ CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {f
 CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL);
 
 CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL);
+CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL);
 """
 
 _MIGRATIONS = {
@@ -93,6 +94,7 @@ DELETE FROM copies WHERE state = 'superseded';
 UPDATE entries SET state = 'delivered' WHERE state = 'superseded';
 CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL);
 CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL);
+CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL);
 """,
 }
 """By the format that they begin with: what makes the next one of it."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
+from pdbclient.config.journal_place import without_password
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import JournalError, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Failover
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import deliveries, exported_sql, upkeep
+from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
+from pdbclient.journal.age import JUMP, Age
 from pdbclient.journal.audit import Audit
 from pdbclient.journal.delivery import Delivery
 from pdbclient.journal.exported import Exported
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.model import ANY
+from pdbclient.journal.model import ANY, EntryState
 from pdbclient.journal.submission import Submitter, lease_for, targets_of
 from pdbclient.wire.command import Command
 
@@ -37,7 +40,7 @@ PREPARING = 30.0
 class Service:
     """Keeps what goes through `failover` in `journal`, which it then owns. Threads run until `close`."""
 
-    def __init__(self, journal: Journal, failover: Failover, config: ClientConfig) -> None:
+    def __init__(self, journal: Journal, failover: Failover, config: ClientConfig, age: Age | None = None) -> None:
         self.journal = journal
         self.stale_answers = 0
         self._failover = failover
@@ -53,6 +56,7 @@ class Service:
             serve=config.stale_exported == "serve",
             stale=self._count_stale,
         )
+        self._age, self._jumped = age, False
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=self._keep, name="pdbclient-upkeep", daemon=True)]
         self._threads += [
@@ -68,13 +72,12 @@ class Service:
 
         Raises `JournalError`.
         """
-        if config.journal is None:
-            return None
         if before is not None and before._config.journal == config.journal:
-            journal = before.journal.share()
-        else:
-            journal = Journal.open(config.journal, lease=lease_for(config))
-        return cls(journal, failover, config)
+            return cls(before.journal.share(), failover, config, before._age)
+        journal = None if config.journal is None else Journal.open(config.journal, lease=lease_for(config))
+        if before is not None:
+            before._say_what_is_left()
+        return None if journal is None else cls(journal, failover, config)
 
     @property
     def journal_only(self) -> int:
@@ -147,8 +150,45 @@ class Service:
                 "any server" if ANY in targets else ", ".join(targets),
             )
 
+    def _say_what_is_left(self) -> None:
+        """Another configuration leaves this journal: what is pending in it is delivered by nobody any more."""
+        where = without_password(self._config.journal or "")
+        try:
+            pending = self.journal.run(entries.counts).entries.get(EntryState.PENDING, 0)
+        except JournalError as error:
+            log.warning("the journal %s is left, and what is pending in it could not be seen: %s", where, error)
+            return
+        if not pending:
+            log.info("the journal %s is left, with nothing pending in it", where)
+            return
+        advice = "start a gateway with that journal again; `pdbclient journal status` with it shows what there is"
+        log.warning(
+            "%d commands are pending in the journal %s, which is left: what is not delivered when the last requests"
+            " under the old configuration have ended stays there. To have it delivered, %s",
+            pending,
+            where,
+            advice,
+        )
+
+    def _aged(self) -> float:
+        """The time by which entries are old or not."""
+        clock, now = self.journal.clock(), time.monotonic()
+        if self._age is None:
+            newest = self.journal.run(entries.listed, [self.journal.run(holdings.newest_id)])
+            self._age = Age.begin(clock, newest[0].received if newest else None, now)
+        self._age = self._age.later(clock, now)
+        ahead = clock - self._age.at
+        if ahead >= JUMP and not self._jumped:
+            log.warning(
+                "the clock is %.1f days ahead of the time that has passed here: see whether it is right. It jumped,"
+                " or nothing ran meanwhile; retention makes up for that bit by bit",
+                ahead / 86400,
+            )
+        self._jumped = ahead >= JUMP
+        return self._age.at
+
     def _prune(self) -> None:
-        before, limit = self.journal.clock() - self._config.journal_max_age, PRUNED_AT_ONCE
+        before, limit = self._aged() - self._config.journal_max_age, PRUNED_AT_ONCE
         max_bytes = self._config.journal_max_bytes
         dropped, pruned = 0, limit
         while pruned == limit and not self._closed.is_set():

@@ -27,6 +27,8 @@ ROOM = 4
 PAGE = 4096
 AGAIN = 1.0
 """Seconds until what could not be noted is tried again."""
+NOTED_WITHIN = 5.0
+"""Seconds that the caller of a command waits until its outcome is noted, where other processes go by that."""
 
 
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
@@ -62,6 +64,7 @@ class Submitter:
     def __init__(self, journal: Journal, config: ClientConfig, wake: Callable[[], None]) -> None:
         self._journal = journal
         self._targets = targets_of(config)
+        self._shared = config.journal is not None and "://" in config.journal
         self._limit = config.timeouts.operation / 2
         self._wake = wake
         self._notes = _Notes(journal, wake)
@@ -121,8 +124,15 @@ class Submitter:
         return Accepted(MappingProxyType({}), error.attempts, entry.uuid)
 
     def _conclude(self, entry: Entry, copies: Sequence[Copy]) -> None:
-        """Note it, without waiting: what is not noted, because the process dies, is sent again, as the same bytes."""
-        self._notes.start(entry.id, copies)
+        """Note it, without waiting: what is not noted, because the process dies, is sent again, as the same bytes.
+
+        Where several processes share the journal, nobody is told before: for the others it would still be under way,
+        and their answers about exported resources would lack it without a word.
+        """
+        noted = self._notes.start(entry.id, copies)
+        if self._shared and not noted.wait(NOTED_WITHIN):
+            why = f"what became of it could not be noted within {NOTED_WITHIN:.0f} s, which is tried again"
+            raise JournalError(f"{entry.command.name} for {entry.command.certname} ({entry.uuid}): {why}")
 
 
 class _Notes:
@@ -131,24 +141,30 @@ class _Notes:
     def __init__(self, journal: Journal, wake: Callable[[], None]) -> None:
         self._journal, self._wake = journal, wake
         self._lock = threading.Lock()
-        self._left: list[tuple[int, Sequence[Copy]]] = []
+        self._left: list[tuple[int, Sequence[Copy], threading.Event]] = []
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, entry: int, copies: Sequence[Copy]) -> None:
-        """Note it as soon as the journal can."""
+    def start(self, entry: int, copies: Sequence[Copy]) -> threading.Event:
+        """Note it as soon as the journal can; set when that is done."""
+        done = threading.Event()
+        self._start(entry, copies, done)
+        return done
 
+    def _start(self, entry: int, copies: Sequence[Copy], done: threading.Event) -> None:
         def noted(future: Future[bool]) -> None:
             error = future.exception()
             if error is not None:
-                self._failed(entry, copies, error)
-            elif future.result():
+                self._failed(entry, copies, done, error)
+                return
+            done.set()
+            if future.result():
                 self._wake()
 
         try:
             self._journal.start(_conclude, entry, copies, self._journal.clock()).add_done_callback(noted)
         except JournalError as error:
-            self._failed(entry, copies, error)
+            self._failed(entry, copies, done, error)
 
     def close(self) -> None:
         """Try what is left once more; the journal does that before it ends."""
@@ -159,9 +175,9 @@ class _Notes:
             thread.join()
         self._again()
 
-    def _failed(self, entry: int, copies: Sequence[Copy], error: BaseException) -> None:
+    def _failed(self, entry: int, copies: Sequence[Copy], done: threading.Event, error: BaseException) -> None:
         with self._lock:
-            self._left.append((entry, copies))
+            self._left.append((entry, copies, done))
             if len(self._left) == 1:
                 log.error("the journal could not note a delivery, which is tried again: %s", error)
             if self._thread is None and not self._closed.is_set():
@@ -175,8 +191,8 @@ class _Notes:
     def _again(self) -> None:
         with self._lock:
             left, self._left = self._left, []
-        for entry, copies in left:
-            self.start(entry, copies)
+        for each in left:
+            self._start(*each)
 
 
 def _conclude(tx: Transaction, entry: int, copies: Sequence[Copy], now: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from .fake import Answer, Request, healthy
 from .gateway import GatewayProcess, Told, ask, gateway_config, write_config
 from .proxy import Reset
 
-__all__ = ["Place", "Slow", "command", "holding", "reports"]
+__all__ = ["QUICK", "Place", "Slow", "as_sent", "command", "holding", "reports", "windows"]
 
 QUICK = {
     "pdbclient.http.breaker.PROBE_GAP": 0.2,
@@ -111,6 +112,13 @@ def as_sent(request: Request) -> Command:
 
 def reports(count: int) -> list[Command]:
     return [command("store report", number) for number in range(count)]
+
+
+def windows(times: Sequence[float]) -> Iterator[tuple[int, float]]:
+    """How many came in how many seconds, from each to each later one."""
+    for first, start in enumerate(times):
+        for last in range(first + 1, len(times)):
+            yield last - first + 1, times[last] - start
 
 
 class Slow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -125,6 +126,41 @@ def test_a_reload_goes_on_with_the_same_journal(site: Site, start: Start, tmp_pa
     gateway.reload(gateway.config)
     submit(gateway.port, site.pki.client)
     assert eventually(lambda: stored(tmp_path) == {EntryState.DELIVERED: 2})
+
+
+@pytest.mark.parametrize("to", ["other", None])
+def test_a_reload_that_leaves_a_journal_tells_what_is_pending_there(
+    site: Site, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture, to: str | None
+) -> None:
+    """J18: it was left behind without a word."""
+    gateway = start()
+    site.primary.reply = site.replica.reply = answer(b"maintenance", 503, Retry_After="60")
+    for certname in ("a.example", "b.example"):
+        assert submit(gateway.port, site.pki.client, certname).status == 200
+    gateway.reload(replace(gateway.config, journal=None if to is None else str(tmp_path / to)))
+    (told,) = [record for record in caplog.records if "which is left" in record.message]
+    assert told.levelname == "WARNING"
+    assert told.message.startswith(f"2 commands are pending in the journal {tmp_path / 'journal'}, which is left")
+    assert "start a gateway with that journal again" in told.message
+    gateway.stop()
+    site.primary.reply = queued
+    start()
+    assert eventually(lambda: stored(tmp_path) == {EntryState.DELIVERED: 2}, 20)
+
+
+def test_a_journal_that_is_left_with_nothing_pending_is_no_warning(
+    site: Site, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pdbclient.journal")
+    gateway = start()
+    gateway.reload(gateway.config)
+    assert "is left" not in caplog.text
+    gateway.reload(replace(gateway.config, journal=str(tmp_path / "other")))
+    (told,) = [record for record in caplog.records if "is left" in record.message]
+    assert (told.levelname, told.message) == (
+        "INFO",
+        f"the journal {tmp_path / 'journal'} is left, with nothing pending in it",
+    )
 
 
 def test_a_query_of_exported_resources_brings_its_server_up_to_date_first(site: Site, start: Start) -> None:

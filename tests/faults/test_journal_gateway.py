@@ -25,7 +25,7 @@ from .conftest import Site
 from .fake import Answer, Request, healthy
 from .gateway import ROOT, GatewayProcess, eventually
 from .journal import mounted, remount
-from .journal_place import Place, Slow, command, holding, reports
+from .journal_place import Place, Slow, command, holding, reports, windows
 
 
 @pytest.fixture
@@ -81,13 +81,6 @@ def newest_first(sent: Sequence[Command], name: str) -> list[Command]:
     return sorted(
         (each for each in sent if each.name == name), key=lambda each: each.producer_timestamp, reverse=True
     )
-
-
-def windows(times: Sequence[float]) -> Iterator[tuple[int, float]]:
-    """How many came in how many seconds, from each to each later one."""
-    for first, start in enumerate(times):
-        for last in range(first + 1, len(times)):
-            yield last - first + 1, times[last] - start
 
 
 # -- SIGKILL at the moments that matter

@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     LOCK: set(),
     JOURNAL: {ERRORS, CONFIG, WIRE, HTTP},
     # The store below knows nothing of servers, and its SQL nothing of a database in particular.
+    "journal.age": set(),
     "journal.model": {WIRE},
     "journal.packing": {ERRORS, WIRE},
     SCHEMA: set(),
@@ -104,6 +105,7 @@ PURE = {
         "gateway.addresses",
         "gateway.compression",
         "gateway.intake",
+        "journal.age",
         "journal.model",
         "journal.packing",
         SCHEMA,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.journal import CopyState, Journal, deliveries, entries
+from pdbclient.journal import CopyState, Journal, deliveries, entries, leases
 from pdbclient.journal.model import ANY, Copy
 from pdbclient.wire.command import Command
 from tests.faults.fake import Answer, Request, answer, healthy, queued
@@ -260,6 +260,9 @@ def test_verify_leaves_the_structure_alone_while_a_gateway_works(run: Run, fille
 
 # -- recover
 
+RECOVER = ("recover", "--node-ttl", "0s", "--server")
+"""The commands here are older than any node-ttl."""
+
 
 class Empty:
     """A PuppetDB that takes facts and shows them."""
@@ -286,17 +289,17 @@ def replica(site: Site) -> str:
 def test_recover_sends_a_server_what_it_lacks_and_says_so(run: Run, site: Site, filled: Filled, replica: str) -> None:
     for certname in ("a", "b"):
         filled.on_a(certname)
-    ended = run("recover", "--server", replica, "--dry-run", "--config", filled.conf)
+    ended = run(*RECOVER, replica, "--dry-run", "--config", filled.conf)
     assert ended.code == 1
     assert ended.out.splitlines() == ["looked at\t2", "had\t0", "lacked: replace facts\t2"]
     assert "lacks 2 commands; nothing was changed" in ended.err
     assert site.replica.commands == []
-    ended = run("recover", "--server", replica, "--json", "--config", filled.conf)
+    ended = run(*RECOVER, replica, "--json", "--config", filled.conf)
     assert ended.code == 0
     told = json.loads(ended.out)
     assert (told["looked_at"], told["had"], told["replayed"], told["verified"]) == (2, 0, 2, 2)
     assert [request.body for request in site.replica.commands] == [SECRET, SECRET]
-    ended = run("recover", "--server", replica, "--config", filled.conf)
+    ended = run(*RECOVER, replica, "--config", filled.conf)
     assert ended.code == 0
     assert "has all that the journal has" in ended.err
     assert len(site.replica.commands) == 2
@@ -306,10 +309,37 @@ def test_recover_sends_a_server_what_it_lacks_and_says_so(run: Run, site: Site, 
 def test_recover_says_what_was_rejected(run: Run, site: Site, filled: Filled, replica: str) -> None:
     entry = filled.on_a("a")
     site.replica.reply = lambda request: answer({"error": "bad"}, 400) if request.is_command else healthy(request)
-    ended = run("recover", "--server", replica, "--config", filled.conf)
+    ended = run(*RECOVER, replica, "--config", filled.conf)
     assert ended.code == 1
     assert f"rejected: {entry} (replace facts of a): HTTP 400: " in ended.err
     assert "hunter2" not in ended.err + ended.out
+
+
+def test_nodes_older_than_node_ttl_are_left_out_and_that_is_said(
+    run: Run, site: Site, filled: Filled, replica: str
+) -> None:
+    """J16: they were sent, and active until the server's next collection."""
+    filled.on_a("a")
+    ended = run("recover", "--server", replica, "--config", filled.conf)
+    assert (ended.code, site.replica.commands) == (0, [])
+    assert "left out, older than node-ttl\t1" in ended.out.splitlines()
+    assert "left out are 1 of nodes that have been silent for longer than node-ttl (--node-ttl)" in ended.err
+    ended = run("recover", "--server", replica, "--node-ttl", "36500d", "--json", "--config", filled.conf)
+    assert (ended.code, json.loads(ended.out)["expired"], len(site.replica.commands)) == (0, 0, 1)
+    assert run("recover", "--server", replica, "--node-ttl", "7", "--config", filled.conf).code == 2
+
+
+def test_a_server_that_is_being_recovered_is_not_recovered_beside_that(
+    run: Run, site: Site, filled: Filled, replica: str
+) -> None:
+    """J17: both sent it all."""
+    filled.on_a("a")
+    with Journal.open(str(filled.place)) as journal, leases.hold(journal, f"recovery of {replica}"):
+        ended = run(*RECOVER, replica, "--config", filled.conf)
+        assert (ended.code, ended.out, site.replica.commands) == (4, "", [])
+        assert f"recovery of {replica}: another process is at it ({journal.owner}): it is free again" in ended.err
+        assert run(*RECOVER, replica, "--dry-run", "--config", filled.conf).code == 1, "looking is no harm"
+    assert run(*RECOVER, replica, "--config", filled.conf).code == 0
 
 
 def test_recover_takes_only_a_server_of_the_configuration(run: Run, filled: Filled, replica: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pdbclient.errors import NotSent, ServerError
 from pdbclient.journal import audit, recovery
 from pdbclient.journal.audit import SETTLING, Audit, Loss, judge_loss, late
+from pdbclient.journal.leases import hold
 from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
 from pdbclient.journal.seen import Shown
 from pdbclient.wire import timestamp
@@ -117,6 +118,7 @@ class Site:
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.store, self.server = store, Server(A)
+        store.now = NOW
         self.elapsed = 1000.0
         monkeypatch.setattr(audit, "monotonic", lambda: self.elapsed)
         self.audit = Audit(store.journal, self.server.session, **{"heal": False, "rate": 100_000, **options})
@@ -343,5 +345,130 @@ def test_healing_sends_it_again_and_says_so(
     assert "what the journal has is sent again" in caplog.messages[0]
     assert caplog.messages[1] == (
         f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 failed,"
-        " 0 missing"
+        " 0 missing, 0 older than node-ttl left out"
     )
+
+
+@pytest.fixture
+def healing(store: Store, site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    return Site(store, monkeypatch, heal=True)
+
+
+def lose_queue(site: Site, number: int = 5) -> list[int]:
+    """The server took these, and lost its queue before it came to them."""
+    site.server.discards = {f"n{n}" for n in range(number)}
+    lost = [site.take(FACTS, f"n{n}") for n in range(number)]
+    site.server.discards = set()
+    return lost
+
+
+def test_what_a_destroyed_queue_held_is_sent_again(healing: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """J15: 5 of 5 were not, with a warning only."""
+    lost = lose_queue(healing)
+    healing.later(LATE + 1)
+    healing.audit.round()
+    assert {healing.state(entry) for entry in lost} == {CopyState.CONFIRMED}
+    assert len(healing.server.commands) == 10
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "took 5 commands more than 10 minutes ago and does not show them" in caplog.messages[0]
+    assert "5 sent again, 5 seen there" in caplog.messages[1]
+    healing.later(100 * LATE)
+    healing.audit.round()
+    assert len(healing.server.commands) == 10
+
+
+def test_without_heal_it_is_only_told(site: Site) -> None:
+    lose_queue(site)
+    site.later(LATE + 1)
+    site.audit.round()
+    assert len(site.server.commands) == 5
+
+
+def test_what_may_still_be_in_the_queue_is_not_sent_again(healing: Site) -> None:
+    lost = lose_queue(healing)
+    healing.later(LATE + 1)
+    healing.server.depths = [3]
+    healing.audit.round()
+    assert len(healing.server.commands) == 5
+    healing.later(LATE + 1)
+    healing.audit.round()
+    assert {healing.state(entry) for entry in lost} == {CopyState.CONFIRMED}
+
+
+def test_what_is_discarded_each_time_is_sent_again_a_few_times_more_and_more_rarely(
+    healing: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    healing.server.discards = {"bad"}
+    healing.take(FACTS, "bad")
+    began, sent_at = healing.elapsed, []
+    for _ in range(5000):
+        before = len(healing.server.commands)
+        healing.later(60)
+        healing.audit.round()
+        if len(healing.server.commands) > before:
+            sent_at.append(healing.elapsed - began)
+    assert len(sent_at) == audit.SENT_AGAIN
+    pauses = [after - before for before, after in pairwise([0.0, *sent_at])]
+    assert pauses == sorted(pauses)
+    assert pauses[0] >= LATE
+    assert pauses[-1] >= 4 * LATE
+    assert [message for message in caplog.messages if "given up" in message] == [
+        f"{A} was sent this again 3 times and does not show it, which is given up: replace facts for bad (uuid-4)."
+        " See its log, and the directory stockpile/discard of its vardir"
+    ]
+
+
+def test_what_is_discarded_keeps_nothing_from_being_confirmed(healing: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "PAGE", 3)
+    healing.server.discards = {"bad"}
+    for at in range(7):
+        healing.take(REPORT, "bad", at)
+    for _ in range(300):
+        healing.later(60)
+        healing.audit.round()
+    good = healing.take(FACTS, "good")
+    healing.later(SETTLING + 1)
+    for _ in range(3):
+        healing.audit.round()
+    assert healing.state(good) is CopyState.CONFIRMED
+
+
+def test_what_another_process_sends_again_is_left_to_it(healing: Site, caplog: pytest.LogCaptureFixture) -> None:
+    lose_queue(healing)
+    filled(healing)
+    healing.later(LATE + 1)
+    with hold(healing.store.journal, f"recovery of {A}"):
+        sent = len(healing.server.commands)
+        healing.audit.round()
+        healing.server.forget()
+        healing.audit.came_back()
+        healing.audit.round()
+        assert len(healing.server.commands) == sent
+    said = [record for record in caplog.records if "another process is at it" in record.message]
+    assert {record.levelname for record in said} == {"INFO"}
+
+
+def test_a_server_that_goes_away_while_it_heals_is_told_and_not_tried_each_time(
+    healing: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(healing)
+    healing.server.forget()
+    healing.server.refuses = {f"n{n}": NotSent(A, "refused") for n in range(4)}
+    healing.audit.came_back()
+    for _ in range(10):
+        healing.later(5)
+        healing.audit.round()
+    assert len([record for record in caplog.records if "recovery broken off" in record.message]) == 1
+
+
+def test_nodes_that_have_expired_are_not_brought_back_by_healing(
+    healing: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(healing)
+    sent = len(healing.server.commands)
+    healing.later(8 * DAY)
+    healing.server.forget()
+    healing.audit.came_back()
+    healing.audit.round()
+    assert len(healing.server.commands) == sent
+    assert caplog.messages[-1].endswith("4 older than node-ttl left out")

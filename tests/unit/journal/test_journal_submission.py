@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import pytest
 
 from pdbclient.client import Client
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
-from pdbclient.journal import CopyState, EntryState, Journal, deliveries, entries
+from pdbclient.journal import CopyState, EntryState, Journal, deliveries, entries, submission
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.delivery import Pace
 from pdbclient.journal.model import Copy, Listed
+from pdbclient.journal.submission import Submitter
 from pdbclient.wire import Command
 
 from ..http.fake import Rig, command
@@ -223,13 +224,6 @@ def test_a_poison_command_is_parked_in_delivery_and_blocks_nothing(
     assert [record.message for record in caplog.records if "parked" in record.message] != []
 
 
-def test_delivery_keeps_its_pace() -> None:
-    pace = Pace(10.0, at=100.0)
-    assert pace.at_time(100.5).allowance == 5.0
-    assert pace.at_time(100.5).used(4).at_time(100.6).allowance == pytest.approx(2.0)
-    assert pace.at_time(200.0).allowance == 10.0, "what was not used in a second is gone"
-
-
 def test_of_many_facts_of_a_node_only_the_newest_is_delivered_and_of_reports_all(rig: Rig, tmp_path: Path) -> None:
     for session in rig.session.values():
         # Once more when all are shut out: a forced attempt.
@@ -283,3 +277,84 @@ def test_exact_bytes_are_delivered_whatever_their_encoding(rig: Rig, tmp_path: P
     first, second = rig.session["a"].commands
     assert first == second
     assert second.encoding == "gzip"
+
+
+def pruned_at(client: Client, clock: float) -> int:
+    """Let retention look at a clock that shows this: how many entries there are then."""
+    service = client._journal
+    assert service is not None
+    service.journal.clock = lambda: clock
+    service._prune()
+    return len(all_entries(client))
+
+
+def test_a_clock_that_jumps_drops_nothing_and_is_told_once(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """J18: with 15 days more on the clock, all delivered entries were dropped."""
+    now, day = time.time(), 86400
+    for number in range(3):
+        client.submit(command(f"node{number}"))
+    assert pruned_at(client, now) == 3
+    assert pruned_at(client, now + 15 * day) == 3
+    assert pruned_at(client, now + 15 * day) == 3
+    assert [message for message in caplog.messages if "days ahead" in message] == [
+        "the clock is 15.0 days ahead of the time that has passed here: see whether it is right. It jumped, or"
+        " nothing ran meanwhile; retention makes up for that bit by bit"
+    ]
+    assert pruned_at(client, now - 15 * day) == 3
+
+
+def test_nor_does_one_that_has_jumped_when_the_process_starts(client: Client) -> None:
+    client.submit(command())
+    assert pruned_at(client, time.time() + 15 * 86400) == 1
+
+
+@pytest.fixture
+def shared(rig: Rig, tmp_path: Path) -> Iterator[Submitter]:
+    """Submission to a journal that other processes share, of which only the address is true."""
+    config = replace(rig.config, journal="postgresql://puppetdb@localhost/journal")
+    with Journal.open(str(tmp_path / "journal")) as journal:
+        submitter = Submitter(journal, config, lambda: None)
+        yield submitter
+        submitter.close()
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_where_others_share_the_journal_nobody_is_told_before_they_can_know(
+    shared: Submitter, rig: Rig, monkeypatch: pytest.MonkeyPatch, down: bool
+) -> None:
+    """For other gateways, what was acknowledged was under way still: they answered without it, and said nothing."""
+    if down:
+        for session in rig.session.values():
+            session.replies.append("refused")
+    over, conclude = threading.Event(), submission._conclude
+
+    def late(*args: Any) -> bool:
+        over.wait(10)
+        return conclude(*args)
+
+    monkeypatch.setattr(submission, "_conclude", late)
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(shared.submit, command(), rig.failover.submit)
+        try:
+            with pytest.raises(TimeoutError):
+                told.result(0.3)
+        finally:
+            over.set()
+        assert (told.result(10).journalled is not None) == down
+
+
+def test_nor_ever_when_it_cannot_be_noted_in_time(
+    shared: Submitter, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: Any) -> bool:
+        raise JournalError("the database is gone")
+
+    monkeypatch.setattr(submission, "NOTED_WITHIN", 0.2)
+    conclude = submission._conclude
+    monkeypatch.setattr(submission, "_conclude", cannot)
+    with pytest.raises(JournalError, match=r"could not be noted within 0 s, which is tried again"):
+        shared.submit(command(), rig.failover.submit)
+    monkeypatch.setattr(submission, "_conclude", conclude)
+    shared.close()
+    (entry,) = shared._journal.run(entries.listing)
+    assert entry.state is EntryState.DELIVERED

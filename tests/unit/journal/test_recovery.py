@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from pdbclient.errors import Ambiguous, Busy, DeadlineExceeded, NotSent, Rejected, ServerError
+from pdbclient.errors import Ambiguous, Busy, DeadlineExceeded, JournalError, NotSent, Rejected, ServerError
 from pdbclient.journal import entries, recovery
+from pdbclient.journal.leases import Lease, Leased, hold
 from pdbclient.journal.model import CopyState, EntryState
 from pdbclient.journal.recovery import Recovery, recover
+from pdbclient.wire import timestamp
 from pdbclient.wire.command import Command
 
 from .server import Server
@@ -28,7 +30,7 @@ def puppetdb(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def run(store: Store, puppetdb: Server, **options: Any) -> Recovery:
-    return recover(store.journal, puppetdb.session, **{"rate": 100_000, **options})
+    return recover(store.journal, puppetdb.session, **{"rate": 100_000, "node_ttl": 0.0, **options})
 
 
 def sent(puppetdb: Server) -> list[tuple[str, str, str]]:
@@ -336,9 +338,10 @@ def test_a_queue_that_does_not_move_holds_nothing_up(store: Store, puppetdb: Ser
 def test_it_keeps_to_its_rate(store: Store, puppetdb: Server) -> None:
     for n in range(30):
         on_b(store, command(REPORT, f"n{n}", 1))
+    store.journal.clock = time.time
     began = time.monotonic()
-    run(store, puppetdb, rate=100)
-    assert time.monotonic() - began > 0.25
+    run(store, puppetdb, rate=20)
+    assert time.monotonic() - began > 0.45, "what a second brings is there at once, the rest comes at the rate"
 
 
 def test_it_ends_early_when_told_to(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,3 +402,99 @@ def test_nothing_that_is_lacking_is_not_nothing_when_not_all_could_be_asked(stor
     puppetdb.cannot = {EXPIRE: CANNOT}
     result = run(store, puppetdb, dry_run=True)
     assert (result.lacked, result.ok) == ({}, False)
+
+
+# -- nodes that have expired
+
+TTL = 7 * 86400.0
+
+
+def at_the_end_of_january(store: Store) -> None:
+    store.now = timestamp.to_millis("2026-01-31T00:00:00.000Z") / 1000
+
+
+OLD, YOUNG = 86400, 28 * 86400
+"""Seconds into that January."""
+
+
+def test_a_node_that_is_silent_for_longer_than_node_ttl_is_left_out_and_counted(
+    store: Store, puppetdb: Server
+) -> None:
+    """J16: it was active, and its resources exported, until the server's next collection."""
+    at_the_end_of_january(store)
+    for at, certname in ((OLD, "gone"), (YOUNG, "alive")):
+        for name in (FACTS, CATALOG, INPUTS, REPORT):
+            on_b(store, command(name, certname, at))
+    dry = run(store, puppetdb, node_ttl=TTL, dry_run=True)
+    assert (dry.expired, sum(dry.lacked.values())) == (4, 4)
+    result = run(store, puppetdb, node_ttl=TTL)
+    assert {certname for _, certname, _ in sent(puppetdb)} == {"alive"}
+    assert (result.looked_at, result.expired, result.replayed, result.ok) == (8, 4, 4, True)
+    assert run(store, puppetdb, node_ttl=0.0).replayed == 4, "when asked for"
+
+
+@pytest.mark.parametrize("young", [FACTS, CATALOG, INPUTS, REPORT])
+def test_whatever_is_young_keeps_all_of_its_node(store: Store, puppetdb: Server, young: str) -> None:
+    at_the_end_of_january(store)
+    for name in (FACTS, CATALOG, REPORT):
+        on_b(store, command(name, "n", OLD))
+    on_b(store, command(young, "n", YOUNG))
+    result = run(store, puppetdb, node_ttl=TTL)
+    assert (result.expired, result.replayed) == (0, {REPORT: 4, INPUTS: 4}.get(young, 3))
+
+
+def test_a_deactivation_is_never_too_old_and_what_it_outdates_is_harmless(store: Store, puppetdb: Server) -> None:
+    at_the_end_of_january(store)
+    for name, at in ((FACTS, OLD), (REPORT, OLD), (DEACTIVATE, OLD + 1), (REPORT, OLD + 2)):
+        on_b(store, command(name, "n", at))
+    result = run(store, puppetdb, node_ttl=TTL)
+    assert sent(puppetdb) == [(DEACTIVATE, "n", stamp(OLD + 1)), (FACTS, "n", stamp(OLD)), (REPORT, "n", stamp(OLD))]
+    assert result.expired == 1, "the report after it would make the node active"
+
+
+def test_a_node_whose_expiration_was_configured_may_never_expire(store: Store, puppetdb: Server) -> None:
+    at_the_end_of_january(store)
+    for name in (EXPIRE, FACTS):
+        on_b(store, command(name, "n", OLD))
+    result = run(store, puppetdb, node_ttl=TTL)
+    assert (result.expired, result.replayed) == (0, 2)
+
+
+def test_what_an_old_node_has_there_is_noted_as_ever(store: Store, puppetdb: Server) -> None:
+    at_the_end_of_january(store)
+    entry = on_b(store, command(FACTS, "n", OLD))
+    puppetdb.newest = {(FACTS, "n"): stamp(OLD)}
+    result = run(store, puppetdb, node_ttl=TTL)
+    assert (result.had, result.expired) == (1, 0)
+    assert store.copies(entry)[A] is CopyState.CONFIRMED
+
+
+# -- one at a time
+
+
+def test_a_server_is_recovered_by_one_at_a_time(store: Store, puppetdb: Server) -> None:
+    """J17: three gateways healed 100 entries with 291 commands."""
+    on_b(store, command(FACTS, "n", 1))
+    with hold(store.journal, f"recovery of {A}"), pytest.raises(Leased):
+        run(store, puppetdb)
+    assert sent(puppetdb) == []
+    with hold(store.journal, f"recovery of {B}"):
+        assert run(store, puppetdb).replayed == 1
+
+
+def test_one_that_another_process_may_have_taken_over_ends(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        on_b(store, command(REPORT, f"n{n}", 1))
+    take = Lease.take
+
+    def for_no_time(lease: Lease) -> str | None:
+        taken = take(lease)
+        lease._until = 0.0
+        return taken
+
+    monkeypatch.setattr(Lease, "take", for_no_time)
+    with pytest.raises(JournalError, match="another one may be at it"):
+        run(store, puppetdb)
+    assert sent(puppetdb) == []
