@@ -15,8 +15,10 @@ from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal import upkeep
 from pdbclient.journal.audit import Audit
+from pdbclient.journal.database import Unreachable
 from pdbclient.journal.delivery import Delivery
 from pdbclient.journal.exported import Exported
+from pdbclient.journal.figures import Figures
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.submission import Submitter, lease_for
 from pdbclient.wire.command import Command
@@ -36,6 +38,7 @@ class Service:
 
     def __init__(self, journal: Journal, failover: Failover, config: ClientConfig) -> None:
         self.journal = journal
+        self.figures = Figures(journal)
         self.stale_answers = 0
         self._failover = failover
         self._config = config
@@ -106,6 +109,9 @@ class Service:
                 if rounds % (PRUNE_EVERY // ROUND) == 0:
                     self._prune()
                 self._prepare()
+            except Unreachable as error:
+                # The journal says that itself.
+                log.debug("upkeep of the journal: %s", error)
             except JournalError as error:
                 log.error("upkeep of the journal: %s", error)
             rounds += 1
@@ -123,6 +129,8 @@ class Service:
                 audit.came_back()
             try:
                 audit.round()
+            except Unreachable as error:
+                log.debug("what %s holds could not be noted: %s", server, error)
             except JournalError as error:
                 log.error("what %s holds could not be noted: %s", server, error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import MappingProxyType
 
 from pdbclient.config.model import ClientConfig, Endpoint
@@ -24,6 +24,8 @@ log = logging.getLogger("pdbclient.journal")
 
 AGAIN = 1.0
 """Seconds until what could not be noted is tried again."""
+NOTING_LIMIT = 5.0
+"""Seconds that what is still to be noted has at the end."""
 
 
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
@@ -73,19 +75,12 @@ class Submitter:
 
         Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
         """
-        try:
-            entry = self._journal.append(command, self._targets).result(self._limit)
-        except TimeoutError:
-            raise self._silent() from None
+        entry = self._journal.wait(self._journal.append(command, self._targets), self._limit)
         try:
             accepted = send(command)
         except (Rejected, AllEndpointsFailed) as error:
             return self._ended(entry, error)
         return self._taken(entry, accepted)
-
-    def _silent(self) -> JournalError:
-        # What it was asked may be done later all the same: that is one command more, and none lost.
-        return JournalError(f"the journal did not answer within {self._limit:.1f} s: see its disk, or its database")
 
     def _taken(self, entry: Entry, accepted: Accepted) -> Accepted:
         self._conclude(entry, copies_of(accepted.attempts, accepted.uuids, self._journal.clock()))
@@ -117,9 +112,11 @@ class _Notes:
     def __init__(self, journal: Journal, wake: Callable[[], None]) -> None:
         self._journal, self._wake = journal, wake
         self._lock = threading.Lock()
+        self._going: set[Future[bool]] = set()
         self._left: list[tuple[int, Sequence[Copy]]] = []
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._troubled = False
 
     def start(self, entry: int, copies: Sequence[Copy]) -> None:
         """Note it as soon as the journal can."""
@@ -128,35 +125,52 @@ class _Notes:
             error = future.exception()
             if error is not None:
                 self._failed(entry, copies, error)
-            elif future.result():
-                self._wake()
+            else:
+                self._troubled = False
+                if future.result():
+                    self._wake()
+            with self._lock:
+                self._going.discard(future)
 
         try:
-            self._journal.start(_conclude, entry, copies, self._journal.clock()).add_done_callback(noted)
+            future = self._journal.start(_conclude, entry, copies, self._journal.clock())
         except JournalError as error:
             self._failed(entry, copies, error)
+            return
+        with self._lock:
+            self._going.add(future)
+        future.add_done_callback(noted)
 
     def close(self) -> None:
-        """Try what is left once more; the journal does that before it ends."""
+        """Try what is left once more, and say what is left then."""
         self._closed.set()
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
         self._again()
+        with self._lock:
+            going = set(self._going)
+        _, late = wait(going, NOTING_LIMIT)
+        with self._lock:
+            left = len(self._left) + len(late)
+        if left:
+            log.error("the journal could not note %d deliveries, which will be repeated", left)
 
     def _failed(self, entry: int, copies: Sequence[Copy], error: BaseException) -> None:
         with self._lock:
             self._left.append((entry, copies))
-            if len(self._left) == 1:
+            if not self._troubled:
                 log.error("the journal could not note a delivery, which is tried again: %s", error)
+            self._troubled = True
             if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while not self._closed.wait(AGAIN):
-            self._again()
+            if self._journal.answers:
+                self._again()
 
     def _again(self) -> None:
         with self._lock:
