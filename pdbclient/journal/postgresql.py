@@ -185,7 +185,7 @@ class PostgresqlDatabase:
                 raise _InTheWay(_first_line(error)) from error
             if isinstance(error, psycopg.Error):
                 why = self._explained(error)
-                # Not when it was silent: whoever waits has waited long enough. Nor when it may be committed.
+                # Neither after a silence nor when it may be committed.
                 if isinstance(why, Unreachable) and not committing and time.monotonic() - began < SILENCE:
                     raise _Left(why) from error
                 raise why from error
@@ -196,11 +196,13 @@ class PostgresqlDatabase:
         """A connection in a new transaction. One that broke while nothing was under way is replaced, silently."""
         kept = self._connection is not None and not self._connection.closed
         connection = self._connected()
+        began = time.monotonic()
         try:
             self._begin(connection)
         except psycopg.OperationalError as error:
             self._leave()
-            if not kept:
+            # When it was silent, whoever waits has waited long enough.
+            if not kept or time.monotonic() - began >= SILENCE:
                 raise self._explained(error) from error
             connection = self._connected()
             try:

@@ -283,7 +283,7 @@ def fill(journal: Journal, numbers: Iterator[int], rows: int) -> None:
 
 
 def put_in(tx: Transaction, packed: Sequence[Packed], now: float, writer: str) -> None:
-    ids = [entries.append(tx, each, (ANY,), now, now, writer).id for each in packed]
+    ids = [entries.append(tx, each, (ANY,), now, now, "", writer).id for each in packed]
     for entry in ids[: len(ids) - len(ids) // 10]:
         deliveries.ack(tx, entry, [Copy(SERVER, CopyState.ACCEPTED, None, now)])
 
