@@ -19,7 +19,7 @@ from time import monotonic
 
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.session import Session
-from pdbclient.journal import entries, holdings
+from pdbclient.journal import holdings
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import REPLACED, Copy, Entry, Listed
 from pdbclient.journal.recovery import Recovery, recover
@@ -173,8 +173,8 @@ class Audit:
                 self._pause = min(2 * self._pause, AGAIN_LAST)
 
     def _void(self, inputs: Sequence[Listed]) -> set[int]:
-        found = self._journal.run(entries.fetch, [entry.id for entry in inputs]) if inputs else {}
-        return {n for n, stored in found.items() if isinstance(stored, Entry) and is_void(stored.command)}
+        found = self._journal.bodies(inputs)
+        return {entry.id for entry, stored in found if isinstance(stored, Entry) and is_void(stored.command)}
 
     def _report(self, missing: Sequence[Listed]) -> None:
         news = [entry for entry in missing if entry.id not in self._told]

@@ -50,24 +50,27 @@ class Committer:
     @property
     def down(self) -> str | None:
         """Why the database cannot be used now; None when it can, as far as is known."""
+        return self._why(SILENT)
+
+    def _why(self, silence: float) -> str | None:
         if self._failure is not None:
             return str(self._failure)
         began = self._began
         silent = 0.0 if began is None else time.monotonic() - began
-        if silent < SILENT:
+        if silent < silence:
             return None
         return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
 
-    def start(self, work: Callable[[Transaction], T]) -> Future[T]:
-        """Run `work` in a transaction; done when that is durable. Raises `Unreachable` when there is no database now.
+    def start(self, work: Callable[[Transaction], T], silence: float = SILENT) -> Future[T]:
+        """Run `work` in a transaction; done when that is durable. Raises `JournalError` when this is closed.
 
-        Raises `JournalError` when this is closed.
+        Raises `Unreachable` when there is no database now, or one transaction has taken `silence` seconds already.
         """
         future: Future[T] = Future()
         with self._condition:
             if self._closed or self._pid != os.getpid():
                 raise JournalError("this journal is closed, or was opened before the process forked")
-            if (why := self.down) is not None:
+            if (why := self._why(silence)) is not None:
                 raise Unreachable(why)
             self._waiting.append((work, future))
             self._condition.notify()

@@ -208,7 +208,7 @@ class Exported:
             if stored is None:
                 return
             try:
-                copy = self._sent(session, entry, stored, deadline)
+                copy = self._sent(session, entry, stored.unpacked(), deadline)
             except ServerError as error:
                 # It answers, so it is asked all the same: what it does not take makes its answer stale.
                 refused.note(entry, error)

@@ -10,9 +10,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -21,8 +22,8 @@ from pdbclient.errors import JournalError
 from pdbclient.journal import deliveries, entries
 from pdbclient.journal.committer import Committer
 from pdbclient.journal.database import Database, Transaction, Unreachable
-from pdbclient.journal.model import Entry
-from pdbclient.journal.packing import pack
+from pdbclient.journal.model import Entry, Listed
+from pdbclient.journal.packing import Damaged, pack
 from pdbclient.journal.sqlite import SqliteDatabase
 from pdbclient.wire.command import Command
 
@@ -35,6 +36,13 @@ T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds that anybody waits for the journal at most."""
+READ_SILENCE = 1.0
+"""Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
+
+
+BODIES = 20
+BODY_BYTES = 32 * 1024 * 1024
+"""Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
 
 
 class Journal:
@@ -121,6 +129,28 @@ class Journal:
         packed, now = pack(command), self.clock()
         return self.start(entries.append, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
 
+    def fetch(self, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
+        """These entries as far as they are still there; `Damaged` in the place of one that is not what was written.
+
+        All of them are in memory then. Raises `JournalError`.
+        """
+        return {entry: each.unpacked() for entry, each in self._stored(ids).items()}
+
+    def bodies(self, some: Sequence[Listed]) -> Iterator[tuple[Listed, Entry | Damaged | None]]:
+        """As `fetch`, each after the other, of which few are in memory at a time; None for one that is gone."""
+        at = 0
+        while at < len(some):
+            sums = accumulate(entry.size for entry in some[at : at + BODIES])
+            few = some[at : at + max(sum(size <= BODY_BYTES for size in sums), 1)]
+            stored = self._stored([entry.id for entry in few])
+            for entry in few:
+                found = stored.pop(entry.id, None)
+                yield entry, None if found is None else found.unpacked()
+            at += len(few)
+
+    def _stored(self, ids: Sequence[int]) -> dict[int, entries.Stored]:
+        return self.wait(self._reads.start(partial(entries.fetch, ids=ids)))
+
     def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""
         return self.wait(self.start(work, *args, **kwargs))
@@ -139,14 +169,14 @@ class Journal:
         """As `run`, for what only reads; `seconds` at most. It sees all that was started before."""
         end = time.monotonic() + seconds
         if self._reads is not self._commits:
-            self.wait(self._commits.start(lambda _: None), seconds)
+            self.wait(self._commits.start(lambda _: None, READ_SILENCE), seconds)
         return self.wait(self.start_read(work, *args, **kwargs), end - time.monotonic())
 
     def start_read(
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """As `start`, for what only reads: it may not see yet what is being written."""
-        return self._reads.start(partial(_called, work, args, kwargs))
+        return self._reads.start(partial(_called, work, args, kwargs), READ_SILENCE)
 
     def wait(self, future: Future[T], seconds: float | None = None) -> T:
         """What was started comes to, within `seconds`, and never longer than anybody waits. Raises `JournalError`.

@@ -35,8 +35,6 @@ __all__ = ["Progress", "Recovery", "Refused", "recover"]
 log = logging.getLogger("pdbclient.journal")
 
 PAGE = 500
-BODIES = 20
-"""Entries whose bodies are in memory at once."""
 DEPTH_LIMIT = 1000
 DEPTH_EVERY = 25
 DEPTH_POLL = 0.5
@@ -200,12 +198,10 @@ class _Run:
         new = [entry for entry in page if entry.id in there and not _is_confirmed(entry, url)]
         # What it has is not pending for it any more, either.
         notes = [self._note(entry, CopyState.CONFIRMED) for entry in new]
-        for start in range(0, len(lacking), BODIES):
-            some = lacking[start : start + BODIES]
-            found = self._journal.run(entries.fetch, [entry.id for entry in some])
-            notes += [note for entry in some if (note := self._replay(entry, found.get(entry.id))) is not None]
+        replayed = (self._replay(entry, stored) for entry, stored in self._journal.bodies(lacking))
+        notes += [note for note in replayed if note is not None]
         for note in notes:
-            note.result()
+            self._journal.wait(note)
 
     def _leave_out(self, some: Sequence[Listed], shown: Shown) -> None:
         for entry in some:
@@ -215,8 +211,8 @@ class _Run:
 
     def _void(self, some: Sequence[Listed]) -> set[int]:
         """Those of which the server keeps nothing, and so lacks nothing."""
-        found = self._journal.run(entries.fetch, [entry.id for entry in some]) if some else {}
-        return {n for n, stored in found.items() if isinstance(stored, Entry) and is_void(stored.command)}
+        found = self._journal.bodies(some)
+        return {entry.id for entry, stored in found if isinstance(stored, Entry) and is_void(stored.command)}
 
     def _replay(self, entry: Listed, stored: Entry | Damaged | None) -> Future[Any] | None:
         """Send it; what comes of that is noted in the journal without waiting for the disk."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.errors import JournalError, JournalFull
-from pdbclient.journal import Journal, entries
+from pdbclient.journal import Journal
 from pdbclient.journal.file import unusable
 from pdbclient.journal.model import ANY
 from pdbclient.wire.command import Command
@@ -43,7 +43,7 @@ def fill(journal: Journal) -> tuple[dict[int, Command], JournalError]:
 
 
 def require_held(journal: Journal, acknowledged: dict[int, Command]) -> None:
-    found = journal.run(entries.fetch, list(acknowledged))
+    found = journal.fetch(list(acknowledged))
     assert {entry: getattr(stored, "command", stored) for entry, stored in found.items()} == acknowledged
     require_sound(journal, {})
 

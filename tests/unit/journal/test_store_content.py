@@ -333,7 +333,7 @@ DAMAGE = {
 def test_an_entry_with_any_part_changed_is_damaged_and_the_others_can_be_read(store: Store, column: str) -> None:
     sound, bad = store.put(command(body=b"x" * 1000)), store.put(command(body=b"y" * 1000))
     store.journal.run(lambda tx: tx.rows(f"UPDATE entries SET {column} = {DAMAGE[column]} WHERE id = {bad}"))
-    found = store.journal.run(entries.fetch, [sound, bad])
+    found = store.journal.fetch([sound, bad])
     assert isinstance(found[bad], Damaged)
     assert store.fetch(sound).command.body == b"x" * 1000
     assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == [bad]
