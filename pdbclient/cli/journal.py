@@ -198,7 +198,7 @@ def _row(entry: Listed) -> tuple[object, ...]:
 def _show(args: argparse.Namespace) -> int:
     with opened(args.config) as (_, journal):
         entry = journal.run(store.show, args.entry)
-        stored = journal.run(store.fetch, [entry.id]).get(entry.id) if entry is not None and args.body else None
+        stored = journal.fetch([entry.id]).get(entry.id) if entry is not None and args.body else None
     if entry is None:
         return _none(args.entry)
     if args.body:

@@ -35,7 +35,8 @@ def opened(path: Path | None) -> Iterator[tuple[ClientConfig, Journal]]:
             "restart the gateway, which makes the file"
         )
         raise ConfigError([Problem(file, None, "journal", why)])
-    with Journal.open(config.journal, beside=True) as journal:
+    # Somebody sits before it, and can break it off.
+    with Journal.open(config.journal, beside=True, patience=None) as journal:
         yield config, journal
 
 

@@ -13,6 +13,7 @@ from pdbclient.gateway import addresses
 from pdbclient.gateway.budget import MemoryBudget, Reservation
 from pdbclient.gateway.client_auth import certname_of_peer, refusal_of_local
 from pdbclient.gateway.exchange import Exchange, Rules, plain
+from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.outcome import Operation
 
@@ -28,7 +29,8 @@ class App:
 
     def __init__(self, upstream: Upstream, rules: Rules) -> None:
         self._upstream, self._rules = upstream, rules
-        self._doors = {operation: _Door(upstream.places) for operation in Operation}
+        # Apart, like the threads: of these, none must wait for those that wait for the journal.
+        self._doors = {kind: _Door(upstream.places) for kind in (*Operation, "exported")}
         self._memory = MemoryBudget(rules.max_total_bytes)
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
@@ -88,7 +90,8 @@ class App:
             log.warning("%s may not use this gateway: %s (from %s)", who, why, request.remote)
             return plain(403, f"{who} may not use this gateway: {why}\n")
         is_command = path in (addresses.COMMAND_PATH, addresses.REPORT_PATH)
-        door = self._doors[Operation.COMMAND if is_command else Operation.QUERY]
+        query = "exported" if is_about_exported(request.raw_path, None) else Operation.QUERY
+        door = self._doors[Operation.COMMAND if is_command else query]
         if door.full:
             return plain(503, "the gateway has more requests than it can hold\n")
         answer = self._through(door, request, who)

@@ -9,8 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pdbclient.http.registry import ServerRegistry
-from pdbclient.journal import entries
-from pdbclient.journal.model import ANY
+from pdbclient.journal.model import ANY, Counts
 from pdbclient.journal.service import Service
 
 __all__ = ["exposition"]
@@ -44,7 +43,22 @@ class _Gateway(Collector):
         yield missing
 
     def _journal(self, service: Service) -> Iterator[Metric]:
-        counts = service.journal.run(entries.counts)
+        up = float(service.journal.answers)
+        yield GaugeMetricFamily("pdbclient_journal_up", "1 when the journal answers, 0 when it does not", value=up)
+        counts = service.figures.counts()
+        if counts is not None:
+            yield from self._counts(service, counts)
+        yield CounterMetricFamily(
+            "pdbclient_journal_only", "Commands that no server took at once", value=float(service.journal_only)
+        )
+        yield CounterMetricFamily(
+            "pdbclient_stale_answers",
+            "Answers about exported resources whose server could not be brought up to date in time",
+            value=float(service.stale_answers),
+        )
+
+    def _counts(self, service: Service, counts: Counts) -> Iterator[Metric]:
+        """As they were when the journal was last counted."""
         held = GaugeMetricFamily("pdbclient_journal_entries", "Commands in the journal", labels=["state"])
         for state, number in counts.entries.items():
             held.add_metric([state.value], float(number))
@@ -58,18 +72,10 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "pdbclient_journal_oldest_pending_seconds", "Age of the oldest command still to be delivered", value=age
         )
-        yield CounterMetricFamily(
-            "pdbclient_journal_only", "Commands that no server took at once", value=float(service.journal_only)
-        )
-        yield CounterMetricFamily(
-            "pdbclient_stale_answers",
-            "Answers about exported resources whose server could not be brought up to date in time",
-            value=float(service.stale_answers),
-        )
 
 
 def exposition(registry: ServerRegistry, service: Service | None) -> bytes:
-    """All of it, as `text/plain; version=0.0.4`. Waits for the journal. Raises `JournalError`."""
+    """All of it, as `text/plain; version=0.0.4`."""
     collectors = CollectorRegistry()
     collectors.register(_Gateway(registry, service))
     return generate_latest(collectors)

@@ -1,7 +1,8 @@
 """The PuppetDBs behind the gateway: the shared HTTP layer, for handlers that must not block.
 
 Whatever waits for a server has a thread of its own. There are as many as the servers have places, commands and
-queries apart: those that one server keeps waiting leave enough for all the others.
+queries apart: those that one server keeps waiting leave enough for all the others. Queries of exported resources,
+which wait for the journal, have threads of their own, too.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ class Upstream:
         self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
         self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
+        self._exported = ThreadPoolExecutor(self.places, "pdbclient-exported-queries")
         self._hands = ThreadPoolExecutor(HANDS, "pdbclient-hands")
         try:
             journal = None if before is None else before._journal
@@ -161,9 +163,8 @@ class Upstream:
         return await _run(self._commands, submit)
 
     async def metrics(self) -> bytes:
-        """What is counted, for Prometheus. Raises `JournalError`."""
-        # With the queries: it may wait for the journal, and what is run otherwise waits for nobody.
-        return await _run(self._queries, lambda: exposition(self.registry, self._journal))
+        """What is counted, for Prometheus."""
+        return await _run(self._hands, lambda: exposition(self.registry, self._journal))
 
     async def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False
@@ -191,7 +192,7 @@ class Upstream:
             caller_left.set(left)
             return self._failover.read(what, begin, timeout=limit, streamed=True)
 
-        answered = await self._read(read, left)
+        answered = await self._read(read, left, self._queries if journal is None else self._exported)
         beginning = answered.value
         rest = None
         if beginning.chunks is None:
@@ -214,7 +215,7 @@ class Upstream:
         Raises `TransportError` when it breaks off: what was passed on of it must not look like the whole.
         """
         try:
-            chunk = await self._read(lambda: next(rest.chunks, b""), rest.left)
+            chunk = await self._read(lambda: next(rest.chunks, b""), rest.left, self._queries)
         except (TransportError, ServerError) as error:
             self._failover.broke(rest.answered, error)
             raise
@@ -222,10 +223,10 @@ class Upstream:
             self._failover.completed(rest.answered)
         return chunk
 
-    async def _read(self, call: Callable[[], T], left: threading.Event) -> T:
+    async def _read(self, call: Callable[[], T], left: threading.Event, threads: ThreadPoolExecutor) -> T:
         """Run what waits for a server that was asked something; `left` is set when nobody waits for it any more."""
         try:
-            return await _run(self._queries, call)
+            return await _run(threads, call)
         except asyncio.CancelledError:
             left.set()
             raise
@@ -237,7 +238,7 @@ class Upstream:
 
     def close(self) -> None:
         """End its threads, each after what it has begun, and close its connections."""
-        for threads in (self._commands, self._queries, self._hands):
+        for threads in (self._commands, self._queries, self._exported, self._hands):
             threads.shutdown()
         if self._journal is not None:
             self._journal.close()

@@ -18,7 +18,7 @@ from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
 from pdbclient.http.failover import Failover
 from pdbclient.http.outcome import Blame, Kind, Operation, Outcome, blame
 from pdbclient.http.route import write_order
-from pdbclient.journal import deliveries, entries
+from pdbclient.journal import deliveries
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
 from pdbclient.journal.paces import Paces
@@ -172,7 +172,7 @@ class _Target:
     def _deliver(self, claim: Claim, servers: Sequence[Endpoint]) -> None:
         """Deliver it to the first of `servers` that takes it; give it back when there is none."""
         try:
-            entry = self._journal.run(entries.fetch, [claim.entry]).get(claim.entry) if servers else None
+            entry = self._journal.fetch([claim.entry]).get(claim.entry) if servers else None
             if isinstance(entry, Damaged):
                 self._park(claim, servers[0], entry)
             elif isinstance(entry, Entry):

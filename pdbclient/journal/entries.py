@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pdbclient.journal.database import Transaction
@@ -13,7 +13,19 @@ from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, Counts, Entr
 from pdbclient.journal.packing import Damaged, Packed, unpack
 from pdbclient.wire.command import Command
 
-__all__ = ["append", "counts", "drop", "fetch", "listed", "listing", "pend", "refresh_newest", "retry", "show"]
+__all__ = [
+    "Stored",
+    "append",
+    "counts",
+    "drop",
+    "fetch",
+    "listed",
+    "listing",
+    "pend",
+    "refresh_newest",
+    "retry",
+    "show",
+]
 
 _LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size, void"
 
@@ -57,20 +69,30 @@ def append(
     return Entry(entry, own, now, EntryState.PENDING, command)
 
 
-def fetch(tx: Transaction, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
-    """The entries with these ids that are still there; `Damaged` in the place of one that is not what was written."""
-    found: dict[int, Entry | Damaged] = {}
-    sql = f"SELECT {_LISTED}, packing, checksum, body FROM entries WHERE id {tx.among('ids')}"
-    for *listed, packing, checksum, body in tx.rows(sql, ids=tx.several(ids)):
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry as it stands in the journal: to unpack it takes time, and memory, of whoever wants it."""
+
+    row: tuple[Any, ...]
+    packing: str
+    checksum: bytes
+    body: bytes
+
+    def unpacked(self) -> Entry | Damaged:
+        """The entry; `Damaged` when it is not what was written."""
         try:
-            row = _listed(listed)
+            row = _listed(self.row)
             fields = (row.name, row.version, row.certname, row.producer_timestamp, b"", row.encoding, row.length)
-            command = unpack(Command.ready(*fields), packing, body, checksum)
+            command = unpack(Command.ready(*fields), self.packing, self.body, self.checksum)
         except Damaged as error:
-            found[listed[0]] = error
-        else:
-            found[row.id] = Entry(row.id, row.uuid, row.received, row.state, command)
-    return found
+            return error
+        return Entry(row.id, row.uuid, row.received, row.state, command)
+
+
+def fetch(tx: Transaction, ids: Sequence[int]) -> dict[int, Stored]:
+    """The entries with these ids that are still there."""
+    sql = f"SELECT {_LISTED}, packing, checksum, body FROM entries WHERE id {tx.among('ids')}"
+    return {row[0]: Stored(row[:-3], *row[-3:]) for row in tx.rows(sql, ids=tx.several(ids))}
 
 
 def listing(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from pdbclient.config.model import Endpoint
@@ -40,6 +40,8 @@ SHARE = 0.5
 PUSHERS = 4
 LOOK_AGAIN, LOOK_AGAIN_AT_MOST = 0.1, 1.0
 """Seconds until the next look whether what was pushed shows: longer each time, it costs the server something."""
+LAST_LOOK = 0.5
+"""Seconds that the journal has, at the end of the time, to say what is lacking still."""
 
 
 @dataclass(slots=True)
@@ -153,16 +155,16 @@ class Exported:
     def _brought_up(self, session: Session, budget: float) -> tuple[Freshness, str]:
         """What it lacks then, and why, where its own answers to what was pushed say so."""
         deadline = self._clock() + budget
-        behind = self._look(session)
+        behind = self._look(session, budget)
         if not behind.entries:
             return Freshness(), ""
         working = self._progress[session.endpoint].working
         # Whoever comes second waits for the first one's work, and finds it done.
         if not working.acquire(timeout=max(deadline - self._clock(), 0.0)):
-            return self._look(session).freshness, ""
+            return self._look(session, LAST_LOOK).freshness, ""
         pause, refused = LOOK_AGAIN, _Refused()
         try:
-            while (behind := self._look(session)).entries and self._clock() < deadline:
+            while (behind := self._look(session, self._time(deadline))).entries and self._clock() < deadline:
                 if not self._advance(session, behind, deadline, refused):
                     if refused.covers(behind):
                         break
@@ -176,22 +178,23 @@ class Exported:
             working.release()
         return behind.freshness, refused.why
 
-    def _look(self, session: Session) -> Behind:
+    def _look(self, session: Session, within: float) -> Behind:
         """What the journal knows: no server is asked."""
         progress, began = self._progress[session.endpoint], self._clock()
         url, now = session.endpoint.url, self._journal.clock()
-        found = self._journal.run(exported_sql.behind, url, now, PATIENCE)
+        found = self._journal.read(within, exported_sql.behind, url, now, PATIENCE)
         if not found.entries and found.resets is not None:
             after = progress.up_to_date(began, found, self._journal.lease)
             if after is not None:
-                self._journal.run(exported_sql.advance, url, after, found.resets)
+                self._journal.wait(self._journal.start(exported_sql.advance, url, after, found.resets), within)
         return found
 
     def _advance(self, session: Session, behind: Behind, deadline: float, refused: _Refused) -> bool:
         """Note what the server shows, and push what it neither shows nor took. Whether it shows all."""
         there = seen(session, behind.entries, within=self._left(deadline))
-        journal = self._journal
-        journal.run(deliveries.confirm, session.endpoint.url, there, journal.clock(), journal.writer)
+        url, now = session.endpoint.url, self._journal.clock()
+        noted = self._journal.start(deliveries.confirm, url, there, now, self._journal.writer)
+        self._journal.wait(noted, self._time(deadline))
         shown = [entry for entry in behind.entries if entry.id in there]
         if shown:
             held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
@@ -207,21 +210,23 @@ class Exported:
             if self._clock() >= deadline or refused.all or entry.id in refused.entries:
                 return
             # Delivery may be at work on the same ones, when this server is the first one back.
-            stored = self._journal.run(exported_sql.still_missing, session.endpoint.url, entry.id)
+            found = self._journal.start(exported_sql.still_missing, session.endpoint.url, entry.id)
+            stored = self._journal.wait(found, self._time(deadline))
             if stored is None:
                 return
             try:
-                copy = self._sent(session, entry, stored, deadline)
+                copy = self._sent(session, entry, stored.unpacked(), deadline)
             except ServerError as error:
                 # It answers, so it is asked all the same: what it does not take makes its answer stale.
                 refused.note(entry, error)
             else:
-                self._journal.run(deliveries.ack, entry.id, [copy])
+                self._journal.wait(self._journal.start(deliveries.ack, entry.id, [copy]), self._time(deadline))
 
         pushers = self._pushers[session.endpoint]
         pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
         try:
-            for each in pushes:
+            done, _ = wait(pushes, self._time(deadline))
+            for each in done:
                 each.result()
         finally:
             for each in pushes:
@@ -239,6 +244,10 @@ class Exported:
             log.error("%s does not take %s, which it lacks: %s", session.endpoint, about, error)
             return Copy(url, CopyState.REJECTED, None, self._journal.clock(), f"HTTP {error.status}: {error.reason}")
         return Copy(url, CopyState.ACCEPTED, uuid, self._journal.clock())
+
+    def _time(self, deadline: float) -> float:
+        """How long to wait for the journal."""
+        return max(deadline - self._clock(), LAST_LOOK)
 
     def _left(self, deadline: float) -> float:
         return max(deadline - self._clock(), 0.01)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal import entries, holdings
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.model import Entry, Listed
-from pdbclient.journal.packing import Damaged
+from pdbclient.journal.model import Listed
 
 __all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "still_missing"]
 
@@ -92,7 +91,7 @@ def behind(tx: Transaction, server: str, now: float, patience: float) -> Behind:
     return Behind(top, resets, entries.listed(tx, missing), entries.listed(tx, awaited))
 
 
-def still_missing(tx: Transaction, server: str, entry: int) -> Entry | Damaged | None:
+def still_missing(tx: Transaction, server: str, entry: int) -> entries.Stored | None:
     """An entry to be sent, in whole; None when `server` got it meanwhile from somebody else, or it was dropped."""
     if tx.rows("SELECT 1 FROM copies WHERE entry = :entry AND server = :server", entry=entry, server=server):
         return None

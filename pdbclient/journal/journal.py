@@ -1,59 +1,82 @@
-"""An open journal: whatever is to be read or written goes through one thread, which commits for all who wait."""
+"""An open journal: whatever is to be written goes through one thread, which commits for all who wait.
+
+Every wait for it ends: with the seconds that whoever waits has, else with those of the journal itself.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pdbclient.config.journal_place import without_password
-from pdbclient.errors import JournalBusy, JournalError
+from pdbclient.errors import JournalError
 from pdbclient.journal import deliveries, entries
+from pdbclient.journal.committer import Committer
 from pdbclient.journal.database import Database, Transaction, Unreachable
-from pdbclient.journal.model import Entry
-from pdbclient.journal.packing import pack
+from pdbclient.journal.model import Entry, Listed
+from pdbclient.journal.packing import Damaged, pack
 from pdbclient.journal.sqlite import SqliteDatabase
 from pdbclient.wire.command import Command
 
 __all__ = ["Journal"]
 
+log = logging.getLogger("pdbclient.journal")
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BATCH = 128
-"""Transactions of callers at most that share one commit."""
+PATIENCE = 10.0
+"""Seconds that anybody waits for the journal at most."""
+READ_SILENCE = 1.0
+"""Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
+
+
+BODIES = 20
+BODY_BYTES = 32 * 1024 * 1024
+"""Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
 
 
 class Journal:
     """A journal on `database`. Thread-safe; not to be used in a forked child.
 
-    `clock` gives seconds since 1970. `lease` is how long, in seconds, whoever appends or claims an entry has for it
-    before another process may deliver it. `owner` names this process where work is under way.
+    `reader` is the same database once more, for what only reads and may take long: it waits for no writer there, and
+    holds none up. `clock` gives seconds since 1970. `lease` is how long, in seconds, whoever appends or claims an
+    entry has for it before another process may deliver it. `patience` is how many seconds anybody waits at most
+    (None: as long as it takes). `owner` names this process where work is under way.
     """
 
-    def __init__(self, database: Database, *, lease: float = 120.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        reader: Database | None = None,
+        *,
+        lease: float = 120.0,
+        patience: float | None = PATIENCE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.clock = clock
         self.lease = lease
         self.writer = socket.gethostname()
-        self._database = database
-        self._pid = os.getpid()
-        self.owner = f"{self.writer}/{self._pid}"
-        self._condition = threading.Condition()
-        self._waiting: deque[tuple[Callable[[Transaction], Any], Future[Any]]] = deque()
-        self._closed = False
+        self.owner = f"{self.writer}/{os.getpid()}"
+        self._patience = patience
+        self._lock = threading.Lock()
         self._holders = 1
-        self._thread = threading.Thread(target=self._work, name="pdbclient-journal", daemon=True)
-        self._thread.start()
+        self._commits = Committer(database, "pdbclient-journal")
+        self._reads = self._commits if reader is None else Committer(reader, "pdbclient-journal-reads")
 
     @classmethod
-    def open(cls, location: str, *, beside: bool = False, lease: float = 120.0) -> Self:
+    def open(
+        cls, location: str, *, beside: bool = False, lease: float = 120.0, patience: float | None = PATIENCE
+    ) -> Self:
         """The journal at `location`: a file's path, or a `postgresql://` URL. It is made when it is missing.
 
         A file belongs to one process at a time; `beside` it, another may look and mend, in short transactions.
@@ -68,8 +91,14 @@ class Journal:
                 raise JournalError(f"{without_password(location)}: {why}") from error
 
             shared = PostgresqlDatabase(location)
-            return cls(shared, lease=lease, clock=shared.clock)
-        journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease)
+            try:
+                reader = PostgresqlDatabase(location)
+            except BaseException:
+                shared.close()
+                raise
+            return cls(shared, reader, lease=lease, patience=patience, clock=shared.clock)
+        # No reader: in a file, a commit waits until nobody reads.
+        journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease, patience=patience)
         if not beside:
             try:
                 journal.run(deliveries.forget_owners)
@@ -86,71 +115,94 @@ class Journal:
 
     def share(self) -> Self:
         """The same journal for one more holder; each of them closes it."""
-        with self._condition:
+        with self._lock:
             self._holders += 1
         return self
+
+    @property
+    def answers(self) -> bool:
+        """Whether the database answers, as far as is known. While it does not, everything here fails at once."""
+        return self._commits.down is None
 
     def append(self, command: Command, targets: Sequence[str]) -> Future[Entry]:
         """Put `command` in, pending for `targets`; done when it is on disk. Whoever calls this sends it first."""
         packed, now = pack(command), self.clock()
         return self.start(entries.append, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
 
+    def fetch(self, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
+        """These entries as far as they are still there; `Damaged` in the place of one that is not what was written.
+
+        All of them are in memory then. Raises `JournalError`.
+        """
+        return {entry: each.unpacked() for entry, each in self._stored(ids).items()}
+
+    def bodies(self, some: Sequence[Listed]) -> Iterator[tuple[Listed, Entry | Damaged | None]]:
+        """As `fetch`, each after the other, of which few are in memory at a time; None for one that is gone."""
+        at = 0
+        while at < len(some):
+            sums = accumulate(entry.size for entry in some[at : at + BODIES])
+            few = some[at : at + max(sum(size <= BODY_BYTES for size in sums), 1)]
+            stored = self._stored([entry.id for entry in few])
+            for entry in few:
+                found = stored.pop(entry.id, None)
+                yield entry, None if found is None else found.unpacked()
+            at += len(few)
+
+    def _stored(self, ids: Sequence[int]) -> dict[int, entries.Stored]:
+        return self.wait(self._reads.start(partial(entries.fetch, ids=ids)))
+
     def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""
-        return self.start(work, *args, **kwargs).result()
+        return self.wait(self.start(work, *args, **kwargs))
 
     def start(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """As `run`, without waiting."""
-        future: Future[T] = Future()
-        with self._condition:
-            if self._closed or self._pid != os.getpid():
-                raise JournalError("this journal is closed, or was opened before the process forked")
-            self._waiting.append((partial(_called, work, args, kwargs), future))
-            self._condition.notify()
-        return future
+        return self._commits.start(partial(_called, work, args, kwargs))
+
+    def read(
+        self,
+        seconds: float,
+        work: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `run`, for what only reads; `seconds` at most. It sees all that was started before."""
+        end = time.monotonic() + seconds
+        if self._reads is not self._commits:
+            self.wait(self._commits.start(lambda _: None, READ_SILENCE), seconds)
+        return self.wait(self.start_read(work, *args, **kwargs), end - time.monotonic())
+
+    def start_read(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As `start`, for what only reads: it may not see yet what is being written."""
+        return self._reads.start(partial(_called, work, args, kwargs), READ_SILENCE)
+
+    def wait(self, future: Future[T], seconds: float | None = None) -> T:
+        """What was started comes to, within `seconds`, and never longer than anybody waits. Raises `JournalError`.
+
+        What was not begun by then is not done any more; of what was, nobody knows.
+        """
+        limits = [limit for limit in (seconds, self._patience) if limit is not None]
+        limit = max(min(limits), 0.0) if limits else None
+        try:
+            return future.result(limit)
+        except TimeoutError:
+            if future.cancel() or not future.done():
+                why = f"the journal did not answer within {limit:.1f} s: see its disk, or its database"
+                raise Unreachable(why) from None
+            return future.result()
 
     def close(self) -> None:
-        """Finish what waits, and let go of the journal, when nobody else holds it."""
-        with self._condition:
+        """Finish what waits, and let go of the journal, when nobody else holds it. It takes a few seconds at most."""
+        with self._lock:
             self._holders -= 1
             if self._holders > 0:
                 return
-            self._closed = True
-            self._condition.notify()
-        if self._pid == os.getpid() and self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _work(self) -> None:
-        while batch := self._next():
-            # Whoever waits for one of these can give up until here, not any more afterwards.
-            wanted = [each for each in batch if each[1].set_running_or_notify_cancel()]
-            if wanted:
-                self._commit(wanted)
-        self._database.close()
-
-    def _next(self) -> list[tuple[Callable[[Transaction], Any], Future[Any]]]:
-        with self._condition:
-            while not self._waiting and not self._closed:
-                self._condition.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
-
-    def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
-        """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault.
-
-        But not when the database is away: they would wait for it one after the other.
-        """
-        try:
-            results = self._database.transact(lambda tx: [work(tx) for work, _ in batch])
-        except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
-            if len(batch) == 1 or isinstance(error, Unreachable | JournalBusy):
-                for _, future in batch:
-                    future.set_exception(error)
-            else:
-                for each in batch:
-                    self._commit([each])
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+        if self._reads is not self._commits:
+            self._reads.close()
+        if left := self._commits.close():
+            log.error("the journal was closed while it did not answer: %d transactions were given up", left)
 
 
 def _called(work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], transaction: Transaction) -> T:

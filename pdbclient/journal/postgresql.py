@@ -2,6 +2,9 @@
 
 They keep out of each other's way by row locks alone: `FOR UPDATE SKIP LOCKED` where work is handed out, `FOR UPDATE`
 where an entry's state is decided. Through a connection pooler, only one that keeps sessions (not transactions) apart.
+
+Of several hosts in the URL the first is used that can be written to, and the next one when that is over. A host that
+does not answer is left within seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalBusy, JournalError, JournalFull
 from pdbclient.journal.database import Transaction, Unreachable
 from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, migration, statements
+from pdbclient.journal.watchdog import Watchdog
 
 __all__ = ["PostgresqlDatabase"]
 
@@ -31,13 +35,17 @@ T = TypeVar("T")
 
 ATTEMPTS = 6
 """Of a transaction that another one's got into the way of."""
+SILENCE = 8.0
+"""Seconds after which a server that does not answer a statement is left. It ends those that take long before that."""
+MAKING = 600.0
+"""The same while its tables are made or migrated, or another process does that."""
+CONNECT_SECONDS = 6
+"""For all hosts of the URL together; but two for each."""
 CLOCK_SECONDS = 60.0
 """After so long the server's clock is read again."""
 _TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces", "leases", "replicas", "pruned")
 _PARAMETERS = {
     "application_name": "pdbclient-journal",
-    # Seconds; of a black hole, a frozen or a lost server.
-    "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -47,8 +55,9 @@ _PARAMETERS = {
     "client_encoding": "utf8",
 }
 _SETTINGS = """
-SET lock_timeout = '30s';
-SET idle_in_transaction_session_timeout = '60s';
+SET lock_timeout = '4s';
+SET statement_timeout = '6s';
+SET idle_in_transaction_session_timeout = '15s';
 SET default_transaction_isolation = 'read committed';
 """
 
@@ -57,11 +66,31 @@ class _InTheWay(Exception):
     """Another transaction was in the way of this one, which can be done again."""
 
 
+class _Left(Exception):
+    """The host is gone, or cannot be written to any more; nothing was committed there."""
+
+    def __init__(self, why: JournalError) -> None:
+        self.why = why
+        super().__init__(str(why))
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that breaks when the server is silent for too long in one statement."""
+
+    watchdog: Watchdog
+    patience = SILENCE
+
+    def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        """As `psycopg.Connection.execute`."""
+        with self.watchdog.over(self.fileno(), self.patience):
+            return super().execute(*args, **kwargs)
+
+
 class _Transaction:
     skip_locked = " FOR UPDATE SKIP LOCKED"
     locked = " FOR UPDATE"
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self._connection = connection
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -88,8 +117,9 @@ class PostgresqlDatabase:
     def __init__(self, url: str) -> None:
         self._where = without_password(url)
         self._parameters = self._parsed(url)
-        self._connection: psycopg.Connection | None = None
+        self._connection: _Connection | None = None
         self._clock = (0.0, 0.0)
+        self._watchdog = Watchdog()
         try:
             self._connected()
         except BaseException:
@@ -97,7 +127,7 @@ class PostgresqlDatabase:
             raise
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        """As `Database.transact`. `work` may be called again, when another transaction was in the way."""
+        """As `Database.transact`. `work` is called again when others were in the way, or the host left."""
         attempts = Retrying(
             retry=retry_if_exception_type(_InTheWay),
             stop=stop_after_attempt(ATTEMPTS),
@@ -105,7 +135,7 @@ class PostgresqlDatabase:
             reraise=True,
         )
         try:
-            result: T = attempts(self._transact, work)
+            result: T = attempts(self._transact_somewhere, work)
         except _InTheWay as error:
             raise JournalError(f"{self._where}: other processes were in the way {ATTEMPTS} times: {error}") from error
         return result
@@ -117,71 +147,98 @@ class PostgresqlDatabase:
 
     def close(self) -> None:
         """As `Database.close`."""
+        self._leave()
+        self._watchdog.close()
+
+    def _leave(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
+    def _transact_somewhere(self, work: Callable[[Transaction], T]) -> T:
+        """On the host that there is, or when that is gone, once more, on the first that can be written to."""
+        try:
+            return self._transact(work)
+        except _Left:
+            pass
+        try:
+            return self._transact(work)
+        except _Left as error:
+            raise error.why from error
+
     def _transact(self, work: Callable[[Transaction], T]) -> T:
         connection = self._begun()
+        began, committing = time.monotonic(), False
         try:
             result = work(_Transaction(connection))
+            committing = True
             # A transaction that failed before is rolled back by a COMMIT, without an error.
             done = connection.execute("COMMIT").statusmessage
             if done != "COMMIT":
                 raise JournalError(f"{self._where}: the transaction ended with {done}")
         except BaseException as error:
             self._roll_back(connection)
+            if isinstance(error, errors.ReadOnlySqlTransaction):
+                self._leave()
+                raise _Left(self._explained(error)) from error
             if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure | errors.UniqueViolation):
                 raise _InTheWay(_first_line(error)) from error
             if isinstance(error, psycopg.Error):
-                raise self._explained(error) from error
+                why = self._explained(error)
+                # Neither after a silence nor when it may be committed.
+                if isinstance(why, Unreachable) and not committing and time.monotonic() - began < SILENCE:
+                    raise _Left(why) from error
+                raise why from error
             raise
         return result
 
-    def _begun(self) -> psycopg.Connection:
+    def _begun(self) -> _Connection:
         """A connection in a new transaction. One that broke while nothing was under way is replaced, silently."""
         kept = self._connection is not None and not self._connection.closed
         connection = self._connected()
+        began = time.monotonic()
         try:
             self._begin(connection)
         except psycopg.OperationalError as error:
-            self.close()
-            if not kept:
+            self._leave()
+            # When it was silent, whoever waits has waited long enough.
+            if not kept or time.monotonic() - began >= SILENCE:
                 raise self._explained(error) from error
             connection = self._connected()
             try:
                 self._begin(connection)
             except psycopg.Error as again:
-                self.close()
+                self._leave()
                 raise self._explained(again) from again
         return connection
 
-    def _begin(self, connection: psycopg.Connection) -> None:
+    def _begin(self, connection: _Connection) -> None:
         connection.execute("BEGIN")
         if time.monotonic() - self._clock[1] > CLOCK_SECONDS:
             self._read_clock(connection)
 
-    def _roll_back(self, connection: psycopg.Connection) -> None:
+    def _roll_back(self, connection: _Connection) -> None:
         try:
             connection.execute("ROLLBACK")
         except psycopg.Error:
             # Closing it ends the transaction just as well.
-            self.close()
+            self._leave()
 
-    def _connected(self) -> psycopg.Connection:
+    def _connected(self) -> _Connection:
         if self._connection is None or self._connection.closed:
             try:
-                self._connection = psycopg.connect(autocommit=True, **self._parameters)
+                self._connection = _Connection.connect(autocommit=True, **self._parameters)
+                self._connection.watchdog = self._watchdog
                 self._prepare(self._connection)
             except psycopg.Error as error:
-                self.close()
+                self._leave()
                 raise self._explained(error) from error
             except BaseException:
-                self.close()
+                self._leave()
                 raise
         return self._connection
 
-    def _prepare(self, connection: psycopg.Connection) -> None:
+    def _prepare(self, connection: _Connection) -> None:
         connection.execute(_SETTINGS)
         self._read_clock(connection)
         settings = {
@@ -194,12 +251,21 @@ class PostgresqlDatabase:
             raise JournalError(f"{self._where}: the database {why}")
         if settings["fsync"] != "on":
             log.warning("%s: the server runs with fsync = off: a power cut can lose what it was given", self._where)
-        with connection.transaction():
+        if not self._is_ready(connection):
+            connection.patience = MAKING
+            connection.execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
             # Two processes may find the database empty at once.
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPLICATION_ID,))
             self._require_tables(connection)
+            connection.execute("COMMIT")
+            connection.patience = SILENCE
 
-    def _require_tables(self, connection: psycopg.Connection) -> None:
+    def _is_ready(self, connection: _Connection) -> bool:
+        if _one(connection, "SELECT to_regclass('pdbclient_journal')") is None:
+            return False
+        return bool(_one(connection, "SELECT max(format) FROM pdbclient_journal") == SCHEMA)
+
+    def _require_tables(self, connection: _Connection) -> None:
         if _one(connection, "SELECT current_schema()") is None:
             raise JournalError(f"{self._where}: no schema of the search_path exists: make one for this user")
         if _one(connection, "SELECT to_regclass('pdbclient_journal')") is None:
@@ -222,16 +288,19 @@ class PostgresqlDatabase:
             connection.execute("UPDATE pdbclient_journal SET format = %s", (SCHEMA,))
             log.info("%s: migrated from the format %d to %d", self._where, version, SCHEMA)
 
-    def _read_clock(self, connection: psycopg.Connection) -> None:
+    def _read_clock(self, connection: _Connection) -> None:
         began = time.monotonic()
         server = _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")
         self._clock = (server, (began + time.monotonic()) / 2)
 
     def _parsed(self, url: str) -> dict[str, Any]:
         try:
-            return _PARAMETERS | conninfo_to_dict(url)
+            given = conninfo_to_dict(url)
         except psycopg.Error:
             pass
+        else:
+            hosts = str(given.get("hostaddr") or given.get("host") or "").split(",")
+            return {"connect_timeout": max(CONNECT_SECONDS // len(hosts), 2)} | _PARAMETERS | given
         # Not raised in there: what libpq says repeats the part of the URL that it does not like, a password maybe.
         raise JournalError(f"{self._where}: is no URL of PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
@@ -241,7 +310,9 @@ class PostgresqlDatabase:
             case errors.DiskFull():
                 return JournalFull(f"{what}: make room on the database server's disk; nothing was accepted meanwhile")
             case errors.LockNotAvailable():
-                return JournalBusy(f"{what}: another session has kept a row for more than 30 s", None)
+                return JournalBusy(f"{what}: another session has kept a row for too long", None)
+            case errors.QueryCanceled():
+                return JournalBusy(f"{what}: the database is too slow for it: see its load, and its disk", None)
             case errors.InsufficientPrivilege():
                 advice = "let this user own the database, or a schema in it (GRANT CREATE ON SCHEMA …)"
                 return JournalError(f"{what}: {advice}")
@@ -265,7 +336,7 @@ def _converted(sql: str) -> str:
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
-def _one(connection: psycopg.Connection, sql: str, *values: Any) -> Any:
+def _one(connection: _Connection, sql: str, *values: Any) -> Any:
     row = connection.execute(sql, values or None).fetchone()
     return None if row is None else row[0]
 

@@ -39,8 +39,6 @@ __all__ = ["Progress", "Recovery", "Refused", "recover"]
 log = logging.getLogger("pdbclient.journal")
 
 PAGE = 500
-BODIES = 20
-"""Entries whose bodies are in memory at once."""
 DEPTH_LIMIT = 1000
 DEPTH_EVERY = 25
 DEPTH_POLL = 0.5
@@ -216,12 +214,10 @@ class _Run:
         url = self._session.endpoint.url
         new = {entry.id: there[entry.id] for entry in page if entry.id in there and not _is_confirmed(entry, url)}
         notes: list[Future[Any]] = [self._confirm(new)]
-        for start in range(0, len(lacking), BODIES):
-            some = lacking[start : start + BODIES]
-            found = self._journal.run(entries.fetch, [entry.id for entry in some])
-            notes += [note for entry in some if (note := self._replay(entry, found.get(entry.id))) is not None]
+        replayed = (self._replay(entry, stored) for entry, stored in self._journal.bodies(lacking))
+        notes += [note for note in replayed if note is not None]
         for note in notes:
-            note.result()
+            self._journal.wait(note)
 
     def _leave_out(self, some: Sequence[Listed], shown: Shown) -> None:
         for entry in some:
@@ -309,7 +305,7 @@ class _Run:
             page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
             shown = self._look(page)
             there = held(page, shown)
-            self._confirm(there).result()
+            self._journal.wait(self._confirm(there))
             left.extend(entry.id for entry in page if entry.id not in there)
         return left
 

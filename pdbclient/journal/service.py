@@ -19,8 +19,10 @@ from pdbclient.http.staleness import Freshness
 from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.age import JUMP, Age
 from pdbclient.journal.audit import Audit
+from pdbclient.journal.database import Unreachable
 from pdbclient.journal.delivery import Delivery
 from pdbclient.journal.exported import Exported
+from pdbclient.journal.figures import Figures
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.model import ANY, EntryState
 from pdbclient.journal.submission import Submitter, lease_for, targets_of
@@ -42,6 +44,7 @@ class Service:
 
     def __init__(self, journal: Journal, failover: Failover, config: ClientConfig, age: Age | None = None) -> None:
         self.journal = journal
+        self.figures = Figures(journal)
         self.stale_answers = 0
         self._failover = failover
         self._config = config
@@ -113,6 +116,9 @@ class Service:
                 if rounds % (PRUNE_EVERY // ROUND) == 0:
                     self._prune()
                 self._prepare()
+            except Unreachable as error:
+                # The journal says that itself.
+                log.debug("upkeep of the journal: %s", error)
             except JournalError as error:
                 log.error("upkeep of the journal: %s", error)
             rounds += 1
@@ -130,6 +136,8 @@ class Service:
                 audit.came_back()
             try:
                 audit.round()
+            except Unreachable as error:
+                log.debug("what %s holds could not be noted: %s", server, error)
             except JournalError as error:
                 log.error("what %s holds could not be noted: %s", server, error)
 

@@ -29,8 +29,10 @@ log = logging.getLogger("pdbclient.journal")
 
 T = TypeVar("T")
 
-WAIT = 30.0
-"""Seconds to wait for another process that reads or writes."""
+WAIT = 4.0
+"""Seconds to wait for another process that reads or writes: whoever submits waits as long, and is told then."""
+WAIT_BESIDE = 30.0
+"""The same for one that is only beside the process that has the journal."""
 PAGE = 4096
 RESERVE = 1 << 20
 MOST_DAMAGES = 20
@@ -69,6 +71,7 @@ class SqliteDatabase:
         # One lock, whatever names and links lead to the file.
         self._path = path.resolve()
         self._lock = -1
+        self._wait = WAIT_BESIDE if beside else WAIT
         if not beside:
             self._lock = self._locked()
         try:
@@ -124,7 +127,7 @@ class SqliteDatabase:
                 raise JournalError(f"{self._path}: there is no journal yet")
             if exists is None:
                 self._make()
-            connection = _connect(self._path)
+            connection = _connect(self._path, self._wait)
         except OSError as error:
             raise unusable(self._path, error) from error
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -149,7 +152,7 @@ class SqliteDatabase:
             left.unlink(missing_ok=True)
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
-            with closing(_connect(new)) as connection:
+            with closing(_connect(new, self._wait)) as connection:
                 connection.execute("BEGIN")
                 for statement in statements("sqlite"):
                     connection.execute(statement)
@@ -202,7 +205,7 @@ class SqliteDatabase:
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
                 return JournalError(f"{what}: the file, its side file (-journal) and its directory must be writable")
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return JournalBusy(f"{what}: another process has kept it for more than {WAIT:.0f} s", None)
+                return JournalBusy(f"{what}: another process has kept it for more than {self._wait:.0f} s", None)
             case sqlite3.SQLITE_IOERR:
                 why = "the disk failed, or a limit was met (quota, ulimit): see the system's log"
                 return JournalError(f"{what}: {why}; nothing was accepted meanwhile")
@@ -210,8 +213,8 @@ class SqliteDatabase:
                 return JournalError(what)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, wait: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
     try:
         # Text that was damaged is found by the checksum of its entry, and must not hide the others.
         connection.text_factory = lambda raw: str(raw, errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import MappingProxyType
 
 from pdbclient.config.model import ClientConfig, Endpoint
@@ -29,6 +29,8 @@ AGAIN = 1.0
 """Seconds until what could not be noted is tried again."""
 NOTED_WITHIN = 5.0
 """Seconds that the caller of a command waits until its outcome is noted, where other processes go by that."""
+NOTING_LIMIT = 5.0
+"""Seconds that what is still to be noted has at the end."""
 
 
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
@@ -79,10 +81,7 @@ class Submitter:
 
         Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
         """
-        try:
-            entry = self._appended(command)
-        except TimeoutError:
-            raise self._silent() from None
+        entry = self._appended(command)
         try:
             accepted = send(command)
         except (Rejected, AllEndpointsFailed) as error:
@@ -90,19 +89,16 @@ class Submitter:
         return self._taken(entry, accepted)
 
     def _appended(self, command: Command) -> Entry:
+        journal, limit = self._journal, self._limit
         try:
-            return self._journal.append(command, self._targets).result(self._limit)
+            return journal.wait(journal.append(command, self._targets), limit)
         except JournalFull as error:
             needed = ROOM * (len(command.body) + PAGE)
-            gone = self._journal.start(upkeep.make_room, needed, self._journal.writer).result(self._limit)
+            gone = journal.wait(journal.start(upkeep.make_room, needed, journal.writer), limit)
             if not gone:
                 raise
             log.warning("%d entries that servers have left the journal, to make room: %s", gone, error)
-        return self._journal.append(command, self._targets).result(self._limit)
-
-    def _silent(self) -> JournalError:
-        # What it was asked may be done later all the same: that is one command more, and none lost.
-        return JournalError(f"the journal did not answer within {self._limit:.1f} s: see its disk, or its database")
+        return journal.wait(journal.append(command, self._targets), limit)
 
     def _taken(self, entry: Entry, accepted: Accepted) -> Accepted:
         self._conclude(entry, copies_of(accepted.attempts, accepted.uuids, self._journal.clock()))
@@ -141,9 +137,11 @@ class _Notes:
     def __init__(self, journal: Journal, wake: Callable[[], None]) -> None:
         self._journal, self._wake = journal, wake
         self._lock = threading.Lock()
+        self._going: set[Future[bool]] = set()
         self._left: list[tuple[int, Sequence[Copy], threading.Event]] = []
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._troubled = False
 
     def start(self, entry: int, copies: Sequence[Copy]) -> threading.Event:
         """Note it as soon as the journal can; set when that is done."""
@@ -156,37 +154,53 @@ class _Notes:
             error = future.exception()
             if error is not None:
                 self._failed(entry, copies, done, error)
-                return
-            done.set()
-            if future.result():
-                self._wake()
+            else:
+                self._troubled = False
+                done.set()
+                if future.result():
+                    self._wake()
+            with self._lock:
+                self._going.discard(future)
 
         try:
-            self._journal.start(_conclude, entry, copies, self._journal.clock()).add_done_callback(noted)
+            future = self._journal.start(_conclude, entry, copies, self._journal.clock())
         except JournalError as error:
             self._failed(entry, copies, done, error)
+            return
+        with self._lock:
+            self._going.add(future)
+        future.add_done_callback(noted)
 
     def close(self) -> None:
-        """Try what is left once more; the journal does that before it ends."""
+        """Try what is left once more, and say what is left then."""
         self._closed.set()
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
         self._again()
+        with self._lock:
+            going = set(self._going)
+        _, late = wait(going, NOTING_LIMIT)
+        with self._lock:
+            left = len(self._left) + len(late)
+        if left:
+            log.error("the journal could not note %d deliveries, which will be repeated", left)
 
     def _failed(self, entry: int, copies: Sequence[Copy], done: threading.Event, error: BaseException) -> None:
         with self._lock:
             self._left.append((entry, copies, done))
-            if len(self._left) == 1:
+            if not self._troubled:
                 log.error("the journal could not note a delivery, which is tried again: %s", error)
+            self._troubled = True
             if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while not self._closed.wait(AGAIN):
-            self._again()
+            if self._journal.answers:
+                self._again()
 
     def _again(self) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import drop, fetch
@@ -18,6 +19,10 @@ _Row = tuple[int, float, str, int]
 """Id, seconds since 1970 when it was received, command, bytes."""
 _COLUMNS = "e.id, e.received, e.name, e.size"
 _HAS = "copies.state IN ('accepted', 'confirmed')"
+
+
+VERIFIED_BYTES = 64 * 1024 * 1024
+"""Bytes of stored bodies that are read at once; but always one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +147,12 @@ def structure(tx: Transaction) -> list[str]:
 
 
 def verify(tx: Transaction, after: int, limit: int) -> Verified:
-    """Read the `limit` entries after the id `after` and compare their checksums."""
-    ids = [
-        entry
-        for (entry,) in tx.rows(
-            "SELECT id FROM entries WHERE id > :after ORDER BY id LIMIT :limit", after=after, limit=limit
-        )
-    ]
+    """Read at most `limit` entries after the id `after`, or `VERIFIED_BYTES`, and compare their checksums."""
+    sql = "SELECT id, coalesce(length(body), 0) FROM entries WHERE id > :after ORDER BY id LIMIT :limit"
+    rows = tx.rows(sql, after=after, limit=limit)
+    sums = accumulate(size for _, size in rows)
+    ids = [entry for entry, _ in rows[: max(sum(size <= VERIFIED_BYTES for size in sums), 1)]]
     found = fetch(tx, ids)
-    damaged = {entry: str(each) for entry, each in sorted(found.items()) if isinstance(each, Damaged)}
-    return Verified(len(ids), ids[-1] if len(ids) == limit else None, damaged)
+    damaged = {entry: str(each) for entry in ids if isinstance(each := found[entry].unpacked(), Damaged)}
+    ended = len(ids) == len(rows) < limit
+    return Verified(len(ids), None if ended else ids[-1], damaged)

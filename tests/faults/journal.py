@@ -123,7 +123,7 @@ def require_sound(journal: Journal, acknowledged: dict[int, int]) -> None:
     """All that was acknowledged is there as it was, nothing is half there, and the accounts are right."""
     ids = sorted(acknowledged)
     for at in range(0, len(ids), 500):
-        found = journal.run(entries.fetch, ids[at : at + 500])
+        found = journal.fetch(ids[at : at + 500])
         for entry in ids[at : at + 500]:
             stored = found.get(entry)
             assert isinstance(stored, Entry), f"entry {entry}, acknowledged as {acknowledged[entry]}: {stored}"

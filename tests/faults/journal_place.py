@@ -38,24 +38,26 @@ class Place:
 
     def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
         self.site, self._directory, self._stack = site, directory, stack
-        self.journal = directory / "journal"
+        self.journal: Path | str = directory / "journal"
         self.config = gateway_config(site.config(site.proxy.port, timeouts=PATIENT), site.pki.server)
         assert self.config.gateway_url is not None
         self.gateway = self.config.gateway_url
         self._runs = 0
 
-    def write(self, journal: Path, rate: int = 500) -> Path:
+    def write(self, journal: Path | str, rate: int = 500, **settings: object) -> Path:
         """The gateway's configuration."""
         path = write_config(self._directory / "puppetdb.conf", self.config)
         with path.open("a") as file:
             file.write(f"journal = {journal}\njournal_rate = {rate}\n")
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
         return path
 
-    def run(self, rate: int = 500) -> GatewayProcess:
+    def run(self, rate: int = 500, **settings: object) -> GatewayProcess:
         """Start it, and wait until it serves."""
         self._runs += 1
         log = self._directory / f"log{self._runs}"
-        process = GatewayProcess(self.write(self.journal, rate), self.gateway.port, log, patches=QUICK)
+        config = self.write(self.journal, rate, **settings)
+        process = GatewayProcess(config, self.gateway.port, log, patches=QUICK)
         self._stack.enter_context(process).said("listening at", seconds=30)
         # Who answers has its signal handlers in place, too.
         ask(self.gateway.port, self.site.pki.client, "/pdb/meta/v1/version")
@@ -83,7 +85,7 @@ class Place:
         """What came to the PuppetDB, as it was sent."""
         return [as_sent(request) for request in self.site.primary.commands]
 
-    def states(self, journal: Path | None = None) -> dict[EntryState, int]:
+    def states(self, journal: Path | str | None = None) -> dict[EntryState, int]:
         """What is in the journal."""
         with Journal.open(str(journal or self.journal), beside=True) as opened:
             return dict(opened.run(entries.counts).entries)
@@ -133,7 +135,7 @@ class Slow:
         return healthy(request)
 
 
-def holding(journal: Path) -> closing[sqlite3.Connection]:
+def holding(journal: Path | str) -> closing[sqlite3.Connection]:
     """The journal's file locked, so that nothing can be written to it, until the context is left."""
     connection = sqlite3.connect(journal, timeout=10, isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN EXCLUSIVE")

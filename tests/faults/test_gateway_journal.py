@@ -106,7 +106,7 @@ def test_a_journal_that_cannot_be_written_is_503_before_anything_is_sent(
     gateway = start()
     site.primary.reply = queued
     upstream: Any = gateway._site._upstream
-    upstream._journal.journal._database._connection.execute("PRAGMA query_only = ON")
+    upstream._journal.journal._commits._database._connection.execute("PRAGMA query_only = ON")
     told = submit(gateway.port, site.pki.client)
     assert told.status == 503
     assert "journal" in told.json["error"]

@@ -49,7 +49,7 @@ def fill(journal: Journal) -> tuple[dict[int, Command], JournalError]:
 
 
 def require_held(journal: Journal, acknowledged: dict[int, Command]) -> None:
-    found = journal.run(entries.fetch, list(acknowledged))
+    found = journal.fetch(list(acknowledged))
     assert {entry: getattr(stored, "command", stored) for entry, stored in found.items()} == acknowledged
     require_sound(journal, {})
 

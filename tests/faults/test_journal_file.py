@@ -140,7 +140,7 @@ def test_a_byte_flipped_in_a_body_is_found_and_every_other_entry_can_be_read(pat
     whole[at + 20] ^= 1
     path.write_bytes(whole)
     with Journal.open(str(path)) as journal:
-        found = journal.run(entries.fetch, list(numbers))
+        found = journal.fetch(list(numbers))
         assert isinstance(found[victim], Damaged)
         assert "checksum" in str(found[victim])
         for entry, number in numbers.items():
@@ -166,7 +166,7 @@ def judged(path: Path) -> str:
     try:
         with Journal.open(str(path)) as journal:
             structure = journal.run(upkeep.structure)
-            found = journal.run(entries.fetch, list(range(1, 61)))
+            found = journal.fetch(list(range(1, 61)))
             listed = journal.run(entries.listing, limit=1000)
             verified = journal.run(upkeep.verify, 0, 1000)
     except JournalError:

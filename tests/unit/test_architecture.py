@@ -78,7 +78,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.upkeep": {DATABASE, "journal.packing", ENTRIES},
     "journal.file": {ERRORS, SCHEMA},
     "journal.sqlite": {ERRORS, LOCK, DATABASE, SCHEMA, "journal.file"},
-    "journal.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA},
+    "journal.watchdog": set(),
+    "journal.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA, "journal.watchdog"},
+    "journal.committer": {ERRORS, DATABASE},
     CLIENT: {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
     SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM, STATUS},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +43,27 @@ class Server:
 
     def drop(self, url: str) -> None:
         self.sql(f"DROP DATABASE IF EXISTS {name_of(url)} WITH (FORCE)")
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """All of its processes stopped, as by a hypervisor: connections are open, and nobody answers."""
+    postmaster = server.postgres.process.pid
+    assert postmaster is not None
+    stopped = []
+    try:
+        # The one that starts others first.
+        for pid in (postmaster, *children(postmaster)):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        yield
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def name_of(url: str) -> str:

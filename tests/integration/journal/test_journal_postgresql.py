@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -17,19 +18,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from pdbclient.errors import JournalBusy, JournalError, JournalFull
 from pdbclient.journal import Journal, deliveries, entries, upkeep
 from pdbclient.journal.database import Transaction, Unreachable
 from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
+from pdbclient.journal.postgresql import SILENCE, _Connection
 from pdbclient.journal.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
 from tests.unit.journal.old_format import make_file, make_tables, require_all
 from tests.unit.journal.store import CATALOG, REPORT, A, B, Store, command
 
-from .server import Server, name_of
+from .server import Server, frozen, name_of, running
 
 pytestmark = pytest.mark.integration
 
@@ -191,6 +195,14 @@ def test_a_row_that_another_session_keeps_is_busy_and_the_next_transaction_works
 # --- the server goes and comes -----------------------------------------------------------------------------------
 
 
+def back(journal: Journal, seconds: float = 20.0) -> bool:
+    """Whether the journal finds by itself, within that time, that its database answers again."""
+    end = time.monotonic() + seconds
+    while not (journal.answers and journal._reads.down is None) and time.monotonic() < end:
+        time.sleep(0.02)
+    return journal.answers
+
+
 def end_sessions(server: Server, place: str) -> None:
     server.sql(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(place)}'"
@@ -216,7 +228,149 @@ def test_a_connection_that_breaks_in_a_transaction_is_an_error_now_and_the_next_
     entry = store.put(command())
     with pytest.raises(Unreachable, match="see whether the server runs"):
         store.journal.run(broken)
+    assert back(store.journal)
     assert store.ids() == [entry]
+
+
+def test_a_connection_that_breaks_in_a_transaction_once_is_replaced_and_the_transaction_done_again(
+    server: Server, store: Store
+) -> None:
+    tries: list[int] = []
+
+    def broken_once(tx: Transaction) -> list[tuple[int]]:
+        tries.append(1)
+        if len(tries) == 1:
+            end_sessions(server, store.place)
+        return tx.rows("SELECT 7")
+
+    assert store.journal.run(broken_once) == [(7,)]
+    assert len(tries) == 2
+
+
+def test_what_may_be_committed_is_not_done_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+    real = _Connection.execute
+
+    def loses_the_answer(self: _Connection, query: Any, *args: Any) -> Any:
+        result = real(self, query, *args)
+        if query == "COMMIT" and tries:
+            self.close()
+            raise psycopg.OperationalError("the connection is lost")
+        return result
+
+    def put(tx: Transaction) -> None:
+        tries.append(1)
+        tx.rows("UPDATE entries SET length = length + 1")
+
+    entry = store.put(command())
+    before = store.show(entry).length
+    with monkeypatch.context() as patched:
+        patched.setattr(_Connection, "execute", loses_the_answer)
+        with pytest.raises(Unreachable):
+            store.journal.run(put)
+        tries.clear()
+    assert back(store.journal)
+    assert store.show(entry).length == before + 1
+
+
+def test_a_session_that_became_read_only_is_left_and_nobody_notices(store: Store) -> None:
+    """J2: after a failover the journal stayed with the old primary."""
+    store.journal.run(lambda tx: tx.rows("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    assert store.put(command(REPORT)) in store.ids()
+
+
+def test_of_several_hosts_the_first_that_can_be_written_to_is_used_and_the_next_when_it_is_gone(
+    server: Server, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """J2: a URL with two hosts, the second one writable: nothing was accepted for a minute."""
+    with (
+        Proxy(server.postgres.node.postgres_port) as first,
+        Proxy(server.postgres.node.postgres_port) as second,
+        Proxy(server.postgres.node.postgres_port, BlackHole()) as dead,
+    ):
+        hosts = ",".join(f"127.0.0.1:{proxy.port}" for proxy in (dead, first, second))
+        with Journal.open(re.sub(r"127\.0\.0\.1:\d+", hosts, place)) as journal:
+            assert journal.append(command(REPORT), [ANY]).result(10).id
+            first.fault = BlackHole()
+            first.reset_all()
+            assert journal.append(command(REPORT), [ANY]).result(20).id
+
+
+def test_a_server_that_is_read_only_is_passed_over_for_the_next(server: Server, place: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="pdbclient-test-", dir="/var/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with running(directory) as standby:
+            standby.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+            standby.sql("SELECT pg_reload_conf()")
+            # Both have the same user and database; the passwords differ, as those of two clusters made here do.
+            standby.sql(
+                f"SET default_transaction_read_only = off; ALTER ROLE puppetdb PASSWORD '{server.postgres.password}'"
+            )
+            standby.sql(f"SET default_transaction_read_only = off; CREATE DATABASE {name_of(place)} OWNER puppetdb")
+            hosts = f"127.0.0.1:{standby.postgres.node.postgres_port},127.0.0.1:{server.postgres.node.postgres_port}"
+            with Journal.open(re.sub(r"127\.0\.0\.1:\d+", hosts, place)) as journal:
+                (entry,) = [journal.append(command(REPORT), [ANY]).result(10)]
+    with Journal.open(place) as journal:
+        assert [row.id for row in journal.run(entries.listing)] == [entry.id]
+
+
+def test_a_server_that_is_frozen_is_left_within_seconds_and_found_again(server: Server, store: Store) -> None:
+    """J2: libpq waits for ever for a server that is stopped, on this machine or behind a proxy that answers."""
+    first = store.put(command(REPORT))
+    with frozen(server):
+        began = time.monotonic()
+        waiting = store.journal.append(command(REPORT), [ANY])
+        assert isinstance(waiting.exception(20), Unreachable)
+        assert time.monotonic() - began < SILENCE + 5
+        began = time.monotonic()
+        for _ in range(50):
+            with pytest.raises(Unreachable):
+                store.journal.append(command(REPORT), [ANY])
+        assert time.monotonic() - began < 1
+    assert back(store.journal)
+    assert store.put(command(REPORT)) > first
+
+
+def test_a_journal_whose_server_is_frozen_is_closed_within_seconds(server: Server, place: str) -> None:
+    journal = Journal.open(place)
+    with frozen(server):
+        waiting = journal.append(command(REPORT), [ANY])
+        began = time.monotonic()
+        journal.close()
+        assert time.monotonic() - began < 12
+        assert isinstance(waiting.exception(20), Unreachable)
+        for committer in (journal._commits, journal._reads):
+            committer._thread.join(20)
+            assert not committer._thread.is_alive()
+
+
+def test_a_statement_that_takes_too_long_is_ended_and_the_connection_kept(store: Store) -> None:
+    def sleeps(tx: Transaction) -> None:
+        tx.rows("SET LOCAL statement_timeout = '100ms'")
+        tx.rows("SELECT pg_sleep(30)")
+
+    with pytest.raises(JournalBusy, match="too slow for it"):
+        store.journal.run(sleeps)
+    assert back(store.journal)
+    assert store.ids() == []
+
+
+def test_a_reader_waits_for_no_writer(store: Store) -> None:
+    """J5: what only looks stood in the one queue behind whoever writes."""
+    held, go = threading.Event(), threading.Event()
+
+    def keep(_: Transaction) -> None:
+        held.set()
+        go.wait(20)
+
+    kept = store.journal.start(keep)
+    assert held.wait(10)
+    try:
+        assert store.journal.start_read(entries.counts).result(10).bytes == 0
+    finally:
+        go.set()
+    kept.result(10)
 
 
 def test_what_was_acknowledged_outlives_the_kill_of_the_server(server: Server, store: Store) -> None:
@@ -232,6 +386,7 @@ def test_what_was_acknowledged_outlives_the_kill_of_the_server(server: Server, s
     finally:
         server.postgres.process.forget()
         server.postgres.start()
+    assert back(store.journal)
     assert store.ids() == ids
     assert store.put(command(REPORT)) > ids[-1]
 
@@ -251,6 +406,7 @@ def test_many_who_wait_for_a_server_that_is_away_wait_once_together(server: Serv
                 assert time.monotonic() - began < 10
                 proxy.fault = None
                 proxy.reset_all()
+                assert back(journal)
                 assert journal.append(command(REPORT), [ANY]).result(10).id
     finally:
         server.drop(place)

@@ -82,7 +82,7 @@ class Store:
         return {copy.server: copy.state for copy in self.show(entry).copies}
 
     def fetch(self, entry: int) -> Entry:
-        found = self.journal.run(entries.fetch, [entry])[entry]
+        found = self.journal.fetch([entry])[entry]
         assert isinstance(found, Entry), found
         return found
 

@@ -182,7 +182,7 @@ def test_every_page_is_looked_at(
     store: Store, puppetdb: Server, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "PAGE", 3)
-    monkeypatch.setattr(recovery, "BODIES", 2)
+    monkeypatch.setattr("pdbclient.journal.journal.BODIES", 2)
     for n in range(number):
         for name in (FACTS, DEACTIVATE, REPORT):
             on_b(store, command(name, f"n{n}", 1))

@@ -6,17 +6,18 @@ import contextlib
 import os
 import threading
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from pdbclient.errors import InvalidCommand, JournalError
 from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.database import Transaction
-from pdbclient.journal.model import ANY, CopyState, EntryState, Listed
-from pdbclient.journal.packing import Damaged, pack
+from pdbclient.journal.model import ANY, CopyState, Entry, EntryState, Listed
+from pdbclient.journal.packing import Damaged, pack, unpack
 from pdbclient.wire.command import Command
 
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, START, A, B, Store, command, stamp
@@ -377,6 +378,54 @@ def test_a_sound_journal_is_verified_page_by_page(store: Store) -> None:
     assert store.journal.run(upkeep.structure) == []
 
 
+def test_a_journal_with_large_bodies_is_verified_few_of_them_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "VERIFIED_BYTES", 2500)
+    ids = [store.put(command(body=os.urandom(size))) for size in (1000, 1000, 1000, 9000, 1000)]
+    pages: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        verified = store.journal.run(upkeep.verify, after, 100)
+        pages.append(verified.entries)
+        assert verified.last in (None, ids[sum(pages) - 1])
+        after = verified.last
+    assert pages == [2, 1, 1, 1]
+
+
+def test_bodies_are_read_few_at_a_time_by_their_size_and_unpacked_by_whoever_wants_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J5: twenty whole bodies in the journal's own thread, whatever their size."""
+    monkeypatch.setattr("pdbclient.journal.journal.BODY_BYTES", 2500)
+    made = [command(REPORT, body=os.urandom(size)) for size in (1000, 1000, 1000, 9000, 1000)]
+    wanted = store.journal.run(entries.listed, [store.put(each) for each in made])
+    store.drop(wanted[-1].id)
+    asked: list[int] = []
+    threads: set[threading.Thread] = set()
+    fetch = entries.fetch
+
+    def fetched(tx: Transaction, ids: Sequence[int]) -> dict[int, entries.Stored]:
+        asked.append(len(ids))
+        return fetch(tx, ids)
+
+    def unpacked(*args: Any) -> Command:
+        threads.add(threading.current_thread())
+        return unpack(*args)
+
+    monkeypatch.setattr(entries, "fetch", fetched)
+    monkeypatch.setattr(entries, "unpack", unpacked)
+    found = store.journal.bodies(wanted)
+    first, stored = next(found)
+    assert (first, asked) == (wanted[0], [2])
+    assert isinstance(stored, Entry)
+    assert stored.command == made[0]
+    rest = [None if each is None else isinstance(each, Entry) and each.command for _, each in found]
+    assert rest == [*made[1:4], None]
+    assert asked == [2, 1, 1, 1]
+    assert threads == {threading.current_thread()}
+
+
 DAMAGE = {
     "certname": "'another'",
     "name": "'store report'",
@@ -393,7 +442,7 @@ DAMAGE = {
 def test_an_entry_with_any_part_changed_is_damaged_and_the_others_can_be_read(store: Store, column: str) -> None:
     sound, bad = store.put(command(body=b"x" * 1000)), store.put(command(body=b"y" * 1000))
     store.journal.run(lambda tx: tx.rows(f"UPDATE entries SET {column} = {DAMAGE[column]} WHERE id = {bad}"))
-    found = store.journal.run(entries.fetch, [sound, bad])
+    found = store.journal.fetch([sound, bad])
     assert isinstance(found[bad], Damaged)
     assert store.fetch(sound).command.body == b"x" * 1000
     assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == [bad]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,11 +59,22 @@ def number(_: Transaction, given: int) -> int:
     return given
 
 
+def eventually(true: Callable[[], bool], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def back(journal: Journal) -> bool:
+    return eventually(lambda: journal.answers)
+
+
 def waiting(journal: Journal, database: Database) -> list[Any]:
     """Ten that wait together, behind one that is under way."""
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._waiting:
+    while journal._commits._waiting:
         pass
     futures = [first, *(journal.start(number, n) for n in range(1, 11))]
     database.go.set()
@@ -84,8 +96,106 @@ def test_a_database_that_is_away_is_waited_for_once_by_all_together(
     database.transactions = 0
     futures = waiting(journal, database)
     assert [future.exception(10) for future in futures] == [error] * 11
+    # The one under way and, once for all, the question whether it is back.
     assert database.transactions == 2
+    assert back(journal)
     assert journal.run(number, 7) == 7
+
+
+def test_while_the_database_is_away_everybody_is_told_at_once_and_the_journal_finds_it_back_by_itself(
+    journal: Journal, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J2: every command of a run waited for a journal that was known to be down."""
+    database.error, database.failures = Unreachable("away"), 10_000
+    with pytest.raises(Unreachable, match="away"):
+        journal.run(number, 1)
+    asked = database.transactions
+    began = time.monotonic()
+    for _ in range(100):
+        with pytest.raises(Unreachable, match="away"):
+            journal.start(number, 1)
+    assert time.monotonic() - began < 0.5
+    assert database.transactions <= asked + 2
+    assert not journal.answers
+    database.failures = 0
+    assert back(journal)
+    assert journal.run(number, 7) == 7
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2, "when it began, and when it ended"
+    assert "nothing is accepted until it does: away" in told[0]
+
+
+def test_behind_a_transaction_that_takes_too_long_nobody_waits(
+    journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.journal.committer.SILENT", 0.05)
+    database.go.clear()
+    stuck = journal.start(number, 1)
+    assert eventually(lambda: not journal.answers)
+    with pytest.raises(Unreachable, match="has not answered for"):
+        journal.run(number, 2)
+    database.go.set()
+    assert stuck.result(10) == 1
+    assert eventually(lambda: journal.answers)
+    assert journal.run(number, 7) == 7
+
+
+def test_who_waits_decides_for_how_long_and_what_was_not_begun_is_not_done(
+    journal: Journal, database: Database
+) -> None:
+    database.go.clear()
+    first = journal.start(number, 0)
+    while journal._commits._waiting:
+        pass
+    second = journal.start(number, 1)
+    for future in (first, second):
+        with pytest.raises(Unreachable, match="did not answer within"):
+            journal.wait(future, 0.01)
+    assert second.cancelled()
+    database.go.set()
+    assert journal.wait(first, 10) == 0
+
+
+def test_nobody_waits_longer_than_the_journals_own_patience(database: Database) -> None:
+    with Journal(database, patience=0.01) as journal:
+        database.go.clear()
+        try:
+            with pytest.raises(Unreachable, match=r"did not answer within 0\.0 s"):
+                journal.run(number, 0)
+        finally:
+            database.go.set()
+
+
+def test_a_journal_that_is_stuck_is_closed_all_the_same_and_what_is_left_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pdbclient.journal.committer.CLOSE_LIMIT", 0.05)
+    database.go.clear()
+    journal = Journal(database)
+    journal.start(number, 0)
+    while journal._commits._waiting:
+        pass
+    left = [journal.start(number, 1) for _ in range(3)]
+    journal.close()
+    assert "3 transactions were given up" in caplog.text
+    assert [type(future.exception(1)) for future in left] == [Unreachable] * 3
+    database.go.set()
+    journal._commits._thread.join(10)
+    assert database.closed
+
+
+def test_a_reader_of_its_own_waits_for_no_writer_but_sees_what_was_started_before(database: Database) -> None:
+    reader = Database()
+    with Journal(database, reader) as journal:
+        database.go.clear()
+        try:
+            assert journal.start_read(number, 1).result(10) == 1
+            with pytest.raises(Unreachable):
+                journal.read(0.05, number, 1)
+        finally:
+            database.go.set()
+        assert journal.read(10, number, 2) == 2
+    assert (database.closed, reader.closed) == (True, True)
 
 
 @pytest.mark.parametrize("error", [JournalFull("full"), JournalCorrupt("bad page"), ValueError("a caller's own")])
@@ -113,7 +223,7 @@ def test_the_thread_outlives_whatever_a_caller_raises(journal: Journal) -> None:
 def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Database) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._waiting:
+    while journal._commits._waiting:
         pass
     assert not first.cancel(), "it is under way"
     given_up, kept = journal.start(number, 1), journal.start(number, 2)
@@ -125,7 +235,7 @@ def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Da
 def test_nobody_is_left_waiting_when_all_that_waited_gave_up(journal: Journal, database: Database) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._waiting:
+    while journal._commits._waiting:
         pass
     assert journal.start(number, 1).cancel()
     database.go.set()
@@ -148,7 +258,7 @@ def test_what_is_called_when_something_is_done_may_close_the_journal(database: D
 
     journal.start(number, 1).add_done_callback(close)
     assert closed.wait(10)
-    journal._thread.join(10)
+    journal._commits._thread.join(10)
     assert database.closed
 
 

@@ -1,0 +1,164 @@
+"""One thread on one connection: it commits for all who wait, and knows whether the database answers.
+
+While it does not, nobody waits: what is started fails at once, and the thread asks by itself until it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from pdbclient.errors import JournalBusy, JournalError
+from pdbclient.journal.database import Database, Transaction, Unreachable
+
+__all__ = ["Committer"]
+
+log = logging.getLogger("pdbclient.journal")
+
+T = TypeVar("T")
+
+BATCH = 128
+"""Transactions of callers at most that share one commit."""
+SILENT = 5.0
+"""Seconds that a transaction may take before nobody waits behind it any more."""
+PROBE_AGAIN = 1.0
+"""Seconds between two questions whether the database is back."""
+CLOSE_LIMIT = 5.0
+"""Seconds that what still waits has at the end."""
+
+
+class Committer:
+    """Runs transactions of `database`, which it owns, in a thread called `name`. Not for a forked child."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._pid = os.getpid()
+        self._condition = threading.Condition()
+        self._waiting: deque[tuple[Callable[[Transaction], Any], Future[Any]]] = deque()
+        self._closed = False
+        self._failure: Exception | None = None
+        self._began: float | None = None
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def down(self) -> str | None:
+        """Why the database cannot be used now; None when it can, as far as is known."""
+        return self._why(SILENT)
+
+    def _why(self, silence: float) -> str | None:
+        if self._failure is not None:
+            return str(self._failure)
+        began = self._began
+        silent = 0.0 if began is None else time.monotonic() - began
+        if silent < silence:
+            return None
+        return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
+
+    def start(self, work: Callable[[Transaction], T], silence: float = SILENT) -> Future[T]:
+        """Run `work` in a transaction; done when that is durable. Raises `JournalError` when this is closed.
+
+        Raises `Unreachable` when there is no database now, or one transaction has taken `silence` seconds already.
+        """
+        future: Future[T] = Future()
+        with self._condition:
+            if self._closed or self._pid != os.getpid():
+                raise JournalError("this journal is closed, or was opened before the process forked")
+            if (why := self._why(silence)) is not None:
+                raise Unreachable(why)
+            self._waiting.append((work, future))
+            self._condition.notify()
+        return future
+
+    def close(self) -> int:
+        """Finish what waits, as far as the time goes, and let go of the database. How many could not be finished."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        if self._pid != os.getpid() or self._thread is threading.current_thread():
+            return 0
+        self._thread.join(CLOSE_LIMIT)
+        if not self._thread.is_alive():
+            return 0
+        return self._give_up(Unreachable(self.down or "the journal was closed before it could do that"))
+
+    def _work(self) -> None:
+        while batch := self._next():
+            # Whoever waits for one of these can give up until here, not any more afterwards.
+            wanted = [each for each in batch if each[1].set_running_or_notify_cancel()]
+            if wanted:
+                self._commit(wanted)
+            if self._failure is not None:
+                self._probe(self._failure)
+        self._database.close()
+
+    def _next(self) -> list[tuple[Callable[[Transaction], Any], Future[Any]]]:
+        with self._condition:
+            while not self._waiting and not self._closed:
+                self._condition.wait()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+
+    def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+        """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault.
+
+        But not when the database is away: they would wait for it one after the other.
+        """
+        try:
+            results = self._transact(lambda tx: [work(tx) for work, _ in batch])
+        except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
+            if isinstance(error, Unreachable | JournalBusy):
+                self._failure = error
+            elif len(batch) > 1:
+                for each in batch:
+                    if self._failure is None:
+                        self._commit([each])
+                    else:
+                        each[1].set_exception(self._failure)
+                return
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            future.set_result(result)
+
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
+        self._began = time.monotonic()
+        try:
+            return self._database.transact(work)
+        finally:
+            self._began = None
+
+    def _probe(self, failure: Exception) -> None:
+        """Ask until the database answers, or this is closed; whoever waits, or comes meanwhile, is told at once."""
+        since, told = time.monotonic(), False
+        self._give_up(failure)
+        while not self._closed:
+            try:
+                self._transact(lambda _: None)
+            except Exception as error:  # noqa: BLE001  # said below, and to all who come
+                failure = self._failure = error
+            else:
+                self._failure = None
+                if told:
+                    log.warning("the journal answers again, after %.0f s", time.monotonic() - since)
+                return
+            if not told:
+                log.error("the journal does not answer; nothing is accepted until it does: %s", failure)
+                told = True
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed, PROBE_AGAIN)
+
+    def _give_up(self, error: Exception) -> int:
+        """End the waiting of all who wait with `error`; how many that were."""
+        with self._condition:
+            waiting, self._waiting = self._waiting, deque()
+        futures = [future for _, future in waiting if future.set_running_or_notify_cancel()]
+        for future in futures:
+            future.set_exception(error)
+        return len(futures)
