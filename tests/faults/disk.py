@@ -103,7 +103,7 @@ class File:
 
 @dataclass(frozen=True)
 class Move:
-    """Names that are another file's from then on, or (None) nobody's, all at once. `files`: those that it is about."""
+    """Names that are another file's from then on, or (None) nobody's, all at once; and the files that it is about."""
 
     names: dict[str, File | None]
     files: frozenset[File]
@@ -129,6 +129,12 @@ class Disk:
 
     def rename(self, old: str, new: str) -> None:
         self._move({old: None, new: self.names[old]})
+
+    def sync_all(self) -> None:
+        """All of it stays."""
+        for file in self.names.values():
+            file.sync()
+        self.sync()
 
     def sync(self) -> None:
         """The names stay, whosever they are now."""

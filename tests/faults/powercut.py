@@ -1,7 +1,7 @@
 """A mounted file system whose power can be cut, by FUSE, in a process of its own: `disk.Disk` says what is lost.
 
 The process that mounts it has it until its standard input ends. It is told what to do line by line, as `Power` does.
-It needs root, /dev/fuse and what `tests/install-packages` installs; without these it fails, and says so.
+It needs /dev/fuse, and what `tests/install-packages` installs; without these it fails, and says so.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import IO
 
+from pdbclient.errors import PdbError
+
 from .disk import Disk, File
 
-__all__ = ["Power", "mounted"]
+__all__ = ["Power", "at_each_change", "mounted"]
 
 ROOT = Path(__file__).parents[2]
 BLOCK = 4096
@@ -50,6 +52,10 @@ class Power:
         """Give the disk back as the cut has left it; what was open stays an error. No cut is due any more."""
         self._say("on")
 
+    def sync(self) -> None:
+        """Make all that is there stay, as `sync` does."""
+        self._say("sync")
+
     def wipe(self) -> None:
         """Make it an empty disk. Nothing of it is open."""
         self._say("wipe")
@@ -65,6 +71,34 @@ class Power:
         return answer
 
 
+def at_each_change(
+    power: Power, prepare: Callable[[], object], work: Callable[[], object], *, seeds: int = 1, step: int = 1
+) -> Iterator[int]:
+    """Cut the power in `work` at each change that it makes (or each `step`th), one after the other, with `seeds` each.
+
+    At last, once it is done. For each cut, the disk is wiped, then prepared (and synced); when this gives the seed,
+    the power is back.
+    """
+    for after in count(1, step):
+        for seed in range(after * seeds, (after + 1) * seeds):
+            power.wipe()
+            prepare()
+            power.sync()
+            power.cut(seed, after)
+            try:
+                work()
+            except PdbError:
+                if not power.is_off():
+                    raise
+            over = not power.is_off()
+            if over:
+                power.cut(seed)
+            power.on()
+            yield seed
+        if over:
+            return
+
+
 @contextmanager
 def mounted(path: Path) -> Iterator[Power]:
     """An empty disk at the new directory `path`, until the block is left."""
@@ -78,7 +112,7 @@ def mounted(path: Path) -> Iterator[Power]:
             try:
                 if process.stdout.readline() != b"mounted\n":
                     why = process.communicate(timeout=PATIENCE)[1].decode().strip()
-                    needs = "it needs root, /dev/fuse and what tests/install-packages installs"
+                    needs = "it needs /dev/fuse and what tests/install-packages installs"
                     raise AssertionError(f"no file system can be mounted by FUSE here; {needs}: {why}")
                 yield Power(path, process)
             finally:
@@ -136,6 +170,9 @@ class _Mount:
                     with self._lock:
                         self._left = None
                         self._off.clear()
+                case "sync":
+                    with self._lock:
+                        self._disk.sync_all()
                 case "wipe":
                     with self._lock:
                         self._disk = Disk()
@@ -183,8 +220,13 @@ class _Mount:
                 self._use(changes=False)
                 return {"st_mode": stat.S_IFDIR | 0o755, "st_nlink": 2, "st_ino": 1}
             file = self._file(path, handle)
-            size = len(file.content)
-            return {"st_mode": file.mode, "st_nlink": 1, "st_ino": file.number, "st_size": size}
+            mine = {"st_uid": os.geteuid(), "st_gid": os.getegid()}
+            return mine | {
+                "st_mode": file.mode,
+                "st_nlink": 1,
+                "st_ino": file.number,
+                "st_size": len(file.content),
+            }
 
     def statfs(self, path: str) -> dict[str, int]:
         blocks = 1 << 20
@@ -246,7 +288,7 @@ class _Mount:
             self._file(path, None).mode = mode
 
     def chown(self, path: str, user: int, group: int) -> None:
-        """All that is here is root's."""
+        """All that is here is its own user's."""
 
 
 def _main(path: str) -> None:
