@@ -1,7 +1,7 @@
 """The state file itself: its tables, its versions, and which files are refused.
 
-Rollback journal, and every sync that there is: a pass writes rarely, and what it wrote must survive a power cut. (To
-commit is to remove the rollback journal, and only EXTRA makes that durable: else it may be back, and undo.) Operators'
+Rollback journal and every sync that there is: a pass writes rarely, and what it wrote must survive a power cut. To
+commit is to remove the rollback journal; only EXTRA makes that durable, else it may be back, and undo. Operators'
 commands write beside a running daemon, so whoever finds the file in use waits a while.
 """
 

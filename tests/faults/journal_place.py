@@ -19,7 +19,7 @@ from .fake import Answer, Request, healthy
 from .gateway import GatewayProcess, Told, ask, gateway_config, write_config
 from .proxy import Reset
 
-__all__ = ["Place", "Slow", "command", "holding", "reports"]
+__all__ = ["Place", "Slow", "as_sent", "command", "holding", "reports"]
 
 QUICK = {
     "pdbclient.http.breaker.PROBE_GAP": 0.2,
@@ -41,6 +41,7 @@ class Place:
         self.config = gateway_config(site.config(site.proxy.port, timeouts=PATIENT), site.pki.server)
         assert self.config.gateway_url is not None
         self.gateway = self.config.gateway_url
+        self.first = ""
         self._runs = 0
 
     def write(self, journal: Path, rate: int = 500) -> Path:
@@ -50,12 +51,17 @@ class Place:
             file.write(f"journal = {journal}\njournal_rate = {rate}\n")
         return path
 
+    def start(self, rate: int = 500) -> GatewayProcess:
+        """Start it. `first` is Python that it runs before anything else."""
+        self._runs += 1
+        log, config = self._directory / f"log{self._runs}", self.write(self.journal, rate)
+        process = GatewayProcess(config, self.gateway.port, log, patches=QUICK, first=self.first)
+        return self._stack.enter_context(process)
+
     def run(self, rate: int = 500) -> GatewayProcess:
         """Start it, and wait until it serves."""
-        self._runs += 1
-        log = self._directory / f"log{self._runs}"
-        process = GatewayProcess(self.write(self.journal, rate), self.gateway.port, log, patches=QUICK)
-        self._stack.enter_context(process).said("listening at", seconds=30)
+        process = self.start(rate)
+        process.said("listening at", seconds=30)
         # Who answers has its signal handlers in place, too.
         ask(self.gateway.port, self.site.pki.client, "/pdb/meta/v1/version")
         return process

@@ -74,7 +74,7 @@ class Power:
 def at_each_change(
     power: Power, prepare: Callable[[], object], work: Callable[[], object], *, seeds: int = 1, step: int = 1
 ) -> Iterator[int]:
-    """Cut the power in `work` at each change that it makes (or each `step`th), one after the other, for `seeds` times.
+    """Cut the power in `work` at each change that it makes (or each `step`th), one after the other, `seeds` times.
 
     At last, once it is done. For each cut, the disk is wiped, then prepared (and synced); when this gives the seed,
     the power is back.

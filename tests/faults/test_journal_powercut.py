@@ -1,4 +1,4 @@
-"""A journal whose disk loses power at any moment: it opens, what was acknowledged is there, and nothing is half there."""
+"""A journal whose disk loses power at any moment: it opens, with what was acknowledged, and nothing is half there."""
 
 from __future__ import annotations
 
