@@ -38,7 +38,7 @@ from .journal_place import Place, as_sent, command
 from .powercut import Power, mounted
 
 CUTS = rounds(20, 1000)
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(120 + 20 * CUTS)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300 + 20 * CUTS)]
 
 CLIENTS = 4
 NAMES = ("store report", "replace facts", "replace catalog")
@@ -48,6 +48,8 @@ FIRST, LAST = 20, 1000
 """Changes of the disk (writes, syncs, names) before a cut. To take a command and to note its delivery are some 40."""
 FRESH = 10
 """Cuts that one journal sees."""
+STARTING = 120.0
+"""Seconds for a gateway to start."""
 CONTROL = 20
 """Cuts among which one loses something when nothing is synced."""
 LATEST = 10.0
@@ -188,7 +190,11 @@ class Cutter:
         if self.tally.cuts:
             kill(self._process)
         self._power.wipe()
-        self._process = self._place.run()
+        self._start()
+
+    def _start(self) -> None:
+        self._process = self._place.start()
+        self._process.said("listening at", seconds=STARTING)
 
     def _cut(self, seed: int) -> None:
         chance = random.Random(seed)
@@ -215,7 +221,7 @@ class Cutter:
         """Start a gateway on what is left: in the end, it has delivered what was acknowledged."""
         self._place.away(False)
         try:
-            self._process = self._place.run()
+            self._start()
             with Journal.open(str(self._place.journal), beside=True) as journal:
                 require_sound(journal, {})
             eventually(

@@ -22,7 +22,7 @@ from .gateway import gateway_config, write_config
 from .journal import numbered, put, require_sound
 from .powercut import Power, at_each_change, mounted
 
-pytestmark = pytest.mark.timeout(rounds(120, 3600))
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(rounds(300, 3600))]
 
 SEEDS = rounds(1, 10)
 """Fates of what was not synced, for each change at which the power is cut."""

@@ -17,7 +17,7 @@ from tests.unit.sync.test_state import SCHEMA_1
 from ..soak import rounds
 from .powercut import Power, at_each_change, mounted
 
-pytestmark = pytest.mark.timeout(rounds(120, 3600))
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(rounds(300, 3600))]
 
 SEEDS = rounds(2, 20)
 WRITES = 3
