@@ -40,13 +40,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What needs neither root nor a server.
+# What needs neither root nor a server; but fuse3, for disks whose power is cut (tests/install-packages installs it).
 unit: setup
 	$(BIN)/pytest tests/unit tests/scenarios tests/faults
 
 # The long form of the tests that have one, with what they count: well over an hour.
 soak: setup
 	@$(BIN)/pdbclient lab install
+	@tests/install-packages
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -m soak -s
 	@# Properties on examples that no run has seen before.
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -n 2 -m 'not soak' tests/unit

@@ -170,12 +170,11 @@ class SqliteDatabase:
                 left.unlink(missing_ok=True)
 
     def _look(self, connection: sqlite3.Connection, beside: bool) -> None:
-        # Reads the table of tables: a file with a damaged beginning ends here.
+        # Reads the table of tables: a file with a damaged beginning ends here. Lets others at it again.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("SELECT max(id) FROM entries").fetchone()
-        # What a crash left half done has been undone by now, and the side file may have gone with it.
-        _make_side_file(self._path)
-        _reserve(self._path)
+        if not beside:
+            _reserve(self._path)
         version = require_sound(self._path, beside=beside)
         if version is not None and version < SCHEMA:
             self._migrate(connection, version)
@@ -218,10 +217,14 @@ def _connect(path: Path, wait: float) -> sqlite3.Connection:
     try:
         # Text that was damaged is found by the checksum of its entry, and must not hide the others.
         connection.text_factory = lambda raw: str(raw, errors="replace")
+        # What a crash left half done is undone with the first page that is read, which is before the journal mode is
+        # set. So locked, SQLite keeps the side file all the same; else a crash right then would leave none.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA page_size = {PAGE}")
         (mode,) = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
         if mode != "persist":
             raise JournalError(f"{path}: its journal mode is {mode} and cannot be changed: end what else has it open")
+        connection.execute("PRAGMA locking_mode = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -16384")

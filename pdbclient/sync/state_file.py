@@ -1,6 +1,7 @@
 """The state file itself: its tables, its versions, and which files are refused.
 
-Rollback journal and full sync: a pass writes rarely, and what it wrote must survive a power cut. Operators'
+Rollback journal and every sync that there is: a pass writes rarely, and what it wrote must survive a power cut. To
+commit is to remove the rollback journal; only EXTRA makes that durable, else it may be back, and undo. Operators'
 commands write beside a running daemon, so whoever finds the file in use waits a while.
 """
 
@@ -81,7 +82,7 @@ def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
             db.execute("PRAGMA query_only = ON")
         else:
             db.execute("PRAGMA journal_mode = DELETE")
-            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA synchronous = EXTRA")
             _prepare(path, db)
     except sqlite3.Error as error:
         db.close()

@@ -250,6 +250,7 @@ def write_config(path: Path, config: ClientConfig) -> Path:
 
 
 _PATCHED = """
+{first}
 import importlib, sys
 for place, value in {patches!r}.items():
     module, _, name = place.rpartition(".")
@@ -262,7 +263,8 @@ sys.exit(main(sys.argv[1:]))
 class GatewayProcess:
     """`pdbclient gateway --config CONFIG` as a process. Leaving the context ends it, whatever its state.
 
-    `patches` changes constants of its modules: `pdbclient.gateway.daemon.FILES_INTERVAL`, say.
+    `patches` changes constants of its modules: `pdbclient.gateway.daemon.FILES_INTERVAL`, say. `first` is Python that
+    it runs before anything else.
     """
 
     def __init__(
@@ -273,9 +275,10 @@ class GatewayProcess:
         *,
         environment: Mapping[str, str] | None = None,
         patches: Mapping[str, float] | None = None,
+        first: str = "",
     ) -> None:
         self.port, self.log = port, log
-        program = _PATCHED.format(patches=dict(patches or {}))
+        program = _PATCHED.format(first=first, patches=dict(patches or {}))
         self._command = [
             sys.executable,
             "-W",

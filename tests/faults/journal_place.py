@@ -42,6 +42,7 @@ class Place:
         self.config = gateway_config(site.config(site.proxy.port, timeouts=PATIENT), site.pki.server)
         assert self.config.gateway_url is not None
         self.gateway = self.config.gateway_url
+        self.first = ""
         self._runs = 0
 
     def write(self, journal: Path | str, rate: int = 500, **settings: object) -> Path:
@@ -52,13 +53,17 @@ class Place:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
         return path
 
+    def start(self, rate: int = 500, **settings: object) -> GatewayProcess:
+        """Start it. `first` is Python that it runs before anything else."""
+        self._runs += 1
+        log, config = self._directory / f"log{self._runs}", self.write(self.journal, rate, **settings)
+        process = GatewayProcess(config, self.gateway.port, log, patches=QUICK, first=self.first)
+        return self._stack.enter_context(process)
+
     def run(self, rate: int = 500, **settings: object) -> GatewayProcess:
         """Start it, and wait until it serves."""
-        self._runs += 1
-        log = self._directory / f"log{self._runs}"
-        config = self.write(self.journal, rate, **settings)
-        process = GatewayProcess(config, self.gateway.port, log, patches=QUICK)
-        self._stack.enter_context(process).said("listening at", seconds=30)
+        process = self.start(rate, **settings)
+        process.said("listening at", seconds=30)
         # Who answers has its signal handlers in place, too.
         ask(self.gateway.port, self.site.pki.client, "/pdb/meta/v1/version")
         return process

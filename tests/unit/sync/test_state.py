@@ -180,9 +180,9 @@ def test_the_last_success_stays_when_a_later_pass_fails(path: Path) -> None:
 
 
 def test_a_power_cut_loses_nothing_that_was_written(path: Path) -> None:
-    """Rollback journal and full sync; the setting is the promise, the cut itself is SQLite's own test."""
+    """Rollback journal and every sync; the setting is the promise, tests/faults/test_sync_powercut.py the cut."""
     state = State(path)
-    assert state._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert state._db.execute("PRAGMA synchronous").fetchone() == (3,)
     assert state._db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     state.close()
 
