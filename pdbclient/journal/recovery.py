@@ -176,7 +176,14 @@ class _Run:
         self._let_queue_run_empty()
         for page in self._pages() if only is None else [only]:
             self._page([entry for entry in page if self._since is None or entry.received >= self._since])
-        self._verify()
+        missing = self._verify()
+        while missing and self._depth() == 0:
+            # The server makes nothing of what counts: then the one before it does.
+            page = self._journal.run(replay_sql.before, missing[:PAGE].tolist())
+            missing = missing[PAGE:]
+            if page:
+                self._page(page)
+                missing += self._verify()
 
     def _pages(self) -> Iterator[Sequence[Listed]]:
         """Deactivations first: a node that was decommissioned must not be active for a moment. Reports last."""
@@ -280,13 +287,14 @@ class _Run:
         journal = self._journal
         return journal.start(deliveries.confirm, self._session.endpoint.url, there, journal.clock(), journal.writer)
 
-    def _verify(self) -> None:
-        """Ask for what was replayed until all of it is visible, or nothing has moved for a while."""
+    def _verify(self) -> array[int]:
+        """Ask for what was replayed until all of it is visible, or nothing has moved for a while: what is not."""
         left, news, delay = self._replayed, time.monotonic(), LOOK_FIRST
+        self._replayed = array("q")
         while left:
             before = len(left)
             left = self._not_visible(left)
-            self._result.verified = self._result.replayed - len(left)
+            self._result.verified += before - len(left)
             self._progress("verified", self._result.verified, self._result.replayed)
             if len(left) < before:
                 news, delay = time.monotonic(), LOOK_FIRST
@@ -295,8 +303,10 @@ class _Run:
                 break
             self._wait(delay)
             delay = min(delay * 1.6, LOOK_LAST)
-        self._result.missing = len(left)
-        self._result.examples = self._journal.run(entries.listed, left[:EXAMPLES].tolist())
+        self._result.missing += len(left)
+        some = left[: max(EXAMPLES - len(self._result.examples), 0)]
+        self._result.examples += self._journal.run(entries.listed, some.tolist())
+        return left
 
     def _not_visible(self, ids: array[int]) -> array[int]:
         left = array("q")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from pdbclient.journal.database import Transaction
 from pdbclient.journal.entries import listed
-from pdbclient.journal.model import Listed
+from pdbclient.journal.model import REPLACED, Listed
 
-__all__ = ["Extent", "expired", "extent", "newest_page", "reports_page"]
+__all__ = ["Extent", "before", "expired", "extent", "newest_page", "reports_page"]
 
 Extent = tuple[int, int, int]
 
@@ -54,6 +54,21 @@ def reports_page(tx: Transaction, after: int, until: int, limit: int) -> tuple[l
         end=end,
     )
     return listed(tx, [entry for (entry,) in rows]), end if end < until else None
+
+
+def before(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
+    """What counts when these entries do not: of each, where it is replaced, the one before it."""
+    names = ", ".join(f"'{name}'" for name in REPLACED)
+    rows = tx.rows(
+        "SELECT (SELECT older.id FROM entries AS older"
+        "  WHERE older.certname = own.certname AND older.name = own.name"
+        "  AND older.state <> 'parked' AND older.void = 0 AND (older.producer_timestamp < own.producer_timestamp"
+        "   OR older.producer_timestamp = own.producer_timestamp AND older.id < own.id)"
+        "  ORDER BY older.producer_timestamp DESC, older.id DESC LIMIT 1)"
+        f" FROM entries AS own WHERE own.id {tx.among('ids')} AND own.name IN ({names})",
+        ids=tx.several(ids),
+    )
+    return listed(tx, [entry for (entry,) in rows if entry is not None])
 
 
 def expired(tx: Transaction, ids: Sequence[int], since: str) -> set[int]:

@@ -20,7 +20,8 @@ class Server:
     """`newest` maps command and certname to what is there, `reports` has certname and stamp of each.
 
     Commands for certnames in `discards` are taken and never shown, those for `refuses` raise that error; `meets` are
-    raised by the next submissions, `down` by everything, those in `cannot` by questions about that command.
+    raised by the next submissions, `down` by everything, those in `cannot` by questions about that command. It makes
+    nothing of commands with a timestamp among `ignores`.
     """
 
     def __init__(self, url: str) -> None:
@@ -32,6 +33,7 @@ class Server:
         self.queries: list[tuple[str, Any]] = []
         self.depths: list[int] = []
         self.discards: set[str] = set()
+        self.ignores: set[str] = set()
         self.refuses: dict[str, PdbError] = {}
         self.meets: list[PdbError] = []
         self.down: PdbError | None = None
@@ -60,7 +62,7 @@ class Server:
         if command.certname in self.refuses:
             raise self.refuses[command.certname]
         self.commands.append(command)
-        if command.certname not in self.discards:
+        if command.certname not in self.discards and command.producer_timestamp not in self.ignores:
             self.apply(command)
         return f"uuid-{len(self.commands)}"
 

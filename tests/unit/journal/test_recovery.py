@@ -137,6 +137,23 @@ def test_a_second_recovery_finds_nothing_to_do_and_writes_nothing(
     assert store.journal.run(entries.listing) == noted
 
 
+@pytest.mark.parametrize("shown", [2, 1, None])
+def test_when_a_server_makes_nothing_of_the_newest_the_one_before_is_tried(
+    store: Store, puppetdb: Server, shown: int | None
+) -> None:
+    """J10: the good catalog was in the journal, and never sent."""
+    ids = [on_b(store, command(CATALOG, "n", at)) for at in range(4)]
+    on_b(store, command(FACTS, "m", 9))
+    puppetdb.ignores = {stamp(at) for at in range(4) if shown is None or at > shown}
+    result = run(store, puppetdb)
+    tried = [each.producer_timestamp for each in puppetdb.commands if each.name == CATALOG]
+    assert tried == [stamp(at) for at in range(3, -1 if shown is None else shown - 1, -1)]
+    assert puppetdb.newest.get((CATALOG, "n")) == (None if shown is None else stamp(shown))
+    assert not result.ok, "what it made nothing of is missing all the same"
+    assert (result.missing, result.verified) == (len(tried) - (shown is not None), 1 + (shown is not None))
+    assert result.examples[0].id == ids[3]
+
+
 def test_a_dry_run_asks_and_changes_nothing(store: Store, puppetdb: Server) -> None:
     on_b(store, command(FACTS, "a", 1))
     on_b(store, command(REPORT, "b", 1))
