@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds that anybody waits for the journal at most."""
+OPENING = 600.0
+"""Seconds that a journal may take to be opened: all that is pending in it is looked at."""
 READ_SILENCE = 1.0
 """Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
 
@@ -101,7 +103,7 @@ class Journal:
         journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease, patience=patience)
         if not beside:
             try:
-                journal.run(deliveries.forget_owners)
+                _outcome(journal.start(deliveries.forget_owners), OPENING)
             except BaseException:
                 journal.close()
                 raise
@@ -184,14 +186,7 @@ class Journal:
         What was not begun by then is not done any more; of what was, nobody knows.
         """
         limits = [limit for limit in (seconds, self._patience) if limit is not None]
-        limit = max(min(limits), 0.0) if limits else None
-        try:
-            return future.result(limit)
-        except TimeoutError:
-            if future.cancel() or not future.done():
-                why = f"the journal did not answer within {limit:.1f} s: see its disk, or its database"
-                raise Unreachable(why) from None
-            return future.result()
+        return _outcome(future, max(min(limits), 0.0) if limits else None)
 
     def close(self) -> None:
         """Finish what waits, and let go of the journal, when nobody else holds it. It takes a few seconds at most."""
@@ -203,6 +198,16 @@ class Journal:
             self._reads.close()
         if left := self._commits.close():
             log.error("the journal was closed while it did not answer: %d transactions were given up", left)
+
+
+def _outcome(future: Future[T], limit: float | None) -> T:
+    try:
+        return future.result(limit)
+    except TimeoutError:
+        if future.cancel() or not future.done():
+            why = f"the journal did not answer within {limit:.1f} s: see its disk, or its database"
+            raise Unreachable(why) from None
+        return future.result()
 
 
 def _called(work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], transaction: Transaction) -> T:
