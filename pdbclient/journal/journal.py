@@ -38,10 +38,8 @@ PATIENCE = 10.0
 """Seconds that anybody waits for the journal at most."""
 OPENING = 600.0
 """Seconds that a journal may take to be opened: all that is pending in it is looked at."""
-READ_SILENCE = 1.0
+READ_SILENCE = 2.5
 """Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
-
-
 BODIES = 20
 BODY_BYTES = 32 * 1024 * 1024
 """Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
