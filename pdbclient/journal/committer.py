@@ -30,7 +30,8 @@ SILENT = 5.0
 PROBE_AGAIN = 1.0
 """Seconds between two questions whether the database is back."""
 CLOSE_LIMIT = 5.0
-"""Seconds that what still waits has at the end."""
+CLOSE_LOOK = 0.1
+"""Seconds that what still waits has at the end, and between two looks whether it is done."""
 
 
 class Committer:
@@ -61,16 +62,17 @@ class Committer:
             return None
         return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
 
-    def start(self, work: Callable[[Transaction], T], silence: float = SILENT) -> Future[T]:
+    def start(self, work: Callable[[Transaction], T], silence: float | None = None) -> Future[T]:
         """Run `work` in a transaction; done when that is durable. Raises `JournalError` when this is closed.
 
-        Raises `Unreachable` when there is no database now, or one transaction has taken `silence` seconds already.
+        Raises `Unreachable` when there is no database now, or one transaction has taken `silence` seconds already
+        (`SILENT`, without).
         """
         future: Future[T] = Future()
         with self._condition:
             if self._closed or self._pid != os.getpid():
                 raise JournalError("this journal is closed, or was opened before the process forked")
-            if (why := self._why(silence)) is not None:
+            if (why := self._why(SILENT if silence is None else silence)) is not None:
                 raise Unreachable(why)
             self._waiting.append((work, future))
             self._condition.notify()
@@ -83,7 +85,10 @@ class Committer:
             self._condition.notify()
         if self._pid != os.getpid() or self._thread is threading.current_thread():
             return 0
-        self._thread.join(CLOSE_LIMIT)
+        end = time.monotonic() + CLOSE_LIMIT
+        # When it is down, there is nothing to wait for: its thread ends when it can.
+        while self._thread.is_alive() and self.down is None and time.monotonic() < end:
+            self._thread.join(CLOSE_LOOK)
         if not self._thread.is_alive():
             return 0
         return self._give_up(Unreachable(self.down or "the journal was closed before it could do that"))

@@ -36,10 +36,10 @@ T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds that anybody waits for the journal at most."""
-READ_SILENCE = 1.0
+OPENING = 600.0
+"""Seconds that a journal may take to be opened: all that is pending in it is looked at."""
+READ_SILENCE = 2.5
 """Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
-
-
 BODIES = 20
 BODY_BYTES = 32 * 1024 * 1024
 """Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
@@ -101,7 +101,7 @@ class Journal:
         journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease, patience=patience)
         if not beside:
             try:
-                journal.run(deliveries.forget_owners)
+                _outcome(journal.start(deliveries.forget_owners), OPENING)
             except BaseException:
                 journal.close()
                 raise
@@ -184,14 +184,7 @@ class Journal:
         What was not begun by then is not done any more; of what was, nobody knows.
         """
         limits = [limit for limit in (seconds, self._patience) if limit is not None]
-        limit = max(min(limits), 0.0) if limits else None
-        try:
-            return future.result(limit)
-        except TimeoutError:
-            if future.cancel() or not future.done():
-                why = f"the journal did not answer within {limit:.1f} s: see its disk, or its database"
-                raise Unreachable(why) from None
-            return future.result()
+        return _outcome(future, max(min(limits), 0.0) if limits else None)
 
     def close(self) -> None:
         """Finish what waits, and let go of the journal, when nobody else holds it. It takes a few seconds at most."""
@@ -203,6 +196,16 @@ class Journal:
             self._reads.close()
         if left := self._commits.close():
             log.error("the journal was closed while it did not answer: %d transactions were given up", left)
+
+
+def _outcome(future: Future[T], limit: float | None) -> T:
+    try:
+        return future.result(limit)
+    except TimeoutError:
+        if future.cancel() or not future.done():
+            why = f"the journal did not answer within {limit:.1f} s: see its disk, or its database"
+            raise Unreachable(why) from None
+        return future.result()
 
 
 def _called(work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], transaction: Transaction) -> T:
