@@ -41,6 +41,7 @@ SECONDS = rounds(30, 1800)
 READS = rounds(10, 5000)
 LIMITS = Timeouts(attempt=10.0, connect=2.0, read=3.0, operation=8.0)
 EXPORTED = quote(json.dumps(["and", ["=", "type", "File"], ["=", "exported", True]]))
+PATCHES = QUICK | {"pdbclient.journal.audit.LOSS_EVERY": 5.0}
 KINDS = ("replace facts", "replace catalog", "store report")
 
 
@@ -54,6 +55,7 @@ class Place:
             fake.reply = fake.otherwise = puppetdb
         self.proxies = [behind.proxy, behind.proxy_to(behind.replica)]
         self.gateways: list[GatewayProcess] = []
+        self.rate = RATE
         self._started = 0
 
     def start(self, number: int) -> None:
@@ -65,9 +67,9 @@ class Place:
         config = replace(config, gateway_url=Endpoint("localhost", port), gateway_health_interval=1.0)
         path = write_config(self._directory / f"puppetdb{number}.conf", config)
         with path.open("a") as file:
-            file.write(f"journal = {self.url}\njournal_rate = {RATE}\njournal_heal = heal\n")
+            file.write(f"journal = {self.url}\njournal_rate = {self.rate}\njournal_heal = heal\n")
         self._started += 1
-        process = GatewayProcess(path, port, self._directory / f"log{self._started}", patches=QUICK)
+        process = GatewayProcess(path, port, self._directory / f"log{self._started}", patches=PATCHES)
         self._stack.enter_context(process)
         self.gateways[number : number + 1] = [process]
 
@@ -282,35 +284,31 @@ def test_three_gateways_heal_a_server_once(running: Place) -> None:
         for n in range(100)
     ]
     for number, command in enumerate(sent):
-        assert running.submit(running.gateways[number % GATEWAYS], command).status == 200
+        assert running.submit(running.gateways[number % GATEWAYS], command, 60.0).status == 200
     primary = running.puppetdbs[0]
     with Journal.open(running.url) as journal:
         confirmed = "SELECT count(*) FROM copies WHERE state = 'confirmed'"
         assert eventually(lambda: journal.run(lambda tx: tx.rows(confirmed))[0][0] == len(sent), 60)
     before = len(primary.arrivals)
-    running.proxies[0].refuse()
-    for gateway in running.gateways:
-        # Each of them is to see that it is back.
-        assert eventually(lambda: running.submit(gateway, sent[0]).server != running.proxies[0].port, 20)  # noqa: B023
     primary.forget()
-    running.proxies[0].accept()
     assert eventually(lambda: all(map(primary.shows, sent)), 90)
-    assert eventually(lambda: running.logs().count("has lost data") >= 2, 60), "more than one sees it"
-    time.sleep(6)
-    assert len(primary.arrivals) - before <= len(sent) + 5
+    assert eventually(lambda: "recovered: looked at 100 entries" in running.logs(), 60)
+    assert len(primary.arrivals) - before == len(sent)
 
 
 def test_all_together_deliver_at_one_rate(running: Place) -> None:
     """J17: four with `journal_rate = 5` sent 18.8 a second to one server."""
+    # So low that a busy machine is no reason to keep to it.
+    rate = running.rate = 4
     running.up()
     for proxy in running.proxies:
         proxy.refuse()
     sent = [
         Command.ready("store report", 8, f"node{n}.example", timestamp.from_millis(1_800_000_000_000 + n), b"%d" % n)
-        for n in range(6 * RATE)
+        for n in range(8 * rate)
     ]
     for number, command in enumerate(sent):
-        told = running.submit(running.gateways[number % GATEWAYS], command)
+        told = running.submit(running.gateways[number % GATEWAYS], command, 60.0)
         assert (told.status, told.headers["X-Pdbclient-Journalled"]) == (200, "true")
     for proxy in running.proxies:
         proxy.accept()
@@ -318,8 +316,8 @@ def test_all_together_deliver_at_one_rate(running: Place) -> None:
     times = sorted(arrival.at for each in running.puppetdbs for arrival in each.arrivals)
     assert len(times) == len(sent), "nothing twice"
     most = max(
-        count - RATE * (1 + seconds)
+        count - rate * (1 + seconds)
         for count, seconds in windows([each.at for each in running.puppetdbs[0].arrivals])
     )
-    assert most <= GATEWAYS * max(RATE // 10, 1) + 2
-    assert times[-1] - times[0] < 4 * len(sent) / RATE, "nor much slower"
+    assert most <= GATEWAYS + 2, "each has taken one of it, at most"
+    assert times[-1] - times[0] < 4 * len(sent) / rate, "nor much slower"

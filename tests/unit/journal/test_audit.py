@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import NotSent, ServerError
-from pdbclient.journal import audit, recovery
+from pdbclient.journal import Journal, audit, recovery
 from pdbclient.journal.audit import SETTLING, Audit, Loss, judge_loss, late
 from pdbclient.journal.leases import hold
 from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
@@ -472,3 +474,19 @@ def test_nodes_that_have_expired_are_not_brought_back_by_healing(
     healing.audit.round()
     assert len(healing.server.commands) == sent
     assert caplog.messages[-1].endswith("4 older than node-ttl left out")
+
+
+def test_of_three_who_see_a_loss_at_once_one_heals_it(store: Store, healing: Site) -> None:
+    """J17: three gateways healed 100 entries with 291 commands."""
+    filled(healing, 100)
+    with ExitStack() as stack:
+        journals = [store.journal, *(stack.enter_context(Journal.open(store.place, beside=True)) for _ in range(2))]
+        for journal in journals[1:]:
+            journal.clock = store.journal.clock
+        audits = [Audit(journal, healing.server.session, heal=True, rate=100_000) for journal in journals]
+        healing.server.forget()
+        with ThreadPoolExecutor(len(audits)) as pool:
+            for done in [pool.submit(audit.round) for audit in audits]:
+                done.result()
+    assert len(healing.server.newest) == 100
+    assert len(healing.server.commands) == 200
