@@ -20,7 +20,7 @@ from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.session import Selection, Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.http.status import STATUS_PATH, read_status
-from pdbclient.journal.service import Service
+from pdbclient.journal.work.service import Service
 from pdbclient.wire.collector import Filter
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import QueryText, address, checked, exported_resources

@@ -15,12 +15,12 @@ from pdbclient.cli.servers import add_config_option
 from pdbclient.config import without_password
 from pdbclient.errors import JournalCorrupt
 from pdbclient.journal import CopyState, EntryState, Journal
-from pdbclient.journal import entries as store
-from pdbclient.journal.holder import holder
+from pdbclient.journal.ledger import entries as store
+from pdbclient.journal.ledger.replay_sql import extent
+from pdbclient.journal.ledger.upkeep import ROOM, kept_since, prune, structure, verify
 from pdbclient.journal.model import Entry, Listed
-from pdbclient.journal.replay_sql import extent
-from pdbclient.journal.submission import targets_of
-from pdbclient.journal.upkeep import ROOM, kept_since, prune, structure, verify
+from pdbclient.journal.store.lock_owner import lock_owner
+from pdbclient.journal.work.submission import targets_of
 from pdbclient.wire.command import Command
 
 __all__ = ["register"]
@@ -125,7 +125,7 @@ def _status(args: argparse.Namespace) -> int:
         counts = journal.run(store.counts)
         dropped = {name: moment_text(at) for name, at in journal.run(kept_since).items()}
         place = str(config.journal)
-        pid = None if "://" in place else holder(Path(place))
+        pid = None if "://" in place else lock_owner(Path(place))
     states = {str(state): counts.entries.get(state, 0) for state in EntryState}
     oldest = None if counts.oldest_pending is None else moment_text(counts.oldest_pending)
     pending = {target or "any server": n for target, n in sorted(counts.pending.items())}
@@ -295,7 +295,7 @@ def _prune(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
         place = str(config.journal)
-        pid = None if "://" in place else holder(Path(place))
+        pid = None if "://" in place else lock_owner(Path(place))
         wrong = [] if pid is not None else journal.run(structure)
         damaged, checked = _checked(journal)
     if args.json:

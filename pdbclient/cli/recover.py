@@ -20,9 +20,9 @@ from pdbclient.config.urls import parse_server_url
 from pdbclient.config.values import SettingError, span
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.http.session import Session
-from pdbclient.journal.exported_sql import STILL_ALIVE
-from pdbclient.journal.recovery import Progress as Report
-from pdbclient.journal.recovery import Recovery, Refused, recover
+from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
+from pdbclient.journal.work.recovery import Progress as Report
+from pdbclient.journal.work.recovery import Recovery, Refused, recover
 
 __all__ = ["register"]
 

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.journal.model import ANY, Counts
-from pdbclient.journal.service import Service
+from pdbclient.journal.work.service import Service
 
 __all__ = ["exposition"]
 

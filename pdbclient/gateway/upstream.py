@@ -30,7 +30,7 @@ from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal.service import Service
+from pdbclient.journal.work.service import Service
 from pdbclient.wire import Command
 
 __all__ = ["Answer", "NoThread", "Upstream", "timeouts_below"]

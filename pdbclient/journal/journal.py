@@ -19,12 +19,12 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalError
-from pdbclient.journal import deliveries, entries
-from pdbclient.journal.committer import Committer
-from pdbclient.journal.database import Database, Transaction, Unreachable
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import Entry, Listed
-from pdbclient.journal.packing import Damaged, pack
-from pdbclient.journal.sqlite import SqliteDatabase
+from pdbclient.journal.store.committer import Committer
+from pdbclient.journal.store.database import Database, Transaction, Unreachable
+from pdbclient.journal.store.packing import Damaged, pack
+from pdbclient.journal.store.sqlite import SqliteDatabase
 from pdbclient.wire.command import Command
 
 __all__ = ["Journal"]
@@ -85,7 +85,7 @@ class Journal:
         if "://" in location:
             # Imported here: a site whose journal is a file needs no driver for PostgreSQL.
             try:
-                from pdbclient.journal.postgresql import PostgresqlDatabase
+                from pdbclient.journal.store.postgresql import PostgresqlDatabase
             except ImportError as error:
                 why = f"needs psycopg, which cannot be loaded ({error}): pip install 'pdbclient[postgresql]'"
                 raise JournalError(f"{without_password(location)}: {why}") from error

@@ -37,10 +37,11 @@ from pathlib import Path
 from typing import Any
 
 from pdbclient import Client, load_config
-from pdbclient.journal import Journal, deliveries, entries, upkeep
-from pdbclient.journal.database import Transaction
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState
-from pdbclient.journal.packing import Packed, pack
+from pdbclient.journal.store.database import Transaction
+from pdbclient.journal.store.packing import Packed, pack
 from pdbclient.lab import Lab
 from pdbclient.wire.command import Command
 from tests.bench.load.place import running_lab

@@ -24,10 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pdbclient.journal import Journal, deliveries, exported_sql, holdings, upkeep
-from pdbclient.journal.audit import SETTLING, Audit
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries, exported_sql, holdings, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState
-from pdbclient.journal.recovery import recover
+from pdbclient.journal.work.audit import SETTLING, Audit
+from pdbclient.journal.work.recovery import recover
 from pdbclient.wire.command import Command
 from tests.unit.journal.server import REPORT, Server
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.journal import Journal, entries, upkeep
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries, upkeep
 from pdbclient.journal.model import ANY, Entry
 from pdbclient.wire.command import Command
 
@@ -22,7 +23,8 @@ NOBODY = 65534
 
 APPENDER = """
 import itertools, os, sys, threading
-from pdbclient.journal import Journal, deliveries
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries
 from pdbclient.journal.model import ANY, Copy, CopyState
 from tests.faults.journal import numbered
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 from pdbclient.config.model import Timeouts
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.wire import Command
 
 from .conftest import Site

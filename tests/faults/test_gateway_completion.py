@@ -15,7 +15,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from pdbclient.http.outcome import Operation
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 
 from .conftest import Site
 from .fake import Answer, Request, answer, healthy

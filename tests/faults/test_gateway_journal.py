@@ -13,7 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from pdbclient.errors import JournalBusy
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 
 from .conftest import Site
 from .fake import Answer, Fake, Request, answer, queued

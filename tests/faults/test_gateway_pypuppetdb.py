@@ -14,7 +14,8 @@ import pytest
 from pypuppetdb.api.command import CommandAPI
 
 from pdbclient.config.model import TlsFiles
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 
 from .conftest import Site
 from .fake import Answer, Request, answer, queued

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import JournalBusy, JournalCorrupt
-from pdbclient.journal import Journal, entries
-from pdbclient.journal.database import Transaction
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import ANY
+from pdbclient.journal.store.database import Transaction
 
 from .journal import acknowledged_by, apart, appending, look, numbered, put, require_sound
 

@@ -14,7 +14,8 @@ import pytest
 from pdbclient import Client
 from pdbclient.config.model import Timeouts
 from pdbclient.http.outcome import Operation
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import ANY
 from pdbclient.wire import Command
 

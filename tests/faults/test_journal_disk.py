@@ -18,10 +18,11 @@ from pdbclient.config.model import TlsFiles
 from pdbclient.errors import JournalError, JournalFull
 from pdbclient.http.failover import Accepted
 from pdbclient.http.outcome import ACCEPTED, Attempt
-from pdbclient.journal import Journal, entries, upkeep
-from pdbclient.journal.file import unusable
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries, upkeep
 from pdbclient.journal.model import ANY
-from pdbclient.journal.submission import Submitter
+from pdbclient.journal.store.file import unusable
+from pdbclient.journal.work.submission import Submitter
 from pdbclient.wire.command import Command
 
 from .journal import NOBODY, apart, look, mounted, put, remount, require_sound

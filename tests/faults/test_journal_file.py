@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from pdbclient.errors import JournalCorrupt, JournalError
-from pdbclient.journal import Journal, entries, upkeep
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries, upkeep
 from pdbclient.journal.model import ANY, Entry, EntryState
-from pdbclient.journal.packing import Damaged
-from pdbclient.journal.schema import SCHEMA
+from pdbclient.journal.store.packing import Damaged
+from pdbclient.journal.store.schema import SCHEMA
 
 from .journal import NOBODY, apart, look, numbered, put
 

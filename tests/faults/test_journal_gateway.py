@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from pdbclient import Client
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.wire import Command
 
 from .conftest import Site

@@ -10,9 +10,10 @@ import pytest
 
 from pdbclient.cli.main import main
 from pdbclient.config import ClientConfig, Endpoint
-from pdbclient.journal import EntryState, Journal, deliveries, entries
-from pdbclient.journal.database import Transaction
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import ANY, Copy, CopyState
+from pdbclient.journal.store.database import Transaction
 from tests.unit.journal.old_format import make_file, require_all
 from tests.unit.journal.store import Store
 

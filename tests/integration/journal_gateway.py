@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pdbclient.config import ClientConfig, load_config
-from pdbclient.journal import Counts, Journal, entries
+from pdbclient.journal import Counts, Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.lab import Lab
 
 from ..faults.gateway import GatewayProcess, gateway_config, write_config

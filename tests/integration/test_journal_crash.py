@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.journal import EntryState, Journal, upkeep
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import upkeep
 from pdbclient.lab import Lab
 
 from ..soak import rounds

@@ -18,7 +18,8 @@ from pdbclient import Client, QueryResult, StaleAnswer
 from pdbclient.config import Endpoint, Timeouts, load_config
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
-from pdbclient.journal import Journal, entries
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command, deactivate_node

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import Listed
 from pdbclient.lab import Lab
 from pdbclient.wire import Command

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.journal import Journal, entries
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 

@@ -20,10 +20,11 @@ import pytest
 from pdbclient import Client
 from pdbclient.config import ClientConfig, load_config
 from pdbclient.http.session import Session
-from pdbclient.journal import Journal, entries
-from pdbclient.journal.audit import Audit
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import CopyState
-from pdbclient.journal.recovery import Recovery, recover
+from pdbclient.journal.work.audit import Audit
+from pdbclient.journal.work.recovery import Recovery, recover
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node

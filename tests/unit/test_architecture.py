@@ -23,7 +23,7 @@ OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS = (
 )
 HTTP, CLIENT, SYNC, OBSERVE, LAB = "http", "client", "sync", "observe", "lab"
 TERMINUS, GATEWAY, JOURNAL, LOCK = "terminus", "gateway", "journal", "lock"
-DATABASE, SCHEMA, ENTRIES = "journal.database", "journal.schema", "journal.entries"
+DATABASE, SCHEMA = "journal.store.database", "journal.store.schema"
 
 # Module or package -> what of the package it may import, besides itself. The longest match decides; a module
 # without a match has no place in the architecture yet.
@@ -65,22 +65,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     LOCK: set(),
     JOURNAL: {ERRORS, CONFIG, WIRE, HTTP},
-    # The store below knows nothing of servers, and its SQL nothing of a database in particular.
-    "journal.age": set(),
+    # Where it is, knows nothing of servers; what is known of entries, nothing of a database in particular.
     "journal.model": {WIRE},
-    "journal.packing": {ERRORS, WIRE},
+    "journal.store": set(),
+    "journal.store.lock_owner": set(),
+    "journal.store.packing": {ERRORS, WIRE},
     SCHEMA: set(),
     DATABASE: {ERRORS},
-    ENTRIES: {WIRE, DATABASE, "journal.model", "journal.packing"},
-    "journal.deliveries": {DATABASE, "journal.model", ENTRIES},
-    "journal.holdings": {DATABASE, "journal.model", ENTRIES},
-    "journal.replay_sql": {DATABASE, "journal.model", ENTRIES},
-    "journal.upkeep": {DATABASE, "journal.packing", ENTRIES},
-    "journal.file": {ERRORS, SCHEMA},
-    "journal.sqlite": {ERRORS, LOCK, DATABASE, SCHEMA, "journal.file"},
-    "journal.watchdog": set(),
-    "journal.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA, "journal.watchdog"},
-    "journal.committer": {ERRORS, DATABASE},
+    "journal.ledger": {STALENESS, WIRE, DATABASE, "journal.model", "journal.store.packing"},
+    "journal.journal": {
+        *(ERRORS, "config.journal_place", WIRE),
+        *("journal.model", "journal.store", "journal.ledger"),
+    },
+    "journal.work": {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
+    "journal.work.age": set(),
+    "journal.store.file": {ERRORS, SCHEMA},
+    "journal.store.sqlite": {ERRORS, LOCK, DATABASE, SCHEMA, "journal.store.file"},
+    "journal.store.watchdog": set(),
+    "journal.store.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA, "journal.store.watchdog"},
+    "journal.store.committer": {ERRORS, DATABASE},
     CLIENT: {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
     SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM, STATUS},
@@ -107,9 +110,9 @@ PURE = {
         "gateway.addresses",
         "gateway.compression",
         "gateway.intake",
-        "journal.age",
+        "journal.work.age",
         "journal.model",
-        "journal.packing",
+        "journal.store.packing",
         SCHEMA,
     ),
 }

@@ -21,7 +21,8 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from pdbclient.config.model import Endpoint, Timeouts
-from pdbclient.journal import EntryState, Journal, entries
+from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.lab.ports import free_port
 from pdbclient.wire import Command, timestamp
 from tests.faults.conftest import Site, pki, site  # noqa: F401
@@ -41,7 +42,7 @@ SECONDS = rounds(30, 1800)
 READS = rounds(10, 5000)
 LIMITS = Timeouts(attempt=10.0, connect=2.0, read=3.0, operation=8.0)
 EXPORTED = quote(json.dumps(["and", ["=", "type", "File"], ["=", "exported", True]]))
-PATCHES = QUICK | {"pdbclient.journal.audit.LOSS_EVERY": 5.0}
+PATCHES = QUICK | {"pdbclient.journal.work.audit.LOSS_EVERY": 5.0}
 KINDS = ("replace facts", "replace catalog", "store report")
 
 

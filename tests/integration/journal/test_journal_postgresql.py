@@ -24,11 +24,12 @@ import psycopg
 import pytest
 
 from pdbclient.errors import JournalBusy, JournalError, JournalFull
-from pdbclient.journal import Journal, deliveries, entries, upkeep
-from pdbclient.journal.database import Transaction, Unreachable
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
-from pdbclient.journal.postgresql import SILENCE, _Connection
-from pdbclient.journal.schema import SCHEMA, migration
+from pdbclient.journal.store.database import Transaction, Unreachable
+from pdbclient.journal.store.postgresql import SILENCE, _Connection
+from pdbclient.journal.store.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
 from tests.unit.journal.old_format import make_file, make_tables, require_all
 from tests.unit.journal.store import CATALOG, REPORT, A, B, Store, command
@@ -42,7 +43,8 @@ ROOT = Path(__file__).parents[3]
 WORKER = """
 import json, os, sys
 from pdbclient.errors import JournalError
-from pdbclient.journal import Journal, entries, deliveries
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import ANY, Copy, CopyState
 from tests.unit.journal.store import command
 
@@ -454,7 +456,7 @@ def test_a_migration_that_fails_changes_nothing(
     make_tables(place, tmp_path / "journal")
     broken = [*migration("postgresql", 1), "INSERT INTO nowhere VALUES (1)"]
     with monkeypatch.context() as patched:
-        patched.setattr("pdbclient.journal.postgresql.migration", lambda *_: iter(broken))
+        patched.setattr("pdbclient.journal.store.postgresql.migration", lambda *_: iter(broken))
         assert "nowhere" in refused(place)
     assert server.sql("SELECT count(*) FROM owed", name_of(place)) == [("4",)]
     with Journal.open(place) as journal:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from pdbclient.journal import CopyState, Journal, deliveries, entries, leases
+from pdbclient.journal import CopyState, Journal
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import ANY, Copy
+from pdbclient.journal.work import leases
 from pdbclient.wire.command import Command
 from tests.faults.fake import Answer, Request, answer, healthy, queued
 

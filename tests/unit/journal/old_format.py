@@ -15,7 +15,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from pdbclient.journal import EntryState, entries, upkeep
+from pdbclient.journal import EntryState
+from pdbclient.journal.ledger import entries, upkeep
 
 from .store import LEASE, REPORT, START, A, B, Store, command
 

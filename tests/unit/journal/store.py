@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pdbclient.journal import Journal, deliveries, entries
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Counts, Entry, EntryState, Listed
 from pdbclient.wire.command import Command
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pdbclient.journal.age import SPEED, Age
+from pdbclient.journal.work.age import SPEED, Age
 
 DAY = 86400.0
 START = 1_800_000_000.0

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import NotSent, ServerError
-from pdbclient.journal import Journal, audit, recovery
-from pdbclient.journal.audit import SETTLING, Audit, Loss, judge_loss, late
-from pdbclient.journal.leases import hold
+from pdbclient.journal import Journal
 from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
-from pdbclient.journal.seen import Shown
+from pdbclient.journal.work import audit, recovery
+from pdbclient.journal.work.audit import SETTLING, Audit, Loss, judge_loss, late
+from pdbclient.journal.work.leases import hold
+from pdbclient.journal.work.seen import Shown
 from pdbclient.wire import timestamp
 
 from .server import Server

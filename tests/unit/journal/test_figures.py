@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pdbclient.journal import EntryState, entries, figures
-from pdbclient.journal.database import Transaction, Unreachable
-from pdbclient.journal.figures import Figures
+from pdbclient.journal import EntryState
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import Counts
+from pdbclient.journal.store.database import Transaction, Unreachable
+from pdbclient.journal.work import figures
+from pdbclient.journal.work.figures import Figures
 
 from .store import Store, command
 

@@ -17,10 +17,12 @@ from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import CopyState, EntryState, exported, exported_sql
-from pdbclient.journal.exported import PATIENCE, Exported
-from pdbclient.journal.exported_sql import STILL_ALIVE, TOLD
+from pdbclient.journal import CopyState, EntryState
+from pdbclient.journal.ledger import exported_sql
+from pdbclient.journal.ledger.exported_sql import STILL_ALIVE, TOLD
 from pdbclient.journal.model import ANY, Copy
+from pdbclient.journal.work import exported
+from pdbclient.journal.work.exported import PATIENCE, Exported
 from pdbclient.wire.command import Command
 
 from .puppetdb import Clock, PuppetDb
@@ -298,7 +300,7 @@ def test_preparing_a_server_takes_its_own_time_and_makes_no_answer_stale(site: S
 
 
 def test_more_than_a_page_is_brought_up_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdbclient.journal.exported_sql.PAGE", 10)
+    monkeypatch.setattr("pdbclient.journal.ledger.exported_sql.PAGE", 10)
     for at in range(35):
         site.put(CATALOG, f"node{at}.example", at, site.a)
     assert site.ask(site.b) == Freshness()

@@ -15,10 +15,12 @@ import pytest
 
 from pdbclient.client import Client
 from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
-from pdbclient.journal import CopyState, EntryState, Journal, deliveries, entries, submission
-from pdbclient.journal.database import Transaction
+from pdbclient.journal import CopyState, EntryState, Journal
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import Copy, Listed
-from pdbclient.journal.submission import Submitter
+from pdbclient.journal.store.database import Transaction
+from pdbclient.journal.work import submission
+from pdbclient.journal.work.submission import Submitter
 from pdbclient.wire import Command
 
 from ..http.fake import Rig, command

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from pdbclient.errors import JournalError
-from pdbclient.journal import Journal, entries, schema
-from pdbclient.journal.schema import SCHEMA
-from pdbclient.journal.sqlite import SqliteDatabase
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import entries
+from pdbclient.journal.store import schema
+from pdbclient.journal.store.schema import SCHEMA
+from pdbclient.journal.store.sqlite import SqliteDatabase
 
 from .old_format import make_file, require_all
 from .store import Store
@@ -51,7 +53,7 @@ def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.M
     before = content(old)
     broken = [*schema.migration("sqlite", 1), "INSERT INTO nowhere VALUES (1)"]
     with monkeypatch.context() as patched:
-        patched.setattr("pdbclient.journal.sqlite.migration", lambda *_: iter(broken))
+        patched.setattr("pdbclient.journal.store.sqlite.migration", lambda *_: iter(broken))
         with pytest.raises(JournalError, match="nowhere"):
             Journal.open(str(old))
     assert content(old) == before

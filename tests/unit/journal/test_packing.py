@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdbclient.errors import JournalCorrupt
-from pdbclient.journal.packing import SMALL, Damaged, Packed, pack, unpack
+from pdbclient.journal.store.packing import SMALL, Damaged, Packed, pack, unpack
 from pdbclient.wire.command import Command
 
 from .store import FACTS, command, stamp

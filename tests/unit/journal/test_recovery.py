@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import Ambiguous, Busy, DeadlineExceeded, JournalError, NotSent, Rejected, ServerError
-from pdbclient.journal import entries, recovery
-from pdbclient.journal.leases import Lease, Leased, hold
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import CopyState, EntryState
-from pdbclient.journal.recovery import Recovery, recover
+from pdbclient.journal.work import recovery
+from pdbclient.journal.work.leases import Lease, Leased, hold
+from pdbclient.journal.work.recovery import Recovery, recover
 from pdbclient.wire import timestamp
 from pdbclient.wire.command import Command
 

@@ -8,8 +8,8 @@ import pytest
 
 from pdbclient.errors import Busy, Forbidden, NotSent, PdbError, ServerError
 from pdbclient.journal.model import EntryState, Listed
-from pdbclient.journal.packing import pack
-from pdbclient.journal.seen import Shown, has, is_known, look, seen
+from pdbclient.journal.store.packing import pack
+from pdbclient.journal.work.seen import Shown, has, is_known, look, seen
 from pdbclient.wire.command import Command
 
 from .server import Server

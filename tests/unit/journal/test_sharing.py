@@ -11,11 +11,13 @@ import pytest
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import Timeouts, TlsFiles
 from pdbclient.errors import JournalError
-from pdbclient.journal import Journal, deliveries, leases, paces
-from pdbclient.journal.leases import LEASE, Lease, Leased, hold
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries
 from pdbclient.journal.model import ANY
-from pdbclient.journal.paces import Pace, Paces, take
-from pdbclient.journal.submission import lease_for
+from pdbclient.journal.work import leases, paces
+from pdbclient.journal.work.leases import LEASE, Lease, Leased, hold
+from pdbclient.journal.work.paces import Pace, Paces, take
+from pdbclient.journal.work.submission import lease_for
 
 from .store import START, A, B, Store, command
 

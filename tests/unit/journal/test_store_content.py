@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import pytest
 
 from pdbclient.errors import InvalidCommand, JournalError
-from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
-from pdbclient.journal.database import Transaction
+from pdbclient.journal.ledger import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.model import ANY, CopyState, Entry, EntryState, Listed
-from pdbclient.journal.packing import Damaged, pack, unpack
+from pdbclient.journal.store.database import Transaction
+from pdbclient.journal.store.packing import Damaged, pack, unpack
 from pdbclient.wire.command import Command
 
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, START, A, B, Store, command, stamp

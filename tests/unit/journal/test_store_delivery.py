@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pdbclient.journal import deliveries, holdings
+from pdbclient.journal.ledger import deliveries, holdings
 from pdbclient.journal.model import ANY, BACKOFF_LIMIT, LATE, Copy, CopyState, EntryState
 
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command

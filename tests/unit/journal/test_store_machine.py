@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
+from pdbclient.journal.ledger import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.model import ANY, LATE, REPLACED, Copy, CopyState, EntryState, backoff, lane, state_after
 from pdbclient.wire.command import Command
 

@@ -13,9 +13,10 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
-from pdbclient.journal import Journal, deliveries
-from pdbclient.journal.database import Transaction, Unreachable
-from pdbclient.journal.postgresql import _converted
+from pdbclient.journal import Journal
+from pdbclient.journal.ledger import deliveries
+from pdbclient.journal.store.database import Transaction, Unreachable
+from pdbclient.journal.store.postgresql import _converted
 
 T = TypeVar("T")
 SECRET = "-".join(["s3", "cret"])
@@ -128,7 +129,7 @@ def test_while_the_database_is_away_everybody_is_told_at_once_and_the_journal_fi
 def test_behind_a_transaction_that_takes_too_long_nobody_waits(
     journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdbclient.journal.committer.SILENT", 0.05)
+    monkeypatch.setattr("pdbclient.journal.store.committer.SILENT", 0.05)
     database.go.clear()
     stuck = journal.start(number, 1)
     assert eventually(lambda: not journal.answers)
@@ -169,7 +170,7 @@ def test_nobody_waits_longer_than_the_journals_own_patience(database: Database) 
 def test_a_journal_that_is_stuck_is_closed_all_the_same_and_what_is_left_is_told(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pdbclient.journal.committer.CLOSE_LIMIT", 0.05)
+    monkeypatch.setattr("pdbclient.journal.store.committer.CLOSE_LIMIT", 0.05)
     database.go.clear()
     journal = Journal(database)
     journal.start(number, 0)
@@ -276,8 +277,8 @@ def test_a_journal_that_cannot_forget_its_claims_is_not_held(tmp_path: Path, mon
 
 def test_without_a_driver_for_postgresql_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "pdbclient.journal.postgresql", raising=False)
-    monkeypatch.delattr("pdbclient.journal.postgresql", raising=False)
+    monkeypatch.delitem(sys.modules, "pdbclient.journal.store.postgresql", raising=False)
+    monkeypatch.delattr("pdbclient.journal.store.postgresql", raising=False)
     with pytest.raises(JournalError, match=r"pip install 'pdbclient\[postgresql\]'") as caught:
         Journal.open(f"postgresql://user:{SECRET}@127.0.0.1/journal")
     assert SECRET not in "".join(traceback.format_exception(caught.value))

@@ -12,10 +12,10 @@ from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, JournalError, JournalFull, Rejected
 from pdbclient.http.failover import Accepted
 from pdbclient.http.outcome import Attempt, Kind
-from pdbclient.journal import deliveries, upkeep
-from pdbclient.journal.database import Transaction
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.ledger import deliveries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, Entry
+from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.command import Command
 
 __all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pdbclient.journal.database import Transaction
 from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, Counts, Entry, EntryState, Listed, lane
-from pdbclient.journal.packing import Damaged, Packed, unpack
+from pdbclient.journal.store.database import Transaction
+from pdbclient.journal.store.packing import Damaged, Packed, unpack
 from pdbclient.wire.command import Command
 
 __all__ = [

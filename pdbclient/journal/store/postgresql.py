@@ -23,9 +23,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalBusy, JournalError, JournalFull
-from pdbclient.journal.database import Transaction, Unreachable
-from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, migration, statements
-from pdbclient.journal.watchdog import Watchdog
+from pdbclient.journal.store.database import Transaction, Unreachable
+from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, migration, statements
+from pdbclient.journal.store.watchdog import Watchdog
 
 __all__ = ["PostgresqlDatabase"]
 

@@ -18,11 +18,11 @@ from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
 from pdbclient.http.failover import Failover
 from pdbclient.http.outcome import Blame, Kind, Operation, Outcome, blame
 from pdbclient.http.route import write_order
-from pdbclient.journal import deliveries
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.ledger import deliveries
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
-from pdbclient.journal.paces import Paces
-from pdbclient.journal.packing import Damaged
+from pdbclient.journal.store.packing import Damaged
+from pdbclient.journal.work.paces import Paces
 
 __all__ = ["Delivery"]
 

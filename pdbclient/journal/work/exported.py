@@ -20,12 +20,12 @@ from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import deliveries, exported_sql
-from pdbclient.journal.exported_sql import Behind
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.ledger import deliveries, exported_sql
+from pdbclient.journal.ledger.exported_sql import Behind
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
-from pdbclient.journal.packing import Damaged
-from pdbclient.journal.seen import seen
+from pdbclient.journal.store.packing import Damaged
+from pdbclient.journal.work.seen import seen
 
 __all__ = ["PATIENCE", "Exported"]
 

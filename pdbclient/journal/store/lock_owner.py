@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["holder"]
+__all__ = ["lock_owner"]
 
 _LOCKS = Path("/proc/locks")
 
 
-def holder(path: Path) -> int | None:
+def lock_owner(path: Path) -> int | None:
     """The pid of the process that holds the journal at `path`; None when nobody does, or it cannot be told.
 
     It looks and takes no lock itself, not even for a moment: a gateway that starts just then would find it in use.

@@ -24,12 +24,12 @@ from time import monotonic
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
-from pdbclient.journal import deliveries, holdings
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.leases import Leased
+from pdbclient.journal.ledger import deliveries, holdings
 from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
-from pdbclient.journal.recovery import Recovery, recover
-from pdbclient.journal.seen import DEACTIVATION, REPORT, Shown, has, held, is_known, look
+from pdbclient.journal.work.leases import Leased
+from pdbclient.journal.work.recovery import Recovery, recover
+from pdbclient.journal.work.seen import DEACTIVATION, REPORT, Shown, has, held, is_known, look
 from pdbclient.wire import timestamp
 
 __all__ = ["Audit", "Loss", "judge_loss", "late"]

@@ -23,14 +23,14 @@ from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected, Serv
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
-from pdbclient.journal import deliveries, entries, replay_sql
-from pdbclient.journal.exported_sql import STILL_ALIVE
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.leases import Lease, hold
+from pdbclient.journal.ledger import deliveries, entries, replay_sql
+from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
-from pdbclient.journal.paces import Paces
-from pdbclient.journal.packing import Damaged
-from pdbclient.journal.seen import Shown, held, is_known, look
+from pdbclient.journal.store.packing import Damaged
+from pdbclient.journal.work.leases import Lease, hold
+from pdbclient.journal.work.paces import Paces
+from pdbclient.journal.work.seen import Shown, held, is_known, look
 from pdbclient.wire.command import Command
 from pdbclient.wire.timestamp import from_millis
 

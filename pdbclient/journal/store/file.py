@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from pdbclient.errors import JournalCorrupt, JournalError, JournalFull
-from pdbclient.journal.schema import APPLICATION_ID, SCHEMA
+from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA
 
 __all__ = ["ADVICE", "no_room", "require_sound", "side_file", "sync_directory", "unusable"]
 

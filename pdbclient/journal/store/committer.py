@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalError
-from pdbclient.journal.database import Database, Transaction, Unreachable
+from pdbclient.journal.store.database import Database, Transaction, Unreachable
 
 __all__ = ["Committer"]
 

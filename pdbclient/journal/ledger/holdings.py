@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pdbclient.journal.database import Transaction
-from pdbclient.journal.entries import listed
+from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import Listed
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["confirmed", "lacking", "newest_id", "unconfirmed"]
 

@@ -7,10 +7,10 @@ import time
 from concurrent.futures import Future, wait
 
 from pdbclient.errors import JournalError
-from pdbclient.journal import entries
-from pdbclient.journal.database import Transaction
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import Counts
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["Figures"]
 

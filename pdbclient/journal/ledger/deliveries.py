@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pdbclient.journal.database import Transaction
-from pdbclient.journal.entries import drop, pend, refresh_newest
+from pdbclient.journal.ledger.entries import drop, pend, refresh_newest
 from pdbclient.journal.model import (
     ANY,
     BACKOFF_LIMIT,
@@ -23,6 +22,7 @@ from pdbclient.journal.model import (
     lane,
     state_after,
 )
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["ack", "claim", "confirm", "forget_owners", "reconfigure", "release", "retry_later"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import entries, holdings
-from pdbclient.journal.database import Transaction
+from pdbclient.journal.ledger import entries, holdings
 from pdbclient.journal.model import Listed
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "still_missing"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from pdbclient.journal.database import Transaction
-from pdbclient.journal.entries import drop, fetch
-from pdbclient.journal.packing import Damaged
+from pdbclient.journal.ledger.entries import drop, fetch
+from pdbclient.journal.store.database import Transaction
+from pdbclient.journal.store.packing import Damaged
 
 __all__ = ["ROOM", "Verified", "kept_since", "make_room", "prune", "structure", "verify"]
 

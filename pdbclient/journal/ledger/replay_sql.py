@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pdbclient.journal.database import Transaction
-from pdbclient.journal.entries import listed
+from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import REPLACED, Listed
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["Extent", "before", "expired", "extent", "newest_page", "reports_page"]
 

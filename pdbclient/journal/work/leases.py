@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from time import monotonic
 
 from pdbclient.errors import JournalBusy, JournalError
-from pdbclient.journal.database import Transaction
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["Lease", "Leased", "hold"]
 

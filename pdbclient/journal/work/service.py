@@ -16,16 +16,16 @@ from pdbclient.http.failover import Accepted, Failover
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
-from pdbclient.journal import deliveries, entries, exported_sql, holdings, upkeep
-from pdbclient.journal.age import JUMP, Age
-from pdbclient.journal.audit import Audit
-from pdbclient.journal.database import Unreachable
-from pdbclient.journal.delivery import Delivery
-from pdbclient.journal.exported import Exported
-from pdbclient.journal.figures import Figures
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.ledger import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.model import ANY, EntryState
-from pdbclient.journal.submission import Submitter, lease_for, targets_of
+from pdbclient.journal.store.database import Unreachable
+from pdbclient.journal.work.age import JUMP, Age
+from pdbclient.journal.work.audit import Audit
+from pdbclient.journal.work.delivery import Delivery
+from pdbclient.journal.work.exported import Exported
+from pdbclient.journal.work.figures import Figures
+from pdbclient.journal.work.submission import Submitter, lease_for, targets_of
 from pdbclient.wire.command import Command
 
 __all__ = ["Service"]

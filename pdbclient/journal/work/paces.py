@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass
 from time import monotonic
 
-from pdbclient.journal.database import Transaction
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.store.database import Transaction
 
 __all__ = ["Pace", "Paces", "take"]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
-from pdbclient.journal.database import Transaction
-from pdbclient.journal.file import ADVICE, no_room, require_sound, side_file, sync_directory, unusable
-from pdbclient.journal.schema import APPLICATION_ID, SCHEMA, migration, statements
+from pdbclient.journal.store.database import Transaction
+from pdbclient.journal.store.file import ADVICE, no_room, require_sound, side_file, sync_directory, unusable
+from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, migration, statements
 from pdbclient.lock import LockHeld, hold
 
 __all__ = ["SqliteDatabase"]

@@ -1,0 +1,1 @@
+"""What the journal knows, as SQL: entries, what is pending, what servers have, retention. One transaction each."""

@@ -1,0 +1,1 @@
+"""What is done with it: submission, delivery, exported resources, recovery, audit, and the service of them all."""
