@@ -29,6 +29,8 @@ __all__ = ["ack", "claim", "confirm", "forget_owners", "reconfigure", "release",
 LONGEST = 2 * BACKOFF_LIMIT
 """Seconds: what is due later than that was so by a clock that has since been set back."""
 
+COMPACTED = 1000
+
 _REPLACED_LANES = ", ".join(str(lane(name)) for name in REPLACED)
 
 
@@ -148,7 +150,10 @@ def confirm(tx: Transaction, server: str, held: Mapping[int, bool], at: float, w
 
 
 def _compact(tx: Transaction, shown: Sequence[int], writer: str) -> None:
-    """Drop what some server shows these entries in the place of. Whoever it was pending for gets those instead."""
+    """Drop what some server shows these entries in the place of. Whoever it was pending for gets those instead.
+
+    Not more than COMPACTED at once, as others wait: the rest goes when something newer is shown.
+    """
     names = ", ".join(f"'{name}'" for name in REPLACED)
     rows = tx.rows(
         "SELECT older.id, shown.id, shown.name, older.state FROM entries AS shown JOIN entries AS older"
@@ -156,8 +161,9 @@ def _compact(tx: Transaction, shown: Sequence[int], writer: str) -> None:
         " AND (older.producer_timestamp < shown.producer_timestamp"
         "  OR older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
         f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({names}) AND shown.void = 0"
-        " AND older.state <> 'parked'",
+        " AND older.state <> 'parked' ORDER BY older.id LIMIT :limit",
         ids=tx.several(shown),
+        limit=COMPACTED,
     )
     kept = set()
     for older, entry, name, state in rows:

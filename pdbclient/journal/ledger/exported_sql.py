@@ -61,10 +61,7 @@ class Behind:
 
 
 def enrol(tx: Transaction, servers: Sequence[str]) -> None:
-    """From now on it is written down how far each of `servers` is, and of no other."""
-    for (server,) in tx.rows("SELECT server FROM replicas"):
-        if server not in servers:
-            tx.rows("DELETE FROM replicas WHERE server = :server", server=server)
+    """From now on it is written down how far each of `servers` is."""
     for server in servers:
         sql = "INSERT INTO replicas (server, after, resets) VALUES (:server, 0, 0) ON CONFLICT (server) DO NOTHING"
         tx.rows(sql, server=server)

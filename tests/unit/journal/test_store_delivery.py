@@ -280,6 +280,18 @@ def test_what_was_delivered_goes_when_a_newer_one_is_shown(store: Store) -> None
     assert len(store.ids()) == 50
 
 
+def test_so_much_goes_at_once_that_others_need_not_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal of an older format has hundreds of each node."""
+    monkeypatch.setattr(deliveries, "COMPACTED", 3)
+    ids = [store.put(command(FACTS, "node", number)) for number in range(6)]
+    for entry in ids:
+        store.taken(entry)
+    store.shown(ids[4])
+    assert store.ids() == ids[3:]
+    store.shown(ids[5])
+    assert store.ids() == ids[5:]
+
+
 def test_of_equal_timestamps_the_last_one_stays(store: Store) -> None:
     ids = [store.put(command(FACTS, "node", 7)) for _ in range(3)]
     for entry in ids:
