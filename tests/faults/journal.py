@@ -172,6 +172,8 @@ def _mount(*arguments: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a file system; the same with a limit of the process runs everywhere")
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    # What could be mounted can be mounted again, or the test is wrong.
+    assert not done.returncode or "remount" not in " ".join(arguments), done.stderr
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
 

@@ -121,12 +121,12 @@ def test_on_a_full_disk_entries_can_be_dropped(tmp_path: Path) -> None:
             (disk / "ballast").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
             ids = list(acknowledged)
             with Journal.open(str(path), beside=True) as beside:
-                for at in range(0, 100, upkeep.ROOM):
+                for at in range(0, 150, upkeep.ROOM):
                     assert beside.run(entries.drop, ids[at : at + upkeep.ROOM], beside.writer) == upkeep.ROOM
             for number in range(50):
                 made = large(2 * MORE + number)
                 acknowledged[journal.append(made, [ANY]).result().id] = made
-            require_held(journal, {entry: acknowledged[entry] for entry in list(acknowledged)[100:]})
+            require_held(journal, {entry: acknowledged[entry] for entry in list(acknowledged)[150:]})
 
 
 def test_a_file_that_may_not_grow_any_more_is_told_before_any_acknowledgement(tmp_path: Path) -> None:

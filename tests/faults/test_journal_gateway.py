@@ -25,7 +25,7 @@ from pdbclient.wire import Command
 from .conftest import Site
 from .fake import Answer, Request, healthy
 from .gateway import ROOT, GatewayProcess, eventually
-from .journal import mounted, remount
+from .journal import mounted
 from .journal_place import Place, Slow, command, holding, reports, windows
 
 
@@ -280,28 +280,37 @@ def test_a_reload_with_a_journal_that_cannot_be_opened_changes_nothing(place: Pl
 # -- no room
 
 
-@pytest.fixture(params=["a full disk", "a limit of the process"])
-def small(
-    request: pytest.FixtureRequest, place: Place, tmp_path: Path
-) -> Iterator[Callable[[GatewayProcess, bool], None]]:
-    """What leaves a journal no room, or gives it room again."""
-    if request.param == "a full disk":
-        with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=16m", "tmpfs") as disk:
-            place.journal = disk / "journal"
-            yield lambda _, full: remount(disk, f"size={'1m' if full else '16m'}")
-            # Before it can be unmounted.
-            place.end()
-    else:
+def test_a_full_disk_is_relieved_of_what_a_server_has_and_refuses_what_none_has(place: Place, tmp_path: Path) -> None:
+    """J12: 37 were delivered, and 503 was the answer for ever."""
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=6m", "tmpfs") as disk:
+        place.journal = disk / "journal"
+        process = place.run()
+        sent = [command("store report", number, size=20_000) for number in range(300)]
+        assert {place.submit(each).status for each in sent} == {200}
+        assert place.arrived == sent
+        assert "entries that servers have left the journal, to make room" in process.text
+        place.away()
+        more = [command("store report", number, size=20_000) for number in range(300, 700)]
+        told = [place.submit(each) for each in more]
+        taken = [each for each, answer in zip(more, told, strict=True) if answer.status == 200]
+        assert 100 < len(taken) < len(more)
+        assert {answer.status for answer in told} == {200, 503}
+        place.away(False)
+        assert eventually(lambda: place.arrived[len(sent) :] == taken, 60)
+        assert place.submit(command("store report", 1000, size=20_000)).status == 200
+        assert "Traceback" not in process.text
+        # Before it can be unmounted.
+        place.end()
 
-        def limit(process: GatewayProcess, full: bool) -> None:
-            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (1_000_000 if full else hard, hard))
 
-        yield limit
+def small(process: GatewayProcess, full: bool) -> None:
+    """Leave the journal no room, or give it room again."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (1_500_000 if full else hard, hard))
 
 
 def test_without_room_a_gateway_says_503_before_anything_is_sent_and_goes_on_when_there_is_some(
-    site: Site, place: Place, small: Callable[[GatewayProcess, bool], None]
+    site: Site, place: Place
 ) -> None:
     process = place.run()
     small(process, True)

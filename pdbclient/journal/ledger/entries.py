@@ -33,7 +33,11 @@ _LISTED = "id, uuid, received, state, name, version, certname, producer_timestam
 def append(
     tx: Transaction, packed: Packed, targets: Sequence[str], now: float, until: float, owner: str, writer: str
 ) -> Entry:
-    """Put a command in, pending for `targets`: under way by its `owner` `until` then (seconds since 1970)."""
+    """Put a command in, pending for `targets`: under way by its `owner` `until` then (seconds since 1970).
+
+    Raises `JournalFull`.
+    """
+    tx.require_room(len(packed.body))
     command, own = packed.command, _new_uuid(now)
     entry = tx.rows(
         "INSERT INTO entries (uuid, received, state, name, version, certname, producer_timestamp, encoding, length,"

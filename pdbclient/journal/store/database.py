@@ -33,6 +33,9 @@ class Transaction(Protocol):
     def several(self, values: Sequence[Any]) -> Any:
         """A list as a parameter for `among`."""
 
+    def require_room(self, size: int) -> None:
+        """Raise `JournalFull` unless an entry of so many bytes leaves room for what is noted about others."""
+
     def damage(self) -> list[str]:
         """What the database itself finds wrong with its own structure; it reads all of it."""
 

@@ -103,6 +103,9 @@ class _Transaction:
     def several(self, values: Sequence[Any]) -> Any:
         return list(values)
 
+    def require_room(self, size: int) -> None:
+        """Its administrator's concern, and none of this machine's disk."""
+
     def damage(self) -> list[str]:
         # PostgreSQL checks its pages itself as it reads them, where its administrator had it do so.
         return []

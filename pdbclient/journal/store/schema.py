@@ -74,12 +74,12 @@ CREATE INDEX newest_entry ON newest (entry);
 
 CREATE TABLE sizes (writer {text} PRIMARY KEY, bytes {integer} NOT NULL);
 
-CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL){clustered};
 
-CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL);
+CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL){clustered};
 
-CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL);
-CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL);
+CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL){clustered};
+CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL){clustered};
 """
 
 _MIGRATIONS = {
@@ -88,13 +88,13 @@ ALTER TABLE owed RENAME TO deliveries;
 ALTER TABLE deliveries ADD COLUMN owner {text} NOT NULL DEFAULT '';
 DROP INDEX owed_entry;
 CREATE INDEX deliveries_entry ON deliveries (entry, target);
-CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL);
+CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL){clustered};
 ALTER TABLE entries ADD COLUMN void INTEGER NOT NULL DEFAULT 0;
 DELETE FROM copies WHERE state = 'superseded';
 UPDATE entries SET state = 'delivered' WHERE state = 'superseded';
-CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL);
-CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL);
-CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL);
+CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL){clustered};
+CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL){clustered};
+CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL){clustered};
 """,
 }
 """By the format that they begin with: what makes the next one of it."""

@@ -35,6 +35,9 @@ WAIT_BESIDE = 30.0
 """The same for one that is only beside the process that has the journal."""
 PAGE = 4096
 RESERVE = 1 << 20
+"""Bytes of the side file: for the transaction that makes room on a full disk."""
+MARGIN = 1 << 20
+"""Bytes that new entries leave free: what comes of those that are there must be noted, or none can ever go."""
 MOST_DAMAGES = 20
 
 
@@ -42,8 +45,9 @@ class _Transaction:
     skip_locked = ""
     locked = ""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, values).fetchall()
@@ -53,6 +57,13 @@ class _Transaction:
 
     def several(self, values: Sequence[Any]) -> Any:
         return json.dumps(list(values))
+
+    def require_room(self, size: int) -> None:
+        disk = os.statvfs(self._path)
+        ((free,),) = self.rows("PRAGMA freelist_count")
+        if free * PAGE + disk.f_bavail * disk.f_frsize < size + MARGIN:
+            why = "next to nothing is free: make room on that file system; nothing was accepted meanwhile"
+            raise JournalFull(f"{self._path}: {why}")
 
     def damage(self) -> list[str]:
         found = [line for (line,) in self.rows(f"PRAGMA integrity_check({MOST_DAMAGES})")]
@@ -84,7 +95,7 @@ class SqliteDatabase:
         """As `Database.transact`."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            result = work(_Transaction(self._connection))
+            result = work(_Transaction(self._connection, self._path))
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
