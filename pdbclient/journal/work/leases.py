@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 
 from pdbclient.errors import JournalBusy, JournalError
@@ -22,7 +23,7 @@ __all__ = ["Lease", "Leased", "hold"]
 log = logging.getLogger("pdbclient.journal")
 
 LEASE = 60.0
-"""Seconds after which the work of an owner that died is for others."""
+"""Seconds after which the work of an owner that died on another host is for others."""
 RENEWED_EVERY = 15.0
 
 
@@ -31,7 +32,7 @@ class Leased(JournalBusy):
 
     def __init__(self, name: str, owner: str) -> None:
         self.owner = owner
-        free = f"it is free again when that is done, or {LEASE:.0f} s after that process died"
+        free = f"it is free again when that is done, or at the latest {LEASE:.0f} s after that process died"
         super().__init__(f"{name}: another process is at it ({owner}): {free}")
 
 
@@ -54,8 +55,16 @@ class Lease:
         """Have it for `LEASE` seconds from now on; None, or who else has it. Raises `JournalError`."""
         began, now = monotonic(), self._journal.clock()
         owner = self._journal.run(_take, self._name, self._owner, now, now + LEASE)
+        if owner != self._owner and self._has_died(owner):
+            self._journal.run(_give_back, self._name, owner)
+            owner = self._journal.run(_take, self._name, self._owner, now, now + LEASE)
         self._until = began + LEASE if owner == self._owner else float("-inf")
         return None if owner == self._owner else owner.rpartition(" ")[0]
+
+    def _has_died(self, owner: str) -> bool:
+        """Whether it was a process of this host that is no more: nobody need wait for its end."""
+        host, _, pid = owner.partition(" ")[0].rpartition("/")
+        return host == self._journal.writer and not Path(f"/proc/{pid}").exists()
 
     def give_back(self) -> None:
         """Let others have it. Raises `JournalError`."""

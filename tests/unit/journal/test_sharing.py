@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +181,18 @@ def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_long(store: Store, o
     Lease(store.journal, "work").take()
     store.now -= 10 * LEASE
     assert Lease(other, "work").take() is None
+
+
+def test_what_a_process_of_this_host_held_that_died_is_free_at_once(store: Store) -> None:
+    """A recovery that was killed is repeated without waiting."""
+    died = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    owner, lease = store.journal.owner, Lease(store.journal, "work")
+    for host, free in ((store.journal.writer, True), ("elsewhere", False)):
+        store.journal.owner = f"{host}/{int(died.stdout)}"
+        assert Lease(store.journal, "work").take() is None
+        assert (lease.take() is None) is free
+        lease.give_back()
+    store.journal.owner = owner
 
 
 def test_it_is_renewed_in_the_background(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
