@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import accumulate
@@ -150,6 +150,18 @@ class Journal:
 
     def _stored(self, ids: Sequence[int]) -> dict[int, entries.Stored]:
         return self.wait(self._reads.start(partial(entries.fetch, ids=ids)))
+
+    def confirm(self, server: str, held: Mapping[int, bool], seconds: float | None = None) -> None:
+        """Note that the server at this URL was seen to hold these entries; True: itself, not something newer.
+
+        What is replaced by one that was itself seen is dropped. Each step takes `seconds` at most.
+        """
+        self.wait(self.start(deliveries.confirm, server, held.keys(), self.clock()), seconds)
+        shown = [entry for entry, itself in held.items() if itself]
+        while shown:
+            gone = self.wait(self.start(deliveries.compact, shown, self.writer), seconds)
+            if gone < deliveries.COMPACTED:
+                return
 
     def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""

@@ -332,6 +332,8 @@ def deliver(journal: Journal) -> None:
     claims = journal.run(deliveries.claim, ANY, BATCH, now, now + 60, journal.owner)
     assert len(claims) == BATCH
     wait_for([journal.start(deliveries.ack, c.entry, [Copy(SERVER, CopyState.ACCEPTED, None, now)]) for c in claims])
+    # As the audit does, when the server shows them.
+    journal.confirm(SERVER, dict.fromkeys((claim.entry for claim in claims), True))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ else's until the owner says how it ended, or the time is over that the owner had
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from pdbclient.journal.ledger.entries import drop, pend, refresh_newest
 from pdbclient.journal.model import (
@@ -24,12 +24,23 @@ from pdbclient.journal.model import (
 )
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["ack", "claim", "confirm", "forget_owners", "reconfigure", "release", "retry_later"]
+__all__ = [
+    "COMPACTED",
+    "ack",
+    "claim",
+    "compact",
+    "confirm",
+    "forget_owners",
+    "reconfigure",
+    "release",
+    "retry_later",
+]
 
 LONGEST = 2 * BACKOFF_LIMIT
 """Seconds: what is due later than that was so by a clock that has since been set back."""
 
 COMPACTED = 1000
+"""Entries that are dropped in one transaction: others wait for it."""
 
 _REPLACED_LANES = ", ".join(str(lane(name)) for name in REPLACED)
 
@@ -132,11 +143,10 @@ def ack(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | Non
     return state
 
 
-def confirm(tx: Transaction, server: str, held: Mapping[int, bool], at: float, writer: str) -> None:
-    """Note that `server` was seen to hold these entries; True: itself, and not something newer in its place.
+def confirm(tx: Transaction, server: str, held: Collection[int], at: float) -> None:
+    """Note that `server` was seen to hold these entries, or something newer: they are not pending for it any more.
 
-    It is not pending for that server any more. Of what is replaced, all that is older than one that was itself seen
-    is dropped: nobody will need it again. `at` is in seconds since 1970.
+    `at` is in seconds since 1970.
     """
     ids = tx.several(list(held))
     # Locked, and one that was pruned meanwhile must not leave a copy behind.
@@ -146,13 +156,12 @@ def confirm(tx: Transaction, server: str, held: Mapping[int, bool], at: float, w
     for entry, state in found:
         if state != EntryState.DELIVERED:
             ack(tx, entry, [Copy(server, CopyState.CONFIRMED, at=at)])
-    _compact(tx, [entry for entry, _ in found if held[entry]], writer)
 
 
-def _compact(tx: Transaction, shown: Sequence[int], writer: str) -> None:
-    """Drop what some server shows these entries in the place of. Whoever it was pending for gets those instead.
+def compact(tx: Transaction, shown: Sequence[int], writer: str) -> int:
+    """Drop what is replaced by these entries, which some server shows: nobody will need it again. How many they were.
 
-    Not more than COMPACTED at once, as others wait: the rest goes when something newer is shown.
+    Whoever it was pending for gets the newer one instead. COMPACTED at once at the most: there may be more then.
     """
     names = ", ".join(f"'{name}'" for name in REPLACED)
     rows = tx.rows(
@@ -169,7 +178,7 @@ def _compact(tx: Transaction, shown: Sequence[int], writer: str) -> None:
     for older, entry, name, state in rows:
         if state == EntryState.PENDING and not _handed_over(tx, older, entry, name):
             kept.add(older)
-    drop(tx, sorted({older for older, *_ in rows} - kept), writer)
+    return drop(tx, sorted({older for older, *_ in rows} - kept), writer)
 
 
 def _handed_over(tx: Transaction, older: int, entry: int, name: str) -> bool:

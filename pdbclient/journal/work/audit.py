@@ -25,7 +25,7 @@ from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.ledger import deliveries, holdings
+from pdbclient.journal.ledger import holdings
 from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
 from pdbclient.journal.work.leases import Leased
 from pdbclient.journal.work.recovery import Recovery, recover
@@ -155,7 +155,7 @@ class Audit:
         ]
         self._say_unanswered(there)
         if seen:
-            self._journal.run(deliveries.confirm, self._url, seen, now, self._journal.writer)
+            self._journal.confirm(self._url, seen)
         for entry in seen:
             self._late.pop(entry, None)
         self._report([entry for entry in missing if entry.id not in self._late])

@@ -192,9 +192,7 @@ class Exported:
     def _advance(self, session: Session, behind: Behind, deadline: float, refused: _Refused) -> bool:
         """Note what the server shows, and push what it neither shows nor took. Whether it shows all."""
         there = seen(session, behind.entries, within=self._left(deadline))
-        url, now = session.endpoint.url, self._journal.clock()
-        noted = self._journal.start(deliveries.confirm, url, there, now, self._journal.writer)
-        self._journal.wait(noted, self._time(deadline))
+        self._journal.confirm(session.endpoint.url, there, self._time(deadline))
         shown = [entry for entry in behind.entries if entry.id in there]
         if shown:
             held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -220,10 +220,9 @@ class _Run:
             return
         url = self._session.endpoint.url
         new = {entry.id: there[entry.id] for entry in page if entry.id in there and not _is_confirmed(entry, url)}
-        notes: list[Future[Any]] = [self._confirm(new)]
+        self._journal.confirm(url, new)
         replayed = (self._replay(entry, stored) for entry, stored in self._journal.bodies(lacking))
-        notes += [note for note in replayed if note is not None]
-        for note in notes:
+        for note in [note for note in replayed if note is not None]:
             self._journal.wait(note)
 
     def _leave_out(self, some: Sequence[Listed], shown: Shown) -> None:
@@ -283,10 +282,6 @@ class _Run:
         copy = Copy(self._session.endpoint.url, state, uuid, self._journal.clock(), reason)
         return self._journal.start(deliveries.ack, entry.id, [copy])
 
-    def _confirm(self, there: Mapping[int, bool]) -> Future[None]:
-        journal = self._journal
-        return journal.start(deliveries.confirm, self._session.endpoint.url, there, journal.clock(), journal.writer)
-
     def _verify(self) -> array[int]:
         """Ask for what was replayed until all of it is visible, or nothing has moved for a while: what is not."""
         left, news, delay = self._replayed, time.monotonic(), LOOK_FIRST
@@ -315,7 +310,7 @@ class _Run:
             page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
             shown = self._look(page)
             there = held(page, shown)
-            self._journal.wait(self._confirm(there))
+            self._journal.confirm(self._session.endpoint.url, there)
             left.extend(entry.id for entry in page if entry.id not in there)
         return left
 

@@ -65,8 +65,7 @@ class Store:
 
     def shown(self, *ids: int, server: str = A, itself: bool = True) -> None:
         """The server was seen to have these, or something newer in their place."""
-        held = dict.fromkeys(ids, itself)
-        self.journal.run(deliveries.confirm, server, held, self.now, self.journal.writer)
+        self.journal.confirm(server, dict.fromkeys(ids, itself))
 
     def retry(self, entry: int, targets: Sequence[str] = (ANY,)) -> bool:
         return self.journal.run(entries.retry, entry, targets)
