@@ -13,8 +13,11 @@ one thread and from 16; what the journal adds at p50 and p99 is told.
 
     python -m tests.bench.journal [--quick] [--dir DIR] [--lab DIR]
 
-Ends with one JSON line. Exit 1 when appends reach less than 0.7 of bare SQLite's, or an operation takes more than 1.5
-times as long at the end as at the beginning. DIR is where the files are made: on the disk that is to be measured.
+Figures: what the gateway's metrics wait for the counts, beside appends, at the most entries: p50 and p99.
+
+Ends with one JSON line. Exit 1 when appends reach less than 0.7 of bare SQLite's, an operation takes more than 1.5
+times as long at the end as at the beginning, or the counts take more than 20 ms at p99. DIR is where the files are
+made: on the disk that is to be measured.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Packed, pack
+from pdbclient.journal.work.figures import Figures
 from pdbclient.lab import Lab
 from pdbclient.wire.command import Command
 from tests.bench.load.place import running_lab
@@ -50,10 +54,12 @@ THREADS = 16
 SIZE = 50_000
 LEAST_RATIO = 0.7
 MOST_GROWTH = 1.5
+MOST_FIGURES = 20.0
 ROUNDS = 6
 LATENCY_ROUNDS = 8
 BATCH = 100
 REPEATS = 60
+FIGURES = 300
 FEW = 10_000
 CHUNK = 2000
 SERVER = "https://puppetdb.example:8081"
@@ -80,6 +86,7 @@ def main() -> int:
         with running_lab(args.lab) as lab:
             added = latency(lab, directory, 160 if args.quick else 1600)
     missed = [] if appends["as_is"]["ratio"] >= LEAST_RATIO else ["appends"]
+    missed += ["figures"] if growth["figures_ms"]["p99"] > MOST_FIGURES else []
     missed += [f"{name} grows" for name, figures in growth["operations"].items() if figures["ratio"] > MOST_GROWTH]
     report = {
         "bench": "journal",
@@ -264,12 +271,36 @@ def grow(directory: Path, most: int) -> dict[str, Any]:
         for turn in range(REPEATS):
             for journal, numbers, taken in sides if turn % 2 else reversed(sides):
                 measure(journal, numbers, taken)
+        counted = figures(*sides[-1][:2])
     for name in times[FEW]:
         medians = {rows: round(1000 * statistics.median(times[rows][name]), 4) for rows in sizes}
         operations[name] = {f"ms_at_{rows}": median for rows, median in medians.items()}
         operations[name]["ratio"] = round(medians[most] / medians[FEW], 2)
         print(f"{name}, for each entry: {operations[name]}", file=sys.stderr)
-    return {"entries": most, "file_mb": path_mb(sizes[most]), "operations": operations}
+    return {"entries": most, "file_mb": path_mb(sizes[most]), "operations": operations, "figures_ms": counted}
+
+
+def figures(journal: Journal, numbers: Iterator[int]) -> dict[str, float]:
+    """What whoever reads the metrics waits for the counts, while others append."""
+    over = threading.Event()
+
+    def append() -> None:
+        while not over.is_set():
+            journal.append(small(next(numbers)), [ANY]).result()
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    try:
+        counts, times = Figures(journal), []
+        for _ in range(FIGURES):
+            time.sleep(0.05)
+            began = time.perf_counter()
+            assert counts.counts() is not None
+            times.append(time.perf_counter() - began)
+    finally:
+        over.set()
+        writer.join()
+    return percentiles(times)
 
 
 def path_mb(path: Path) -> int:
