@@ -38,6 +38,7 @@ from .journal_place import Place, as_sent, command
 from .powercut import Power, mounted
 
 CUTS = rounds(20, 1000)
+TOLD_EVERY = 50
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300 + 20 * CUTS)]
 
 CLIENTS = 4
@@ -182,6 +183,9 @@ class Cutter:
                 self._anew()
             self._cut(seed)
             self._look(seed)
+            if self.tally.cuts % TOLD_EVERY == 0:
+                told, lost = self.tally.acknowledged, len(self.tally.lost)
+                print(f"{self.tally.cuts} cuts: {told} acknowledged, {lost} lost", flush=True)
         kill(self._process)
         return self.tally
 
