@@ -92,7 +92,7 @@ class Journal:
 
             shared = PostgresqlDatabase(location)
             try:
-                reader = PostgresqlDatabase(location)
+                reader = PostgresqlDatabase(location, isolation="repeatable read")
             except BaseException:
                 shared.close()
                 raise
@@ -158,10 +158,9 @@ class Journal:
         """
         self.wait(self.start(deliveries.confirm, server, held.keys(), self.clock()), seconds)
         shown = [entry for entry, itself in held.items() if itself]
-        while shown:
-            gone = self.wait(self.start(deliveries.compact, shown, self.writer), seconds)
-            if gone < deliveries.COMPACTED:
-                return
+        more = bool(shown)
+        while more:
+            more = self.wait(self.start(deliveries.compact, shown, self.writer), seconds)
 
     def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""

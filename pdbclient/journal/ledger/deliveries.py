@@ -7,8 +7,9 @@ else's until the owner says how it ended, or the time is over that the owner had
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 
-from pdbclient.journal.ledger.entries import drop, pend, refresh_newest
+from pdbclient.journal.ledger.entries import drop, pend, refresh_newest, renew_state
 from pdbclient.journal.model import (
     ANY,
     BACKOFF_LIMIT,
@@ -20,12 +21,10 @@ from pdbclient.journal.model import (
     EntryState,
     backoff,
     lane,
-    state_after,
 )
 from pdbclient.journal.store.database import Transaction
 
 __all__ = [
-    "COMPACTED",
     "ack",
     "claim",
     "compact",
@@ -39,8 +38,8 @@ __all__ = [
 LONGEST = 2 * BACKOFF_LIMIT
 """Seconds: what is due later than that was so by a clock that has since been set back."""
 
-COMPACTED = 1000
-"""Entries that are dropped in one transaction: others wait for it."""
+COMPACTED, COMPACTED_BYTES = 1000, 64 * 1024 * 1024
+"""Entries, and bytes of them, that are dropped in one transaction: others wait for it."""
 
 _REPLACED_LANES = ", ".join(str(lane(name)) for name in REPLACED)
 
@@ -136,7 +135,7 @@ def ack(tx: Transaction, entry: int, copies: Sequence[Copy]) -> EntryState | Non
         _no_longer_pending(tx, entry, copy.server)
         if name in REPLACED and copy.state is CopyState.ACCEPTED and not void:
             _let_wait(tx, copy, name, certname, stamp)
-    state = _renew_state(tx, entry)
+    state = renew_state(tx, entry)
     # What one server called bad and another one then took counts again.
     if EntryState.PARKED in (before, state):
         refresh_newest(tx, certname, name)
@@ -158,14 +157,14 @@ def confirm(tx: Transaction, server: str, held: Collection[int], at: float) -> N
             ack(tx, entry, [Copy(server, CopyState.CONFIRMED, at=at)])
 
 
-def compact(tx: Transaction, shown: Sequence[int], writer: str) -> int:
-    """Drop what is replaced by these entries, which some server shows: nobody will need it again. How many they were.
+def compact(tx: Transaction, shown: Sequence[int], writer: str) -> bool:
+    """Drop what is replaced by these entries, which some server shows: nobody will need it again.
 
-    Whoever it was pending for gets the newer one instead. COMPACTED at once at the most: there may be more then.
+    Whoever it was pending for gets the newer one instead. Not all at once, as others wait: True when there is more.
     """
     names = ", ".join(f"'{name}'" for name in REPLACED)
     rows = tx.rows(
-        "SELECT older.id, shown.id, shown.name, older.state FROM entries AS shown JOIN entries AS older"
+        "SELECT older.id, shown.id, shown.name, older.state, older.size FROM entries AS shown JOIN entries AS older"
         " ON older.certname = shown.certname AND older.name = shown.name"
         " AND (older.producer_timestamp < shown.producer_timestamp"
         "  OR older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
@@ -175,10 +174,13 @@ def compact(tx: Transaction, shown: Sequence[int], writer: str) -> int:
         limit=COMPACTED,
     )
     kept = set()
-    for older, entry, name, state in rows:
+    sums = accumulate(size for *_, size in rows)
+    few = rows[: max(sum(size <= COMPACTED_BYTES for size in sums), 1)]
+    for older, entry, name, state, _ in few:
         if state == EntryState.PENDING and not _handed_over(tx, older, entry, name):
             kept.add(older)
-    return drop(tx, sorted({older for older, *_ in rows} - kept), writer)
+    gone = drop(tx, sorted({older for older, *_ in few} - kept), writer)
+    return gone > 0 and (len(few) < len(rows) or len(rows) == COMPACTED)
 
 
 def _handed_over(tx: Transaction, older: int, entry: int, name: str) -> bool:
@@ -191,7 +193,7 @@ def _handed_over(tx: Transaction, older: int, entry: int, name: str) -> bool:
     pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
     for target in waiting.keys() - states.keys() - pending:
         pend(tx, entry, name, target, waiting[target], "")
-        _renew_state(tx, entry)
+        renew_state(tx, entry)
     return True
 
 
@@ -242,7 +244,7 @@ def _retarget(tx: Transaction, entry: int, gone: str, targets: Sequence[str], no
             # Any server will do: one that has it is enough.
             if target not in pending and target not in states and not (target == ANY and (had or pending)):
                 pend(tx, entry, name, target, now, "")
-        _renew_state(tx, entry)
+        renew_state(tx, entry)
         refresh_newest(tx, certname, name)
 
 
@@ -275,22 +277,16 @@ def _no_longer_pending(tx: Transaction, entry: int, server: str) -> bool:
 def _let_wait(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:
     """What is older waits until the newer one should show: PuppetDB may yet discard what it took."""
     tx.rows(
-        "UPDATE deliveries SET due = :due WHERE target IN (:any, :server) AND owner = '' AND due < :due AND entry IN"
+        # Not again and again, at each newer one: it would never be tried.
+        "UPDATE deliveries SET due = :due WHERE target IN (:any, :server) AND owner = '' AND due <= :now AND entry IN"
         # The state stands in the text: only then is the partial index used, and not the node's whole history read.
         " (SELECT id FROM entries WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp"
         " AND state = 'pending')",
         due=by.at + LATE,
+        now=by.at,
         any=ANY,
         server=by.server,
         certname=certname,
         name=name,
         stamp=stamp,
     )
-
-
-def _renew_state(tx: Transaction, entry: int) -> EntryState:
-    pending = bool(tx.rows("SELECT 1 FROM deliveries WHERE entry = :entry LIMIT 1", entry=entry))
-    copies = [CopyState(state) for (state,) in tx.rows("SELECT state FROM copies WHERE entry = :entry", entry=entry)]
-    state = state_after(pending, copies)
-    tx.rows("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)
-    return state

@@ -8,7 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pdbclient.journal.model import ANY, REPLACED, Copy, CopyState, Counts, Entry, EntryState, Listed, lane
+from pdbclient.journal.model import (
+    ANY,
+    REPLACED,
+    Copy,
+    CopyState,
+    Counts,
+    Entry,
+    EntryState,
+    Listed,
+    lane,
+    state_after,
+)
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged, Packed, unpack
 from pdbclient.wire.command import Command
@@ -155,7 +166,7 @@ def retry(tx: Transaction, entry: int, targets: Sequence[str]) -> bool:
     for target in wanted:
         if target not in had and target not in pending:
             pend(tx, entry, name, target, 0.0, "")
-    tx.rows("UPDATE entries SET state = 'pending' WHERE id = :entry", entry=entry)
+    renew_state(tx, entry)
     refresh_newest(tx, certname, name)
     return True
 
@@ -199,6 +210,15 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
         " FROM newest WHERE newest.certname = :certname AND newest.name = :name",
         **values,
     )
+
+
+def renew_state(tx: Transaction, entry: int) -> EntryState:
+    """Note what has become of an entry after its deliveries or copies changed: its state."""
+    pending = bool(tx.rows("SELECT 1 FROM deliveries WHERE entry = :entry LIMIT 1", entry=entry))
+    copies = [CopyState(state) for (state,) in tx.rows("SELECT state FROM copies WHERE entry = :entry", entry=entry)]
+    state = state_after(pending, copies)
+    tx.rows("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)
+    return state
 
 
 def counts(tx: Transaction) -> Counts:

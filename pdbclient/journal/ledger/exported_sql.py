@@ -10,7 +10,7 @@ from pdbclient.journal.ledger import entries, holdings
 from pdbclient.journal.model import Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "still_missing"]
+__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "forget", "still_missing"]
 
 DECIDING = ("replace catalog", "deactivate node")
 """The commands that decide what a query of exported resources gives."""
@@ -31,9 +31,9 @@ _UNDER_WAY = (
 
 _IGNORED = (
     "EXISTS (SELECT 1 FROM copies AS c WHERE c.entry = {entry} AND c.server = :server"
-    " AND c.state = 'accepted' AND c.at < :taken_since)"
+    " AND (c.state = 'accepted' AND c.at < :taken_since OR c.state = 'rejected'))"
 )
-"""It was taken, and PuppetDB made nothing of it."""
+"""It was taken, and PuppetDB made nothing of it; or called bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,17 @@ def enrol(tx: Transaction, servers: Sequence[str]) -> None:
     for server in servers:
         sql = "INSERT INTO replicas (server, after, resets) VALUES (:server, 0, 0) ON CONFLICT (server) DO NOTHING"
         tx.rows(sql, server=server)
+
+
+def forget(tx: Transaction, server: str) -> None:
+    """It is not known any more what `server` has of what decides: it is looked at again, and asked."""
+    tx.rows("UPDATE replicas SET after = 0, resets = resets + 1 WHERE server = :server", server=server)
+    tx.rows(
+        "DELETE FROM copies WHERE server = :server AND state = 'confirmed'"
+        f" AND entry IN (SELECT entry FROM newest WHERE name {tx.among('names')})",
+        server=server,
+        names=tx.several(DECIDING),
+    )
 
 
 def advance(tx: Transaction, server: str, after: int, resets: int) -> None:

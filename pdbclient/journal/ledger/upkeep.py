@@ -18,6 +18,16 @@ ROOM = 50
 _Row = tuple[int, float, str, int]
 """Id, seconds since 1970 when it was received, command, bytes."""
 _COLUMNS = "e.id, e.received, e.name, e.size"
+_SERVERS = """
+WITH RECURSIVE known (server) AS (
+    SELECT (SELECT min(server) FROM copies WHERE state = '{state}')
+    UNION ALL
+    SELECT (SELECT min(server) FROM copies WHERE state = '{state}' AND copies.server > known.server)
+    FROM known WHERE known.server IS NOT NULL
+)
+SELECT server FROM known WHERE server IS NOT NULL
+"""
+"""Each server with copies of this state once, without reading all copies: the state stands in the text."""
 _HAS = "copies.state IN ('accepted', 'confirmed')"
 
 
@@ -41,7 +51,7 @@ def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: st
     Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The number dropped: `limit`
     means that there may be more to do.
     """
-    old = [row for row in _had(tx, limit) if row[1] < before]
+    old = _had(tx, limit, " AND e.received < :before", before)
     old += tx.rows(
         f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'parked' AND e.received < :before"
         " ORDER BY e.id LIMIT :limit",
@@ -59,8 +69,10 @@ def make_room(tx: Transaction, needed: int, writer: str) -> int:
     """Drop `needed` bytes of what servers have, for a disk that is full; the number of entries dropped.
 
     The oldest first: of reports that every server shows, then of other reports, then of what nodes are rebuilt from.
+    None where that makes no room, or not enough.
     """
-    return _retire(tx, _expendable(tx, needed, ROOM), writer)
+    chosen = _expendable(tx, needed, ROOM) if tx.reuses_room else []
+    return _retire(tx, chosen, writer) if sum(row[3] for row in chosen) >= needed else 0
 
 
 def kept_since(tx: Transaction) -> dict[str, float]:
@@ -111,14 +123,15 @@ def _reports(tx: Transaction, limit: int) -> list[_Row]:
     return _had(tx, limit, " AND e.name = 'store report'")
 
 
-def _had(tx: Transaction, limit: int, condition: str = "") -> list[_Row]:
+def _had(tx: Transaction, limit: int, condition: str = "", before: float = 0.0) -> list[_Row]:
     """The oldest entries that some server has, also those that are pending for another one."""
     found = tx.rows(
         f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered'{condition} ORDER BY e.id LIMIT :limit",
         limit=limit,
+        before=before,
     )
-    for (server,) in tx.rows("SELECT server FROM replicas ORDER BY server"):
-        for state in ("accepted", "confirmed"):
+    for state in ("accepted", "confirmed"):
+        for (server,) in tx.rows(_SERVERS.format(state=state)):
             found += tx.rows(
                 # The state stands in the text: only then is the partial index used.
                 f"SELECT {_COLUMNS} FROM copies JOIN entries AS e ON e.id = copies.entry"
@@ -126,6 +139,7 @@ def _had(tx: Transaction, limit: int, condition: str = "") -> list[_Row]:
                 " ORDER BY copies.entry LIMIT :limit",
                 server=server,
                 limit=limit,
+                before=before,
             )
     return sorted(set(found))[:limit]
 

@@ -33,6 +33,9 @@ class Transaction(Protocol):
     def several(self, values: Sequence[Any]) -> Any:
         """A list as a parameter for `among`."""
 
+    reuses_room: bool
+    """Whether what is dropped makes room for what is put in next."""
+
     def require_room(self, size: int) -> None:
         """Raise `JournalFull` unless an entry of so many bytes leaves room for what is noted about others."""
 

@@ -58,7 +58,7 @@ _SETTINGS = """
 SET lock_timeout = '4s';
 SET statement_timeout = '6s';
 SET idle_in_transaction_session_timeout = '15s';
-SET default_transaction_isolation = 'read committed';
+SET default_transaction_isolation = '{isolation}';
 """
 
 
@@ -89,6 +89,8 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 class _Transaction:
     skip_locked = " FOR UPDATE SKIP LOCKED"
     locked = " FOR UPDATE"
+    # Not before it was vacuumed.
+    reuses_room = False
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -115,10 +117,13 @@ class PostgresqlDatabase:
     """The database at `url`; the journal's tables are made in it when it has none.
 
     Raises `Unreachable`, and `JournalError` for a database that cannot be used. None of them holds the password.
+
+    `isolation` is that of its transactions: with `repeatable read`, all that one reads is of the same moment.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, isolation: str = "read committed") -> None:
         self._where = without_password(url)
+        self._isolation = isolation
         self._parameters = self._parsed(url)
         self._connection: _Connection | None = None
         self._clock = (0.0, 0.0)
@@ -242,7 +247,7 @@ class PostgresqlDatabase:
         return self._connection
 
     def _prepare(self, connection: _Connection) -> None:
-        connection.execute(_SETTINGS)
+        connection.execute(_SETTINGS.format(isolation=self._isolation))
         self._read_clock(connection)
         settings = {
             name: _one(connection, f"SHOW {name}") for name in ("synchronous_commit", "server_encoding", "fsync")

@@ -44,6 +44,7 @@ MOST_DAMAGES = 20
 class _Transaction:
     skip_locked = ""
     locked = ""
+    reuses_room = True
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection

@@ -25,7 +25,7 @@ from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.ledger import holdings
+from pdbclient.journal.ledger import exported_sql, holdings
 from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
 from pdbclient.journal.work.leases import Leased
 from pdbclient.journal.work.recovery import Recovery, recover
@@ -221,10 +221,14 @@ class Audit:
                 self._named(in_vain),
                 WHERE,
             )
-        sent = [entry for entry in due if self._late[entry.id] < SENT_AGAIN]
-        for entry in due:
+        for entry in in_vain:
             self._late[entry.id] += 1
-        return {entry.id for entry in sent} if sent and self._recover(sent) else set()
+        sent = [entry for entry in due if entry not in in_vain and self._late[entry.id] < SENT_AGAIN]
+        if not sent or not self._recover(sent):
+            return set()
+        for entry in sent:
+            self._late[entry.id] += 1
+        return {entry.id for entry in sent}
 
     # -- what it had, and still has or not
 
@@ -243,6 +247,8 @@ class Audit:
             return
         due = self._lost_at is None or monotonic() >= self._lost_at + REMIND_EVERY
         if due:
+            # It must not answer about exported resources as if it had them still.
+            self._journal.run(exported_sql.forget, self._url)
             self._lost_at = monotonic()
             cure = (
                 "what the journal has is sent again"

@@ -34,6 +34,9 @@ log = logging.getLogger("pdbclient.journal")
 PATIENCE = 300.0
 """Seconds after which what a server took, and does not show, makes its answers stale no more."""
 
+ROUND = 10.0
+"""Seconds in which a server that makes nothing of what it took is surely asked once more."""
+
 SHARE = 0.5
 """Of the time that a query has on one server: what bringing that up may take at most. The answer needs the rest."""
 
@@ -184,7 +187,7 @@ class Exported:
         url, now = session.endpoint.url, self._journal.clock()
         found = self._journal.read(within, exported_sql.behind, url, now, PATIENCE)
         if not found.entries and found.resets is not None:
-            after = progress.up_to_date(began, found, self._journal.lease)
+            after = progress.up_to_date(began, found, max(self._journal.lease, PATIENCE) + ROUND)
             if after is not None:
                 self._journal.wait(self._journal.start(exported_sql.advance, url, after, found.resets), within)
         return found

@@ -48,7 +48,11 @@ class Service:
         self.stale_answers = 0
         self._failover = failover
         self._config = config
-        self._reconfigure()
+        try:
+            self._reconfigure()
+        except BaseException:
+            journal.close()
+            raise
         self._delivery = Delivery(journal, failover, config)
         self._submitter = Submitter(journal, config, self._delivery.wake)
         self._exported = Exported(

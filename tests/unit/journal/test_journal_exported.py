@@ -22,7 +22,7 @@ from pdbclient.journal.ledger import exported_sql
 from pdbclient.journal.ledger.exported_sql import STILL_ALIVE, TOLD
 from pdbclient.journal.model import ANY, Copy
 from pdbclient.journal.work import exported
-from pdbclient.journal.work.exported import PATIENCE, Exported
+from pdbclient.journal.work.exported import PATIENCE, ROUND, Exported
 from pdbclient.wire.command import Command
 
 from .puppetdb import Clock, PuppetDb
@@ -30,6 +30,8 @@ from .store import CATALOG, DEACTIVATE, FACTS, LEASE, A, B, Store, command, stam
 
 SERVERS = (Endpoint("a.example", 8081, 0), Endpoint("b.example", 8081, 1))
 BUDGET, WITHIN = 5.0, 60.0
+SETTLED = PATIENCE + ROUND + 1
+"""Seconds after which nothing that was in flight can show any more."""
 
 
 class Site:
@@ -477,7 +479,7 @@ def test_the_look_begins_behind_what_a_server_has_but_never_past_what_was_under_
     site.store.settle(under_way.id, Copy(B, CopyState.ACCEPTED, "uuid", site.clock.now))
     assert site.ask(site.a) == Freshness()
     assert [each.certname for each in site.a.taken] == ["two.example"]
-    site.clock.now += LEASE + 1
+    site.clock.now += SETTLED
     site.ask(site.a)
     assert site.after(A) == last
     site.put(CATALOG, "four.example", 4, site.b)
@@ -498,7 +500,7 @@ def far_ahead(site: Site, last: int) -> None:
     """The first server was noted to have all up to there."""
     for _ in range(3):
         assert site.ask(site.a) == Freshness()
-        site.clock.now += LEASE
+        site.clock.now += SETTLED
     assert site.after(A) == last
 
 
@@ -517,14 +519,44 @@ def test_what_counts_again_while_it_is_looked_at_is_not_passed_over(site: Site) 
     site.store.rejected(parked, B)
     last = site.put(CATALOG, "other.example", 2, site.a)
     site.ask(site.a)
-    site.clock.now += LEASE / 2
+    site.clock.now += SETTLED / 2
     site.store.retry(parked)
     site.store.rejected(parked, B)
     site.store.retry(parked)
-    site.clock.now += LEASE
+    site.clock.now += SETTLED
     site.a.delay = None
     assert site.ask(site.a).stale
     assert site.after(A) < parked < last
+
+
+@pytest.mark.parametrize("pause", [1.0, 60.0])
+def test_how_often_it_is_asked_does_not_decide_whether_it_is_up_to_date(site: Site, pause: float) -> None:
+    """The mark went past what was still to be found to be ignored."""
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.store.taken(site.put(CATALOG, "node.example", 2), B)
+    for _ in range(int(2 * PATIENCE / pause)):
+        assert site.ask(site.b) == Freshness()
+        site.clock.now += pause
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
+
+
+def test_where_the_newest_was_called_bad_the_one_before_is_pushed(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a)
+    newest = site.put(CATALOG, "node.example", 2, site.a)
+    site.store.rejected(newest, B)
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
+
+
+def test_a_server_that_lost_data_is_not_taken_for_up_to_date(site: Site) -> None:
+    entry = site.put(CATALOG, "node.example", 1, site.a, site.b)
+    site.store.shown(entry, server=B)
+    far_ahead(site, entry)
+    site.b._shown.clear()
+    assert site.ask(site.b) == Freshness()
+    site.store.journal.run(exported_sql.forget, B)
+    assert site.ask(site.b) == Freshness()
+    assert [each.certname for each in site.b.taken] == ["node.example"]
 
 
 def test_a_journal_that_was_put_back_begins_where_it_was(site: Site) -> None:
@@ -534,7 +566,7 @@ def test_a_journal_that_was_put_back_begins_where_it_was(site: Site) -> None:
     site.store.journal.run(lambda tx: tx.rows("UPDATE replicas SET after = 0"))
     site.store.drop(*site.store.ids())
     assert site.ask(site.a) == Freshness()
-    site.clock.now += LEASE + 1
+    site.clock.now += SETTLED
     site.ask(site.a)
     assert site.after(A) == 0
 

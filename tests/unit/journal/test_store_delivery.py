@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from pdbclient.journal.model import ANY, BACKOFF_LIMIT, LATE, Copy, CopyState, E
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command
 
 HOUR = 3600.0
+C = "https://c.example:8081"
 
 
 def test_small_commands_go_first_then_catalogs_facts_inputs_and_reports(store: Store) -> None:
@@ -286,9 +288,32 @@ def test_so_much_goes_at_once_that_others_need_not_wait(store: Store, monkeypatc
     ids = [store.put(command(FACTS, "node", number)) for number in range(6)]
     for entry in ids:
         store.taken(entry)
-    left = [store.journal.run(deliveries.compact, ids[5:], store.journal.writer) for _ in range(3)]
-    assert left == [3, 2, 0]
+
+    def compacted() -> list[int]:
+        more = store.journal.run(deliveries.compact, ids[5:], store.journal.writer)
+        assert more is (len(store.ids()) == 3)
+        return store.ids()
+
+    assert [compacted(), compacted()] == [ids[3:], ids[5:]]
+
+
+def test_nor_so_many_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "COMPACTED_BYTES", 250)
+    ids = [store.put(command(FACTS, "node", number, os.urandom(100))) for number in range(6)]
+    store.taken(ids[5])
+    assert store.journal.run(deliveries.compact, ids[5:], store.journal.writer) is True
+    assert store.ids() == ids[2:]
+    store.shown(ids[5])
     assert store.ids() == ids[5:]
+
+
+def test_what_waits_is_tried_in_the_end_however_often_newer_ones_are_taken(store: Store) -> None:
+    """PuppetDB may discard each of them."""
+    old = store.put(command(FACTS, "node", 0))
+    for number in range(1, 3):
+        store.taken(store.put(command(FACTS, "node", number)))
+        store.now += LATE / 2
+    assert store.claim() == [old]
 
 
 def test_of_equal_timestamps_the_last_one_stays(store: Store) -> None:
@@ -305,6 +330,16 @@ def test_what_is_parked_stays_for_whoever_looks_into_it(store: Store) -> None:
     store.taken(new)
     store.shown(new)
     assert store.ids() == [bad, new]
+
+
+def test_what_was_tried_again_for_nobody_is_what_it_was(store: Store) -> None:
+    """It was pending for ever, for no one."""
+    entry = store.put(command(CATALOG), (A, B, C))
+    store.taken(entry, A)
+    store.taken(entry, B)
+    store.rejected(entry, C)
+    store.retry(entry, (A, B))
+    assert (store.state(entry), store.counts().pending) == (EntryState.DELIVERED, {})
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -447,8 +482,6 @@ def test_what_is_seen_on_a_server_is_not_pending_for_it_any_more(store: Store) -
 
 
 # --- another configuration ---------------------------------------------------------------------------------------
-
-C = "https://c.example:8081"
 
 
 def reconfigure(store: Store, *targets: str, servers: Sequence[str] = (), limit: int = 100) -> dict[str, int]:

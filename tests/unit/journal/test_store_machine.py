@@ -141,7 +141,7 @@ class StoreMachine(RuleBasedStateMachine):
                     # What is equally old is no reason to wait.
                     delivery = older.pending[target]
                     if older.command.producer_timestamp < row.command.producer_timestamp and not delivery.going:
-                        due = max(delivery.due, self.store.now + LATE)
+                        due = self.store.now + LATE if delivery.due <= self.store.now else delivery.due
                         older.pending[target] = replace(delivery, due=due)
         assert result is row.state
 
