@@ -17,7 +17,7 @@ from pdbclient.journal import Journal
 from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
 from pdbclient.journal.work import audit, recovery
 from pdbclient.journal.work.audit import SETTLING, Audit, Loss, judge_loss, late
-from pdbclient.journal.work.leases import hold
+from pdbclient.journal.work.leases import Leased, hold
 from pdbclient.journal.work.seen import Shown
 from pdbclient.wire import timestamp
 
@@ -396,6 +396,27 @@ def test_what_may_still_be_in_the_queue_is_not_sent_again(healing: Site) -> None
     healing.later(LATE + 1)
     healing.audit.round()
     assert {healing.state(entry) for entry in lost} == {CopyState.CONFIRMED}
+
+
+def test_what_could_not_be_sent_again_is_not_counted_as_sent(
+    healing: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given up as sent three times, while another process was at work on that server."""
+
+    def leased(*_: object, **__: object) -> None:
+        raise Leased("recovery", "elsewhere/1")
+
+    lost = lose_queue(healing)
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "recover", leased)
+        for _ in range(10):
+            healing.later(LATE + 1)
+            healing.audit.round()
+    assert len(healing.server.commands) == 5
+    healing.later(LATE + 1)
+    healing.audit.round()
+    assert {healing.state(entry) for entry in lost} == {CopyState.CONFIRMED}
+    assert "given up" not in caplog.text
 
 
 def test_what_is_discarded_each_time_is_sent_again_a_few_times_more_and_more_rarely(
