@@ -132,7 +132,7 @@ def dies(path: Path, line: int) -> bool:
 
         def trace(frame: FrameType, event: str, _: object) -> Any:
             nonlocal left
-            if not frame.f_code.co_filename.endswith(("/journal/sqlite.py", "/journal/file.py")):
+            if not frame.f_code.co_filename.endswith(("/journal/store/sqlite.py", "/journal/store/file.py")):
                 return None
             if event == "line":
                 left -= 1
