@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalError
-from pdbclient.journal.store.database import Database, Transaction, Unreachable
+from pdbclient.journal.store.database import Database, Kept, Transaction, Unreachable
 
 __all__ = ["Committer"]
 
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 BATCH = 128
 """Transactions of callers at most that share one commit."""
+MOST_KEPT = 2
+"""Callers of one batch that wait in vain for what others keep: the rest is not tried."""
 SILENT = 5.0
 """Seconds that a transaction may take before nobody waits behind it any more."""
 PROBE_AGAIN = 1.0
@@ -109,28 +111,35 @@ class Committer:
                 self._condition.wait()
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
 
-    def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+    def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> BaseException | None:
         """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault.
 
-        But not when the database is away: they would wait for it one after the other.
+        But not when the database is away, or several are kept: they would wait for it one after the other. What one
+        met.
         """
         try:
             results = self._transact(lambda tx: [work(tx) for work, _ in batch])
         except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
-            if isinstance(error, Unreachable | JournalBusy):
+            if isinstance(error, Unreachable | JournalBusy) and not isinstance(error, Kept):
                 self._failure = error
             elif len(batch) > 1:
-                for each in batch:
-                    if self._failure is None:
-                        self._commit([each])
-                    else:
-                        each[1].set_exception(self._failure)
-                return
+                self._commit_apart(batch)
+                return None
             for _, future in batch:
                 future.set_exception(error)
-            return
+            return error
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
+        return None
+
+    def _commit_apart(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+        kept: list[BaseException] = []
+        for each in batch:
+            failure = self._failure or (kept[-1] if len(kept) == MOST_KEPT else None)
+            if failure is not None:
+                each[1].set_exception(failure)
+            elif isinstance(met := self._commit([each]), Kept):
+                kept.append(met)
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
         self._began = time.monotonic()

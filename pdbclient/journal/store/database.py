@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from pdbclient.errors import JournalError
+from pdbclient.errors import JournalBusy, JournalError
 
-__all__ = ["Database", "Transaction", "Unreachable"]
+__all__ = ["Database", "Kept", "Transaction", "Unreachable"]
 
 T = TypeVar("T")
 
 
 class Unreachable(JournalError):
     """There is no database to be had now: whoever else wants something of it would wait in vain, too."""
+
+
+class Kept(JournalBusy):
+    """One piece of work could not be done: somebody keeps a row that it needs, or it takes too long. Others can."""
 
 
 class Transaction(Protocol):

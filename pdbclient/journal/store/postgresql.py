@@ -22,8 +22,8 @@ from psycopg.conninfo import conninfo_to_dict
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pdbclient.config.journal_place import without_password
-from pdbclient.errors import JournalBusy, JournalError, JournalFull
-from pdbclient.journal.store.database import Transaction, Unreachable
+from pdbclient.errors import JournalError, JournalFull
+from pdbclient.journal.store.database import Kept, Transaction, Unreachable
 from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, migration, statements
 from pdbclient.journal.store.watchdog import Watchdog
 
@@ -318,9 +318,9 @@ class PostgresqlDatabase:
             case errors.DiskFull():
                 return JournalFull(f"{what}: make room on the database server's disk; nothing was accepted meanwhile")
             case errors.LockNotAvailable():
-                return JournalBusy(f"{what}: another session has kept a row for too long", None)
+                return Kept(f"{what}: another session has kept a row for too long")
             case errors.QueryCanceled():
-                return JournalBusy(f"{what}: the database is too slow for it: see its load, and its disk", None)
+                return Kept(f"{what}: the database is too slow for it: see its load, and its disk")
             case errors.InsufficientPrivilege():
                 advice = "let this user own the database, or a schema in it (GRANT CREATE ON SCHEMA …)"
                 return JournalError(f"{what}: {advice}")

@@ -15,7 +15,8 @@ import pytest
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal import Journal
 from pdbclient.journal.ledger import deliveries
-from pdbclient.journal.store.database import Transaction, Unreachable
+from pdbclient.journal.store.committer import MOST_KEPT
+from pdbclient.journal.store.database import Kept, Transaction, Unreachable
 from pdbclient.journal.store.postgresql import _converted
 
 T = TypeVar("T")
@@ -124,6 +125,38 @@ def test_while_the_database_is_away_everybody_is_told_at_once_and_the_journal_fi
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2, "when it began, and when it ended"
     assert "nothing is accepted until it does: away" in told[0]
+
+
+@pytest.mark.parametrize("kept", [1, 2, 5])
+def test_what_others_keep_costs_those_that_need_it_and_takes_the_journal_from_nobody(
+    journal: Journal, database: Database, kept: int
+) -> None:
+    """One row that was locked for long failed all who waited, and the journal was down for a moment."""
+    tried = 0
+
+    def keeps(_: Transaction) -> None:
+        nonlocal tried
+        tried += 1
+        raise Kept("on purpose")
+
+    database.go.clear()
+    first = journal.start(number, 0)
+    while journal._commits._waiting:
+        time.sleep(0.001)
+    others = [journal.start(number, 1)]
+    waiting = [journal.start(keeps) for _ in range(kept)]
+    others += [journal.start(number, 2)]
+    database.go.set()
+    assert first.result(10) == 0
+    for each in waiting:
+        with pytest.raises(Kept):
+            each.result(10)
+    assert others[0].result(10) == 1
+    if kept < MOST_KEPT:
+        assert others[1].result(10) == 2
+    assert tried <= 1 + MOST_KEPT, "the rest is not tried: each would wait for as long"
+    assert journal.answers
+    assert journal.run(number, 7) == 7
 
 
 def test_behind_a_transaction_that_takes_too_long_nobody_waits(
