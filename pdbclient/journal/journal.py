@@ -124,10 +124,15 @@ class Journal:
         """Whether the database answers, as far as is known. While it does not, everything here fails at once."""
         return self._commits.down is None
 
-    def append(self, command: Command, targets: Sequence[str]) -> Future[Entry]:
-        """Put `command` in, pending for `targets`; done when it is on disk. Whoever calls this sends it first."""
+    def append(
+        self, command: Command, targets: Sequence[str], work: Callable[..., Entry] = entries.append
+    ) -> Future[Entry]:
+        """Put `command` in, pending for `targets`; done when it is on disk. Whoever calls this sends it first.
+
+        `work` is in the place of `entries.append`.
+        """
         packed, now = pack(command), self.clock()
-        return self.start(entries.append, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
+        return self.start(work, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
 
     def fetch(self, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
         """These entries as far as they are still there; `Damaged` in the place of one that is not what was written.

@@ -184,11 +184,14 @@ def compact(tx: Transaction, shown: Sequence[int], writer: str) -> bool:
 
 
 def _handed_over(tx: Transaction, older: int, entry: int, name: str) -> bool:
-    """Whether each server that `older` is pending for has `entry`, or gets it: not where that was called bad."""
+    """Whether each server that `older` is pending for shows `entry`, or gets it.
+
+    Not where that was called bad, nor where it was taken and does not show yet: it may be discarded.
+    """
     sql = "SELECT target, due FROM deliveries WHERE entry = :entry AND target <> :any ORDER BY target"
     waiting = dict(tx.rows(sql, entry=older, any=ANY))
     states = dict(tx.rows("SELECT server, state FROM copies WHERE entry = :entry", entry=entry)) if waiting else {}
-    if any(states.get(target) == CopyState.REJECTED for target in waiting):
+    if any(states.get(target, CopyState.CONFIRMED) != CopyState.CONFIRMED for target in waiting):
         return False
     pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
     for target in waiting.keys() - states.keys() - pending:

@@ -49,6 +49,7 @@ class _Transaction:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._pages: int | None = None
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, values).fetchall()
@@ -61,7 +62,10 @@ class _Transaction:
 
     def require_room(self, size: int) -> None:
         disk = os.statvfs(self._path)
-        ((free,),) = self.rows("PRAGMA freelist_count")
+        ((free,),), ((pages,),) = self.rows("PRAGMA freelist_count"), self.rows("PRAGMA page_count")
+        # What this transaction adds to the file is not taken from the disk yet.
+        self._pages = pages if self._pages is None else self._pages
+        size += (pages - self._pages) * PAGE
         if free * PAGE + disk.f_bavail * disk.f_frsize < size + MARGIN:
             why = "next to nothing is free: make room on that file system; nothing was accepted meanwhile"
             raise JournalFull(f"{self._path}: {why}")

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from types import MappingProxyType
+from typing import Any
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, JournalError, JournalFull, Rejected
 from pdbclient.http.failover import Accepted
 from pdbclient.http.outcome import Attempt, Kind
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.ledger import deliveries, upkeep
+from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, Entry
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.command import Command
@@ -22,8 +23,8 @@ __all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
 
 log = logging.getLogger("pdbclient.journal")
 
-ROOM = 4
-"""How many times what a command needs is made free on a disk that is full: others wait for room, too."""
+ROOM = 2
+"""How many times what a command needs is made free on a disk that is full."""
 PAGE = 4096
 AGAIN = 1.0
 """Seconds until what could not be noted is tried again."""
@@ -92,13 +93,24 @@ class Submitter:
         journal, limit = self._journal, self._limit
         try:
             return journal.wait(journal.append(command, self._targets), limit)
-        except JournalFull as error:
-            needed = ROOM * (len(command.body) + PAGE)
-            gone = journal.wait(journal.start(upkeep.make_room, needed, journal.writer), limit)
-            if not gone:
-                raise
+        except JournalFull as full:
+            error, gone = full, 0
+
+        def append(tx: Transaction, *args: Any) -> Entry:
+            """In one transaction: others who wait for room would take this one's."""
+            nonlocal gone
+            try:
+                return entries.append(tx, *args)
+            except JournalFull:
+                gone = upkeep.make_room(tx, ROOM * (len(command.body) + PAGE), journal.writer)
+                if not gone:
+                    raise
+            return entries.append(tx, *args)
+
+        entry = journal.wait(journal.append(command, self._targets, append), limit)
+        if gone:
             log.warning("%d entries that servers have left the journal, to make room: %s", gone, error)
-        return journal.wait(journal.append(command, self._targets), limit)
+        return entry
 
     def _taken(self, entry: Entry, accepted: Accepted) -> Accepted:
         self._conclude(entry, copies_of(accepted.attempts, accepted.uuids, self._journal.clock()))

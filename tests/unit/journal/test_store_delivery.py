@@ -459,6 +459,20 @@ def test_a_server_for_which_only_the_older_one_is_pending_gets_the_newer_one_in_
     assert old not in store.ids()
 
 
+def test_where_the_newer_one_was_taken_and_is_not_shown_the_older_one_stays_pending(store: Store) -> None:
+    """That server may discard it, though another one shows it."""
+    old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
+    store.taken(new, A)
+    store.taken(new, B)
+    store.shown(new, server=A)
+    assert store.ids() == [old, new]
+    assert store.claim(B) == []
+    store.now += LATE
+    assert store.claim(B) == [old]
+    store.shown(new, server=B)
+    assert store.ids() == [new]
+
+
 def test_where_the_newer_one_was_called_bad_the_older_one_stays_pending(store: Store) -> None:
     old, new = (store.put(command(FACTS, "node", number), (A, B)) for number in range(2))
     store.rejected(new, B)

@@ -169,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
             if older.state is EntryState.PARKED:
                 continue
             named = older.pending.keys() - {ANY}
-            if any(row.copies.get(target) is CopyState.REJECTED for target in named):
+            if any(row.copies.get(target) in (CopyState.REJECTED, CopyState.ACCEPTED) for target in named):
                 continue
             for target in named - row.copies.keys() - row.pending.keys():
                 row.pending[target] = Delivery(older.pending[target].due)
