@@ -182,7 +182,11 @@ class Cutter:
             if at % FRESH == 0:
                 self._anew()
             self._cut(seed)
+            before = len(self.tally.lost)
             self._look(seed)
+            if len(self.tally.lost) > before:
+                # At once: the long form may be broken off.
+                print(*self.tally.lost[before:], *self.tally.unopened, sep="\n", flush=True)
             if self.tally.cuts % TOLD_EVERY == 0:
                 told, lost = self.tally.acknowledged, len(self.tally.lost)
                 print(f"{self.tally.cuts} cuts: {told} acknowledged, {lost} lost", flush=True)
