@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,9 +173,10 @@ def test_what_was_changed_by_hand_is_not_undone(run: Run, confdir: Path) -> None
 
 @pytest.mark.parametrize(("mode", "code"), [(0o555, 1), (0o000, 2)])
 def test_what_may_not_be_written_or_read_is_told_in_one_line(
-    confdir: Path, as_nobody: str, mode: int, code: int
+    reachable: Path, as_nobody: str, mode: int, code: int
 ) -> None:
     """To a user who may read the directory and not write it, and to one who may not read it."""
+    confdir = reachable
     command = [sys.executable, "-c", as_nobody, "terminus", "setup", "--write", "--confdir", str(confdir), *URLS]
     confdir.chmod(mode)
     try:
@@ -186,13 +189,19 @@ def test_what_may_not_be_written_or_read_is_told_in_one_line(
 
 
 @pytest.fixture
-def as_nobody(confdir: Path) -> str:
+def reachable(confdir: Path) -> Iterator[Path]:
+    """The same where any user can go: pytest closes its own directories, whenever another pytest begins, too."""
+    with tempfile.TemporaryDirectory(prefix="pdbclient-test-", dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(shutil.copytree(confdir, Path(name) / "puppet"))
+
+
+@pytest.fixture
+def as_nobody() -> str:
     """A program that runs the command line without root's rights, where it has them."""
     # Python may lie where nobody may go: its modules are imported before root's rights are given up.
     program = "import os, sys\nimport pdbclient.cli.main\n"
     if os.geteuid() == 0:
-        for directory in confdir.parents[:-2]:
-            directory.chmod(0o755)
         program += "os.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
     return program + "sys.exit(pdbclient.cli.main.main())"
 
