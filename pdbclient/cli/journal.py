@@ -281,10 +281,9 @@ def _is_elsewhere(entry: Listed) -> bool:
 
 def _prune(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
-        before, dropped, last = journal.clock() - config.journal_max_age, 0, PAGE
-        while last == PAGE:
-            last = journal.run(prune, before, config.journal_max_bytes, PAGE, journal.writer)
-            dropped += last
+        before, dropped = journal.clock() - config.journal_max_age, 0
+        while some := journal.run(prune, before, config.journal_max_bytes, PAGE, journal.writer):
+            dropped += some
     if args.json:
         output.print_json({"dropped": dropped})
     else:

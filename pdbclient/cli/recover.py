@@ -159,6 +159,8 @@ def _verdict(result: Recovery) -> str:
     but = f"; {sum(result.unknown.values())} are not known" if result.unknown else ""
     if result.expired:
         but += f"; left out are {result.expired} of nodes that have been silent for longer than node-ttl (--node-ttl)"
+    if result.silent:
+        but += "; the journal has nothing younger, by the clock of this machine: see whether it is right"
     if result.dry_run:
         return (f"lacks {lacking} commands; nothing was changed" if lacking else "lacks nothing") + but
     return ("has all that the journal has" if result.ok else "does not have all that the journal has") + but
@@ -173,6 +175,7 @@ def _document(result: Recovery) -> dict[str, Any]:
         "had": result.had,
         "lacked": result.lacked,
         "expired": result.expired,
+        "silent": result.silent,
         "unknown": result.unknown,
         "reasons": result.reasons,
         "replayed": result.replayed,

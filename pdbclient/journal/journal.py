@@ -6,6 +6,7 @@ Every wait for it ends: with the seconds that whoever waits has, else with those
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -113,10 +114,11 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def share(self) -> Self:
-        """The same journal for one more holder; each of them closes it."""
+    def share(self, lease: float) -> Self:
+        """The same journal for one more holder, with this `lease` from now on; each of them closes it."""
         with self._lock:
             self._holders += 1
+            self.lease = lease
         return self
 
     @property
@@ -159,13 +161,15 @@ class Journal:
     def confirm(self, server: str, held: Mapping[int, bool], seconds: float | None = None) -> None:
         """Note that the server at this URL was seen to hold these entries; True: itself, not something newer.
 
-        What is replaced by one that was itself seen is dropped. Each step takes `seconds` at most.
+        What is replaced by one that was itself seen is dropped, as far as that is done within `seconds`: what is left
+        goes with the next one that is seen.
         """
+        end = time.monotonic() + (math.inf if seconds is None else seconds)
         self.wait(self.start(deliveries.confirm, server, held.keys(), self.clock()), seconds)
         shown = [entry for entry, itself in held.items() if itself]
-        more = bool(shown)
-        while more:
-            more = self.wait(self.start(deliveries.compact, shown, self.writer), seconds)
+        after: int | None = 0
+        while shown and after is not None and time.monotonic() < end:
+            after = self.wait(self.start(deliveries.compact, shown, after, self.writer), seconds)
 
     def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and wait for what it gives; it is durable then. Raises `JournalError`."""

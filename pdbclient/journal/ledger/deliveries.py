@@ -89,31 +89,36 @@ def forget_owners(tx: Transaction) -> None:
     tx.rows("UPDATE deliveries SET due = 0, owner = '' WHERE due > 0 OR owner <> ''")
 
 
-def retry_later(tx: Transaction, entry: int, target: str, now: float) -> None:
-    """An attempt to deliver it to `target` failed, maybe by its own fault: later with every attempt."""
+def retry_later(tx: Transaction, entry: int, target: str, now: float, owner: str) -> None:
+    """An attempt of `owner` to deliver it to `target` failed, maybe by its own fault: later with every attempt."""
     for (tries,) in tx.rows(
         "SELECT tries FROM deliveries WHERE entry = :entry AND target = :target", entry=entry, target=target
     ):
         tx.rows(
-            "UPDATE deliveries SET due = :due, owner = '' WHERE entry = :entry AND target = :target",
+            "UPDATE deliveries SET due = :due, owner = '' WHERE entry = :entry AND target = :target AND owner = :owner",
             due=now + backoff(tries),
             entry=entry,
             target=target,
+            owner=owner,
         )
 
 
-def release(tx: Transaction, entry: int, due: float, target: str | None = None) -> bool:
-    """Give it back, for `target` or for all, from `due` on, as if nobody had tried. True when it is pending."""
+def release(tx: Transaction, entry: int, due: float, owner: str, target: str | None = None) -> bool:
+    """Give back what `owner` has of it, for `target` or for all, from `due` on, as if nobody had tried.
+
+    True when it is pending. What another one has claimed since is left to that one.
+    """
     still = tx.rows("SELECT target, tries FROM deliveries WHERE entry = :entry", entry=entry)
     for each, tries in still:
         if target in (None, each):
             tx.rows(
                 "UPDATE deliveries SET due = :due, owner = '', tries = :tries"
-                " WHERE entry = :entry AND target = :target",
+                " WHERE entry = :entry AND target = :target AND owner = :owner",
                 due=due,
                 tries=max(tries - 1, 0),
                 entry=entry,
                 target=each,
+                owner=owner,
             )
     return bool(still)
 
@@ -157,10 +162,11 @@ def confirm(tx: Transaction, server: str, held: Collection[int], at: float) -> N
             ack(tx, entry, [Copy(server, CopyState.CONFIRMED, at=at)])
 
 
-def compact(tx: Transaction, shown: Sequence[int], writer: str) -> bool:
-    """Drop what is replaced by these entries, which some server shows: nobody will need it again.
+def compact(tx: Transaction, shown: Sequence[int], after: int, writer: str) -> int | None:
+    """Drop what is replaced by these entries, which some server shows, of ids above `after`: nobody will need it.
 
-    Whoever it was pending for gets the newer one instead. Not all at once, as others wait: True when there is more.
+    Whoever it was pending for gets the newer one instead. Not all at once, as others wait: the id to go on after;
+    None when that was all.
     """
     names = ", ".join(f"'{name}'" for name in REPLACED)
     rows = tx.rows(
@@ -169,8 +175,9 @@ def compact(tx: Transaction, shown: Sequence[int], writer: str) -> bool:
         " AND (older.producer_timestamp < shown.producer_timestamp"
         "  OR older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
         f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({names}) AND shown.void = 0"
-        " AND older.state <> 'parked' ORDER BY older.id LIMIT :limit",
+        " AND older.state <> 'parked' AND older.id > :after ORDER BY older.id LIMIT :limit",
         ids=tx.several(shown),
+        after=after,
         limit=COMPACTED,
     )
     kept = set()
@@ -179,8 +186,8 @@ def compact(tx: Transaction, shown: Sequence[int], writer: str) -> bool:
     for older, entry, name, state, _ in few:
         if state == EntryState.PENDING and not _handed_over(tx, older, entry, name):
             kept.add(older)
-    gone = drop(tx, sorted({older for older, *_ in few} - kept), writer)
-    return gone > 0 and (len(few) < len(rows) or len(rows) == COMPACTED)
+    drop(tx, sorted({older for older, *_ in few} - kept), writer)
+    return few[-1][0] if len(few) < len(rows) or len(rows) == COMPACTED else None
 
 
 def _handed_over(tx: Transaction, older: int, entry: int, name: str) -> bool:

@@ -124,7 +124,9 @@ def listing(
     conditions += ["state = :state"] if state is not None else []
     conditions += ["certname = :certname"] if certname is not None else []
     conditions += ["received >= :since"] if since is not None else []
-    sql = f"SELECT {_LISTED} FROM entries WHERE {' AND '.join(conditions)} ORDER BY id LIMIT :limit"
+    # By the ids alone first: they are in the index, and the rows are long.
+    ids = f"SELECT id FROM entries WHERE {' AND '.join(conditions)} ORDER BY id LIMIT :limit"
+    sql = f"SELECT {_LISTED} FROM entries WHERE id IN ({ids}) ORDER BY id"
     rows = tx.rows(sql, after=after, state=state and state.value, certname=certname, since=since, limit=limit)
     return _with_copies(tx, [_listed(row) for row in rows])
 
@@ -226,8 +228,8 @@ def counts(tx: Transaction) -> Counts:
     states = {EntryState(state): n for state, n in tx.rows("SELECT state, count(*) FROM entries GROUP BY state")}
     pending = {target: n for target, n in tx.rows("SELECT target, count(*) FROM deliveries GROUP BY target")}
     size = tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0]
-    oldest = tx.rows("SELECT received FROM entries WHERE state = 'pending' ORDER BY id LIMIT 1")
-    return Counts(states, pending, int(size), oldest[0][0] if oldest else None)
+    oldest = tx.rows("SELECT min(received) FROM entries WHERE state = 'pending'")[0][0]
+    return Counts(states, pending, int(size), oldest)
 
 
 def pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner: str) -> None:

@@ -84,15 +84,15 @@ def advance(tx: Transaction, server: str, after: int, resets: int) -> None:
     tx.rows(sql, server=server, after=after, resets=resets)
 
 
-def behind(tx: Transaction, server: str, now: float, patience: float) -> Behind:
+def behind(tx: Transaction, server: str, now: float, aged: float, patience: float) -> Behind:
     """What `server` needs, beyond what it was noted to have: in pages, the newest first.
 
-    What it took and does not show is awaited for `patience` seconds; then the one before it counts. Times are in
-    seconds since 1970.
+    What it took and does not show is awaited for `patience` seconds; then the one before it counts. `aged` is the
+    time by which nodes expire. Times are in seconds since 1970.
     """
     noted = tx.rows("SELECT after, resets FROM replicas WHERE server = :server", server=server)
     after, resets = noted[0] if noted else (0, None)
-    top, since, taken_since = holdings.newest_id(tx), now - STILL_ALIVE, now - patience
+    top, since, taken_since = holdings.newest_id(tx), aged - STILL_ALIVE, now - patience
     missing = holdings.lacking(tx, server, DECIDING, after, PAGE, now, since)
     missing += _overtaken(tx, server, after, now, since, taken_since)
     awaited = _awaited(tx, server, after, taken_since)
@@ -141,7 +141,7 @@ def _awaited(tx: Transaction, server: str, after: int, taken_since: float) -> li
         f" AND here.at >= :taken_since AND newest.entry = here.entry AND newest.name {tx.among('names')}"
         " AND (here.at > entries.received + :told OR EXISTS (SELECT 1 FROM copies AS there"
         "  WHERE there.entry = here.entry AND there.server <> here.server"
-        "  AND (there.state = 'confirmed' OR there.state = 'accepted' AND there.at < here.at)))"
+        "  AND (there.state = 'confirmed' OR there.state = 'accepted' AND there.at <= here.at)))"
         " ORDER BY here.entry DESC LIMIT :limit",
         server=server,
         after=after,

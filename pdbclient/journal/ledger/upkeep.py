@@ -14,6 +14,8 @@ __all__ = ["ROOM", "Verified", "kept_since", "make_room", "prune", "structure", 
 
 ROOM = 50
 """Entries that are dropped at once when the disk is full."""
+PRUNED_BYTES = 64 * 1024 * 1024
+"""Bytes that are dropped in one transaction; but always one entry."""
 
 _Row = tuple[int, float, str, int]
 """Id, seconds since 1970 when it was received, command, bytes."""
@@ -48,21 +50,15 @@ def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: st
     """Drop at most `limit` entries that are older than `before`, or too many bytes.
 
     `before` is in seconds since 1970. What no server has is never dropped, but for what was called bad, by its age.
-    Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The number dropped: `limit`
-    means that there may be more to do.
+    Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The number dropped, which is no
+    more than others can wait for: while it is not 0, there may be more to do.
     """
-    old = _had(tx, limit, " AND e.received < :before", before)
-    old += tx.rows(
-        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'parked' AND e.received < :before"
-        " ORDER BY e.id LIMIT :limit",
-        before=before,
-        limit=limit,
-    )
-    chosen = sorted(set(old))[:limit]
+    chosen = _old(tx, before, limit)
     if len(chosen) < limit:
         over = _bytes_that_can_go(tx, max_bytes) - max_bytes - sum(row[3] for row in chosen)
         chosen += [row for row in _expendable(tx, over, limit) if row not in set(chosen)][: limit - len(chosen)]
-    return _retire(tx, chosen, writer)
+    sums = accumulate(row[3] for row in chosen)
+    return _retire(tx, chosen[: max(sum(size <= PRUNED_BYTES for size in sums), 1)], writer)
 
 
 def make_room(tx: Transaction, needed: int, writer: str) -> int:
@@ -92,6 +88,20 @@ def _bytes_that_can_go(tx: Transaction, enough: int) -> int:
     return total - int(alone[0][0])
 
 
+def _old(tx: Transaction, before: float, limit: int) -> list[_Row]:
+    """The oldest of those put in before then that may go: not what is pending and no server has."""
+    has = f"EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND {_HAS})"
+    found: list[_Row] = []
+    for state, condition in (("delivered", ""), ("parked", ""), ("pending", f" AND {has}")):
+        found += tx.rows(
+            f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = '{state}' AND e.received < :before{condition}"
+            " ORDER BY e.received, e.id LIMIT :limit",
+            before=before,
+            limit=limit,
+        )
+    return sorted(found)[:limit]
+
+
 def _expendable(tx: Transaction, needed: int, limit: int) -> list[_Row]:
     """At most `limit` entries that servers have, of `needed` bytes, in the order of `make_room`."""
     chosen: dict[int, _Row] = {}
@@ -109,12 +119,15 @@ def _shown_by_all(tx: Transaction, limit: int) -> list[_Row]:
         return []
     return tx.rows(
         f"SELECT {_COLUMNS} FROM copies JOIN entries AS e ON e.id = copies.entry"
-        " WHERE copies.server = :server AND copies.state = 'confirmed' AND e.name = 'store report'"
+        # Of the first of one server's: all of them would take long where another server shows none.
+        " WHERE copies.entry IN (SELECT entry FROM copies WHERE server = :server AND state = 'confirmed'"
+        "  ORDER BY entry LIMIT :looked) AND copies.server = :server AND e.name = 'store report'"
         " AND (SELECT count(*) FROM copies AS each WHERE each.entry = copies.entry AND each.state = 'confirmed'"
         f"  AND each.server {tx.among('servers')}) = :number ORDER BY copies.entry LIMIT :limit",
         server=servers[0],
         servers=tx.several(servers),
         number=len(servers),
+        looked=100 * limit,
         limit=limit,
     )
 
@@ -123,12 +136,12 @@ def _reports(tx: Transaction, limit: int) -> list[_Row]:
     return _had(tx, limit, " AND e.name = 'store report'")
 
 
-def _had(tx: Transaction, limit: int, condition: str = "", before: float = 0.0) -> list[_Row]:
+def _had(tx: Transaction, limit: int, condition: str = "") -> list[_Row]:
     """The oldest entries that some server has, also those that are pending for another one."""
     found = tx.rows(
-        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered'{condition} ORDER BY e.id LIMIT :limit",
+        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered'{condition}"
+        " ORDER BY e.received, e.id LIMIT :limit",
         limit=limit,
-        before=before,
     )
     for state in ("accepted", "confirmed"):
         for (server,) in tx.rows(_SERVERS.format(state=state)):
@@ -139,7 +152,6 @@ def _had(tx: Transaction, limit: int, condition: str = "", before: float = 0.0) 
                 " ORDER BY copies.entry LIMIT :limit",
                 server=server,
                 limit=limit,
-                before=before,
             )
     return sorted(set(found))[:limit]
 

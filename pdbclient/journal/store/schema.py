@@ -37,7 +37,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_uuid ON entries (uuid);
 CREATE INDEX entries_of_node ON entries (certname, name, producer_timestamp);
 CREATE INDEX entries_pending ON entries (certname, name, producer_timestamp) WHERE state = 'pending';
-CREATE INDEX entries_by_state ON entries (state, id);
+CREATE INDEX entries_by_state ON entries (state, received, size);
 
 CREATE TABLE deliveries (
     target {text} NOT NULL,
@@ -92,6 +92,8 @@ CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {f
 ALTER TABLE entries ADD COLUMN void INTEGER NOT NULL DEFAULT 0;
 DELETE FROM copies WHERE state = 'superseded';
 UPDATE entries SET state = 'delivered' WHERE state = 'superseded';
+DROP INDEX entries_by_state;
+CREATE INDEX entries_by_state ON entries (state, received, size);
 CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, resets {integer} NOT NULL){clustered};
 CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL){clustered};
 CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL){clustered};

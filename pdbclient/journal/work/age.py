@@ -1,4 +1,4 @@
-"""What time it is for retention: a clock that jumps drops nothing by itself. Pure.
+"""What time it is for retention, and for nodes that expire: a clock that jumps drops nothing by itself. Pure.
 
 A clock that is wrong by days for a moment (a board without battery, a restored machine, a mistyped date) must not
 make everything old at once. So the time by which entries age follows the clock, but no faster than `SPEED` times as

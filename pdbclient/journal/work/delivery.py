@@ -211,7 +211,8 @@ class _Target:
                 self._note(entry, Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock()))
                 return
         if at_fault:
-            self._journal.run(deliveries.retry_later, entry.id, claim.target, self._journal.clock())
+            now, owner = self._journal.clock(), self._journal.owner
+            self._journal.run(deliveries.retry_later, entry.id, claim.target, now, owner)
             log.info("%s is tried again in %.0f s", about, backoff(claim.tries + 1))
         else:
             self._release(claim, PAUSE)
@@ -239,4 +240,5 @@ class _Target:
         self._journal.run(deliveries.ack, claim.entry, [copy])
 
     def _release(self, claim: Claim, pause: float) -> None:
-        self._journal.run(deliveries.release, claim.entry, self._journal.clock() + pause, claim.target)
+        due, owner = self._journal.clock() + pause, self._journal.owner
+        self._journal.run(deliveries.release, claim.entry, due, owner, claim.target)

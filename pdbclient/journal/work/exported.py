@@ -97,7 +97,7 @@ class Exported:
     """Brings servers up to date from `journal`, each time within `budget` seconds.
 
     `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `stale` is
-    called then. `clock` is monotonic seconds.
+    called then. `aged` gives the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Exported:
         *,
         budget: float,
         serve: bool,
+        aged: Callable[[], float],
         stale: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,6 +116,7 @@ class Exported:
         self._registry = registry
         self._budget = budget
         self._serve = serve
+        self._aged = aged
         self._stale = stale
         self._clock = clock
         self._progress = {server: _Progress() for server in servers}
@@ -185,7 +187,7 @@ class Exported:
         """What the journal knows: no server is asked."""
         progress, began = self._progress[session.endpoint], self._clock()
         url, now = session.endpoint.url, self._journal.clock()
-        found = self._journal.read(within, exported_sql.behind, url, now, PATIENCE)
+        found = self._journal.read(within, exported_sql.behind, url, now, self._aged(), PATIENCE)
         if not found.entries and found.resets is not None:
             after = progress.up_to_date(began, found, max(self._journal.lease, PATIENCE) + ROUND)
             if after is not None:

@@ -7,6 +7,7 @@ must not go on: `Lease.require`.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Lease:
     def __init__(self, journal: Journal, name: str) -> None:
         self._journal, self._name = journal, name
         # A pid alone is not enough: two of these can be at work in one process, and pids are alike in containers.
-        self._owner = f"{journal.owner} {secrets.token_hex(4)}"
+        self._owner = f"{journal.owner} {_pid_namespace()} {secrets.token_hex(4)}"
         self._until = float("-inf")
 
     def require(self) -> None:
@@ -55,16 +56,11 @@ class Lease:
         """Have it for `LEASE` seconds from now on; None, or who else has it. Raises `JournalError`."""
         began, now = monotonic(), self._journal.clock()
         owner = self._journal.run(_take, self._name, self._owner, now, now + LEASE)
-        if owner != self._owner and self._has_died(owner):
+        if owner != self._owner and _has_died(owner):
             self._journal.run(_give_back, self._name, owner)
             owner = self._journal.run(_take, self._name, self._owner, now, now + LEASE)
         self._until = began + LEASE if owner == self._owner else float("-inf")
-        return None if owner == self._owner else owner.rpartition(" ")[0]
-
-    def _has_died(self, owner: str) -> bool:
-        """Whether it was a process of this host that is no more: nobody need wait for its end."""
-        host, _, pid = owner.partition(" ")[0].rpartition("/")
-        return host == self._journal.writer and not Path(f"/proc/{pid}").exists()
+        return None if owner == self._owner else owner.partition(" ")[0]
 
     def give_back(self) -> None:
         """Let others have it. Raises `JournalError`."""
@@ -98,6 +94,17 @@ def hold(journal: Journal, name: str) -> Iterator[Lease]:
             lease.give_back()
         except JournalError as error:
             log.warning("%s: that it is over could not be noted: %s", name, error)
+
+
+def _pid_namespace() -> str:
+    """Where pids are told apart: this boot of the kernel, and a container or none."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def _has_died(owner: str) -> bool:
+    """Whether it was a process of this host that is no more: nobody need wait for its end."""
+    who, namespace, _ = owner.split(" ")
+    return namespace == _pid_namespace() and not Path(f"/proc/{who.rpartition('/')[2]}").exists()
 
 
 def _take(tx: Transaction, name: str, owner: str, now: float, until: float) -> str:

@@ -24,7 +24,7 @@ from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.ledger import deliveries, entries, replay_sql
+from pdbclient.journal.ledger import deliveries, entries, holdings, replay_sql
 from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.model import Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
@@ -79,7 +79,7 @@ class Recovery:
     `failed` counts, and `failures` has the first few of, those that the server did not manage (a 500, no answer)
     while it took others. `unknown` counts, by command, the entries that the server could not be asked about, which
     were left alone; `reasons` say why. `expired` counts what it lacked of nodes that have been silent for longer than
-    node-ttl, and is not sent again.
+    node-ttl, and is not sent again; `silent`: all nodes have, by this machine's clock.
     """
 
     server: str
@@ -96,6 +96,7 @@ class Recovery:
     failed: int = 0
     failures: list[Refused] = field(default_factory=list)
     expired: int = 0
+    silent: bool = False
     missing: int = 0
     examples: list[Listed] = field(default_factory=list)
     stopped: bool = False
@@ -104,8 +105,8 @@ class Recovery:
     def ok(self) -> bool:
         """Whether the server has all that it lacked; after a dry run: whether it lacks nothing."""
         if self.dry_run:
-            return not (self.lacked or self.unknown)
-        return not (self.stopped or self.rejected or self.failed or self.missing or self.unknown)
+            return not (self.lacked or self.unknown or self.silent)
+        return not (self.stopped or self.rejected or self.failed or self.missing or self.unknown or self.silent)
 
 
 def recover(
@@ -157,7 +158,7 @@ class _Run:
         result: Recovery,
     ) -> None:
         self._journal, self._session, self._lease = journal, session, lease
-        self._alive = from_millis(int((journal.clock() - node_ttl) * 1000)) if node_ttl else ""
+        self._alive_since = journal.clock() - node_ttl if node_ttl else 0.0
         self._since, self._progress, self._stop = since, progress, stop
         self._result = result
         self._paces = Paces(journal, rate)
@@ -176,6 +177,9 @@ class _Run:
         self._let_queue_run_empty()
         for page in self._pages() if only is None else [only]:
             self._page([entry for entry in page if self._since is None or entry.received >= self._since])
+        newest = self._journal.run(entries.listed, [self._journal.run(holdings.newest_id)])
+        # Where nothing at all is young, the clock may be wrong, and nothing have expired.
+        self._result.silent = bool(self._result.expired and newest and newest[0].received < self._alive_since)
         missing = self._verify()
         while missing and self._depth() == 0:
             # The server makes nothing of what counts: then the one before it does.
@@ -209,7 +213,8 @@ class _Run:
         there = held(page, shown)
         lacking = [entry for entry in page if entry.id not in there and is_known(entry, shown)]
         self._leave_out([entry for entry in page if entry.id not in there and not is_known(entry, shown)], shown)
-        expired = self._journal.run(replay_sql.expired, [entry.id for entry in lacking], self._alive)
+        alive = from_millis(int(self._alive_since * 1000))
+        expired = self._journal.run(replay_sql.expired, [entry.id for entry in lacking], alive)
         lacking = [entry for entry in lacking if entry.id not in expired]
         self._result.looked_at += len(page)
         self._result.had += len(there)

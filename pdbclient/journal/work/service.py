@@ -50,6 +50,7 @@ class Service:
         self._config = config
         try:
             self._reconfigure()
+            self._age, self._jumped = age or self._begun(), False
         except BaseException:
             journal.close()
             raise
@@ -61,9 +62,9 @@ class Service:
             config.server_urls,
             budget=config.stale_exported_budget,
             serve=config.stale_exported == "serve",
+            aged=self._aged,
             stale=self._count_stale,
         )
-        self._age, self._jumped = age, False
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=self._keep, name="pdbclient-upkeep", daemon=True)]
         self._threads += [
@@ -80,7 +81,7 @@ class Service:
         Raises `JournalError`.
         """
         if before is not None and before._config.journal == config.journal:
-            return cls(before.journal.share(), failover, config, before._age)
+            return cls(before.journal.share(lease_for(config)), failover, config, before._age)
         journal = None if config.journal is None else Journal.open(config.journal, lease=lease_for(config))
         if before is not None:
             before._say_what_is_left()
@@ -182,13 +183,14 @@ class Service:
             advice,
         )
 
+    def _begun(self) -> Age:
+        newest = self.journal.run(entries.listed, [self.journal.run(holdings.newest_id)])
+        return Age.begin(self.journal.clock(), newest[0].received if newest else None, time.monotonic())
+
     def _aged(self) -> float:
-        """The time by which entries are old or not."""
-        clock, now = self.journal.clock(), time.monotonic()
-        if self._age is None:
-            newest = self.journal.run(entries.listed, [self.journal.run(holdings.newest_id)])
-            self._age = Age.begin(clock, newest[0].received if newest else None, now)
-        self._age = self._age.later(clock, now)
+        """The time by which entries are old, and nodes expire."""
+        clock = self.journal.clock()
+        self._age = self._age.later(clock, time.monotonic())
         ahead = clock - self._age.at
         if ahead >= JUMP and not self._jumped:
             log.warning(
@@ -203,7 +205,7 @@ class Service:
         before, limit = self._aged() - self._config.journal_max_age, PRUNED_AT_ONCE
         max_bytes = self._config.journal_max_bytes
         dropped, pruned = 0, limit
-        while pruned == limit and not self._closed.is_set():
+        while pruned and not self._closed.is_set():
             # In small bites: whoever submits meanwhile waits for one of them at most.
             pruned = self.journal.run(upkeep.prune, before, max_bytes, limit, self.journal.writer)
             dropped += pruned

@@ -175,7 +175,7 @@ class _Notes:
                 self._going.discard(future)
 
         try:
-            future = self._journal.start(_conclude, entry, copies, self._journal.clock())
+            future = self._journal.start(_conclude, entry, copies, self._journal.clock(), self._journal.owner)
         except JournalError as error:
             self._failed(entry, copies, done, error)
             return
@@ -221,7 +221,7 @@ class _Notes:
             self._start(*each)
 
 
-def _conclude(tx: Transaction, entry: int, copies: Sequence[Copy], now: float) -> bool:
+def _conclude(tx: Transaction, entry: int, copies: Sequence[Copy], now: float, owner: str) -> bool:
     """Note what was said; what is still pending then is due at once. True when something is."""
     deliveries.ack(tx, entry, copies)
-    return deliveries.release(tx, entry, now)
+    return deliveries.release(tx, entry, now, owner)

@@ -23,6 +23,7 @@ import pytest
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.journal import EntryState, Journal
 from pdbclient.journal.ledger import entries
+from pdbclient.journal.ledger.exported_sql import DECIDING
 from pdbclient.lab.ports import free_port
 from pdbclient.wire import Command, timestamp
 from tests.faults.conftest import Site, pki, site  # noqa: F401
@@ -266,8 +267,11 @@ def repeated(place: Place) -> int:
 
 
 def require_rate(place: Place, acknowledged: Sequence[Acknowledged], given_up: Sequence[Command]) -> None:
-    """What came to a server after its client had its answer was delivered: never more than all may together."""
-    done = {one.command: one.at for one in acknowledged}
+    """What came to a server after its client had its answer was delivered: never more than all may together.
+
+    But for what decides about exported resources, which a server gets at once when somebody asks.
+    """
+    done = {one.command: one.at for one in acknowledged if one.command.name not in DECIDING}
     for puppetdb in place.puppetdbs:
         times = [each.at for each in puppetdb.arrivals if each.at > done.get(each.command, float("inf"))]
         if not times:

@@ -620,7 +620,7 @@ def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: S
         futures = [journal.append(command(name, f"node{number % 7}", number), [ANY]) for number in range(150)]
         ids = [future.result().id for future in futures]
         for entry in ids:
-            journal.run(deliveries.release, entry, store.now)
+            journal.run(deliveries.release, entry, store.now, journal.owner)
         return ids
 
     with other(store) as second, ThreadPoolExecutor(8) as pool:

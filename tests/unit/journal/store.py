@@ -45,8 +45,14 @@ class Store:
     def put(self, command: Command, targets: Sequence[str] = (ANY,)) -> int:
         """Append; nobody sends it, it is due at once."""
         entry = self.journal.append(command, targets).result()
-        self.journal.run(deliveries.release, entry.id, self.now)
+        self.release(entry.id)
         return entry.id
+
+    def release(self, entry: int, target: str | None = None) -> bool:
+        return self.journal.run(deliveries.release, entry, self.now, self.journal.owner, target)
+
+    def retry_later(self, entry: int, target: str = ANY) -> None:
+        self.journal.run(deliveries.retry_later, entry, target, self.now, self.journal.owner)
 
     def claim(self, target: str = ANY, limit: int = 100, lease: float = LEASE) -> list[int]:
         return [claim.entry for claim in self.claims(target, limit, lease)]

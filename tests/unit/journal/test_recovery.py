@@ -451,6 +451,19 @@ def test_a_node_that_is_silent_for_longer_than_node_ttl_is_left_out_and_counted(
     assert run(store, puppetdb, node_ttl=0.0).replayed == 4, "when asked for"
 
 
+def test_when_nothing_at_all_is_young_the_clock_may_be_wrong_which_is_no_success(
+    store: Store, puppetdb: Server
+) -> None:
+    """The clock was eight days ahead: 0 of 3 were sent to an empty server, and that was called done."""
+    for number in range(3):
+        on_b(store, command(FACTS, f"n{number}", 1))
+    store.now += TTL + 1
+    for dry_run in (True, False):
+        result = run(store, puppetdb, node_ttl=TTL, dry_run=dry_run)
+        assert (result.expired, result.replayed, result.silent, result.ok) == (3, 0, True, False)
+    assert run(store, puppetdb, node_ttl=0.0).ok
+
+
 @pytest.mark.parametrize("young", [FACTS, CATALOG, INPUTS, REPORT])
 def test_whatever_is_young_keeps_all_of_its_node(store: Store, puppetdb: Server, young: str) -> None:
     at_the_end_of_january(store)

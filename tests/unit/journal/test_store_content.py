@@ -281,6 +281,17 @@ def test_what_is_too_old_is_pruned_oldest_first(store: Store) -> None:
     assert store.ids() == ids[4:]
 
 
+def test_no_more_bytes_are_pruned_at_once_than_others_can_wait_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = aged(store)
+    monkeypatch.setattr(upkeep, "PRUNED_BYTES", 250)
+    assert (prune(store, store.now), prune(store, most=0)) == (2, 2)
+    monkeypatch.setattr(upkeep, "PRUNED_BYTES", 50)
+    assert prune(store, most=0) == 1
+    assert store.ids() == ids[5:]
+
+
 def test_what_is_too_much_is_pruned_oldest_first(store: Store) -> None:
     ids = aged(store)
     assert prune(store, most=700) == 3
@@ -585,7 +596,8 @@ def test_closing_finishes_what_waits_and_takes_nothing_more(store: Store) -> Non
 
 
 def test_each_of_several_holders_closes_it_and_the_last_one_in_earnest(store: Store) -> None:
-    other = store.journal.share()
+    other = store.journal.share(5.0)
+    assert other.lease == 5.0
     other.close()
     assert store.put(command())
     store.journal.close()
@@ -601,6 +613,6 @@ def test_a_command_that_was_made_by_pdbclient_fits(store: Store) -> None:
 def test_forgetting_claims_makes_what_was_put_off_due_too(store: Store) -> None:
     entry = store.put(command())
     store.claim()
-    store.journal.run(deliveries.retry_later, entry, ANY, store.now)
+    store.retry_later(entry)
     store.journal.run(deliveries.forget_owners)
     assert store.claim() == [entry]

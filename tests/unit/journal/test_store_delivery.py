@@ -112,7 +112,7 @@ def test_each_failure_puts_it_off_twice_as_long_up_to_ten_minutes(store: Store) 
     pauses = []
     for _ in range(10):
         assert store.claim() == [entry]
-        store.journal.run(deliveries.retry_later, entry, ANY, store.now)
+        store.retry_later(entry)
         began = store.now
         while not store.claims(lease=0):
             store.now += 5
@@ -125,7 +125,7 @@ def test_each_failure_puts_it_off_twice_as_long_up_to_ten_minutes(store: Store) 
 def test_a_failure_that_was_not_its_fault_puts_it_off_not_at_all(store: Store) -> None:
     entry = store.put(command())
     store.claim()
-    store.journal.run(deliveries.release, entry, store.now)
+    store.release(entry)
     assert store.claim() == [entry]
 
 
@@ -133,14 +133,14 @@ def test_putting_off_one_target_leaves_the_other_claimed(store: Store) -> None:
     entry = store.put(command(REPORT), (A, B))
     store.claim(A)
     store.claim(B)
-    store.journal.run(deliveries.release, entry, store.now, B)
+    store.release(entry, B)
     assert (store.claim(A), store.claim(B)) == ([], [entry])
 
 
 def test_nothing_can_be_put_off_that_is_not_pending_any_more(store: Store) -> None:
     entry = store.put(command())
     store.taken(entry)
-    assert store.journal.run(deliveries.release, entry, store.now) is False
+    assert store.release(entry) is False
     store.now += BACKOFF_LIMIT
     assert store.claim() == []
 
@@ -289,19 +289,47 @@ def test_so_much_goes_at_once_that_others_need_not_wait(store: Store, monkeypatc
     for entry in ids:
         store.taken(entry)
 
-    def compacted() -> list[int]:
-        more = store.journal.run(deliveries.compact, ids[5:], store.journal.writer)
-        assert more is (len(store.ids()) == 3)
-        return store.ids()
+    assert compact(store, ids[5], 0) == ids[2]
+    assert store.ids() == ids[3:]
+    assert compact(store, ids[5], ids[2]) is None
+    assert store.ids() == ids[5:]
 
-    assert [compacted(), compacted()] == [ids[3:], ids[5:]]
+
+def test_those_that_must_stay_keep_none_that_can_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B called the newer one bad, or does not show it yet: it gets the older ones. Those of A go all the same."""
+    monkeypatch.setattr(deliveries, "COMPACTED", 3)
+    ids = [store.put(command(FACTS, "node", number), (B,) if number < 6 else (A,)) for number in range(12)]
+    for entry in ids[6:]:
+        store.taken(entry)
+    store.rejected(ids[11], B)
+    store.shown(ids[11])
+    assert store.ids() == [*ids[:6], ids[11]]
+
+
+def compact(store: Store, shown: int, after: int) -> int | None:
+    return store.journal.run(deliveries.compact, [shown], after, store.journal.writer)
+
+
+def test_what_takes_longer_than_somebody_has_is_left_for_the_next_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "COMPACTED", 1)
+    ids = [store.put(command(FACTS, "node", number)) for number in range(200)]
+    for entry in ids:
+        store.taken(entry)
+    store.journal.confirm(A, {ids[-1]: True}, 0.02)
+    left = store.ids()
+    assert left[-1] == ids[-1]
+    assert len(left) > 1
+    store.journal.confirm(A, {ids[-1]: True}, 60.0)
+    assert store.ids() == ids[-1:]
 
 
 def test_nor_so_many_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "COMPACTED_BYTES", 250)
     ids = [store.put(command(FACTS, "node", number, os.urandom(100))) for number in range(6)]
     store.taken(ids[5])
-    assert store.journal.run(deliveries.compact, ids[5:], store.journal.writer) is True
+    assert compact(store, ids[5], 0) == ids[1]
     assert store.ids() == ids[2:]
     store.shown(ids[5])
     assert store.ids() == ids[5:]
@@ -392,7 +420,7 @@ def test_an_older_one_waits_while_a_newer_one_is_under_way_and_goes_when_that_ba
     other = store.put(command(name, "other"))
     assert store.claim() == [other, new]
     assert store.claim() == []
-    store.journal.run(deliveries.retry_later, new, ANY, store.now)
+    store.retry_later(new)
     assert store.claim() == [old]
     store.now += LEASE
     assert store.claim() == [other, new], "whoever was under way is dead"
@@ -402,7 +430,7 @@ def test_an_older_one_waits_while_a_newer_one_is_submitted(store: Store) -> None
     old = store.put(command(FACTS, "node", 1))
     new = store.journal.append(command(FACTS, "node", 2), [ANY]).result()
     assert store.claim() == []
-    store.journal.run(deliveries.release, new.id, store.now)
+    store.release(new.id)
     assert store.claim() == [new.id]
     store.rejected(new.id)
     assert store.claim() == [old]
@@ -413,9 +441,9 @@ def test_what_was_given_back_counts_no_try(store: Store) -> None:
     entry = store.put(command())
     for _ in range(7):
         assert [claim.tries for claim in store.claims()] == [0]
-        store.journal.run(deliveries.release, entry, store.now)
+        store.release(entry)
     store.claim()
-    store.journal.run(deliveries.retry_later, entry, ANY, store.now)
+    store.retry_later(entry)
     store.now += 5
     assert store.claim() == [entry]
 
@@ -425,6 +453,18 @@ def test_a_lease_of_an_hour_is_kept(store: Store) -> None:
     entry = store.put(command())
     assert store.claim(lease=3600) == [entry]
     assert store.claim(lease=3600) == []
+
+
+def test_what_another_process_claimed_since_is_left_to_it(store: Store) -> None:
+    """A process that was frozen until its lease was over says late what became of its attempt."""
+    entry = store.put(command(), (A, B))
+    assert store.claim(A) == [entry]
+    store.now += LEASE
+    until = store.now + LEASE
+    assert store.journal.run(deliveries.claim, A, 10, store.now, until, "another") != []
+    assert store.release(entry) is True
+    store.retry_later(entry, A)
+    assert (store.claim(A), store.claim(B)) == ([], [entry])
 
 
 def test_an_older_one_that_arrives_late_supersedes_nothing(store: Store) -> None:

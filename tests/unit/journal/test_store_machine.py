@@ -180,16 +180,18 @@ class StoreMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         entry = self.pick(data)
         row = self.rows[entry]
-        assert self.store.journal.run(deliveries.release, entry, self.store.now) is bool(row.pending)
-        row.pending = {target: Delivery(self.store.now, max(d.tries - 1, 0)) for target, d in row.pending.items()}
+        assert self.store.release(entry) is bool(row.pending)
+        for target, given in row.pending.items():
+            if given.going:
+                row.pending[target] = Delivery(self.store.now, max(given.tries - 1, 0))
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data(), whom=st.sampled_from([ANY, *SERVERS]))
     def retry_later(self, data: st.DataObject, whom: str) -> None:
         entry = self.pick(data)
         row = self.rows[entry]
-        self.store.journal.run(deliveries.retry_later, entry, whom, self.store.now)
-        if whom in row.pending:
+        self.store.retry_later(entry, whom)
+        if whom in row.pending and row.pending[whom].going:
             tries = row.pending[whom].tries
             row.pending[whom] = Delivery(self.store.now + backoff(tries), tries)
 
