@@ -95,7 +95,8 @@ def retry_later(tx: Transaction, entry: int, target: str, now: float, owner: str
         "SELECT tries FROM deliveries WHERE entry = :entry AND target = :target", entry=entry, target=target
     ):
         tx.rows(
-            "UPDATE deliveries SET due = :due, owner = '' WHERE entry = :entry AND target = :target AND owner = :owner",
+            "UPDATE deliveries SET due = :due, owner = ''"
+            " WHERE entry = :entry AND target = :target AND owner = :owner",
             due=now + backoff(tries),
             entry=entry,
             target=target,
