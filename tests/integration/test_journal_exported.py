@@ -221,7 +221,9 @@ def test_a_budget_too_small_makes_a_stale_answer_in_both_directions(
         # What it took itself before it was killed may be among them: nobody has seen yet that it still has that.
         assert 1 <= stale.freshness.missing <= 2
         assert stale.freshness.since in (command.producer_timestamp, other.producer_timestamp)
-    assert caplog.text.count("answers about exported resources without") == 2
+    told = [line.split()[0] for line in caplog.messages if "answers about exported resources without" in line]
+    # On a busy machine, what the first one took is not known to be there yet: it may be told before it is found dead.
+    assert [told.count(str(site.replica)), told[-1]] == [1, str(site.primary)], told
 
 
 def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_fail(site: Site) -> None:
