@@ -39,7 +39,7 @@ from .powercut import Power, mounted
 
 CUTS = rounds(20, 1000)
 TOLD_EVERY = 50
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(300 + 20 * CUTS)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600 + 20 * CUTS)]
 
 CLIENTS = 4
 NAMES = ("store report", "replace facts", "replace catalog")
@@ -53,6 +53,8 @@ STARTING = 120.0
 """Seconds for a gateway to start."""
 CONTROL = 20
 """Cuts among which one loses something when nothing is synced."""
+DELIVERED = 300.0
+"""Seconds until all is delivered: what a gateway was at work on that could not note it waits for its lease's end."""
 LATEST = 10.0
 """Seconds after which the power is cut whatever was changed."""
 CARELESS = """
@@ -232,9 +234,10 @@ class Cutter:
             self._start()
             with Journal.open(str(self._place.journal), beside=True) as journal:
                 require_sound(journal, {})
-            eventually(
-                lambda: self._owed.keys() <= self.arrivals.contents.keys() or self._place.nothing_pending(), 60
+            delivered = eventually(
+                lambda: self._owed.keys() <= self.arrivals.contents.keys() or self._place.nothing_pending(), DELIVERED
             )
+            assert delivered, f"{self._place.states()} after {DELIVERED:.0f} s"
             opened = True
         except (AssertionError, PdbError):
             self.tally.unopened.append(f"seed {seed}: {traceback.format_exc()}")

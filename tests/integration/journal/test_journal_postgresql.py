@@ -598,6 +598,25 @@ def test_a_full_disk_of_the_server_is_told_before_anything_is_acknowledged_and_e
         server.sql("DROP TABLESPACE small")
 
 
+def test_there_nothing_is_dropped_that_makes_no_room(store: Store) -> None:
+    """It makes none before it was vacuumed: on a full disk, all that was delivered went, for nothing."""
+    for number in range(5):
+        store.taken(store.put(command(REPORT, at=number, body=os.urandom(10_000))))
+    assert store.journal.run(upkeep.make_room, 1000, store.journal.writer) == 0
+    assert len(store.ids()) == 5
+
+
+def test_all_that_one_look_reads_is_of_the_same_moment(store: Store) -> None:
+    store.put(command(REPORT))
+
+    def twice(tx: Transaction) -> list[int]:
+        first = entries.counts(tx).entries[EntryState.PENDING]
+        store.put(command(REPORT))
+        return [first, entries.counts(tx).entries[EntryState.PENDING]]
+
+    assert store.journal.wait(store.journal.start_read(twice)) == [1, 1]
+
+
 # --- threads of one process --------------------------------------------------------------------------------------
 
 

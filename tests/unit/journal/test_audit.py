@@ -14,6 +14,7 @@ import pytest
 
 from pdbclient.errors import NotSent, ServerError
 from pdbclient.journal import Journal
+from pdbclient.journal.ledger import exported_sql
 from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
 from pdbclient.journal.work import audit, recovery
 from pdbclient.journal.work.audit import SETTLING, Audit, Loss, judge_loss, late
@@ -318,6 +319,26 @@ def test_when_it_has_all_again_that_is_told(site: Site, caplog: pytest.LogCaptur
     site.audit.came_back()
     site.audit.round()
     assert caplog.messages[1:] == [f"{A} has again what it was seen to have"]
+
+
+def test_a_server_that_lost_data_is_not_taken_for_up_to_date_any_more(site: Site) -> None:
+    """It answered without what it had lost, and that was called fresh."""
+    site.store.journal.run(exported_sql.enrol, [A])
+    for n in range(4):
+        site.take(CATALOG, f"n{n}")
+    site.later(SETTLING + 1)
+    site.audit.round()
+    site.store.journal.run(exported_sql.advance, A, 4, 0)
+
+    def lacking() -> int:
+        now = site.store.now
+        return len(site.store.journal.run(exported_sql.behind, A, now, now, 300.0).missing)
+
+    assert lacking() == 0
+    site.server.forget()
+    site.audit.came_back()
+    site.audit.round()
+    assert lacking() == 4
 
 
 def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from pdbclient.client import Client
-from pdbclient.errors import AllEndpointsFailed, JournalError, Rejected
+from pdbclient.errors import AllEndpointsFailed, JournalError, JournalFull, Rejected
 from pdbclient.journal import CopyState, EntryState, Journal
-from pdbclient.journal.ledger import deliveries, entries
-from pdbclient.journal.model import Copy, Listed
+from pdbclient.journal.ledger import deliveries, entries, upkeep
+from pdbclient.journal.model import Copy, Entry, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.work import submission
+from pdbclient.journal.work.service import Service
 from pdbclient.journal.work.submission import Submitter
 from pdbclient.wire import Command
 
@@ -308,6 +309,48 @@ def test_a_clock_that_jumps_drops_nothing_and_is_told_once(client: Client, caplo
 def test_nor_does_one_that_has_jumped_when_the_process_starts(client: Client) -> None:
     client.submit(command())
     assert pruned_at(client, time.time() + 15 * 86400) == 1
+
+
+def test_a_service_that_cannot_start_lets_go_of_the_journal(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise JournalError("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Service, "_reconfigure", fail)
+        with pytest.raises(JournalError, match="no answer"):
+            client_of(rig, tmp_path)
+    with client_of(rig, tmp_path) as client:
+        client.submit(command())
+
+
+def test_the_room_that_was_made_is_used_in_the_same_transaction(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twenty that waited for room, one took what another one had made."""
+    client.submit(command())
+    append, make_room = entries.append, upkeep.make_room
+    full: list[Transaction] = []
+    made: list[Transaction] = []
+    used: list[Transaction] = []
+
+    def appended(tx: Transaction, *args: Any) -> Entry:
+        if not made:
+            full.append(tx)
+            raise JournalFull("no room")
+        used.append(tx)
+        return append(tx, *args)
+
+    def room(tx: Transaction, needed: int, writer: str) -> int:
+        made.append(tx)
+        return make_room(tx, needed, writer) or 1
+
+    monkeypatch.setattr(entries, "append", appended)
+    monkeypatch.setattr(upkeep, "make_room", room)
+    monkeypatch.setattr(Journal.append, "__defaults__", (appended,))
+    client.submit(command("node2"))
+    assert full[-1:] == made == used
 
 
 @pytest.fixture

@@ -387,15 +387,6 @@ def test_reports_that_every_server_shows_go_first_and_what_nodes_are_rebuilt_fro
     assert prune(store, most=0) == 1
 
 
-def test_room_is_made_of_what_servers_have_in_the_same_order(store: Store) -> None:
-    kept = store.put(command(REPORT, body=os.urandom(100)))
-    ids = aged(store)
-    assert store.journal.run(upkeep.make_room, 150, store.journal.writer) == 2
-    assert store.ids() == [kept, *ids[2:]]
-    assert store.journal.run(upkeep.make_room, 800, store.journal.writer) == 8
-    assert store.ids() == [kept]
-
-
 def test_until_when_retention_dropped_something_is_known(store: Store) -> None:
     assert store.journal.run(upkeep.kept_since) == {}
     aged(store)
