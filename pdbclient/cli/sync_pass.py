@@ -35,8 +35,8 @@ from pdbclient.sync import (
     reconcile,
     stop_on_signals,
 )
-from pdbclient.sync.context import Progress as Report
-from pdbclient.sync.ports import Clock
+from pdbclient.sync.inventory.interfaces import Clock
+from pdbclient.sync.run.context import Progress as Report
 from pdbclient.wire.summary import from_millis
 
 __all__ = ["EXIT_CODES", "exit_code", "print_result", "register"]

@@ -13,7 +13,7 @@ from pdbclient.cli import output
 from pdbclient.cli.sync_options import add_command, add_entity_option, add_remote_option, chosen_remotes
 from pdbclient.config import SyncConfig, load_sync_config
 from pdbclient.sync import Entity, Skip, Version
-from pdbclient.sync.state import State, state_path
+from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import from_millis
 
 __all__ = ["register"]

@@ -28,9 +28,9 @@ from pdbclient.cli.sync_pass import exit_code, print_result
 from pdbclient.config import Remote, SyncConfig, load_sync_config
 from pdbclient.errors import ConfigError, PdbError, Problem
 from pdbclient.sync import Entity, Mode, Outcome, PassResult, stop_on_signals
-from pdbclient.sync.context import Progress as Report
-from pdbclient.sync.ports import Clock
-from pdbclient.sync.seed import outstanding, seed
+from pdbclient.sync.inventory.interfaces import Clock
+from pdbclient.sync.run.context import Progress as Report
+from pdbclient.sync.run.seed import outstanding, seed
 
 __all__ = ["Lines", "Tally", "register"]
 
@@ -207,7 +207,7 @@ class Lines:
         self._next = monotonic() + LINE_EVERY
 
     def show(self, entity: Entity, done: int, total: int) -> None:
-        """As `pdbclient.sync.context.Progress`."""
+        """As `pdbclient.sync.run.context.Progress`."""
         self._tally.count(entity, done)
         if self._monotonic() >= self._next:
             self._next = self._monotonic() + LINE_EVERY

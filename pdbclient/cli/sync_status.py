@@ -9,8 +9,8 @@ from pdbclient.cli import output
 from pdbclient.cli.sync_options import add_command, add_remote_option, age, chosen_remotes
 from pdbclient.config import load_sync_config
 from pdbclient.errors import ConfigError, Problem
-from pdbclient.sync.status import RemoteStatus, read_status
-from pdbclient.sync.status_port import ask_for_pass
+from pdbclient.sync.service.status_port import ask_for_pass
+from pdbclient.sync.state.status import RemoteStatus, read_status
 
 __all__ = ["register"]
 

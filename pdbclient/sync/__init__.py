@@ -4,8 +4,7 @@ from pdbclient.sync import reconcile
 results = reconcile(config)          # one pass against each configured remote
 """
 
-from pdbclient.sync.daemon import Daemon, stop_on_signals
-from pdbclient.sync.model import (
+from pdbclient.sync.policy.model import (
     Entity,
     EntityPlan,
     EntityResult,
@@ -16,7 +15,8 @@ from pdbclient.sync.model import (
     Skip,
     Version,
 )
-from pdbclient.sync.reconciler import Reconciler, plan, reconcile
+from pdbclient.sync.run.reconciler import Reconciler, plan, reconcile
+from pdbclient.sync.service.daemon import Daemon, stop_on_signals
 
 __all__ = [
     "Daemon",

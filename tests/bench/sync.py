@@ -42,10 +42,10 @@ from pdbclient.config import SyncConfig, load_sync_config
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.sync import Entity, Mode, PassResult, Reconciler
-from pdbclient.sync.inventory import HOUR
-from pdbclient.sync.kinds import PER_NODE
-from pdbclient.sync.reports import DAY, FUTURE
-from pdbclient.sync.seed import seed
+from pdbclient.sync.inventory.kinds import PER_NODE
+from pdbclient.sync.policy.report_hours import DAY, HOUR
+from pdbclient.sync.run.report_survey import FUTURE
+from pdbclient.sync.run.seed import seed
 from pdbclient.wire import query
 from pdbclient.wire.command import Command
 from pdbclient.wire.summary import from_millis

@@ -16,7 +16,7 @@ from cryptography.x509 import CertificateRevocationList
 from pdbclient import AllEndpointsFailed, Client, ConfigError
 from pdbclient.config import ClientConfig, SyncConfig, load_config, load_sync_config
 from pdbclient.gateway.upstream import Upstream
-from pdbclient.sync.reconciler import Reconciler
+from pdbclient.sync.run.reconciler import Reconciler
 
 from .chain import CERTIFICATES, Chain
 from .conftest import Site, deactivation

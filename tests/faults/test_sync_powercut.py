@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.sync.model import Entity, Version
-from pdbclient.sync.state import Anchor, Cursor, State
+from pdbclient.sync.policy.model import Entity, Version
+from pdbclient.sync.state.store import Anchor, Cursor, State
 from tests.unit.sync.test_state import SCHEMA_1
 
 from ..soak import rounds

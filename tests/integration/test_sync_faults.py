@@ -14,7 +14,8 @@ import pytest
 from pdbclient.config.model import Endpoint
 from pdbclient.http.session import Session
 from pdbclient.sync import Entity, Outcome, PassResult, reconcile
-from pdbclient.sync.state import Hour, State, state_path
+from pdbclient.sync.policy.report_hours import Hour
+from pdbclient.sync.state.store import State, state_path
 
 from .admin_commands import clean, delete
 from .schema import flags_table

@@ -19,7 +19,7 @@ import pytest
 
 from pdbclient.config import SyncConfig
 from pdbclient.sync import Entity, Mode, PassResult, Skip, plan, reconcile
-from pdbclient.sync.state import RETRY_FIRST
+from pdbclient.sync.state.store import RETRY_FIRST
 from pdbclient.wire.command import Command
 from tests.soak import rounds
 

@@ -19,7 +19,7 @@ from pdbclient import Client
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab
-from pdbclient.sync.capabilities import PARAMETERS, ask_capabilities
+from pdbclient.sync.inventory.capabilities import PARAMETERS, ask_capabilities
 
 from .sync import truth
 from .sync.history import ALIVE, History

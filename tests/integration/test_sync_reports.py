@@ -17,10 +17,10 @@ from pdbclient.http.session import Session
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.sync import Entity, reconcile
-from pdbclient.sync.budget import Budget
-from pdbclient.sync.plan import ReportRow
-from pdbclient.sync.ports import Clock
-from pdbclient.sync.report_inventory import compare, known_reports, newest_received, received_since
+from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.interfaces import Clock
+from pdbclient.sync.inventory.reports import compare, known_reports, newest_received, received_since
+from pdbclient.sync.policy.plan import ReportRow
 from pdbclient.wire import query
 from pdbclient.wire.command import Command
 from pdbclient.wire.timestamp import from_millis

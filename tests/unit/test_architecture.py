@@ -85,8 +85,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.store.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA, "journal.store.watchdog"},
     "journal.store.committer": {ERRORS, DATABASE},
     CLIENT: {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
+    SYNC: set(),
+    "sync.policy": {ERRORS, MODEL, WIRE},
+    "sync.state": {ERRORS, MODEL, WIRE, LOCK, "sync.policy"},
+    "sync.inventory": {ERRORS, MODEL, WIRE, OUTCOME, "sync.policy"},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
-    SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM, STATUS},
+    "sync.run": {
+        *(ERRORS, MODEL, WIRE, "http.session", STATUS),
+        *("sync.policy", "sync.state", "sync.inventory"),
+    },
+    "sync.service": {ERRORS, CONFIG, "sync.policy", "sync.state", "sync.inventory", "sync.run"},
     TERMINUS: {ERRORS, WIRE},
     # The gateway takes the layer itself: a client's soft_write_failure, say, is the terminus's to decide.
     GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL},
@@ -101,12 +109,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 PURE = {
-    *(MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS),
+    *(ERRORS, MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS),
     *(
         "http.json_completeness",
-        "sync.model",
-        "sync.plan",
-        "sync.compare",
+        "sync.policy",
         "gateway.addresses",
         "gateway.compression",
         "gateway.intake",
@@ -211,6 +217,12 @@ def test_pure_modules_import_nothing_that_acts(module: str) -> None:
     named = {name for name in imports(MODULES[module]) if not is_own(name) and not name.startswith("urllib.parse")}
     outside = {name.partition(".")[0] for name in named}
     assert outside & IMPURE == set()
+
+
+@pytest.mark.parametrize("module", pure_modules())
+def test_pure_modules_import_only_pure_ones(module: str) -> None:
+    """What acts does so through them as well."""
+    assert own_imports(MODULES[module]) <= set(pure_modules())
 
 
 @pytest.mark.parametrize("module", pure_modules())

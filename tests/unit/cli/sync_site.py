@@ -9,7 +9,7 @@ import pytest
 
 from pdbclient.config import SyncConfig, load_sync_config
 from pdbclient.config.model import Endpoint, TlsFiles
-from pdbclient.sync.ports import Server
+from pdbclient.sync.inventory.interfaces import Server
 from tests.unit.sync.fake import FakePuppetDB
 
 LOCAL, REMOTE, OTHER = (
@@ -31,7 +31,7 @@ class SyncSite:
             return next(each for each in (self.here, self.there, self.more) if each.endpoint == endpoint)
 
         for module in ("diff", "reconciler", "seed"):
-            monkeypatch.setattr(f"pdbclient.sync.{module}.Session", session)
+            monkeypatch.setattr(f"pdbclient.sync.run.{module}.Session", session)
 
     def configured(self, *remotes: str, more: str = "") -> Path:
         """The configuration, with these remotes (default: one) and further lines."""

@@ -303,7 +303,7 @@ def test_an_error_of_the_state_file_is_no_difference(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise SyncError("state.sqlite: is damaged")
 
-    monkeypatch.setattr("pdbclient.sync.diff.State", refuse)
+    monkeypatch.setattr("pdbclient.sync.run.diff.State", refuse)
     ended = run("sync", "diff", "--config", sync_site.conf)
     assert (ended.code, ended.out) == (3, "")
     assert "is damaged" in ended.err

@@ -11,8 +11,8 @@ import pytest
 
 from pdbclient.errors import NotSent, Rejected
 from pdbclient.sync import Entity, Version
-from pdbclient.sync.state import State, state_path
-from pdbclient.sync.status_port import StatusPort
+from pdbclient.sync.service.status_port import StatusPort
+from pdbclient.sync.state.store import State, state_path
 from tests.unit.sync.fake import facts
 
 from .conftest import Run

@@ -14,8 +14,8 @@ import yaml
 
 from pdbclient.errors import ConfigError
 from pdbclient.observe import logs
-from pdbclient.sync.events import SyncLog
-from pdbclient.sync.model import Entity
+from pdbclient.sync.policy.model import Entity
+from pdbclient.sync.run.events import SyncLog
 
 EXAMPLE = Path(__file__).parents[3] / "puppet_conf_examples" / "logging.yaml"
 

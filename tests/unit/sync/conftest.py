@@ -9,7 +9,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig, TlsFiles
 from pdbclient.sync import PassResult, reconcile
-from pdbclient.sync.ports import Clock, Server
+from pdbclient.sync.inventory.interfaces import Clock, Server
 
 from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8, Release
 from .fake import FakePuppetDB

@@ -12,7 +12,7 @@ from pathlib import Path
 from pdbclient.config.model import Endpoint, Remote, SyncConfig, TlsFiles
 from pdbclient.errors import DeadlineExceeded, SafetyBrake
 from pdbclient.sync import Entity, EntityPlan, Mode, PassResult, Reconciler, Selection, plan
-from pdbclient.sync.ports import Clock, Server
+from pdbclient.sync.inventory.interfaces import Clock, Server
 
 from ...versions import PUPPETDB_7_12, Release
 from .conftest import NOW, FakeTime

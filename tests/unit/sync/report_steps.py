@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pdbclient.sync import Entity, Mode, PassResult, reconcile
-from pdbclient.sync.state import Cursor, Hour, State, state_path
+from pdbclient.sync.policy.report_hours import Hour
+from pdbclient.sync.state.store import Cursor, State, state_path
 from pdbclient.wire.summary import to_millis
 
 from .conftest import Site

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pdbclient.sync import Entity, Mode, plan
-from pdbclient.sync.diff import Diff, diff
+from pdbclient.sync.run.diff import Diff, diff
 from pdbclient.wire.summary import from_millis
 
 from ...versions import (

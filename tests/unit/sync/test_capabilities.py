@@ -10,10 +10,10 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import Busy, IncompleteResponse, NotSent, Rejected, ServerError, SyncError
-from pdbclient.sync.capabilities import PARAMETERS, Capabilities, PassServer, ask_capabilities
-from pdbclient.sync.diff import diff
-from pdbclient.sync.gate import hash_class
-from pdbclient.sync.ports import Server
+from pdbclient.sync.inventory.capabilities import PARAMETERS, Capabilities, PassServer, ask_capabilities
+from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.run.diff import diff
+from pdbclient.sync.run.preflight import hash_class
 from pdbclient.wire.command import Command
 
 from ...versions import PUPPETDB_8_4

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pdbclient.sync import Entity, PassResult, Skip, plan
-from pdbclient.sync.model import Liveness, NodeStatus
-from pdbclient.sync.plan import Nodes, Terms, dead_here, plan_deactivations
+from pdbclient.sync.policy.model import Liveness, NodeStatus
+from pdbclient.sync.policy.plan import Nodes, Terms, dead_here, plan_deactivations
 
 from .conftest import Site
 from .fake import FakeNode, FakePuppetDB, catalog, facts, inputs, report

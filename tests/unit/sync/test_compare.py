@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.sync.compare import (
+from pdbclient.sync.policy.compare import (
     EXPLAINED,
     Difference,
     EntityDiff,
@@ -20,8 +20,8 @@ from pdbclient.sync.compare import (
     compare_reports,
     content,
 )
-from pdbclient.sync.model import Entity, Liveness, NodeStatus, Version
-from pdbclient.sync.plan import Nodes, ReportRow
+from pdbclient.sync.policy.model import Entity, Liveness, NodeStatus, Version
+from pdbclient.sync.policy.plan import Nodes, ReportRow
 
 ALIVE = NodeStatus(Liveness.ACTIVE)
 DEAD = NodeStatus(Liveness.INACTIVE, deactivated=5)

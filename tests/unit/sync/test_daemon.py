@@ -20,8 +20,8 @@ from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.errors import ConfigError, Problem, SyncError
 from pdbclient.lab.ports import free_port
 from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
-from pdbclient.sync.ports import Clock
-from pdbclient.sync.status_port import ask_for_pass
+from pdbclient.sync.inventory.interfaces import Clock
+from pdbclient.sync.service.status_port import ask_for_pass
 
 from .conftest import FakeTime, Site
 

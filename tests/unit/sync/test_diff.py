@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pdbclient.errors import IncompleteResponse, NotSent
-from pdbclient.sync.compare import Difference
-from pdbclient.sync.diff import Diff, Scope, diff
-from pdbclient.sync.model import Entity, Selection
-from pdbclient.sync.state import State, state_path
+from pdbclient.sync.policy.compare import Difference
+from pdbclient.sync.policy.model import Entity, Selection
+from pdbclient.sync.run.diff import Diff, Scope, diff
+from pdbclient.sync.state.store import State, state_path
 
 from .conftest import Site
 from .fake import FakePuppetDB, catalog, deactivation, facts, report

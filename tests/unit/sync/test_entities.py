@@ -9,9 +9,9 @@ import pytest
 from pdbclient.config.settings import SYNC_ENTITIES
 from pdbclient.errors import Rejected
 from pdbclient.sync import Entity, PassResult, Skip, Version, plan
-from pdbclient.sync.model import Liveness, NodeStatus
-from pdbclient.sync.plan import Nodes, Terms, plan_records
-from pdbclient.sync.verify import Verdict, judge_first
+from pdbclient.sync.policy.model import Liveness, NodeStatus
+from pdbclient.sync.policy.plan import Nodes, Terms, plan_records
+from pdbclient.sync.run.verify import Verdict, judge_first
 
 from .conftest import Site
 from .fake import catalog, deactivation, expiration, facts, inputs, report

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pdbclient.observe.logs import SYNC_ATTRIBUTES
-from pdbclient.sync.events import SyncLog
-from pdbclient.sync.model import Entity
+from pdbclient.sync.policy.model import Entity
+from pdbclient.sync.run.events import SyncLog
 
 REMOTE = "https://a.example.com:8081"
 

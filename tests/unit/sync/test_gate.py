@@ -8,7 +8,7 @@ import pytest
 
 from pdbclient.errors import NotSent
 from pdbclient.sync import Outcome, PassResult
-from pdbclient.sync.gate import clock_skew, pass_gate
+from pdbclient.sync.run.preflight import clock_skew, pass_gate
 
 from ...versions import PUPPETDB_8_4
 from .conftest import NOW, Site

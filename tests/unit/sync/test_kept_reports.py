@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.sync import Entity, Mode, reconcile
-from pdbclient.sync.diff import Scope, diff
+from pdbclient.sync.run.diff import Scope, diff
 
 from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8
 from .conftest import Site

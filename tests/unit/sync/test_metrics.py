@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pdbclient.errors import Rejected
 from pdbclient.sync import EntityResult, Outcome, PassResult
-from pdbclient.sync.metrics import PREFIX, Counted, exposition
-from pdbclient.sync.model import Entity
-from pdbclient.sync.status import RemoteStatus, read_status
+from pdbclient.sync.policy.model import Entity
+from pdbclient.sync.service.metrics import PREFIX, Counted, exposition
+from pdbclient.sync.state.status import RemoteStatus, read_status
 
 from .conftest import Site
 from .fake import facts

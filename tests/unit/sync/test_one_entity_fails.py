@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import Forbidden, IncompleteResponse, NotFound, Rejected, ServerError
-from pdbclient.sync.diff import diff
-from pdbclient.sync.metrics import Counted, exposition
-from pdbclient.sync.model import Entity, Mode, Outcome, PassResult, Selection
-from pdbclient.sync.reconciler import plan
-from pdbclient.sync.seed import outstanding, seed
-from pdbclient.sync.status import RemoteStatus, read_status
+from pdbclient.sync.policy.model import Entity, Mode, Outcome, PassResult, Selection
+from pdbclient.sync.run.diff import diff
+from pdbclient.sync.run.reconciler import plan
+from pdbclient.sync.run.seed import outstanding, seed
+from pdbclient.sync.service.metrics import Counted, exposition
+from pdbclient.sync.state.status import RemoteStatus, read_status
 
 from .conftest import Site
 from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report

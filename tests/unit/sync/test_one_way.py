@@ -6,8 +6,8 @@ import pytest
 
 from pdbclient.errors import SafetyBrake
 from pdbclient.sync import Entity, EntityPlan, Mode, PassResult, Selection, Skip, Version, plan, reconcile
-from pdbclient.sync.model import Liveness, NodeStatus
-from pdbclient.sync.plan import (
+from pdbclient.sync.policy.model import Liveness, NodeStatus
+from pdbclient.sync.policy.plan import (
     Nodes,
     ReportRow,
     Terms,

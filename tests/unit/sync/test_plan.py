@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pdbclient.errors import SafetyBrake
 from pdbclient.sync import Entity, Mode, Skip, Version, plan
-from pdbclient.sync.model import Liveness, NodeStatus
-from pdbclient.sync.plan import (
+from pdbclient.sync.policy.model import Liveness, NodeStatus
+from pdbclient.sync.policy.plan import (
     Nodes,
     ReportRow,
     Terms,

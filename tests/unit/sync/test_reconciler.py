@@ -10,9 +10,9 @@ import pytest
 
 from pdbclient.errors import Ambiguous, DeadlineExceeded, IncompleteResponse, NotSent, Rejected, SyncError
 from pdbclient.sync import Outcome, PassResult, Reconciler, Skip, plan, reconcile
-from pdbclient.sync.lock import InstanceLock
-from pdbclient.sync.model import Entity
-from pdbclient.sync.state import State, state_path
+from pdbclient.sync.policy.model import Entity
+from pdbclient.sync.state.lock import InstanceLock
+from pdbclient.sync.state.store import State, state_path
 
 from .conftest import Site
 from .fake import catalog, deactivation, facts, report

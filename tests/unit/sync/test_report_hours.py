@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from pdbclient.sync.report_hours import SLICE_ROWS, Counted, Slice, choose, cut, fingerprint
-from pdbclient.sync.state import Hour
+from pdbclient.sync.policy.report_hours import SLICE_ROWS, Counted, Hour, Slice, choose, cut, fingerprint
 from pdbclient.wire.summary import HourBucket
 
 HOUR = 3_600_000

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pdbclient.errors import IncompleteResponse
-from pdbclient.sync import Entity, Mode, report_hours, report_inventory
-from pdbclient.sync.report_inventory import RECEIVED_ROWS
+from pdbclient.sync import Entity, Mode
+from pdbclient.sync.inventory import reports as report_inventory
+from pdbclient.sync.inventory.reports import RECEIVED_ROWS
+from pdbclient.sync.policy import report_hours
 
 from .conftest import Site
 from .fake import report

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import IncompleteResponse
-from pdbclient.sync import Mode, Selection, plan, report_hours
-from pdbclient.sync.state import state_path
+from pdbclient.sync import Mode, Selection, plan
+from pdbclient.sync.policy import report_hours
+from pdbclient.sync.state.store import state_path
 
 from .conftest import Site
 from .fake import deactivation, report

@@ -6,8 +6,8 @@ import pytest
 
 from pdbclient.errors import NotSent
 from pdbclient.sync import EntityResult, Mode, Outcome, PassResult
-from pdbclient.sync.model import Entity, Selection
-from pdbclient.sync.seed import goes_on, outstanding, seed
+from pdbclient.sync.policy.model import Entity, Selection
+from pdbclient.sync.run.seed import goes_on, outstanding, seed
 
 from .conftest import Site
 from .fake import catalog, facts, report

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from pdbclient.sync import Entity, Mode, Outcome, PassResult, Selection, Skip, Version, plan, reconcile
-from pdbclient.sync.model import Liveness, NodeStatus
-from pdbclient.sync.plan import Nodes, ReportRow, Terms, plan_deactivations, plan_records, plan_reports
-from pdbclient.sync.state import State, state_path
+from pdbclient.sync.policy.model import Liveness, NodeStatus
+from pdbclient.sync.policy.plan import Nodes, ReportRow, Terms, plan_deactivations, plan_records, plan_reports
+from pdbclient.sync.state.store import State, state_path
 
 from .conftest import Site
 from .fake import FakePuppetDB, catalog, deactivation, facts, report

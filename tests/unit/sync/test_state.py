@@ -13,10 +13,11 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
-from pdbclient.sync import state_file
-from pdbclient.sync.lock import InstanceLock
-from pdbclient.sync.model import Entity, Outcome, PassResult, Skip, Version
-from pdbclient.sync.state import Anchor, Cursor, Hour, PassRecord, Refused, ServerRecord, State, state_path
+from pdbclient.sync.policy.model import Entity, Outcome, PassResult, Skip, Version
+from pdbclient.sync.policy.report_hours import Hour
+from pdbclient.sync.state import file as state_file
+from pdbclient.sync.state.lock import InstanceLock
+from pdbclient.sync.state.store import Anchor, Cursor, PassRecord, Refused, ServerRecord, State, state_path
 
 OLD, NEW = Version(1000, "aa"), Version(2000, "bb", "u")
 
@@ -358,7 +359,7 @@ def test_each_local_server_has_a_state_file_of_its_own(tmp_path: Path) -> None:
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     script = (
-        "import sys; from pathlib import Path; from pdbclient.sync.lock import InstanceLock\n"
+        "import sys; from pathlib import Path; from pdbclient.sync.state.lock import InstanceLock\n"
         "with InstanceLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 
 from pdbclient.errors import NotSent, Rejected, SyncError
-from pdbclient.sync.model import Entity, Version
-from pdbclient.sync.state import Cursor, State, state_path
-from pdbclient.sync.status import RemoteStatus, read_status
+from pdbclient.sync.policy.model import Entity, Version
+from pdbclient.sync.state.status import RemoteStatus, read_status
+from pdbclient.sync.state.store import Cursor, State, state_path
 
 from .conftest import NOW, Site
 from .fake import facts

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import SyncError
-from pdbclient.sync.status_port import StatusPort, ask_for_pass
+from pdbclient.sync.service.status_port import StatusPort, ask_for_pass
 
 URL = "https://b.example.com:8081"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pdbclient.errors import Ambiguous, Busy, NotSent, PdbError, Rejected
-from pdbclient.sync.budget import Budget, Stopped
-from pdbclient.sync.model import Entity
-from pdbclient.sync.submit import Submitter, submit_patiently
+from pdbclient.sync.inventory.budget import Budget, Stopped
+from pdbclient.sync.policy.model import Entity
+from pdbclient.sync.run.submit import Submitter, submit_patiently
 from pdbclient.wire.command import Command
 from pdbclient.wire.record import deactivation_command
 

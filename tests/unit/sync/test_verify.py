@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pdbclient.sync.budget import Budget, OutOfTime, Stopped
-from pdbclient.sync.model import Version
-from pdbclient.sync.verify import Verdict, Verified, judge_deactivation, judge_record, judge_report, verify
+from pdbclient.sync.inventory.budget import Budget, OutOfTime, Stopped
+from pdbclient.sync.policy.model import Version
+from pdbclient.sync.run.verify import Verdict, Verified, judge_deactivation, judge_record, judge_report, verify
 
 from .conftest import FakeTime
 

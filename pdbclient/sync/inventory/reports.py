@@ -1,0 +1,159 @@
+"""The reports of both sides: what differs between two times, and what came in at the remote.
+
+Of millions of reports only the hashes are listed, and those rows that are the same text on both sides are not
+even decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.inventory.kinds import REPORTS
+from pdbclient.sync.inventory.records import batches, both_sides, read_rows
+from pdbclient.sync.policy.plan import ReportRow
+from pdbclient.sync.policy.report_hours import HOUR
+from pdbclient.wire import query
+from pdbclient.wire.summary import ReceivedReport, from_millis, to_millis
+
+__all__ = [
+    "RECEIVED_ROWS",
+    "ROUNDING",
+    "Compared",
+    "Expected",
+    "Received",
+    "compare",
+    "known_reports",
+    "newest_received",
+    "received_since",
+]
+
+RECEIVED_ROWS = 50_000
+"""So many reports received since the last pass, and listing whole hours is no worse."""
+NEWEST_ROWS = 50
+CHUNK = 500
+WORTH_LISTING = 10
+"""Listing ten reports costs a server less than looking for one of them by its hash (PuppetDB 7.12.1: a fifteenth)."""
+
+ROUNDING = 1
+"""Milliseconds by which two servers may show the time of one and the same report: a server that keeps microseconds
+rounds what it shows.
+"""
+
+Expected = Callable[[int, int], float]
+"""About how many reports were produced from one time up to another (ms)."""
+
+
+class Received(NamedTuple):
+    """A report, and when its server got it (ms, by that server's clock)."""
+
+    report: ReportRow
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two full lists of reports: how many each side has, and those `missing` at the local one."""
+
+    there: int
+    here: int
+    missing: Sequence[ReportRow]
+
+
+class _Key(msgspec.Struct):
+    hash: str
+
+
+_key = msgspec.json.Decoder(_Key).decode
+_received = msgspec.json.Decoder(ReceivedReport).decode
+
+
+def compare(there: Server, here: Server, start: int, end: int, budget: Budget) -> Compared:
+    """The reports produced from `start` up to, not including, `end` (ms) on both sides."""
+    within = budget.left()
+    theirs, ours = both_sides(there, here, lambda server: set(_list(server, start, end, within)))
+    # Servers of two versions may write the same row in two ways: what is left is compared by what it says.
+    known = set(_keys(here, ours - theirs))
+    missing = [key for key in _keys(there, theirs - ours) if key not in known]
+    rows = [row for chunk in batches(missing, CHUNK) for row in _summaries(there, chunk, start, end, budget.left())]
+    at_the_edge = [row.hash for row in rows if row.millis in (start, end - 1)]
+    if at_the_edge:
+        beyond = _summaries(here, at_the_edge, start - ROUNDING, end + ROUNDING, budget.left())
+        found = {row.hash for row in beyond}
+        rows = [row for row in rows if row.hash not in found]
+    return Compared(len(theirs), len(ours), rows)
+
+
+def known_reports(server: Server, reports: Iterable[ReportRow], budget: Budget, expected: Expected) -> set[str]:
+    """The hashes of those of `reports` that the server has.
+
+    `expected` tells about how many reports there are between two times: where it is not many more than those in
+    question, all are listed, for a server answers that much faster than whether it has certain ones.
+    """
+    asked: set[str] = set()
+    hours: dict[int, list[ReportRow]] = {}
+    for row in sorted(reports, key=lambda row: row.millis):
+        hours.setdefault(row.millis // HOUR, []).append(row)
+        asked.add(row.hash)
+    found: set[str] = set()
+    single: dict[str, int] = {}
+    for rows in hours.values():
+        start, end = rows[0].millis - ROUNDING, rows[-1].millis + 1 + ROUNDING
+        if expected(start, end) <= WORTH_LISTING * len(rows):
+            found.update(asked.intersection(_keys(server, _list(server, start, end, budget.left()))))
+        else:
+            single.update((row.hash, row.millis) for row in rows)
+    # In the order of time: then each question is about few days, and a server keeps each day in a table.
+    for chunk in batches(list(single), CHUNK):
+        start, end = single[chunk[0]] - ROUNDING, single[chunk[-1]] + 1 + ROUNDING
+        rows_there = _summaries(server, chunk, start, end, budget.left())
+        found.update(row.hash for row in rows_there)
+    return found
+
+
+def received_since(server: Server, since: int, start: int, budget: Budget) -> list[Received] | None:
+    """What the server received from `since` (ms, its own clock) on, of what was produced from `start` (ms) on; None
+    when that is more than RECEIVED_ROWS.
+    """
+    ast = query.reports_received(from_millis(since), from_millis(start))
+    found = _receipts(server, ast, {"limit": RECEIVED_ROWS + 1}, budget.left())
+    return found if len(found) <= RECEIVED_ROWS else None
+
+
+def newest_received(server: Server, start: int, budget: Budget) -> list[Received]:
+    """Those that the server received last of what was produced from `start` (ms) on: up to NEWEST_ROWS."""
+    order = [{"field": "receive_time", "order": "desc"}]
+    ast = query.reports_received(None, from_millis(start))
+    return _receipts(server, ast, {"limit": NEWEST_ROWS, "order_by": order}, budget.left())
+
+
+def _receipts(server: Server, ast: query.Ast, params: dict[str, Any], within: float) -> list[Received]:
+    rows = server.rows(REPORTS.path, query=ast, params=params, within=within)
+    return list(read_rows(server, rows, _read_received))
+
+
+def _read_received(row: bytes) -> Received:
+    found = _received(row)
+    report = ReportRow(found.hash, found.certname or "", to_millis(found.producer_timestamp))
+    return Received(report, to_millis(found.receive_time))
+
+
+def _list(server: Server, start: int, end: int, within: float) -> Iterator[bytes]:
+    ast = query.report_keys(from_millis(start), from_millis(end))
+    return server.rows(REPORTS.path, query=ast, within=within)
+
+
+def _keys(server: Server, rows: Iterable[bytes]) -> Iterator[str]:
+    return read_rows(server, rows, lambda row: _key(row).hash)
+
+
+def _summaries(server: Server, hashes: Sequence[str], start: int, end: int, within: float) -> Iterator[ReportRow]:
+    ast = query.report_summaries(hashes, from_millis(start), from_millis(end))
+    rows = server.rows(REPORTS.path, query=ast, within=within)
+    for found in read_rows(server, rows, REPORTS.read):
+        yield ReportRow(found.key, found.certname, found.version.millis)

@@ -1,0 +1,1 @@
+"""What is right: pure, over what was found and what is remembered."""

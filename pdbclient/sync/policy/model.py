@@ -1,0 +1,239 @@
+"""The reconciler's nouns: entities, versions of records, node status, plans and results. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from pdbclient.config.model import SyncConfig
+
+__all__ = [
+    "TRIES",
+    "Entity",
+    "EntityPlan",
+    "EntityResult",
+    "Liveness",
+    "Mode",
+    "NodeStatus",
+    "Outcome",
+    "PassResult",
+    "Selection",
+    "Skip",
+    "Version",
+]
+
+TRIES = 3
+"""Failures of one version of a record, after which it is left alone until somebody says otherwise."""
+
+
+class Entity(StrEnum):
+    """What is reconciled, in the order of a pass.
+
+    Nodes (deactivation status) come first, so that the exported resources of a decommissioned node never
+    flash active; the expiration of facts before the facts, so that none that is to stay is collected as
+    outdated in between; then what other machines depend on; then the bulk.
+    """
+
+    NODES = "nodes"
+    EXPIRATION = "fact_expiration"
+    FACTS = "facts"
+    CATALOGS = "catalogs"
+    INPUTS = "catalog_inputs"
+    REPORTS = "reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records a pass is about; the default is all of them.
+
+    `certnames` are shell patterns (`web*.example.com`; none: every node), `max_age` is in seconds, counted
+    from the producer timestamp (None: any age). What is left out is neither pulled nor listed as skipped.
+    """
+
+    entities: frozenset[Entity] = frozenset(Entity)
+    certnames: tuple[str, ...] = ()
+    max_age: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out. Only then does a pass say something about all that a remote has."""
+        return self.entities == frozenset(Entity) and not self.certnames and self.max_age is None
+
+    def names(self, certname: str) -> bool:
+        """Whether the node is among those selected."""
+        return not self.certnames or any(fnmatchcase(certname, pattern) for pattern in self.certnames)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a pass is made.
+
+    `one_way`: the remote is right, for a migration or a restore (`plan.Terms` says what that changes).
+    `audit`: no cursor and no verified hour is trusted, everything is listed. `seed`: no time limit for an
+    entity.
+    """
+
+    selection: Selection = Selection()
+    one_way: bool = False
+    audit: bool = False
+    seed: bool = False
+
+    @classmethod
+    def configured(cls, config: SyncConfig) -> Mode:
+        """The mode of a pass that nobody asked for in particular."""
+        entities = frozenset(Entity(name) for name in config.entities) or frozenset(Entity)
+        return cls(Selection(entities, config.certnames, config.max_age), one_way=config.one_way)
+
+
+class Version(NamedTuple):
+    """What a summary says about one record. The order of versions IS the precedence rule.
+
+    The newer producer timestamp (ms since the epoch: servers differ below that) wins; at equal times the
+    greater hash, then the greater transaction uuid (catalogs: the hash does not cover it). Both sides compare
+    alike, so only one of them pulls and a conflict ends instead of swapping for ever.
+    """
+
+    millis: int
+    hash: str
+    uuid: str = ""
+
+
+class Liveness(StrEnum):
+    """A node's state as its own server sees it.
+
+    Gone: deactivated or expired for longer than that server's node-purge-ttl, and only waiting for its
+    garbage collection. Servers purge 25 nodes a time, so one still lists what the other has purged already.
+    """
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    GONE = "gone"
+
+
+class NodeStatus(NamedTuple):
+    """One node on one server; times in ms since the epoch."""
+
+    liveness: Liveness
+    deactivated: int | None = None
+    expired: int | None = None
+
+
+class Skip(StrEnum):
+    """Why a record that differs is not pulled."""
+
+    FUTURE = "stamped in the future"
+    SOURCE_INACTIVE = "not active at the remote"
+    DEAD_HERE = "dead here, and no record at the remote is newer"
+    NEWER_HERE = "a newer record is here"
+    UNKNOWN_HERE = "not known here"
+    EQUIVALENT = "pulled before and still unequal"
+    WAITING = "waiting to be tried again"
+    QUARANTINED = "quarantined after three failures"
+    DROPPED = "dropped by the operator"
+    TIE = "equal times, other content: cannot be settled"
+    NAMELESS = "without a usable certname"
+
+
+@dataclass(frozen=True, slots=True)
+class EntityPlan:
+    """What one entity of a pass comes down to.
+
+    `pull` maps a key (certname, or report hash) to the version expected at the remote, in the order of work;
+    for nodes the version's time is that of the deactivation. `certnames` gives a report's node. `skipped`
+    lists what differs and is left alone, with the reason. `error` is why there is no plan, or only a part of it.
+    """
+
+    entity: Entity
+    pull: Mapping[str, Version] = field(default_factory=dict)
+    skipped: Sequence[tuple[str, Skip]] = ()
+    certnames: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def held(self) -> int:
+        """How many records are stamped in the future."""
+        return sum(1 for _, why in self.skipped if why is Skip.FUTURE)
+
+
+@dataclass(slots=True)
+class EntityResult:
+    """What was done for one entity, and what was left alone.
+
+    - `transferred`: pulled, and accepted by the local queue; `failed`: not taken
+    - `unequal`: stored, but with another hash; `held`: stamped in the future; `tied`: equal times and other
+      content, which nothing settles; `waiting`: failed before, to be tried again; `quarantined`: failed three
+      times
+    - `elapsed_ms`: how long the entity took; `transfer_seconds`: the sum of the record transfers, which
+      overlap
+    - `error`: why the entity was not done, or not to its end; None when it was
+    """
+
+    transferred: int = 0
+    failed: int = 0
+    unequal: int = 0
+    held: int = 0
+    quarantined: int = 0
+    waiting: int = 0
+    tied: int = 0
+    elapsed_ms: int = 0
+    transfer_seconds: float = 0.0
+    error: str | None = None
+
+    def add(self, other: EntityResult) -> None:
+        """Count `other` in."""
+        self.error = self.error or other.error
+        for name in set(self.__slots__) - {"error"}:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Outcome(StrEnum):
+    """How a pass ended: through all entities, refused by a gate or brake, without a server, or asked to
+    stop.
+    """
+
+    DONE = "done"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """One pass. `errors` says what kept entities, or the whole pass, from being done.
+
+    `elapsed_ms` is how long it took. `failed_requests` counts the requests to either server that failed,
+    those that were tried again with success among them.
+    """
+
+    remote: str
+    outcome: Outcome
+    entities: Mapping[Entity, EntityResult]
+    errors: Sequence[str]
+    elapsed_ms: int
+    failed_requests: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was due was done, and nothing failed."""
+        failed = any(result.failed for result in self.entities.values())
+        return self.outcome is Outcome.DONE and not self.errors and not failed
+
+    def as_json(self) -> dict[str, Any]:
+        """The document that `pdbclient sync once --json` prints."""
+        results = {entity: self.entities.get(entity, EntityResult()) for entity in Entity}
+        return {
+            "remote": self.remote,
+            "ok": self.ok,
+            "outcome": str(self.outcome),
+            "transferred": {str(entity): result.transferred for entity, result in results.items()},
+            "failed": {str(entity): result.failed for entity, result in results.items()},
+            "unequal": sum(result.unequal for result in results.values()),
+            "held": sum(result.held for result in results.values()),
+            "errors": list(self.errors),
+            "elapsed_ms": self.elapsed_ms,
+            "failed_requests": self.failed_requests,
+            "entities": {str(entity): asdict(result) for entity, result in results.items()},
+        }

@@ -1,0 +1,119 @@
+"""What the steps of one pass share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pdbclient.config.model import SyncConfig
+from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.capabilities import Capabilities, PassServer
+from pdbclient.sync.inventory.interfaces import Clock, Server
+from pdbclient.sync.policy.model import Entity, Mode, Skip, Version
+from pdbclient.sync.policy.plan import Memory, Terms
+from pdbclient.sync.run.events import SyncLog
+from pdbclient.sync.run.preflight import pass_gate
+from pdbclient.sync.state.store import ServerRecord, State
+
+__all__ = ["Context", "Progress", "enter", "known_capabilities"]
+
+Progress = Callable[[Entity, int, int], None]
+"""Told how many records of an entity are done, and how many there are to do as far as known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One pass: `there` is the remote, which is only read; `here` the local server, the only one written
+    to. `epoch` is when the monotonic clock began by the local server's clock, as the gate found it (s).
+    """
+
+    config: SyncConfig
+    there: Server
+    here: Server
+    state: State
+    clock: Clock
+    log: SyncLog
+    progress: Progress
+    mode: Mode = field(default_factory=Mode)
+    epoch: float | None = None
+
+    @property
+    def remote(self) -> str:
+        """The remote's URL: its name in the log and the state."""
+        return self.there.endpoint.url
+
+    def budget(self) -> Budget:
+        """The time for one entity, from now on; a seeding takes what it takes."""
+        return Budget(self.clock, math.inf if self.mode.seed else self.config.entity_time_limit)
+
+    def now(self) -> float:
+        """The time by which records are judged, in seconds since 1970: the local server's.
+
+        Not this process's: its machine's clock may be set, or step, while both servers agree.
+        """
+        return self.clock.wall() if self.epoch is None else self.epoch + self.clock.monotonic()
+
+    def terms(self) -> Terms:
+        """What the pass believes and was asked for, as of now."""
+        now, selection = self.now(), self.mode.selection
+        latest = int((now + self.config.max_clock_skew) * 1000)
+        earliest = 0 if selection.max_age is None else int((now - selection.max_age) * 1000)
+        return Terms(latest, earliest, selection, self.mode.one_way)
+
+    def gone_before(self) -> int:
+        """Nodes that died before this (ms) may have been purged by one side already; 0: nothing is purged."""
+        ttl = self.config.node_purge_ttl
+        return int((self.now() - ttl) * 1000) if ttl > 0 else 0
+
+    def remember_seen(self, entity: Entity, records: int) -> None:
+        """Note how many records the remote has, when the pass was about all of them."""
+        if self.mode.selection.whole and self.state.seen(self.remote, entity) != records:
+            self.state.remember_seen(self.remote, entity, records)
+
+    def memory(self, entity: Entity) -> Memory:
+        """What the state says against pulling a version, as of now."""
+        unequal = self.state.unequal(self.remote, entity)
+        refused = self.state.refused(self.remote, entity)
+        now = self.clock.wall()
+
+        def recall(key: str, version: Version) -> Skip | None:
+            if unequal.get(key) == version:
+                return Skip.EQUIVALENT
+            before = refused.get(key)
+            return before.verdict(now) if before is not None and before.version == version else None
+
+        return recall
+
+
+def known_capabilities(state: State, server: PassServer, version: str) -> Capabilities:
+    """What the server answers: as remembered, else it is asked, once for each version that it turns out to be."""
+    url = server.endpoint.url
+    known = state.server(url)
+    if known is None or known.version != version:
+        known = ServerRecord(version, server.ask().answers)
+        if not state.read_only:
+            state.remember_server(url, known)
+    return Capabilities(known.answers)
+
+
+def enter(
+    config: SyncConfig,
+    mode: Mode,
+    there: PassServer,
+    here: PassServer,
+    state: State,
+    clock: Clock,
+    log: SyncLog,
+    progress: Progress,
+) -> Context:
+    """The context of a pass that the gate lets through; raises what `gate.pass_gate` raises."""
+    remote, local = pass_gate(here, there, config, clock)
+    there.learn(known_capabilities(state, there, remote.version))
+    here.learn(known_capabilities(state, here, local.version))
+    epoch = None
+    if local.epoch is not None:
+        # What our own clocks say, unless that cannot be.
+        least, greatest = local.epoch
+        epoch = min(max(clock.wall() - clock.monotonic(), least), greatest)
+    return Context(config, there, here, state, clock, log, progress, mode, epoch)

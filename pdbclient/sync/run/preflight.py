@@ -1,0 +1,123 @@
+"""Whether a pass may start: both servers well, alike and in time. A refusal is a `SyncError` with its
+reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from pdbclient.config.model import SyncConfig
+from pdbclient.errors import SyncError
+from pdbclient.http.status import STATUS_PATH, Status, read_status
+from pdbclient.sync.inventory.capabilities import release
+from pdbclient.sync.inventory.interfaces import Answer, Clock, Server
+from pdbclient.sync.inventory.records import both_sides
+
+__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth", "server_version"]
+
+VERSION_PATH = "/pdb/meta/v1/version"
+WITHIN = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the gate learned about one server.
+
+    `epoch` is where in time, by the server's clock, our monotonic clock began: least and greatest, in seconds
+    since 1970. It holds through any jump of this machine's own clock.
+    """
+
+    version: str
+    depth: int
+    epoch: tuple[float, float] | None
+
+
+def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -> tuple[Checked, Checked]:
+    """Let a pass through, with what is known now of the remote and the local server, or raise `SyncError`
+    (refused), `TransportError` or `ServerError` (not reachable).
+    """
+    if local.endpoint == remote.endpoint:
+        raise SyncError(f"{remote.endpoint} is the local server itself: there is nothing to reconcile")
+    there, here = both_sides(remote, local, lambda server: _check(server, clock))
+    if hash_class(there.version) != hash_class(here.version):
+        raise SyncError(
+            f"{remote.endpoint} is version {there.version}, {local.endpoint} is {here.version}: they "
+            f"hash the same records differently, so everything would look changed. Upgrade the older one"
+        )
+    skew = clock_skew(there.epoch, here.epoch)
+    if skew > config.max_clock_skew:
+        raise SyncError(
+            f"the clocks of {remote.endpoint} and {local.endpoint} are at least {skew:.0f} s apart, "
+            f"more than {config.max_clock_skew:.0f} s: the wrong clock would choose which is newer. Check NTP"
+        )
+    if here.depth >= config.max_queue_depth:
+        raise SyncError(
+            f"{local.endpoint} has {here.depth} commands in its queue, the limit is "
+            f"{config.max_queue_depth}: it has enough to do"
+        )
+    return there, here
+
+
+def queue_depth(server: Server) -> int:
+    """How many commands wait in the server's queue."""
+    return _depth(server, read_status(server.document(STATUS_PATH, within=WITHIN).value))
+
+
+def server_version(server: Server) -> str:
+    """The server's version. Raises `SyncError` when it does not tell one."""
+    meta = server.document(VERSION_PATH, within=WITHIN).value
+    version = meta.get("version") if isinstance(meta, dict) else None
+    if not isinstance(version, str):
+        raise SyncError(f"{server.endpoint} does not tell its version")
+    return version
+
+
+def clock_skew(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float:
+    """The least difference (s) between two clocks, each known by a range of `Checked.epoch`.
+
+    The Date header has whole seconds, and a request takes time: only what both cannot explain counts.
+    """
+    if one is None or other is None:
+        return 0.0
+    return max(0.0, one[0] - other[1], other[0] - one[1])
+
+
+def hash_class(version: str) -> tuple[bool, bool]:
+    """Which of the two changes of record hashes a PuppetDB has: reports in 6.10.0, factsets in 6.17.0 and
+    7.4.0.
+    """
+    number = release(version)
+    if number is None:
+        return True, True
+    return number >= (6, 10), number >= (7, 4) or (6, 17) <= number < (7, 0)
+
+
+def _check(server: Server, clock: Clock) -> Checked:
+    began = clock.monotonic()
+    answer = server.document(STATUS_PATH, within=WITHIN)
+    ended = clock.monotonic()
+    status = read_status(answer.value)
+    if not status.running or status.maintenance is not False:
+        mode = ", in maintenance mode" if status.maintenance else ""
+        raise SyncError(f"{server.endpoint} is not running: state {status.state!r}{mode}")
+    return Checked(server_version(server), _depth(server, status), _epoch(answer, began, ended))
+
+
+def _depth(server: Server, status: Status) -> int:
+    depth = status.queue_depth
+    # PuppetDB reports null until its queue is loaded.
+    if depth is None:
+        return 0
+    if not isinstance(depth, int):
+        raise SyncError(f"{server.endpoint}: queue_depth is {depth!r}, not a number")
+    return depth
+
+
+def _epoch(answer: Answer, began: float, ended: float) -> tuple[float, float] | None:
+    """`Checked.epoch`, from a Date header set between two moments of the monotonic clock."""
+    try:
+        date = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return None
+    return date - ended, date + 1 - began

@@ -1,0 +1,171 @@
+"""Reports: many, immutable, and known by their hash.
+
+The newest come by a cursor on when the remote received them; all are counted hour by hour on both sides, and
+hours that this does not explain are listed in full (`report_hours` chooses them). What is settled is noted slice
+by slice, so a pass that is killed costs the slice that it was at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.kinds import REPORTS
+from pdbclient.sync.inventory.reports import compare, known_reports
+from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Skip, Version
+from pdbclient.sync.policy.plan import Nodes, ReportRow, plan_reports
+from pdbclient.sync.policy.report_hours import HOUR, SLICE_ROWS, Hour, Slice, choose, cut, fingerprint
+from pdbclient.sync.run.context import Context
+from pdbclient.sync.run.pull import pull
+from pdbclient.sync.run.report_survey import Survey, survey_reports
+from pdbclient.sync.run.results import count_skipped, settle
+from pdbclient.sync.run.verify import judge_report
+from pdbclient.sync.state.store import Cursor
+from pdbclient.wire.summary import from_millis
+
+__all__ = ["plan_slices", "reconcile_reports"]
+
+_logger = logging.getLogger(__name__)
+
+_BY_NODE = frozenset({Skip.SOURCE_INACTIVE, Skip.DEAD_HERE})
+"""Left out as long as the node's state stays what it is: the state file names those nodes."""
+_FINAL = frozenset({Skip.QUARANTINED, Skip.DROPPED, Skip.NAMELESS, Skip.EQUIVALENT})
+"""Left out until an operator says otherwise, and then the state file forgets the hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePlan:
+    """The plan for reports that are done together, and what to remember once they are.
+
+    - `hours`: those of which everything is here that is to be; `left_out`: nodes whose reports are not
+    - `empty`: hours without a report here, with what is known of them
+    - `cursor`: how far the newest reports are done after this
+    """
+
+    plan: EntityPlan
+    hours: Mapping[int, Hour] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    empty: Mapping[int, Hour] = field(default_factory=dict)
+    cursor: Cursor | None = None
+
+
+def plan_slices(context: Context, nodes: Nodes, budget: Budget) -> Iterator[SlicePlan]:
+    """The plans for all that is to be listed, each made when it is asked for. Changes nothing."""
+    yield from _slices(context, nodes, survey_reports(context, nodes, budget), budget)
+
+
+def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
+    """Pull the reports that are missing here, slice by slice, each verified and noted before the next."""
+    survey = survey_reports(context, nodes, budget)
+    _heed(context, survey)
+    for part in _slices(context, nodes, survey, budget):
+        count_skipped(context, part.plan, result)
+        stored = _pull(context, survey, part.plan, result, budget) if part.plan.pull else {}
+        _remember(context, survey, part, stored)
+
+
+def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> Iterator[SlicePlan]:
+    counted = survey.counted
+    choice = choose(counted, survey.now, context.config.audit_interval)
+    until = counted.dropped_until(survey.now)
+    recent = [
+        row
+        for row in sorted(survey.recent, key=lambda row: row.millis, reverse=True)
+        if (hour := counted.hour(row.millis)) not in choice and (until is None or hour > until)
+    ]
+    for first in range(0, len(recent), SLICE_ROWS):
+        rows = recent[first : first + SLICE_ROWS]
+        yield SlicePlan(plan_reports(rows, (), nodes, context.terms(), context.memory(Entity.REPORTS)))
+    for part in cut(choice.hot):
+        yield _listed(context, nodes, survey, part, budget)
+    if survey.cursor is not None:
+        yield SlicePlan(EntityPlan(Entity.REPORTS), cursor=survey.cursor)
+    for part in cut(choice.cold):
+        yield _listed(context, nodes, survey, part, budget)
+
+
+def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget: Budget) -> SlicePlan:
+    """Compare the full lists of some hours."""
+    counted = survey.counted
+    found = compare(context.there, context.here, max(part.start, survey.start), part.end, budget)
+    plan = plan_reports(found.missing, (), nodes, context.terms(), context.memory(Entity.REPORTS))
+    rows = {row.hash: row for row in found.missing}
+    lacking = {counted.hour(version.millis) for version in plan.pull.values()}
+    partial: set[int] = set()
+    left_out: set[str] = set()
+    for key, why in plan.skipped:
+        hour = counted.hour(rows[key].millis)
+        if why in _BY_NODE:
+            partial.add(hour)
+            left_out.add(rows[key].certname)
+        elif why not in _FINAL:
+            lacking.add(hour)
+    there = [start for start in counted.there if part.start <= start < part.end]
+    here = [start for start in counted.here if part.start <= start < part.end]
+    # What was listed is what was counted: else the marks of before say nothing about it.
+    steady = found.there == sum(counted.there[start].count for start in there) and found.here == sum(
+        counted.here[start].count for start in here
+    )
+    now, hot = context.now(), counted.hot(survey.now)
+    known = {start: counted.known.get(start, Hour()) for start in there}
+    return SlicePlan(
+        plan,
+        hours={
+            start: Hour(
+                fingerprint(counted.there[start], counted.here.get(start)), now, start in partial, known[start].fills
+            )
+            for start in there
+            if steady and start < hot and start not in lacking
+        },
+        left_out=frozenset(left_out),
+        empty={start: known[start] for start in there if start not in counted.here},
+    )
+
+
+def _pull(
+    context: Context, survey: Survey, plan: EntityPlan, result: EntityResult, budget: Budget
+) -> Mapping[str, Version]:
+    """Pull and verify; what is here now."""
+    pulled = pull(context, REPORTS, plan, result, budget)
+    expected = survey.counted.expected
+
+    def look(hashes: Sequence[str]) -> dict[str, Version]:
+        rows = [ReportRow(key, "", pulled.submitted[key].millis) for key in hashes]
+        return {key: pulled.submitted[key] for key in known_reports(context.here, rows, budget, expected)}
+
+    return settle(context, Entity.REPORTS, pulled, look, judge_report, result, budget)
+
+
+def _remember(context: Context, survey: Survey, part: SlicePlan, stored: Mapping[str, Version]) -> None:
+    """Note what a settled slice says about the remote as a whole; of a part of its reports it says nothing."""
+    if not context.mode.selection.whole:
+        return
+    hours = dict(part.hours)
+    for version in stored.values():
+        start = survey.counted.hour(version.millis)
+        if start in part.empty:
+            hours[start] = Hour(fills=part.empty[start].fills + 1)
+    if hours or part.left_out:
+        context.state.remember_hours(context.remote, hours, survey.oldest, part.left_out)
+    if part.cursor is not None and part.cursor != context.state.cursor(context.remote):
+        context.state.remember_cursor(context.remote, part.cursor)
+
+
+def _heed(context: Context, survey: Survey) -> None:
+    """Forget what does not hold any more, and say what needs a person."""
+    if survey.void:
+        _logger.warning("reports of %s: %s; all of them are compared again", context.remote, survey.void)
+        context.state.forget_reports(context.remote)
+    elif survey.returned or survey.gone:
+        names = survey.returned | survey.gone
+        context.state.forget_left_out(context.remote, names, distrust=bool(survey.returned))
+    if (until := survey.counted.dropped_until(survey.now)) is not None:
+        _logger.warning(
+            "%d reports of %s up to %s are not pulled: they were stored here before, and were dropped again each "
+            "time. Set report_ttl to this server's report-ttl; after raising the latter, make an audit pass",
+            sum(bucket.count for start, bucket in survey.counted.there.items() if start <= until),
+            context.remote,
+            from_millis(until + HOUR),
+        )

@@ -1,0 +1,85 @@
+"""After a pull: verify what was submitted, and remember what did not come out as it should."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Skip, Version
+from pdbclient.sync.run.context import Context
+from pdbclient.sync.run.preflight import queue_depth
+from pdbclient.sync.run.pull import Pulled
+from pdbclient.sync.run.verify import Judge, verify
+
+__all__ = ["count_skipped", "settle"]
+
+_logger = logging.getLogger(__name__)
+
+NOT_VISIBLE = "queued, but never stored: see the local server's log and its discard directory"
+
+
+def settle(
+    context: Context,
+    entity: Entity,
+    pulled: Pulled,
+    look: Callable[[Sequence[str]], Mapping[str, Version]],
+    judge: Judge,
+    result: EntityResult,
+    budget: Budget,
+    before: Mapping[str, Version] | None = None,
+) -> dict[str, Version]:
+    """Verify `pulled` and write the outcome into the state and `result`; what was taken as it was submitted.
+
+    `before` is as for `verify`. A record that was queued and then not stored counts as failed, not as transferred.
+    """
+    verified = verify(
+        pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic, before
+    )
+    refused = dict(pulled.failed)
+    for key, version in verified.missing.items():
+        _logger.warning("%s %s from %s: %s", entity, key, context.remote, NOT_VISIBLE)
+        refused[key] = (version, NOT_VISIBLE)
+    result.transferred -= len(verified.missing)
+    result.failed += len(verified.missing)
+    for key in verified.unequal:
+        _logger.warning(
+            "%s of %s from %s: stored, but with another hash: not pulled again", entity, key, context.remote
+        )
+    unequal = {**verified.unequal, **pulled.unequal}
+    result.unequal += len(unequal)
+    state = context.state
+    if unequal:
+        state.remember_unequal(context.remote, entity, unequal)
+    if refused:
+        state.remember_refused(context.remote, entity, refused, context.clock.wall())
+    if known := state.refused(context.remote, entity).keys() & (pulled.submitted.keys() - refused.keys()):
+        state.forget_refused(context.remote, entity, known)
+    return {
+        key: version
+        for key, version in pulled.submitted.items()
+        if key not in refused and key not in verified.unequal
+    }
+
+
+def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> None:
+    """Count what the plan leaves alone, and say so where it needs a person."""
+    reasons = Counter(why for _, why in plan.skipped)
+    result.held += plan.held
+    result.unequal += reasons[Skip.EQUIVALENT]
+    result.waiting += reasons[Skip.WAITING]
+    result.quarantined += reasons[Skip.QUARANTINED]
+    result.tied += reasons[Skip.TIE]
+    for why in (Skip.FUTURE, Skip.QUARANTINED, Skip.TIE, Skip.NAMELESS):
+        keys = [key for key, reason in plan.skipped if reason is why]
+        if keys:
+            _logger.warning(
+                "%d %s from %s not pulled, %s: %s%s",
+                len(keys),
+                plan.entity,
+                context.remote,
+                why,
+                ", ".join(keys[:5]),
+                ", …" if len(keys) > 5 else "",
+            )

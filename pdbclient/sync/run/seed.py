@@ -1,0 +1,112 @@
+"""Filling an empty or partly filled server: passes until nothing is left, and how much there is to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+
+from pdbclient.config.model import Endpoint, SyncConfig
+from pdbclient.errors import PdbError
+from pdbclient.http.session import Session
+from pdbclient.sync.inventory.interfaces import Clock, Connect
+from pdbclient.sync.inventory.kinds import PER_NODE, Kind
+from pdbclient.sync.inventory.records import both_sides, list_hours, list_records
+from pdbclient.sync.policy.model import Entity, Mode, Outcome, PassResult, Selection, Version
+from pdbclient.sync.policy.report_hours import DAY
+from pdbclient.sync.run.blame import ends_all
+from pdbclient.sync.run.context import Progress
+from pdbclient.sync.run.reconciler import Reconciler
+from pdbclient.sync.run.report_survey import FUTURE
+
+__all__ = ["goes_on", "outstanding", "seed"]
+
+_logger = logging.getLogger(__name__)
+
+CAUGHT_UP = 60.0
+"""A pass that is over in so many seconds leaves only what came in meanwhile, and that never ends."""
+
+
+def seed(
+    config: SyncConfig,
+    remote: Endpoint,
+    mode: Mode,
+    *,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+) -> Iterator[PassResult]:
+    """Passes against `remote` until one finds nothing, or only what came in meanwhile; each result when it is there.
+
+    Each pass begins with what both servers have: it may be stopped, killed and called again. Raises `SyncError` as
+    `Reconciler` does; what else goes wrong is told in the last result.
+    """
+    results: list[PassResult] = []
+    with Reconciler(config, mode=mode, connect=connect, clock=clock, progress=progress) as reconciler:
+        while goes_on(results):
+            results.append(reconciler.run_once(remote))
+            yield results[-1]
+
+
+def goes_on(results: Sequence[PassResult]) -> bool:
+    """Whether another pass is worth while after these."""
+    if not results:
+        return True
+    last = results[-1]
+    moved = any(part.transferred for part in last.entities.values())
+    if last.outcome is not Outcome.DONE or not moved:
+        return False
+    return len(results) == 1 or last.elapsed_ms >= CAUGHT_UP * 1000
+
+
+def outstanding(
+    config: SyncConfig,
+    remote: Endpoint,
+    selection: Selection,
+    *,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+) -> int | None:
+    """About how many records the local server lacks; None when that cannot be told without listing all reports.
+
+    An entity that a server cannot answer about is not counted, and said. Raises the errors of a server that is not
+    to be had.
+    """
+    connect = connect or (lambda endpoint: Session(endpoint, config.tls, config.timeouts))
+    clock = clock or Clock()
+    if selection.certnames and Entity.REPORTS in selection.entities:
+        return None
+    now, within = clock.wall(), config.entity_time_limit
+    age = config.report_ttl - DAY if selection.max_age is None else min(config.report_ttl - DAY, selection.max_age)
+    start = int((now - max(0.0, age)) * 1000)
+    number = 0
+    with closing(connect(remote)) as there, closing(connect(config.local)) as here:
+
+        def records(kind: Kind) -> int:
+            theirs, ours = both_sides(there, here, partial(list_records, kind=kind, within=within))
+            return sum(
+                selection.names(certname) and _behind(ours.get(certname), version)
+                for certname, version in theirs.items()
+            )
+
+        def reports() -> int:
+            theirs, ours = both_sides(there, here, lambda server: list_hours(server, start, FUTURE, within))
+            return sum(
+                max(0, bucket.count - (ours[hour].count if hour in ours else 0)) for hour, bucket in theirs.items()
+            )
+
+        counts: dict[Entity, Callable[[], int]] = {kind.entity: partial(records, kind) for kind in PER_NODE}
+        counts[Entity.REPORTS] = reports
+        for entity in counts.keys() & selection.entities:
+            try:
+                number += counts[entity]()
+            except PdbError as error:
+                if ends_all(error):
+                    raise
+                _logger.warning("how many %s are lacking cannot be told: %s", entity, error)
+    return number
+
+
+def _behind(ours: Version | None, theirs: Version) -> bool:
+    return ours is None or ours < theirs

@@ -1,0 +1,94 @@
+"""Submitting to the local server with bounded concurrency, at the pace of its queue."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from pdbclient.errors import Ambiguous, Busy, PdbError
+from pdbclient.sync.inventory.budget import Budget, OutOfTime, Stopped
+from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.run.preflight import queue_depth
+from pdbclient.wire.command import Command
+
+__all__ = ["Job", "Settled", "Submitter", "submit_patiently"]
+
+TRIES = 3
+DEPTH_POLL = 0.5
+
+Job = Callable[[], PdbError | None]
+"""Submits one record; returns what is wrong with that record, raises what is wrong with the server."""
+Settled = Callable[[PdbError | None], None]
+
+
+def submit_patiently(server: Server, command: Command, budget: Budget) -> None:
+    """Submit, with the patience that a server deserves which is up: it may be busy, or drop a connection.
+
+    Commands carry their producer timestamp, so sending one twice changes nothing. Raises what the last try met.
+    """
+    tries = Retrying(
+        retry=retry_if_exception_type((Busy, Ambiguous)),
+        stop=stop_after_attempt(TRIES),
+        wait=_as_asked,
+        sleep=budget.wait,
+        reraise=True,
+    )
+    tries(server.submit, command)
+
+
+def _as_asked(state: RetryCallState) -> float:
+    """As long as a busy server asked for (s); a dropped connection is made again at once."""
+    met = state.outcome.exception() if state.outcome else None
+    return met.retry_after if isinstance(met, Busy) else 0.0
+
+
+class Submitter:
+    """Runs jobs on a few threads and tells their ends on the caller's thread, in the order they were put."""
+
+    def __init__(self, local: Server, concurrency: int, max_depth: int, budget: Budget) -> None:
+        self._local = local
+        self._limit = 2 * concurrency
+        self._max_depth = max_depth
+        self._budget = budget
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sync-submit")
+        self._running: deque[tuple[Future[PdbError | None], Settled]] = deque()
+
+    def __enter__(self) -> Submitter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Out of time: the current batch is finished. Anything else: the next submissions would meet the same.
+        self._pool.shutdown(wait=True, cancel_futures=not isinstance(error, Stopped | OutOfTime | None))
+        # However the entity ended, what reached the queue is counted.
+        for future, settled in self._running:
+            if not future.cancelled() and future.exception() is None:
+                settled(future.result())
+
+    def room(self) -> None:
+        """Wait until the local queue has room for a batch. Raises `Stopped` or `OutOfTime`."""
+        self._budget.check()
+        while queue_depth(self._local) > self._max_depth:
+            self._budget.wait(DEPTH_POLL)
+
+    def put(self, job: Job, settled: Settled) -> None:
+        """Run `job` when a thread is free; waits when too many are on their way, and raises what one of them
+        met.
+        """
+        while len(self._running) >= self._limit:
+            self._settle()
+        self._running.append((self._pool.submit(job), settled))
+
+    def drain(self) -> None:
+        """Wait for all jobs, and raise what one of them met."""
+        while self._running:
+            self._settle()
+
+    def _settle(self) -> None:
+        future, settled = self._running.popleft()
+        settled(future.result())

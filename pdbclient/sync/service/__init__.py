@@ -1,0 +1,1 @@
+"""Passes for ever, and what tells how they go."""

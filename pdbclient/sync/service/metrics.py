@@ -1,0 +1,160 @@
+"""The daemon's metrics, in the text form of Prometheus, under the names that Puppet Enterprise has for its sync.
+
+What the state file holds survives a restart: the last passes, and what differs. The counters begin at 0 with the
+daemon.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pdbclient.sync.policy.model import Entity, PassResult
+from pdbclient.sync.state.status import RemoteStatus
+
+__all__ = ["PREFIX", "Counted", "exposition"]
+
+PREFIX = "pdbclient_sync_"
+
+_DURATIONS = {
+    Entity.NODES: "nodes_sync_duration",
+    Entity.EXPIRATION: "fact_expiration_sync_duration",
+    Entity.FACTS: "factsets_sync_duration",
+    Entity.CATALOGS: "catalogs_sync_duration",
+    Entity.INPUTS: "catalog_inputs_sync_duration",
+    Entity.REPORTS: "reports_sync_duration",
+}
+"""Puppet Enterprise's names, and ours for what it does not sync."""
+
+_LEFT = ("unequal", "tied", "held")
+"""What the last pass found that differs and stays so, as `EntityResult` names it."""
+
+
+class Counted(Collector):
+    """What the daemon counts while it runs. `add` and `collect` may be called from different threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._passes: Counter[tuple[str, str]] = Counter()
+        self._failed_requests: Counter[str] = Counter()
+        self._transferred: Counter[tuple[str, str]] = Counter()
+        self._failed: Counter[tuple[str, str]] = Counter()
+
+    def add(self, result: PassResult) -> None:
+        """Count a pass in."""
+        with self._lock:
+            self._passes[result.remote, str(result.outcome)] += 1
+            self._failed_requests[result.remote] += result.failed_requests
+            for entity, part in result.entities.items():
+                self._transferred[result.remote, str(entity)] += part.transferred
+                self._failed[result.remote, str(entity)] += part.failed
+
+    def collect(self) -> Iterator[Metric]:
+        """As metrics."""
+        with self._lock:
+            passes = _counter("passes", "Passes, by how they ended", "remote", "outcome")
+            for (remote, outcome), number in self._passes.items():
+                passes.add_metric([remote, outcome], number)
+            requests = _counter("failed_request_counter", "Requests that failed, also those tried again", "remote")
+            for remote, number in self._failed_requests.items():
+                requests.add_metric([remote], number)
+            transferred = _counter("records_transferred", "Records pulled and stored", "remote", "entity")
+            for (remote, entity), number in self._transferred.items():
+                transferred.add_metric([remote, entity], number)
+            failed = _counter("records_failed", "Records that the local server did not take", "remote", "entity")
+            for (remote, entity), number in self._failed.items():
+                failed.add_metric([remote, entity], number)
+        yield from (passes, requests, transferred, failed)
+
+
+class _Passes(Collector):
+    """What the state file knows of the last passes."""
+
+    def __init__(self, remotes: Sequence[RemoteStatus]) -> None:
+        self._remotes = remotes
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._outcomes()
+        yield from self._durations()
+        yield from self._entities()
+        yield self._divergence()
+
+    def _outcomes(self) -> Iterator[Metric]:
+        succeeded = _gauge("last_sync_succeeded", "1 when the last pass succeeded", "remote")
+        worked = _gauge("sync_has_worked_once", "1 when a pass ever succeeded", "remote")
+        broken = _gauge("sync_has_failed_after_working", "1 when a pass failed after one had succeeded", "remote")
+        success = _gauge("last_successful_sync_time", "When a pass last succeeded (Unix time)", "remote")
+        failure = _gauge("last_failed_sync_time", "When a pass last failed (Unix time)", "remote")
+        lag = _gauge("seconds_since_last_successful_sync", "Seconds since a pass last succeeded", "remote")
+        since = _gauge("seconds_since_last_failed_sync", "Seconds since a pass last failed", "remote")
+        for each in self._remotes:
+            labels = [each.remote]
+            if each.ran:
+                succeeded.add_metric(labels, float(each.succeeded))
+            worked.add_metric(labels, float(each.worked))
+            broken.add_metric(labels, float(each.failed_after_working))
+            if each.last_success is not None:
+                success.add_metric(labels, each.last_success)
+                lag.add_metric(labels, each.now - each.last_success)
+            if each.last_failure is not None:
+                failure.add_metric(labels, each.last_failure)
+                since.add_metric(labels, each.now - each.last_failure)
+        yield from (succeeded, worked, broken, success, failure, lag, since)
+
+    def _durations(self) -> Iterator[Metric]:
+        whole = _gauge("sync_duration", "Seconds that the last pass took", "remote")
+        record = _gauge("record_transfer_duration", "Seconds that a record took in the last pass, the mean", "remote")
+        for each in self._remotes:
+            if not each.ran:
+                continue
+            whole.add_metric([each.remote], each.elapsed)
+            if (mean := each.transfer_mean) is not None:
+                record.add_metric([each.remote], mean)
+        yield from (whole, record)
+        for entity, name in _DURATIONS.items():
+            part = _gauge(name, f"Seconds that {entity} took in the last pass", "remote")
+            for each in self._remotes:
+                if each.ran:
+                    part.add_metric([each.remote], each.of(entity, "elapsed_ms") / 1000)
+            yield part
+
+    def _entities(self) -> Iterator[Metric]:
+        succeeded = _gauge("entity_succeeded", "1 when the entity was done in the last pass", "remote", "entity")
+        success = _gauge("entity_success_time", "When the entity was last done (Unix time)", "remote", "entity")
+        for each in self._remotes:
+            for entity, part in each.entities.items():
+                succeeded.add_metric([each.remote, str(entity)], float(part.last_error is None))
+                if part.last_success is not None:
+                    success.add_metric([each.remote, str(entity)], part.last_success)
+        yield from (succeeded, success)
+
+    def _divergence(self) -> Metric:
+        kept = _gauge("divergence", "Records that differ and are left so, by the reason", "remote", "entity", "kind")
+        for each in self._remotes:
+            for entity in Entity:
+                kept.add_metric([each.remote, str(entity), "quarantined"], each.quarantined.get(entity, 0))
+                kept.add_metric([each.remote, str(entity), "waiting"], each.waiting.get(entity, 0))
+                for kind in _LEFT:
+                    kept.add_metric([each.remote, str(entity), kind], each.of(entity, kind))
+        return kept
+
+
+def exposition(remotes: Sequence[RemoteStatus], counted: Counted) -> bytes:
+    """All of it, as `text/plain; version=0.0.4`."""
+    registry = CollectorRegistry()
+    registry.register(_Passes(remotes))
+    registry.register(counted)
+    return generate_latest(registry)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}{name}", meaning, labels=labels)
+
+
+def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"{PREFIX}{name}", meaning, labels=labels)

@@ -1,0 +1,1 @@
+"""What is remembered between passes, and what it says."""

@@ -1,0 +1,384 @@
+"""What the reconciler remembers between passes, in one SQLite file per configuration.
+
+All of it is an optimisation or a courtesy: without the file the next pass lists more and tries rejected
+records again. So a file that cannot be trusted is refused with that advice, never repaired or replaced
+silently.
+
+Times of ours (`now`, `verified_at`, `retry_at`) are wall seconds since 1970. A clock that is set back must not
+make anything wait for the time that it lost: what is noted for later than `now` allows counts as due.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pdbclient.config.model import Endpoint
+from pdbclient.errors import SyncError
+from pdbclient.sync.policy.model import TRIES, Entity, PassResult, Skip, Version
+from pdbclient.sync.policy.report_hours import HOUR, Hour
+from pdbclient.sync.state.file import open_state
+
+__all__ = ["Anchor", "Cursor", "EntityRecord", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
+
+RETRY_FIRST = 60.0
+RETRY_FACTOR = 5.0
+
+_UNEQUAL = "stored, but with another hash"
+
+
+def state_path(state_dir: Path, local: Endpoint) -> Path:
+    """The state file of the reconciler beside `local`."""
+    return state_dir / f"sync-{local.host.replace(':', '_')}-{local.port}.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that the local server did not take, or that the operator `dropped`. `retry_at` is in wall seconds."""
+
+    version: Version
+    tries: int
+    retry_at: float
+    reason: str
+    dropped: bool = False
+
+    def verdict(self, now: float) -> Skip | None:
+        """Whether to leave the record alone at `now`."""
+        if self.dropped:
+            return Skip.DROPPED
+        if self.tries >= TRIES:
+            return Skip.QUARANTINED
+        # Before the failure itself: the clock was set back, and the wait would be that much longer.
+        failed_at = self.retry_at - _wait(self.tries)
+        return Skip.WAITING if failed_at <= now < self.retry_at else None
+
+
+class Anchor(NamedTuple):
+    """A report that a remote had; `millis` is its producer timestamp."""
+
+    hash: str
+    certname: str
+    millis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a remote's newest reports are dealt with: up to this `receive_time` (ms, by the remote's clock).
+
+    `anchors` are a few of the last reports it had. Where they are gone, it is not the remote of before.
+    """
+
+    millis: int
+    anchors: tuple[Anchor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PassRecord:
+    """The passes against one remote; times in wall seconds.
+
+    `last_error` is why the latest one failed, None if it did not. `failed_after_working`: whether one failed after
+    another had worked, at any time. `result` is the latest one as `PassResult.as_json` has it.
+    """
+
+    last_success: float | None
+    last_failure: float | None
+    last_error: str | None
+    worked: bool
+    failed_after_working: bool
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRecord:
+    """One entity's part in the passes against one remote: when it was last done to its end (wall seconds), and why
+    it was not in the latest pass that came to it, None if it was.
+    """
+
+    last_success: float | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """What a server was found to be: its version, and the parameters of a query that it answers, by name."""
+
+    version: str
+    answers: frozenset[str]
+
+
+class State:
+    """The open state file. For one thread; every method that writes is one durable transaction."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open `path`, or make it. Read-only: nothing is written, and a missing file reads as an empty one.
+
+        Raises `SyncError` for a file that is damaged, foreign, or from a newer version.
+        """
+        self._path = path
+        self.read_only = read_only
+        self._db = open_state(path, read_only=read_only)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # --- records that are left alone
+
+    def unequal(self, remote: str, entity: Entity) -> dict[str, Version]:
+        """Records that were pulled and still differ, by key: hashes that no transfer preserves."""
+        rows = self._rows(
+            "SELECT key, millis, hash, uuid FROM unequal WHERE remote = ? AND entity = ?", remote, entity
+        )
+        return {key: Version(millis, text, uuid) for key, millis, text, uuid in rows}
+
+    def unequals(self) -> list[tuple[str, Entity, str, Version]]:
+        """As `unequal`, of all remotes and entities: remote, entity, key, version."""
+        rows = self._rows("SELECT remote, entity, key, millis, hash, uuid FROM unequal")
+        return [(remote, Entity(entity), key, Version(*version)) for remote, entity, key, *version in rows]
+
+    def refused(self, remote: str, entity: Entity) -> dict[str, Refused]:
+        """Records that the local server did not take, and those dropped, by key."""
+        return {key: each for _, _, key, each in self._refused("WHERE remote = ? AND entity = ?", remote, entity)}
+
+    def refusals(self) -> list[tuple[str, Entity, str, Refused]]:
+        """As `refused`, of all remotes and entities: remote, entity, key, what is known."""
+        return list(self._refused(""))
+
+    def remember_unequal(self, remote: str, entity: Entity, versions: Mapping[str, Version]) -> None:
+        """Remember pulled versions that still differ from what is here."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO unequal VALUES (?, ?, ?, ?, ?, ?)",
+                [(remote, entity, key, *version) for key, version in versions.items()],
+            )
+
+    def remember_refused(
+        self, remote: str, entity: Entity, versions: Mapping[str, tuple[Version, str]], now: float
+    ) -> None:
+        """Count one more failure (version, reason) per key; another version of a record starts again at
+        one.
+        """
+        with self._transaction():
+            before = self.refused(remote, entity)
+            for key, (version, reason) in versions.items():
+                old = before.get(key)
+                tries = old.tries + 1 if old is not None and old.version == version else 1
+                self._refuse(remote, entity, key, Refused(version, tries, now + _wait(tries), reason))
+
+    def forget_refused(self, remote: str, entity: Entity, keys: Iterable[str]) -> None:
+        """These were taken after all."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM refused WHERE remote = ? AND entity = ? AND key = ?",
+                [(remote, entity, key) for key in keys],
+            )
+
+    def retry(self, remote: str, entity: Entity, key: str) -> None:
+        """Forget everything against a record, so that the next pass tries it again."""
+        with self._transaction():
+            known = self._left_alone(remote, entity, key)
+            for table in ("refused", "unequal"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE remote = ? AND entity = ? AND key = ?", (remote, entity, key)
+                )
+            if known is not None and entity is Entity.REPORTS:
+                # Its hour was as complete as could be; now it is not.
+                self._db.execute(
+                    "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND start > ? AND start <= ?",
+                    (remote, known.version.millis - HOUR, known.version.millis),
+                )
+
+    def drop(self, remote: str, entity: Entity, key: str) -> None:
+        """Leave a record alone until the remote has another version of it. Nothing, if none is left alone."""
+        with self._transaction():
+            known = self._left_alone(remote, entity, key)
+            if known is not None:
+                self._refuse(remote, entity, key, known, dropped=True)
+                self._db.execute(
+                    "DELETE FROM unequal WHERE remote = ? AND entity = ? AND key = ?", (remote, entity, key)
+                )
+
+    # --- reports
+
+    def cursor(self, remote: str) -> Cursor | None:
+        """Where the next pass goes on with the remote's newest reports; None: it lists them."""
+        found = self._rows("SELECT millis FROM cursor WHERE remote = ?", remote)
+        anchors = self._rows("SELECT hash, certname, millis FROM anchor WHERE remote = ?", remote)
+        return Cursor(found[0][0], tuple(Anchor(*anchor) for anchor in anchors)) if found else None
+
+    def remember_cursor(self, remote: str, cursor: Cursor) -> None:
+        """Remember it in place of the one before."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (remote, cursor.millis))
+            self._db.execute("DELETE FROM anchor WHERE remote = ?", (remote,))
+            self._db.executemany(
+                "INSERT INTO anchor VALUES (?, ?, ?, ?)", [(remote, *anchor) for anchor in cursor.anchors]
+            )
+
+    def hours(self, remote: str) -> dict[int, Hour]:
+        """What is known of the remote's hours of reports, by their start (ms)."""
+        rows = self._rows(
+            "SELECT start, fingerprint, verified_at, partial, fills FROM verified_hour WHERE remote = ?", remote
+        )
+        return {start: Hour(text, at, bool(partial), fills) for start, text, at, partial, fills in rows}
+
+    def left_out(self, remote: str) -> frozenset[str]:
+        """The nodes whose reports were left out of partial hours."""
+        rows = self._rows("SELECT certname FROM left_out WHERE remote = ?", remote)
+        return frozenset(certname for (certname,) in rows)
+
+    def remember_hours(
+        self, remote: str, hours: Mapping[int, Hour], oldest: int, left_out: Collection[str] = ()
+    ) -> None:
+        """Remember hours by their start, and the nodes `left_out` of them; forget what is before `oldest` (ms)."""
+        with self._transaction():
+            self._db.execute("DELETE FROM verified_hour WHERE remote = ? AND start < ?", (remote, oldest))
+            self._db.execute(
+                "DELETE FROM refused WHERE remote = ? AND entity = ? AND millis < ?", (remote, Entity.REPORTS, oldest)
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO verified_hour VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (remote, start, hour.fingerprint, hour.verified_at, hour.partial, hour.fills)
+                    for start, hour in hours.items()
+                ],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (?, ?)", [(remote, certname) for certname in left_out]
+            )
+
+    def forget_left_out(self, remote: str, certnames: Iterable[str], *, distrust: bool) -> None:
+        """These nodes are not left out any more; `distrust`: so partial hours are to be compared again."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM left_out WHERE remote = ? AND certname = ?", [(remote, name) for name in certnames]
+            )
+            if distrust:
+                self._db.execute(
+                    "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND partial = 1", (remote,)
+                )
+
+    def forget_reports(self, remote: str) -> None:
+        """Forget the cursor, its anchors and all hours: what they say is not so any more."""
+        with self._transaction():
+            for table in ("cursor", "anchor", "verified_hour", "left_out"):
+                self._db.execute(f"DELETE FROM {table} WHERE remote = ?", (remote,))
+
+    # --- passes
+
+    def seen(self, remote: str, entity: Entity) -> int:
+        """How many records of `entity` the remote last reported, 0 if it was never asked."""
+        found = self._rows("SELECT records FROM seen WHERE remote = ? AND entity = ?", remote, entity)
+        return int(found[0][0]) if found else 0
+
+    def remember_seen(self, remote: str, entity: Entity, records: int) -> None:
+        """Note how many records of `entity` the remote reports."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (remote, entity, records))
+
+    def remotes(self) -> list[str]:
+        """The remotes (URLs) that a pass was ever made against."""
+        return [remote for (remote,) in self._rows("SELECT remote FROM pass ORDER BY remote")]
+
+    def remember_pass(self, result: PassResult, now: float) -> None:
+        """Note a pass that ended at `now`. It failed when it has errors."""
+        error = "; ".join(result.errors) or None
+        with self._transaction():
+            old = self.last_pass(result.remote) or PassRecord(None, None, None, False, False)
+            self._db.execute(
+                "INSERT OR REPLACE INTO pass VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    result.remote,
+                    now if error is None else old.last_success,
+                    old.last_failure if error is None else now,
+                    error,
+                    old.worked or error is None,
+                    old.failed_after_working or (old.worked and error is not None),
+                    json.dumps(result.as_json()),
+                ),
+            )
+            for entity, part in result.entities.items():
+                self._db.execute(
+                    "INSERT INTO entity_pass VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                    "last_success = coalesce(excluded.last_success, last_success), last_error = excluded.last_error",
+                    (result.remote, entity, None if part.error else now, part.error),
+                )
+
+    def last_pass(self, remote: str) -> PassRecord | None:
+        """What is known of the passes against the remote, None if there was none."""
+        found = self._rows(
+            "SELECT last_success, last_failure, last_error, worked, failed_after_working, result FROM pass "
+            "WHERE remote = ?",
+            remote,
+        )
+        if not found:
+            return None
+        success, failure, error, worked, failed, result = found[0]
+        return PassRecord(success, failure, error, bool(worked), bool(failed), json.loads(result) if result else {})
+
+    def entities(self, remote: str) -> dict[Entity, EntityRecord]:
+        """How the passes against the remote go, by entity; those that no pass came to are not in it."""
+        rows = self._rows("SELECT entity, last_success, last_error FROM entity_pass WHERE remote = ?", remote)
+        return {Entity(entity): EntityRecord(success, error) for entity, success, error in rows}
+
+    def server(self, url: str) -> ServerRecord | None:
+        """What is known of a server, None if it was never asked."""
+        found = self._rows("SELECT version, answers FROM server WHERE url = ?", url)
+        return ServerRecord(found[0][0], frozenset(found[0][1].split())) if found else None
+
+    def remember_server(self, url: str, server: ServerRecord) -> None:
+        """Note what a server was found to be."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO server VALUES (?, ?, ?)",
+                (url, server.version, " ".join(sorted(server.answers))),
+            )
+
+    # --- inside
+
+    def _refused(self, where: str, *values: str) -> Iterator[tuple[str, Entity, str, Refused]]:
+        rows = self._rows(
+            f"SELECT remote, entity, key, millis, hash, uuid, tries, retry_at, reason, dropped FROM refused {where}",
+            *values,
+        )
+        for remote, entity, key, millis, text, uuid, tries, retry_at, reason, dropped in rows:
+            known = Refused(Version(millis, text, uuid), tries, retry_at, reason, bool(dropped))
+            yield remote, Entity(entity), key, known
+
+    def _left_alone(self, remote: str, entity: Entity, key: str) -> Refused | None:
+        known = self.refused(remote, entity).get(key)
+        if known is None and (version := self.unequal(remote, entity).get(key)) is not None:
+            known = Refused(version, 0, 0.0, _UNEQUAL)
+        return known
+
+    def _refuse(self, remote: str, entity: Entity, key: str, known: Refused, *, dropped: bool = False) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (remote, entity, key, *known.version, known.tries, known.retry_at, known.reason, dropped),
+        )
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise SyncError(f"{self._path}: cannot be read: {error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._db:
+                # At once for writing: what is read inside is still so when it is written back.
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as error:
+            raise SyncError(f"{self._path}: cannot be written: {error}") from error
+
+
+def _wait(tries: int) -> float:
+    """Seconds until a record is tried again after its `tries`th failure."""
+    return RETRY_FIRST * RETRY_FACTOR ** (tries - 1)
