@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from pdbclient.errors import PdbError, SafetyBrake
+from pdbclient.errors import PdbError
+from pdbclient.sync.policy.brakes import brake_deactivations
 from pdbclient.sync.policy.model import Entity, EntityPlan, Liveness, NodeStatus, Selection, Skip, Version
 
 __all__ = [
@@ -18,8 +19,6 @@ __all__ = [
     "Nodes",
     "ReportRow",
     "Terms",
-    "brake_deactivations",
-    "brake_empty",
     "deactivated_first",
     "deactivation_candidates",
     "dead_here",
@@ -29,8 +28,6 @@ __all__ = [
     "revival_candidates",
 ]
 
-BRAKE_NODES = 50
-BRAKE_SHARE = 0.05
 FIRST_WINS = frozenset({Entity.EXPIRATION, Entity.INPUTS})
 """What the server replaces only by something strictly newer; elsewhere the last writer wins at equal times."""
 
@@ -216,32 +213,6 @@ def dead_here(nodes: Nodes, newest_there: Mapping[str, int]) -> frozenset[str]:
         for certname in revival_candidates(nodes)
         if (death := _death(nodes.here[certname])) is not None and newest_there.get(certname, death) <= death
     )
-
-
-def brake_deactivations(planned: Collection[str], here: Mapping[str, NodeStatus]) -> None:
-    """Raise `SafetyBrake` when more than max(50, 5 %) of this side's active nodes are to be deactivated at
-    once.
-    """
-    active = sum(1 for status in here.values() if status.liveness is Liveness.ACTIVE)
-    hit = sum(1 for certname in planned if certname in here and here[certname].liveness is Liveness.ACTIVE)
-    limit = max(BRAKE_NODES, int(active * BRAKE_SHARE))
-    if hit > limit:
-        raise SafetyBrake(
-            f"{hit} of {active} active nodes would be deactivated in one pass, more than {limit}: none was. "
-            f"If that is right, deactivate them here by hand; if not, find out what did it at the remote"
-        )
-
-
-def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
-    """Raise `SafetyBrake` when a remote that had `seen_before` records reports none while this side has
-    some.
-    """
-    if there == 0 and here > 0 and seen_before > 0:
-        raise SafetyBrake(
-            f"the remote reports no {what} at all, but had {seen_before} before and there are {here} here: "
-            f"it looks emptied, freshly installed, or pointed at another database. Find out what happened to it; "
-            f"if it is to be filled again, do that from here (`pdbclient sync seed` beside it), and passes go on"
-        )
 
 
 def _node_obstacle(certname: str, millis: int, nodes: Nodes, terms: Terms) -> Skip | None:

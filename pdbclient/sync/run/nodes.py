@@ -8,10 +8,10 @@ from dataclasses import replace
 from pdbclient.errors import InvalidCommand, PdbError, Rejected
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.records import both_sides, list_nodes, newest_records
+from pdbclient.sync.policy.brakes import brake_empty
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.policy.plan import (
     Nodes,
-    brake_empty,
     deactivation_candidates,
     dead_here,
     plan_deactivations,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import Kind
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
+from pdbclient.sync.policy.brakes import brake_empty
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult
-from pdbclient.sync.policy.plan import FIRST_WINS, Nodes, brake_empty, plan_records
+from pdbclient.sync.policy.plan import FIRST_WINS, Nodes, plan_records
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.results import count_skipped, settle

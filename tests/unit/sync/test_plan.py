@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from pdbclient.errors import SafetyBrake
 from pdbclient.sync import Entity, Mode, Skip, Version, plan
+from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 from pdbclient.sync.policy.plan import (
     Nodes,
     ReportRow,
     Terms,
-    brake_deactivations,
-    brake_empty,
     dead_here,
     plan_deactivations,
     plan_records,
