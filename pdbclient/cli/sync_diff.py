@@ -16,8 +16,7 @@ from pdbclient.cli.sync_options import (
 )
 from pdbclient.config import load_sync_config
 from pdbclient.errors import PdbError
-from pdbclient.sync.policy.compare import EXPLAINED, Difference
-from pdbclient.sync.policy.model import Version
+from pdbclient.sync.policy.model import EXPLAINED, Difference, Version
 from pdbclient.sync.run.diff import Diff, Scope, diff
 from pdbclient.wire.summary import from_millis
 

@@ -12,7 +12,7 @@ from typing import Any
 from pdbclient.cli import output
 from pdbclient.cli.sync_options import add_command, add_entity_option, add_remote_option, chosen_remotes
 from pdbclient.config import SyncConfig, load_sync_config
-from pdbclient.sync import Entity, Skip, Version
+from pdbclient.sync import Difference, Entity, Version
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import from_millis
 
@@ -173,5 +173,7 @@ def _rows(config: SyncConfig, args: argparse.Namespace) -> Iterator[_Row]:
             yield row
 
 
-def _state(verdict: Skip | None) -> str:
-    return {Skip.QUARANTINED: "quarantined", Skip.DROPPED: "dropped"}.get(verdict or Skip.WAITING, "waiting")
+def _state(verdict: Difference | None) -> str:
+    return {Difference.QUARANTINED: "quarantined", Difference.DROPPED: "dropped"}.get(
+        verdict or Difference.WAITING, "waiting"
+    )

@@ -5,6 +5,7 @@ results = reconcile(config)          # one pass against each configured remote
 """
 
 from pdbclient.sync.policy.model import (
+    Difference,
     Entity,
     EntityPlan,
     EntityResult,
@@ -12,7 +13,6 @@ from pdbclient.sync.policy.model import (
     Outcome,
     PassResult,
     Selection,
-    Skip,
     Version,
 )
 from pdbclient.sync.run.reconciler import Reconciler, plan, reconcile
@@ -20,6 +20,7 @@ from pdbclient.sync.service.daemon import Daemon, stop_on_signals
 
 __all__ = [
     "Daemon",
+    "Difference",
     "Entity",
     "EntityPlan",
     "EntityResult",
@@ -28,7 +29,6 @@ __all__ = [
     "PassResult",
     "Reconciler",
     "Selection",
-    "Skip",
     "Version",
     "plan",
     "reconcile",

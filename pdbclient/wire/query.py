@@ -171,8 +171,8 @@ def facts_expiration(certnames: Iterable[str] | None = None) -> Ast:
     return configured if certnames is None else [*configured, _in("certname", certnames)]
 
 
-def report_hour_buckets(start: str, end: str) -> Ast:
-    """For `reports`: rows of `HourBucket` produced from `start` up to, not including, `end`."""
+def report_hour_buckets(start: str, end: str | None) -> Ast:
+    """For `reports`: rows of `HourBucket` produced from `start` up to, not including, `end` (None: without end)."""
     label = ["function", "to_string", "producer_timestamp", HOUR_FORMAT]
     columns: Ast = [
         label,
@@ -184,17 +184,17 @@ def report_hour_buckets(start: str, end: str) -> Ast:
     return ["extract", columns, _during(start, end), ["group_by", label]]
 
 
-def report_hashes(start: str, end: str) -> Ast:
-    """For `reports`: rows of `ReportSummary` produced from `start` up to, not including, `end`."""
+def report_hashes(start: str, end: str | None) -> Ast:
+    """For `reports`: rows of `ReportSummary` produced from `start` up to, not including, `end` (None: no end)."""
     return _extract(["hash", "certname", "producer_timestamp"], _during(start, end))
 
 
-def report_keys(start: str, end: str) -> Ast:
-    """For `reports`: the hashes alone of those produced from `start` up to, not including, `end`."""
+def report_keys(start: str, end: str | None) -> Ast:
+    """For `reports`: the hashes alone of those produced from `start` up to `end`, as `report_hashes`."""
     return _extract(["hash"], _during(start, end))
 
 
-def report_summaries(hashes: Iterable[str], start: str, end: str) -> Ast:
+def report_summaries(hashes: Iterable[str], start: str, end: str | None) -> Ast:
     """For `reports`: as `report_hashes`, of those of `hashes` that are there."""
     return _extract(["hash", "certname", "producer_timestamp"], by_hashes(hashes, start, end))
 
@@ -223,9 +223,9 @@ def by_certnames(entity: str, certnames: Iterable[str]) -> Ast:
 def by_hashes(hashes: Iterable[str], start: str | None = None, end: str | None = None) -> Ast:
     """For `reports`: the full rows of these hashes.
 
-    Give the bounds of the producer timestamp, when known, both: the server then looks into those days only.
+    Give the bounds of the producer timestamp, when known: the server then looks into those days only.
     """
-    if start is None or end is None:
+    if start is None:
         return ["and", _in("hash", hashes), _ANY_TYPE, _state("any")]
     return ["and", _in("hash", hashes), *_during(start, end)[1:]]
 
@@ -240,14 +240,9 @@ def _state(state: str) -> Ast:
     return ["=", "node_state", state]
 
 
-def _during(start: str, end: str) -> Ast:
-    return [
-        "and",
-        _ANY_TYPE,
-        _state("any"),
-        [">=", "producer_timestamp", start],
-        ["<", "producer_timestamp", end],
-    ]
+def _during(start: str, end: str | None) -> Ast:
+    before = [] if end is None else [["<", "producer_timestamp", end]]
+    return ["and", _ANY_TYPE, _state("any"), [">=", "producer_timestamp", start], *before]
 
 
 def _in(column: str, values: Iterable[str]) -> Ast:

@@ -7,7 +7,6 @@ row is no reason to give up a listing.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
 
 from msgspec import Struct, field
 
@@ -30,7 +29,7 @@ __all__ = [
 HOUR_FORMAT = 'YYYY-MM-DD"T"HH24 OF'
 """PostgreSQL's format of an hour's label: in the zone of the server's JVM, hence with the offset."""
 
-_LABEL = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d) ([+-])(\d\d)(?::(\d\d))?", re.ASCII).fullmatch
+_LABEL = re.compile(r"(\d{4,9}-\d\d-\d\dT\d\d) ([+-]\d\d)(?::(\d\d))?", re.ASCII).fullmatch
 
 
 class CatalogSummary(Struct, frozen=True, gc=False):
@@ -104,8 +103,8 @@ class HourBucket(Struct, frozen=True, gc=False):
     max_producer_timestamp: str = field(name="max_2")
 
     @property
-    def start(self) -> datetime:
-        """The hour's beginning in UTC. Raises ValueError for a label in another format.
+    def start(self) -> int:
+        """The hour's beginning in milliseconds since 1970. Raises ValueError for a label in another format.
 
         In a zone that is not whole hours from UTC this is no full UTC hour: such buckets cannot be compared
         with those of a server elsewhere.
@@ -113,7 +112,5 @@ class HourBucket(Struct, frozen=True, gc=False):
         found = _LABEL(self.label)
         if found is None:
             raise ValueError(f"{self.label!r} is not an hour in the format {HOUR_FORMAT}")
-        year, month, day, hour, sign, hours, minutes = found.groups()
-        offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
-        zone = timezone(-offset if sign == "-" else offset)
-        return datetime(int(year), int(month), int(day), int(hour), tzinfo=zone).astimezone(UTC)
+        hour, zone, minutes = found.groups()
+        return to_millis(f"{hour}:00:00{zone}:{minutes or '00'}")

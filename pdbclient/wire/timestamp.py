@@ -13,6 +13,9 @@ from datetime import UTC, datetime, timedelta
 __all__ = ["as_stored", "from_millis", "is_wire_timestamp", "parse", "to_millis", "to_utc", "utc_text"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE = 146_097 * 86_400_000
+"""Milliseconds of 400 years, after which the calendar is the same again."""
+_FAR = re.compile(r"([+-]?\d{4,9})(-.*)", re.ASCII | re.DOTALL).fullmatch
 _WIRE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-8]):[0-5]\d)", re.ASCII
 ).fullmatch
@@ -41,16 +44,28 @@ def is_wire_timestamp(text: str) -> bool:
 
 
 def to_millis(text: str) -> int:
-    """Milliseconds since 1970 UTC, rounded down as the server does. Raises ValueError as `parse` does."""
+    """Milliseconds since 1970 UTC, rounded down as the server does. Raises ValueError as `parse` does.
+
+    Years may have a sign, and more than four digits: a server stores them up to 294276.
+    """
     # The form in which servers show stamps, tens of thousands in a listing: what else is in it must be digits.
     shown = len(text) == 24 and text[4:20:3] == "--T::." and text[23] == "Z"
+    cycles = 0
+    if not shown and (far := _FAR(text)) is not None:
+        cycles, year = divmod(int(far[1]) - 2000, 400)
+        text = f"{2000 + year}{far[2]}"
     since = (datetime.fromisoformat(text) if shown else parse(text)) - _EPOCH
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    return cycles * _CYCLE + since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def from_millis(millis: int) -> str:
-    """The inverse of `to_millis`: `2026-01-31T12:00:00.000Z`."""
-    return utc_text(_EPOCH + timedelta(milliseconds=millis))
+    """The inverse of `to_millis`: `2026-01-31T12:00:00.000Z`; `+12999-01-31T12:00:00.000Z` for years beyond 9999."""
+    try:
+        return utc_text(_EPOCH + timedelta(milliseconds=millis))
+    except OverflowError:
+        cycles, rest = divmod(millis, _CYCLE)
+        near = utc_text(_EPOCH + timedelta(milliseconds=rest))
+        return f"{int(near[:4]) + 400 * cycles:+05d}{near[4:]}"
 
 
 def utc_text(moment: datetime) -> str:

@@ -44,7 +44,6 @@ from pdbclient.lab.samples import Samples
 from pdbclient.sync import Entity, Mode, PassResult, Reconciler
 from pdbclient.sync.inventory.kinds import PER_NODE
 from pdbclient.sync.policy.report_hours import DAY, HOUR
-from pdbclient.sync.run.report_survey import FUTURE
 from pdbclient.sync.run.seed import seed
 from pdbclient.wire import query
 from pdbclient.wire.command import Command
@@ -324,7 +323,7 @@ def summaries(now: float, config: SyncConfig, *, received: bool) -> list[Query]:
     for kind in PER_NODE:
         assert kind.listing is not None
         asked.append((kind.path, kind.listing, dict(kind.summary_params)))
-    asked.append(("/reports", query.report_hour_buckets(from_millis(oldest), from_millis(FUTURE)), {}))
+    asked.append(("/reports", query.report_hour_buckets(from_millis(oldest), None), {}))
     if received:
         since, produced = int((now - 600) * 1000), int(now * 1000) // HOUR * HOUR - HOUR
         asked.append(("/reports", query.reports_received(from_millis(since), from_millis(produced)), {}))

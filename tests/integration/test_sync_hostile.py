@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from pdbclient.config import SyncConfig
-from pdbclient.sync import Entity, Mode, PassResult, Skip, plan, reconcile
+from pdbclient.sync import Difference as Kind
+from pdbclient.sync import Entity, Mode, PassResult, plan, reconcile
 from pdbclient.sync.state.store import RETRY_FIRST
 from pdbclient.wire.command import Command
 from tests.soak import rounds
@@ -165,9 +166,9 @@ def hostile(site: Site, lab_directory: Path) -> Hostile:
     return Hostile(site, directory, SEED)
 
 
-def skipped(site: Site) -> Mapping[tuple[Entity, str], set[Skip]]:
+def skipped(site: Site) -> Mapping[tuple[Entity, str], set[Kind]]:
     """What passes leave alone, either way, with the reasons; nothing is left that they would do."""
-    reasons: dict[tuple[Entity, str], set[Skip]] = {}
+    reasons: dict[tuple[Entity, str], set[Kind]] = {}
     for name in (PRIMARY, REPLICA):
         config = site.config(name)
         for part in plan(config, config.remotes[0].endpoint, mode=Mode(audit=True)):
@@ -177,7 +178,7 @@ def skipped(site: Site) -> Mapping[tuple[Entity, str], set[Skip]]:
     return reasons
 
 
-def excuse(difference: Difference, dead: Mapping[str, frozenset[str]], same: frozenset[str]) -> Skip | None:
+def excuse(difference: Difference, dead: Mapping[str, frozenset[str]], same: frozenset[str]) -> Kind | None:
     """The reason that the databases themselves give for a difference; None: there is none.
 
     `dead` are the nodes that are deactivated on either side (`here`, `there`), `same` those with the same facts.
@@ -185,16 +186,16 @@ def excuse(difference: Difference, dead: Mapping[str, frozenset[str]], same: fro
     here, there = difference.here, difference.there
     if difference.entity is Entity.NODES:
         # Known on one side only, and deactivated there: nobody creates a node to deactivate it.
-        return Skip.UNKNOWN_HERE if here is None or there is None else None
+        return Kind.UNKNOWN if here is None or there is None else None
     if difference.tied and difference.entity in (Entity.EXPIRATION, Entity.INPUTS):
         # Nothing is taken from a node that is deactivated at its source, whatever else is true of it.
-        return Skip.SOURCE_INACTIVE if all(difference.certname in side for side in dead.values()) else Skip.TIE
+        return Kind.NOT_ACTIVE if all(difference.certname in side for side in dead.values()) else Kind.TIED
     from_here = there is None or (here is not None and (here.millis, here.content) > (there.millis, there.content))
     if difference.certname in dead["here" if from_here else "there"]:
-        return Skip.SOURCE_INACTIVE
+        return Kind.NOT_ACTIVE
     # Other hashes of the same: one side has what came first, the other what the database made of it.
     alike = difference.entity is Entity.FACTS and difference.tied and difference.certname in same
-    return Skip.EQUIVALENT if alike else None
+    return Kind.KNOWN_UNEQUAL if alike else None
 
 
 def test_after_a_hostile_history_both_databases_hold_the_same(

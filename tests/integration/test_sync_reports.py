@@ -20,7 +20,7 @@ from pdbclient.sync import Entity, reconcile
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.interfaces import Clock
 from pdbclient.sync.inventory.reports import compare, known_reports, newest_received, received_since
-from pdbclient.sync.policy.plan import ReportRow
+from pdbclient.sync.policy.classify import ReportRow
 from pdbclient.wire import query
 from pdbclient.wire.command import Command
 from pdbclient.wire.timestamp import from_millis

@@ -7,7 +7,7 @@ absence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,9 +15,8 @@ import msgspec
 
 from pdbclient.errors import IncompleteResponse
 from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.kinds import REPORTS, Kind, Summary
+from pdbclient.sync.inventory.kinds import Kind
 from pdbclient.sync.policy.model import Liveness, NodeStatus, Version
-from pdbclient.sync.policy.plan import ReportRow
 from pdbclient.wire import query
 from pdbclient.wire.summary import HourBucket, NodeSummary, from_millis, to_millis
 
@@ -31,9 +30,9 @@ __all__ = [
     "list_hours",
     "list_nodes",
     "list_records",
-    "list_reports",
     "newest_records",
     "read_rows",
+    "upto",
 ]
 
 CHUNK = 500
@@ -42,6 +41,7 @@ CHUNK = 500
 T = TypeVar("T")
 
 _ACTIVE = NodeStatus(Liveness.ACTIVE)
+_anything = msgspec.json.Decoder().decode
 _node = msgspec.json.Decoder(NodeSummary).decode
 _bucket = msgspec.json.Decoder(HourBucket).decode
 
@@ -55,10 +55,14 @@ _newest = msgspec.json.Decoder(_Newest).decode
 
 
 class Records(NamedTuple):
-    """How many records a server has of a kind, and the version of each by its key."""
+    """How many records a server has of a kind, and the version of each by its key.
+
+    `unusable`: those of which it shows something that is no such record, and why.
+    """
 
     total: int
-    versions: Mapping[str, Version]
+    versions: dict[str, Version]
+    unusable: dict[str, str]
 
 
 def batches(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -74,18 +78,43 @@ def both_sides(there: Server, here: Server, ask: Callable[[Server], T]) -> tuple
         return remote.result(), local.result()
 
 
-def read_rows(server: Server, rows: Iterable[bytes], read: Callable[[bytes], T]) -> Iterator[T]:
-    """The rows, decoded. Raises `IncompleteResponse` for one that is not what was asked for."""
+def read_rows(
+    server: Server,
+    rows: Iterable[bytes],
+    read: Callable[[bytes], T],
+    unusable: dict[str, str] | None = None,
+    key: str = "certname",
+) -> Iterator[T]:
+    """The rows, decoded. One that is not what was asked for is left out, and noted in `unusable` by what it has as
+    `key`.
+
+    Raises `IncompleteResponse` for one without a key, or when nothing may be left out (None).
+    """
     for seen, row in enumerate(rows):
         try:
             yield read(row)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
-            raise IncompleteResponse(str(server.endpoint), f"an unusable row: {error}", seen) from error
+            name = None if unusable is None else _text(row, key)
+            if unusable is None or name is None:
+                raise IncompleteResponse(str(server.endpoint), f"an unusable row: {error}", seen) from error
+            unusable[name] = str(error)
 
 
-def list_nodes(server: Server, gone_before: int, within: float) -> dict[str, NodeStatus]:
-    """All nodes. One that died before `gone_before` (ms) and that the server does not count as inactive any
-    more waits there to be purged.
+def _text(row: bytes, key: str) -> str | None:
+    """A text of a row of which nothing else can be used."""
+    try:
+        found = _anything(row)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    text = found.get(key) if isinstance(found, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def list_nodes(server: Server, gone_before: int, within: float) -> tuple[dict[str, NodeStatus], dict[str, str]]:
+    """All nodes; and those of which the server shows no usable status, and why: they count as inactive.
+
+    One that died before `gone_before` (ms) and that the server does not count as inactive any more waits there to be
+    purged.
 
     Both, because a server with node-purge-ttl 0, which never purges, counts no node as inactive at all. So it
     is asked for its inactive nodes only when one died as long ago as that.
@@ -93,8 +122,9 @@ def list_nodes(server: Server, gone_before: int, within: float) -> dict[str, Nod
 
     def ask(state: str) -> Iterator[NodeSummary]:
         rows = server.rows("/nodes", query=query.nodes_summary(state), within=within)
-        return read_rows(server, rows, _node)
+        return read_rows(server, rows, _node, unusable)
 
+    unusable: dict[str, str] = {}
     nodes: dict[str, NodeStatus] = {}
     long_dead: dict[str, NodeStatus] = {}
     for node in ask("any"):
@@ -102,52 +132,68 @@ def list_nodes(server: Server, gone_before: int, within: float) -> dict[str, Nod
         if node.deactivated is None and node.expired is None:
             nodes[certname] = _ACTIVE
             continue
-        deactivated, expired = _millis(node.deactivated), _millis(node.expired)
+        try:
+            deactivated, expired = _millis(node.deactivated), _millis(node.expired)
+        except ValueError as error:
+            unusable[certname] = str(error)
+            continue
         nodes[certname] = NodeStatus(Liveness.INACTIVE, deactivated, expired)
         if max(deactivated or 0, expired or 0) < gone_before:
             long_dead[certname] = NodeStatus(Liveness.GONE, deactivated, expired)
     if long_dead:
         kept = {node.certname or "" for node in ask("inactive")}
         nodes |= {certname: status for certname, status in long_dead.items() if certname not in kept}
-    return nodes
+    return nodes | dict.fromkeys(unusable, NodeStatus(Liveness.INACTIVE)), unusable
 
 
-def list_records(server: Server, kind: Kind, within: float) -> dict[str, Version]:
-    """The version of each node's record of a kind in `kinds.PER_NODE`, whatever the node's state."""
-    return _versions(server, kind, _rows(server, kind, kind.listing, within))
+def list_records(server: Server, kind: Kind, within: float) -> Records:
+    """Each node's record of a kind in `kinds.PER_NODE`, whatever the node's state."""
+    return _records(server, kind, set(_rows(server, kind, kind.listing, within)))
 
 
 def differing_records(there: Server, here: Server, kind: Kind, within: float) -> tuple[Records, Records]:
-    """What `list_records` gives of both sides, unless they list the same: then there is nothing to decode.
+    """What `list_records` gives of both sides, without what both list in the same words.
 
-    That is so in almost every pass, and decoding would be the most of its cost on this machine.
+    That is almost all, and decoding it would be the most of a pass's cost on this machine.
     """
     theirs, ours = both_sides(there, here, lambda server: set(_rows(server, kind, kind.listing, within)))
-    if theirs == ours:
-        return Records(len(theirs), {}), Records(len(ours), {})
-    return Records(len(theirs), _versions(there, kind, theirs)), Records(len(ours), _versions(here, kind, ours))
+    both = theirs & ours
+    remote, local = _records(there, kind, theirs - both), _records(here, kind, ours - both)
+    return (
+        Records(len(theirs), remote.versions | _double(there, kind, both, local, remote, within), remote.unusable),
+        Records(len(ours), local.versions | _double(here, kind, both, remote, local, within), local.unusable),
+    )
 
 
-def list_hours(server: Server, start: int, end: int, within: float) -> dict[int, HourBucket]:
-    """The hours with reports, by their start; all times in ms."""
-    ast = query.report_hour_buckets(from_millis(start), from_millis(end))
+def _double(
+    server: Server, kind: Kind, both: Collection[bytes], other: Records, own: Records, within: float
+) -> dict[str, Version]:
+    """What `server` has of what only the other one seems to have: before 8.8, a node can have two catalogs."""
+    alone = [key for key in other.versions if key not in own.versions and key not in own.unusable]
+    if not alone or not both:
+        return {}
+    if len(alone) <= CHUNK:
+        return found_versions(server, kind, alone, within)
+    known = _records(server, kind, both).versions
+    return {key: known[key] for key in alone if key in known}
+
+
+def list_hours(server: Server, start: int, end: int | None, within: float) -> dict[int, HourBucket]:
+    """The hours with reports, by their start; all times in ms, `end` None: without end."""
+    ast = query.report_hour_buckets(from_millis(start), upto(end))
     rows = server.rows("/reports", query=ast, within=within)
-    buckets = read_rows(server, rows, lambda row: (_start(bucket := _bucket(row)), bucket))
+    buckets = read_rows(server, rows, lambda row: ((bucket := _bucket(row)).start, bucket))
     return dict(buckets)
 
 
-def list_reports(server: Server, start: int, end: int, within: float) -> list[ReportRow]:
-    """The reports with producer timestamps (ms) from `start` up to, not including, `end`."""
-    ast = query.report_hashes(from_millis(start), from_millis(end))
-    return [
-        ReportRow(found.key, found.certname, found.version.millis)
-        for found in _summaries(server, REPORTS, ast, within)
-    ]
+def upto(end: int | None) -> str | None:
+    """The end of a range (ms) as a query has it."""
+    return None if end is None else from_millis(end)
 
 
 def found_versions(server: Server, kind: Kind, keys: Sequence[str], within: float) -> dict[str, Version]:
-    """What the server has of `keys`."""
-    return {found.key: found.version for found in _summaries(server, kind, kind.summaries(keys), within)}
+    """What the server has of `keys`, as far as that can be used."""
+    return _records(server, kind, set(_rows(server, kind, kind.summaries(keys), within))).versions
 
 
 def newest_records(server: Server, certnames: Sequence[str], within: float) -> dict[str, int]:
@@ -167,23 +213,20 @@ def newest_records(server: Server, certnames: Sequence[str], within: float) -> d
     return newest
 
 
-def _summaries(server: Server, kind: Kind, ast: list[Any], within: float) -> Iterator[Summary]:
-    return read_rows(server, _rows(server, kind, ast, within), kind.read)
-
-
 def _rows(server: Server, kind: Kind, ast: list[Any] | None, within: float) -> Iterator[bytes]:
     assert ast is not None, f"{kind.entity} are too many to list"
     params = kind.summary_params or None
     return server.rows(kind.path, query=ast, params=params, within=within)
 
 
-def _versions(server: Server, kind: Kind, rows: Iterable[bytes]) -> dict[str, Version]:
+def _records(server: Server, kind: Kind, rows: Collection[bytes]) -> Records:
     versions: dict[str, Version] = {}
-    for found in read_rows(server, rows, kind.read):
+    unusable: dict[str, str] = {}
+    for found in read_rows(server, rows, kind.read, unusable):
         # Servers before 8.8 can hold two catalogs of one node; the newer is the one.
         old = versions.get(found.key)
         versions[found.key] = found.version if old is None else max(old, found.version)
-    return versions
+    return Records(len(rows), versions, unusable)
 
 
 def _read_newest(row: bytes) -> tuple[str, int]:
@@ -193,7 +236,3 @@ def _read_newest(row: bytes) -> tuple[str, int]:
 
 def _millis(text: str | None) -> int | None:
     return None if text is None else to_millis(text)
-
-
-def _start(bucket: HourBucket) -> int:
-    return int(bucket.start.timestamp()) * 1000

@@ -6,7 +6,8 @@ even decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ import msgspec
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.kinds import REPORTS
-from pdbclient.sync.inventory.records import batches, both_sides, read_rows
-from pdbclient.sync.policy.plan import ReportRow
+from pdbclient.sync.inventory.records import batches, both_sides, read_rows, upto
+from pdbclient.sync.policy.classify import ReportRow
 from pdbclient.sync.policy.report_hours import HOUR
 from pdbclient.wire import query
 from pdbclient.wire.summary import ReceivedReport, from_millis, to_millis
@@ -58,11 +59,17 @@ class Received(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two full lists of reports: how many each side has, and those `missing` at the local one."""
+    """Two full lists of reports: how many each side has, and those `missing` at the local one.
+
+    `extra`: those that only the local one has, where they were asked for. `unusable`: those of which a server shows
+    something that is no report, and why, by their hash.
+    """
 
     there: int
     here: int
     missing: Sequence[ReportRow]
+    extra: Sequence[ReportRow]
+    unusable: Mapping[str, str]
 
 
 class _Key(msgspec.Struct):
@@ -73,20 +80,42 @@ _key = msgspec.json.Decoder(_Key).decode
 _received = msgspec.json.Decoder(ReceivedReport).decode
 
 
-def compare(there: Server, here: Server, start: int, end: int, budget: Budget) -> Compared:
-    """The reports produced from `start` up to, not including, `end` (ms) on both sides."""
+def compare(
+    there: Server, here: Server, start: int, end: int | None, budget: Budget, *, extra: bool = False
+) -> Compared:
+    """The reports produced from `start` up to, not including, `end` (ms; None: without end) on both sides."""
     within = budget.left()
     theirs, ours = both_sides(there, here, lambda server: set(_list(server, start, end, within)))
     # Servers of two versions may write the same row in two ways: what is left is compared by what it says.
-    known = set(_keys(here, ours - theirs))
-    missing = [key for key in _keys(there, theirs - ours) if key not in known]
-    rows = [row for chunk in batches(missing, CHUNK) for row in _summaries(there, chunk, start, end, budget.left())]
-    at_the_edge = [row.hash for row in rows if row.millis in (start, end - 1)]
-    if at_the_edge:
-        beyond = _summaries(here, at_the_edge, start - ROUNDING, end + ROUNDING, budget.left())
-        found = {row.hash for row in beyond}
-        rows = [row for row in rows if row.hash not in found]
-    return Compared(len(theirs), len(ours), rows)
+    only_here, only_there = set(_keys(here, ours - theirs)), set(_keys(there, theirs - ours))
+    unusable: dict[str, str] = {}
+    missing = _alone(there, here, only_there - only_here, start, end, budget, unusable)
+    beyond = _alone(here, there, only_here - only_there, start, end, budget, unusable) if extra else []
+    return Compared(len(theirs), len(ours), missing, beyond, unusable)
+
+
+def _alone(
+    server: Server,
+    other: Server,
+    keys: AbstractSet[str],
+    start: int,
+    end: int | None,
+    budget: Budget,
+    unusable: dict[str, str],
+) -> list[ReportRow]:
+    """The rows of these, which `server` has; without those that the `other` one has just beyond the bounds."""
+    rows = [
+        row
+        for chunk in batches(sorted(keys), CHUNK)
+        for row in _summaries(server, chunk, start, end, budget.left(), unusable)
+    ]
+    edges = {start} if end is None else {start, end - 1}
+    at_the_edge = [row.hash for row in rows if row.millis in edges]
+    if not at_the_edge:
+        return rows
+    last = None if end is None else end + ROUNDING
+    found = {row.hash for row in _summaries(other, at_the_edge, start - ROUNDING, last, budget.left())}
+    return [row for row in rows if row.hash not in found]
 
 
 def known_reports(server: Server, reports: Iterable[ReportRow], budget: Budget, expected: Expected) -> set[str]:
@@ -134,7 +163,8 @@ def newest_received(server: Server, start: int, budget: Budget) -> list[Received
 
 def _receipts(server: Server, ast: query.Ast, params: dict[str, Any], within: float) -> list[Received]:
     rows = server.rows(REPORTS.path, query=ast, params=params, within=within)
-    return list(read_rows(server, rows, _read_received))
+    # What is left out here is found where whole hours are compared.
+    return list(read_rows(server, rows, _read_received, {}, "hash"))
 
 
 def _read_received(row: bytes) -> Received:
@@ -143,8 +173,8 @@ def _read_received(row: bytes) -> Received:
     return Received(report, to_millis(found.receive_time))
 
 
-def _list(server: Server, start: int, end: int, within: float) -> Iterator[bytes]:
-    ast = query.report_keys(from_millis(start), from_millis(end))
+def _list(server: Server, start: int, end: int | None, within: float) -> Iterator[bytes]:
+    ast = query.report_keys(from_millis(start), upto(end))
     return server.rows(REPORTS.path, query=ast, within=within)
 
 
@@ -152,8 +182,16 @@ def _keys(server: Server, rows: Iterable[bytes]) -> Iterator[str]:
     return read_rows(server, rows, lambda row: _key(row).hash)
 
 
-def _summaries(server: Server, hashes: Sequence[str], start: int, end: int, within: float) -> Iterator[ReportRow]:
-    ast = query.report_summaries(hashes, from_millis(start), from_millis(end))
+def _summaries(
+    server: Server,
+    hashes: Sequence[str],
+    start: int,
+    end: int | None,
+    within: float,
+    unusable: dict[str, str] | None = None,
+) -> Iterator[ReportRow]:
+    ast = query.report_summaries(hashes, from_millis(start), upto(end))
     rows = server.rows(REPORTS.path, query=ast, within=within)
-    for found in read_rows(server, rows, REPORTS.read):
+    # Who only wants to know what is there can do without the rest.
+    for found in read_rows(server, rows, REPORTS.read, {} if unusable is None else unusable, "hash"):
         yield ReportRow(found.key, found.certname, found.version.millis)

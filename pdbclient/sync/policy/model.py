@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from pdbclient.config.model import SyncConfig
 
 __all__ = [
+    "EXPLAINED",
     "TRIES",
+    "Difference",
     "Entity",
     "EntityPlan",
     "EntityResult",
@@ -21,7 +23,6 @@ __all__ = [
     "Outcome",
     "PassResult",
     "Selection",
-    "Skip",
     "Version",
 ]
 
@@ -121,20 +122,75 @@ class NodeStatus(NamedTuple):
     expired: int | None = None
 
 
-class Skip(StrEnum):
-    """Why a record that differs is not pulled."""
+class Difference(StrEnum):
+    """In what way a record differs between two servers, and what keeps a pass from making it equal.
 
-    FUTURE = "stamped in the future"
-    SOURCE_INACTIVE = "not active at the remote"
-    DEAD_HERE = "dead here, and no record at the remote is newer"
-    NEWER_HERE = "a newer record is here"
-    UNKNOWN_HERE = "not known here"
-    EQUIVALENT = "pulled before and still unequal"
-    WAITING = "waiting to be tried again"
-    QUARANTINED = "quarantined after three failures"
-    DROPPED = "dropped by the operator"
-    TIE = "equal times, other content: cannot be settled"
-    NAMELESS = "without a usable certname"
+    The first five are for a pass to settle, here or at the other server. Those in `EXPLAINED` are what no pass can,
+    or may, make equal.
+    """
+
+    MISSING_HERE = "missing_here"
+    MISSING_THERE = "missing_there"
+    NEWER_HERE = "newer_here"
+    NEWER_THERE = "newer_there"
+    UNEQUAL = "unequal"
+    FUTURE = "future"
+    UNUSABLE = "unusable"
+    WAITING = "waiting"
+    QUARANTINED = "quarantined"
+    DROPPED = "dropped"
+    KNOWN_UNEQUAL = "known_unequal"
+    SAME_CONTENT = "same_content"
+    TIED = "tied"
+    NOT_ACTIVE = "not_active"
+    DEAD = "dead"
+    SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    NAMELESS = "nameless"
+
+    @property
+    def meaning(self) -> str:
+        """For whoever reads it."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Difference.MISSING_HERE: "only the remote has it",
+    Difference.MISSING_THERE: "only the local server has it",
+    Difference.NEWER_HERE: "the local server has a newer one",
+    Difference.NEWER_THERE: "the remote has a newer one",
+    Difference.UNEQUAL: "same time, other content",
+    Difference.FUTURE: "stamped in the future",
+    Difference.UNUSABLE: "a server shows something for it that is no such record",
+    Difference.WAITING: "the local server did not take it, and it waits to be tried again",
+    Difference.QUARANTINED: "quarantined: the local server did not take it three times",
+    Difference.DROPPED: "dropped by the operator",
+    Difference.KNOWN_UNEQUAL: "same time, other content; was pulled and did not become equal, or no copy of it would",
+    Difference.SAME_CONTENT: "same time and content; its hash does not survive a transfer",
+    Difference.TIED: "same time, other content; PuppetDB keeps whichever it got first",
+    Difference.NOT_ACTIVE: "its node is not active where it would come from, so it is not carried",
+    Difference.DEAD: "its node is dead where it would go, and nothing of that node is newer than its death",
+    Difference.SUPERSEDED: "deactivated on one side, and a newer record of the node is on the other",
+    Difference.UNKNOWN: "deactivated on one side, and the other does not know the node",
+    Difference.EXPIRED: "expired on one side only, which each server judges by itself",
+    Difference.NAMELESS: "without a usable certname",
+}
+
+EXPLAINED = frozenset(
+    {
+        Difference.DROPPED,
+        Difference.KNOWN_UNEQUAL,
+        Difference.SAME_CONTENT,
+        Difference.TIED,
+        Difference.NOT_ACTIVE,
+        Difference.DEAD,
+        Difference.SUPERSEDED,
+        Difference.UNKNOWN,
+        Difference.EXPIRED,
+        Difference.NAMELESS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +204,14 @@ class EntityPlan:
 
     entity: Entity
     pull: Mapping[str, Version] = field(default_factory=dict)
-    skipped: Sequence[tuple[str, Skip]] = ()
+    skipped: Sequence[tuple[str, Difference]] = ()
     certnames: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
 
     @property
     def held(self) -> int:
         """How many records are stamped in the future."""
-        return sum(1 for _, why in self.skipped if why is Skip.FUTURE)
+        return sum(1 for _, why in self.skipped if why is Difference.FUTURE)
 
 
 @dataclass(slots=True)
@@ -165,7 +221,7 @@ class EntityResult:
     - `transferred`: pulled, and accepted by the local queue; `failed`: not taken
     - `unequal`: stored, but with another hash; `held`: stamped in the future; `tied`: equal times and other
       content, which nothing settles; `waiting`: failed before, to be tried again; `quarantined`: failed three
-      times
+      times; `unusable`: a server shows something for them that is no such record
     - `elapsed_ms`: how long the entity took; `transfer_seconds`: the sum of the record transfers, which
       overlap
     - `error`: why the entity was not done, or not to its end; None when it was
@@ -178,6 +234,7 @@ class EntityResult:
     quarantined: int = 0
     waiting: int = 0
     tied: int = 0
+    unusable: int = 0
     elapsed_ms: int = 0
     transfer_seconds: float = 0.0
     error: str | None = None

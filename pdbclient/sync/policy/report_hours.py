@@ -15,13 +15,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pdbclient.sync.policy.model import TRIES
-from pdbclient.wire.summary import HourBucket
+from pdbclient.wire.summary import HourBucket, to_millis
 
-__all__ = ["DAY", "HOUR", "SLICE_ROWS", "Choice", "Counted", "Hour", "Slice", "choose", "cut", "fingerprint"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "SLICE_ROWS",
+    "Choice",
+    "Counted",
+    "Hour",
+    "Slice",
+    "choose",
+    "cut",
+    "fingerprint",
+    "oldest_kept",
+]
 
 HOUR = 3_600_000
 """Milliseconds of an hour."""
 DAY = 86_400.0
+BEGINNING = to_millis("0001-01-01T00:00:00.000Z")
 SLICE_ROWS = 20_000
 HOT_HOURS = 2
 """The hour that it is and the one before: reports of theirs still come in all the time, and what is compared of
@@ -167,6 +180,14 @@ def choose(counted: Counted, now: float, audit_interval: float) -> Choice:
         {start: counted.there[start].count for start in listed if start >= hot},
         {start: counted.there[start].count for start in listed if start < hot},
     )
+
+
+def oldest_kept(now: float, report_ttl: float) -> int:
+    """Since when (ms) reports are looked at, at `now` (s), where they are kept for `report_ttl` (s; 0: for ever).
+
+    Less a day, because servers drop whole days: what is older would be dropped here and pulled again for ever.
+    """
+    return int((now - max(0.0, report_ttl - DAY)) * 1000) if report_ttl else BEGINNING
 
 
 def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:

@@ -10,8 +10,8 @@ from pdbclient.config.model import SyncConfig
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import Capabilities, PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Server
-from pdbclient.sync.policy.model import Entity, Mode, Skip, Version
-from pdbclient.sync.policy.plan import Memory, Terms
+from pdbclient.sync.policy.classify import Memory, Terms
+from pdbclient.sync.policy.model import Difference, Entity, Mode, Version
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.preflight import pass_gate
 from pdbclient.sync.state.store import ServerRecord, State
@@ -58,8 +58,8 @@ class Context:
         """What the pass believes and was asked for, as of now."""
         now, selection = self.now(), self.mode.selection
         latest = int((now + self.config.max_clock_skew) * 1000)
-        earliest = 0 if selection.max_age is None else int((now - selection.max_age) * 1000)
-        return Terms(latest, earliest, selection, self.mode.one_way)
+        earliest = None if selection.max_age is None else int((now - selection.max_age) * 1000)
+        return Terms(latest, earliest, None, selection, self.mode.one_way)
 
     def gone_before(self) -> int:
         """Nodes that died before this (ms) may have been purged by one side already; 0: nothing is purged."""
@@ -77,9 +77,9 @@ class Context:
         refused = self.state.refused(self.remote, entity)
         now = self.clock.wall()
 
-        def recall(key: str, version: Version) -> Skip | None:
+        def recall(key: str, version: Version) -> Difference | None:
             if unequal.get(key) == version:
-                return Skip.EQUIVALENT
+                return Difference.KNOWN_UNEQUAL
             before = refused.get(key)
             return before.verdict(now) if before is not None and before.version == version else None
 

@@ -5,10 +5,10 @@ The state file is looked at for one thing only: which records were pulled before
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pdbclient.config.model import Endpoint, SyncConfig
@@ -18,38 +18,23 @@ from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
-from pdbclient.sync.inventory.records import (
-    batches,
-    both_sides,
-    list_hours,
-    list_nodes,
-    list_records,
-    list_reports,
-    read_rows,
-)
-from pdbclient.sync.inventory.reports import ROUNDING
-from pdbclient.sync.policy.compare import (
-    Difference,
-    EntityDiff,
-    Found,
-    Window,
-    compare_nodes,
-    compare_records,
-    compare_reports,
-    content,
-)
-from pdbclient.sync.policy.model import Entity, Mode, Selection, Version
-from pdbclient.sync.policy.plan import Nodes, ReportRow
-from pdbclient.sync.policy.report_hours import DAY, HOUR, cut
+from pdbclient.sync.inventory.records import batches, both_sides, list_hours, list_records, newest_records, read_rows
+from pdbclient.sync.inventory.reports import compare
+from pdbclient.sync.policy.classify import Found, Nodes, compare_nodes, compare_reports, compare_unusable
+from pdbclient.sync.policy.content import content
+from pdbclient.sync.policy.liveness import flipped, undecided_deactivations
+from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, Mode, Selection, Version
+from pdbclient.sync.policy.report_hours import HOUR, Slice, cut, oldest_kept
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, known_capabilities
 from pdbclient.sync.run.events import SyncLog
+from pdbclient.sync.run.nodes import judged_nodes
 from pdbclient.sync.run.preflight import server_version
-from pdbclient.sync.run.report_survey import FUTURE
+from pdbclient.sync.run.records import differences
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import HourBucket, from_millis
 
-__all__ = ["Diff", "Scope", "diff"]
+__all__ = ["Diff", "EntityDiff", "Scope", "diff"]
 
 T = TypeVar("T")
 
@@ -66,6 +51,35 @@ class Scope:
     min_age: float = 0.0
     examples: int = 5
     full: bool = False
+
+
+@dataclass(slots=True)
+class EntityDiff:
+    """What differs of one entity. `here` and `there` count what the servers list, whatever is selected of it.
+
+    `examples` holds at most `limit` of each kind, in the order in which they were found. `error` is why it was not
+    compared, or not to its end; None when it was.
+    """
+
+    entity: Entity
+    limit: int
+    here: int = 0
+    there: int = 0
+    counts: Counter[Difference] = field(default_factory=Counter)
+    examples: list[Found] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether it was compared, and nothing differs but what cannot be made equal."""
+        differs = any(number for difference, number in self.counts.items() if difference not in EXPLAINED)
+        return self.error is None and not differs
+
+    def add(self, found: Found) -> None:
+        """Count one in."""
+        self.counts[found.difference] += 1
+        if self.counts[found.difference] <= self.limit:
+            self.examples.append(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +142,14 @@ def diff(
 
 class _Comparison:
     def __init__(self, context: Context, scope: Scope) -> None:
-        now = context.now()
-        age = scope.selection.max_age
         self._context = context
         self._scope = scope
-        self._now = now
-        self._window = Window(
-            0 if age is None else int((now - age) * 1000),
-            FUTURE if not scope.min_age else int((now - scope.min_age) * 1000),
-        )
+        self._now = context.now()
+        end = int((self._now - scope.min_age) * 1000) if scope.min_age else None
+        self._terms = replace(context.terms(), end=end)
 
     def run(self) -> Iterator[EntityDiff]:
-        budget = self._context.budget()
-        gone = self._context.gone_before()
-        nodes = Nodes(*self._both(budget, lambda server, within: list_nodes(server, gone, within)))
+        nodes = judged_nodes(self._context, self._context.budget())
         for entity in Entity:
             if entity in self._scope.selection.entities:
                 yield self._entity(entity, nodes)
@@ -149,34 +157,37 @@ class _Comparison:
     def _entity(self, entity: Entity, nodes: Nodes) -> EntityDiff:
         result = EntityDiff(entity, self._scope.examples)
         try:
-            self._compare(entity, nodes, result)
+            for found in self._differences(entity, nodes, result, self._context.budget()):
+                result.add(found)
+            if nodes.unsure is not None and entity is Entity.NODES:
+                raise nodes.unsure
         except PdbError as error:
             if ends_all(error):
                 raise
             result.error = str(error)
         return result
 
-    def _compare(self, entity: Entity, nodes: Nodes, result: EntityDiff) -> None:
-        budget = self._context.budget()
-        found: Iterator[Found] = iter(())
+    def _differences(self, entity: Entity, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
         if entity is Entity.NODES:
-            result.here, result.there = len(nodes.here), len(nodes.there)
-            found = compare_nodes(nodes)
-        elif entity is Entity.REPORTS:
-            found = self._reports(nodes, result, budget)
-        else:
-            found = self._records(next(kind for kind in PER_NODE if kind.entity is entity), nodes, result, budget)
-        names = self._scope.selection.names
-        for each in found:
-            if each in self._window and names(each.certname):
-                result.add(each)
+            return self._nodes(nodes, result, budget)
+        if entity is Entity.REPORTS:
+            return self._reports(nodes, result, budget)
+        return self._records(next(kind for kind in PER_NODE if kind.entity is entity), nodes, result, budget)
+
+    def _nodes(self, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
+        result.here, result.there = len(nodes.here), len(nodes.there)
+        context = self._context
+        newest_here = newest_records(context.here, undecided_deactivations(nodes), budget.left())
+        newest_there = newest_records(context.there, undecided_deactivations(flipped(nodes)), budget.left())
+        memory = context.memory(Entity.NODES)
+        return compare_nodes(nodes, self._terms, memory, newest_here=newest_here, newest_there=newest_there)
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
         there, here = self._both(budget, lambda server, within: list_records(server, kind, within))
-        result.here, result.there = len(here), len(there)
-        known = self._context.state.unequal(self._context.remote, kind.entity)
+        result.here, result.there = here.total, there.total
+        memory = self._context.memory(kind.entity)
         unequal: dict[str, Found] = {}
-        for found in compare_records(kind.entity, here, there, nodes, known):
+        for found in differences(kind.entity, here, there, nodes, self._terms, memory):
             if found.difference is Difference.UNEQUAL:
                 unequal[found.key] = found
             else:
@@ -199,35 +210,37 @@ class _Comparison:
 
     def _reports(self, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
         # What is older than the retention goes at each server's own time.
-        horizon = int((self._now - max(0.0, self._context.config.report_ttl - DAY)) * 1000)
-        start, end = max(horizon, self._window.start), self._window.end
+        start, end = oldest_kept(self._now, self._context.config.report_ttl), self._terms.end
+        if self._terms.earliest is not None:
+            start = max(start, self._terms.earliest)
         there, here = self._both(budget, lambda server, within: list_hours(server, start, end, within))
         result.here, result.there = (sum(bucket.count for bucket in side.values()) for side in (here, there))
+        # From there on there are few, of whatever year.
+        future = self._terms.latest + HOUR
         sizes: dict[int, int] = {}
+        parts: list[Slice | None] = []
         for hour in here.keys() | there.keys():
             ours, theirs = here.get(hour), there.get(hour)
-            if self._scope.full or _marks(ours) != _marks(theirs):
-                # A zone that is no whole hours from UTC has hours that lie across two.
-                for whole in {hour - hour % HOUR, hour + -hour % HOUR}:
-                    sizes[whole] = max(bucket.count for bucket in (ours, theirs) if bucket is not None)
-        known = self._context.state.unequal(self._context.remote, Entity.REPORTS)
-        for part in cut(sizes):
-            first, last = max(part.start, start), min(part.end, end)
-            # A little more, where one side may show what the other has in this part.
-            ask = partial(_list_reports, first - ROUNDING, last + ROUNDING)
-            theirs_listed, ours_listed = self._both(budget, ask)
-            for found in compare_reports(ours_listed, theirs_listed, nodes, known):
-                version = found.here or found.there
-                if version is not None and first <= version.millis < last:
-                    yield found
+            if not self._scope.full and _marks(ours) == _marks(theirs):
+                continue
+            # A zone that is no whole hours from UTC has hours that lie across two.
+            for whole in {hour - hour % HOUR, hour + -hour % HOUR}:
+                sizes[whole] = max(bucket.count for bucket in (ours, theirs) if bucket is not None)
+        if any(hour >= future for hour in sizes):
+            parts.append(None)
+        parts += cut({hour: size for hour, size in sizes.items() if hour < future})
+        memory = self._context.memory(Entity.REPORTS)
+        first_future = future - future % HOUR
+        for part in parts:
+            first, last = (first_future, end) if part is None else (part.start, part.end)
+            last = last if end is None or (last is not None and last < end) else end
+            found = compare(self._context.there, self._context.here, max(first, start), last, budget, extra=True)
+            yield from compare_unusable(found.unusable)
+            yield from compare_reports(found.extra, found.missing, nodes, self._terms, memory)
 
     def _both(self, budget: Budget, ask: Callable[[Server, float], T]) -> tuple[T, T]:
         within = budget.left()
         return both_sides(self._context.there, self._context.here, lambda server: ask(server, within))
-
-
-def _list_reports(start: int, end: int, server: Server, within: float) -> list[ReportRow]:
-    return list_reports(server, start, end, within)
 
 
 def _content(kind: Kind, row: bytes) -> str | None:

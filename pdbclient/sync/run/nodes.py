@@ -7,16 +7,12 @@ from dataclasses import replace
 
 from pdbclient.errors import InvalidCommand, PdbError, Rejected
 from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.records import both_sides, list_nodes, newest_records
-from pdbclient.sync.policy.brakes import brake_empty
+from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
+from pdbclient.sync.policy.classify import Nodes, compare_nodes, planned
+from pdbclient.sync.policy.liveness import dead_for_good, flipped, revival_candidates, undecided_deactivations
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
-from pdbclient.sync.policy.plan import (
-    Nodes,
-    deactivation_candidates,
-    dead_here,
-    plan_deactivations,
-    revival_candidates,
-)
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import Pulled
@@ -26,7 +22,7 @@ from pdbclient.sync.run.verify import judge_deactivation
 from pdbclient.wire.record import deactivation_command
 from pdbclient.wire.summary import from_millis
 
-__all__ = ["deactivate", "list_again_here", "list_both", "plan_nodes"]
+__all__ = ["deactivate", "judged_nodes", "list_again_here", "list_both", "plan_nodes"]
 
 
 def list_both(context: Context, budget: Budget) -> Nodes:
@@ -35,32 +31,53 @@ def list_both(context: Context, budget: Budget) -> Nodes:
     Where the remote cannot tell how new their records are, all of these stay dead, and `Nodes.unsure` says why.
     Raises `SafetyBrake` when the remote suddenly has no nodes.
     """
-    within = budget.left()
-    there, here = both_sides(
-        context.there, context.here, lambda server: list_nodes(server, context.gone_before(), within)
-    )
-    brake_empty(Entity.NODES, len(there), len(here), context.state.seen(context.remote, Entity.NODES))
-    nodes = Nodes(there, here)
+    nodes = listed_nodes(context, budget)
+    seen = context.state.seen(context.remote, Entity.NODES)
+    brake_empty(Entity.NODES, len(nodes.there), len(nodes.here), seen)
+    dead, unsure = _dead(context.there, nodes, budget)
+    return replace(nodes, dead=dead, unsure=unsure)
+
+
+def listed_nodes(context: Context, budget: Budget) -> Nodes:
+    """Both sides' nodes."""
+    within, gone = budget.left(), context.gone_before()
+    sides = both_sides(context.there, context.here, lambda server: list_nodes(server, gone, within))
+    (there, unusable_there), (here, unusable_here) = sides
+    return Nodes(there, here, unusable=frozenset({*unusable_there, *unusable_here}))
+
+
+def judged_nodes(context: Context, budget: Budget) -> Nodes:
+    """Both sides' nodes, with the verdict on those that are dead on one side and active on the other."""
+    nodes = listed_nodes(context, budget)
+    dead, unsure = _dead(context.there, nodes, budget)
+    dead_there, unsure_there = _dead(context.here, flipped(nodes), budget)
+    return replace(nodes, dead=dead, dead_there=dead_there, unsure=unsure or unsure_there)
+
+
+def _dead(giver: Server, nodes: Nodes, budget: Budget) -> tuple[frozenset[str], PdbError | None]:
     candidates = revival_candidates(nodes)
     try:
-        newest = newest_records(context.there, candidates, budget.left())
+        newest = newest_records(giver, candidates, budget.left())
     except PdbError as error:
         if ends_all(error):
             raise
-        return Nodes(there, here, frozenset(candidates), unsure=error)
-    return Nodes(there, here, dead_here(nodes, newest))
+        return frozenset(candidates), error
+    return dead_for_good(nodes, newest), None
 
 
 def list_again_here(context: Context, nodes: Nodes) -> Nodes:
     """The same nodes with what the local server has now, after deactivations."""
-    return replace(nodes, here=list_nodes(context.here, context.gone_before(), context.budget().left()))
+    here, _ = list_nodes(context.here, context.gone_before(), context.budget().left())
+    return replace(nodes, here=here)
 
 
 def plan_nodes(context: Context, nodes: Nodes, budget: Budget) -> EntityPlan:
     """Which nodes to deactivate here. Raises `SafetyBrake`."""
-    known = [certname for certname in deactivation_candidates(nodes) if certname in nodes.here]
-    newest = newest_records(context.here, known, budget.left())
-    return plan_deactivations(nodes, newest, context.terms(), context.memory(Entity.NODES))
+    newest = newest_records(context.here, undecided_deactivations(nodes), budget.left())
+    memory = context.memory(Entity.NODES)
+    plan = planned(Entity.NODES, compare_nodes(nodes, context.terms(), memory, newest_here=newest))
+    brake_deactivations(plan.pull, nodes.here)
+    return plan
 
 
 def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget: Budget) -> None:
@@ -83,7 +100,7 @@ def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget:
 
     def look(keys: Sequence[str]) -> Mapping[str, Version]:
         # All nodes: their listing is small, and it is asked only while something is outstanding.
-        nodes = list_nodes(context.here, context.gone_before(), budget.left())
+        nodes, _ = list_nodes(context.here, context.gone_before(), budget.left())
         found = ((key, nodes[key].deactivated) for key in keys if key in nodes)
         return {key: Version(millis, "") for key, millis in found if millis is not None}
 

@@ -20,8 +20,9 @@ from pdbclient.sync.inventory.budget import Stopped
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
+from pdbclient.sync.policy.classify import Nodes
+from pdbclient.sync.policy.liveness import deactivated_first
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
-from pdbclient.sync.policy.plan import Nodes, deactivated_first
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, Progress, enter
 from pdbclient.sync.run.events import SyncLog

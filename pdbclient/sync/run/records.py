@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import Kind
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
 from pdbclient.sync.policy.brakes import brake_empty
+from pdbclient.sync.policy.classify import (
+    FIRST_WINS,
+    Found,
+    Memory,
+    Nodes,
+    Terms,
+    compare_records,
+    compare_unusable,
+    planned,
+)
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult
-from pdbclient.sync.policy.plan import FIRST_WINS, Nodes, plan_records
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.results import count_skipped, settle
 from pdbclient.sync.run.verify import judge_first, judge_record
 
-__all__ = ["plan_kind", "reconcile_kind"]
+__all__ = ["differences", "plan_kind", "reconcile_kind"]
 
 
 def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> EntityPlan:
@@ -27,8 +38,18 @@ def _planned(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tupl
     # Few nodes have an expiration, and the last one may go with its node: that alone says nothing.
     if kind.entity is not Entity.EXPIRATION:
         brake_empty(kind.entity, there.total, here.total, context.state.seen(context.remote, kind.entity))
-    terms, memory = context.terms(), context.memory(kind.entity)
-    return plan_records(kind.entity, there.versions, here.versions, nodes, terms, memory), there, here
+    found = differences(kind.entity, here, there, nodes, context.terms(), context.memory(kind.entity))
+    return planned(kind.entity, found), there, here
+
+
+def differences(
+    entity: Entity, here: Records, there: Records, nodes: Nodes, terms: Terms, memory: Memory
+) -> Iterator[Found]:
+    """In what way the records of one kind differ."""
+    unusable = {*here.unusable, *there.unusable}
+    yield from compare_unusable(name for name in unusable if terms.selection.names(name))
+    ours, theirs = ({key: v for key, v in each.versions.items() if key not in unusable} for each in (here, there))
+    yield from compare_records(entity, ours, theirs, nodes, terms, memory)
 
 
 def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityResult, budget: Budget) -> None:

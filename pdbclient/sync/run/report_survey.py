@@ -12,16 +12,14 @@ from heapq import nlargest
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.records import list_hours
 from pdbclient.sync.inventory.reports import Received, known_reports, newest_received, received_since
-from pdbclient.sync.policy.plan import Nodes, ReportRow, plan_reports
-from pdbclient.sync.policy.report_hours import DAY, HOUR, Counted, Hour
+from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports
+from pdbclient.sync.policy.report_hours import DAY, HOUR, Counted, Hour, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.state.store import Anchor, Cursor
 from pdbclient.wire.summary import HourBucket
 
-__all__ = ["FUTURE", "Survey", "survey_reports"]
+__all__ = ["Survey", "survey_reports"]
 
-FUTURE = 4_102_444_800_000
-"""The year 2100 in ms: listing up to there finds the reports that come from the future."""
 OVERLAP = 600_000
 """How far (ms) before the cursor the next pass begins. A report has the time at which it came in, and is seen
 only once the remote's queue has come to it.
@@ -36,6 +34,7 @@ class Survey:
     - `oldest`, `start`: reports before `oldest` (ms) are past the retention; only those from `start` on are
       asked for
     - `now`: wall seconds by which hours are hot, and verifications old
+    - `future`: from this hour (ms) on, all that is stamped lies in the future; None: the remote has no such reports
     - `recent`: reports that the remote received since the cursor and that are not here
     - `cursor`: what to remember once the recent ones are dealt with, None: what is remembered already
     - `void`: why nothing that is remembered holds any more; empty: it does
@@ -46,6 +45,7 @@ class Survey:
     oldest: int
     start: int
     now: float
+    future: int | None
     recent: Sequence[ReportRow]
     cursor: Cursor | None
     void: str = ""
@@ -79,8 +79,8 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     now, terms = context.now(), context.terms()
     # The destination's own retention, less a day because servers drop whole days: what is older would be
     # dropped here and pulled again for ever. From a full hour on, or the first would change with every pass.
-    oldest = _hour_after(int((now - max(0.0, context.config.report_ttl - DAY)) * 1000))
-    start = max(oldest, terms.earliest - terms.earliest % HOUR)
+    oldest = _hour_after(oldest_kept(now, context.config.report_ttl))
+    start = oldest if terms.earliest is None else max(oldest, terms.earliest - terms.earliest % HOUR)
     cursor, known, names = None, {}, frozenset[str]()
     if not context.mode.audit:
         cursor, known = context.state.cursor(context.remote), context.state.hours(context.remote)
@@ -88,7 +88,7 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
         question = _Question(cursor, known, now, oldest, start)
         asked_there = pool.submit(_ask_remote, context, nodes, question, budget)
-        asked_here = pool.submit(list_hours, context.here, start, FUTURE, budget.left())
+        asked_here = pool.submit(list_hours, context.here, start, None, budget.left())
         remote, here = asked_there.result(), asked_here.result()
 
     void = ""
@@ -102,18 +102,21 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     elif returned:
         known = {start: replace(hour, fingerprint="") if hour.partial else hour for start, hour in known.items()}
 
-    counted = Counted(remote.hours, here, known)
+    future = Counted(remote.hours, here).hour(terms.latest) + HOUR
+    counted = Counted(_before(future, remote.hours), _before(future, here), known)
     recent: list[ReportRow] = []
     if remote.received is not None:
-        recent = _lacking(context, remote.received, counted, budget)
+        received = [each for each in remote.received if each.report.millis < future]
+        recent = _lacking(context, received, counted, budget)
         counted = replace(counted, lacking=Counter(counted.hour(row.millis) for row in recent))
-        counted = _counted_again(context, counted, now, budget)
+        counted = _counted_again(context, counted, now, future, budget)
     latest = remote.newest if remote.received is None else remote.received
     return Survey(
         counted=counted,
         oldest=oldest,
         start=start,
         now=now,
+        future=future if any(start >= future for start in remote.hours) else None,
         recent=recent,
         cursor=_next_cursor(None if void else cursor, latest, terms.latest),
         void=void,
@@ -129,7 +132,7 @@ def _ask_remote(context: Context, nodes: Nodes, question: _Question, budget: Bud
         found = known_reports(there, (ReportRow(*anchor) for anchor in cursor.anchors), budget, _many)
         restored = _restored(cursor.anchors, found, nodes, question.oldest)
     # The hours first: then whatever they count was received before the second question.
-    hours = list_hours(there, start, FUTURE, budget.left())
+    hours = list_hours(there, start, None, budget.left())
     received = None
     if cursor is not None and not restored:
         produced = max(start, Counted(hours, {}, question.known).changed_from(question.now))
@@ -150,15 +153,19 @@ def _lacking(context: Context, received: Sequence[Received], counted: Counted, b
     return [each.report for each in received if each.report.hash not in here]
 
 
-def _counted_again(context: Context, counted: Counted, now: float, budget: Budget) -> Counted:
+def _counted_again(context: Context, counted: Counted, now: float, future: int, budget: Budget) -> Counted:
     """With the hot hours here counted once more, if there seem to be too few: reports may have come in meanwhile
     on both sides, and been counted at the remote only.
     """
     hot = counted.hot(now)
     if all(counted.explained(start) for start in counted.there if start >= hot):
         return counted
-    again = list_hours(context.here, hot, FUTURE, budget.left())
-    return replace(counted, here={**counted.here, **again})
+    again = list_hours(context.here, hot, None, budget.left())
+    return replace(counted, here={**counted.here, **_before(future, again)})
+
+
+def _before(end: int, hours: Mapping[int, HourBucket]) -> dict[int, HourBucket]:
+    return {start: bucket for start, bucket in hours.items() if start < end}
 
 
 def _next_cursor(old: Cursor | None, rows: Sequence[Received], latest: int) -> Cursor | None:
@@ -177,14 +184,12 @@ def _next_cursor(old: Cursor | None, rows: Sequence[Received], latest: int) -> C
 
 def _returned(names: Iterable[str], nodes: Nodes, context: Context) -> frozenset[str]:
     """Those of the nodes whose reports would not be left out now."""
-    plan = plan_reports(
-        (ReportRow(name, name, 0) for name in names), (), nodes, replace(context.terms(), earliest=0), _nothing
+    rows = [ReportRow(name, name, 0) for name in names]
+    return frozenset(
+        found.key
+        for found in compare_reports((), rows, nodes, replace(context.terms(), earliest=None))
+        if found.pulled
     )
-    return frozenset(plan.pull)
-
-
-def _nothing(key: str, version: object) -> None:
-    return None
 
 
 def _many(start: int, end: int) -> float:

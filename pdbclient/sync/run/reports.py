@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import REPORTS
-from pdbclient.sync.inventory.reports import compare, known_reports
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Skip, Version
-from pdbclient.sync.policy.plan import Nodes, ReportRow, plan_reports
+from pdbclient.sync.inventory.reports import Compared, compare, known_reports
+from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports, compare_unusable, planned
+from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.policy.report_hours import HOUR, SLICE_ROWS, Hour, Slice, choose, cut, fingerprint
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
@@ -29,9 +29,17 @@ __all__ = ["plan_slices", "reconcile_reports"]
 
 _logger = logging.getLogger(__name__)
 
-_BY_NODE = frozenset({Skip.SOURCE_INACTIVE, Skip.DEAD_HERE})
+_BY_NODE = frozenset({Difference.NOT_ACTIVE, Difference.DEAD})
 """Left out as long as the node's state stays what it is: the state file names those nodes."""
-_FINAL = frozenset({Skip.QUARANTINED, Skip.DROPPED, Skip.NAMELESS, Skip.EQUIVALENT})
+_FINAL = frozenset(
+    {
+        Difference.QUARANTINED,
+        Difference.DROPPED,
+        Difference.NAMELESS,
+        Difference.KNOWN_UNEQUAL,
+        Difference.SAME_CONTENT,
+    }
+)
 """Left out until an operator says otherwise, and then the state file forgets the hour."""
 
 
@@ -77,7 +85,11 @@ def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> I
     ]
     for first in range(0, len(recent), SLICE_ROWS):
         rows = recent[first : first + SLICE_ROWS]
-        yield SlicePlan(plan_reports(rows, (), nodes, context.terms(), context.memory(Entity.REPORTS)))
+        yield SlicePlan(_planned(context, nodes, Compared(0, 0, rows, (), {})))
+    if survey.future is not None:
+        # Each time: they are never settled.
+        found = compare(context.there, context.here, survey.future, None, budget)
+        yield SlicePlan(_planned(context, nodes, found))
     for part in cut(choice.hot):
         yield _listed(context, nodes, survey, part, budget)
     if survey.cursor is not None:
@@ -90,12 +102,16 @@ def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget:
     """Compare the full lists of some hours."""
     counted = survey.counted
     found = compare(context.there, context.here, max(part.start, survey.start), part.end, budget)
-    plan = plan_reports(found.missing, (), nodes, context.terms(), context.memory(Entity.REPORTS))
+    plan = _planned(context, nodes, found)
     rows = {row.hash: row for row in found.missing}
     lacking = {counted.hour(version.millis) for version in plan.pull.values()}
     partial: set[int] = set()
     left_out: set[str] = set()
     for key, why in plan.skipped:
+        if key not in rows:
+            # Nobody knows of when it is.
+            lacking.update(start for start in counted.there if part.start <= start < part.end)
+            continue
         hour = counted.hour(rows[key].millis)
         if why in _BY_NODE:
             partial.add(hour)
@@ -122,6 +138,11 @@ def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget:
         left_out=frozenset(left_out),
         empty={start: known[start] for start in there if start not in counted.here},
     )
+
+
+def _planned(context: Context, nodes: Nodes, found: Compared) -> EntityPlan:
+    differences = compare_reports((), found.missing, nodes, context.terms(), context.memory(Entity.REPORTS))
+    return planned(Entity.REPORTS, [*differences, *compare_unusable(found.unusable)])
 
 
 def _pull(

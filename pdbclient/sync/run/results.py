@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from pdbclient.sync.inventory.budget import Budget
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Skip, Version
+from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.preflight import queue_depth
 from pdbclient.sync.run.pull import Pulled
@@ -17,6 +17,13 @@ __all__ = ["count_skipped", "settle"]
 
 _logger = logging.getLogger(__name__)
 
+_NEED_A_PERSON = (
+    Difference.FUTURE,
+    Difference.UNUSABLE,
+    Difference.QUARANTINED,
+    Difference.TIED,
+    Difference.NAMELESS,
+)
 NOT_VISIBLE = "queued, but never stored: see the local server's log and its discard directory"
 
 
@@ -67,11 +74,12 @@ def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> N
     """Count what the plan leaves alone, and say so where it needs a person."""
     reasons = Counter(why for _, why in plan.skipped)
     result.held += plan.held
-    result.unequal += reasons[Skip.EQUIVALENT]
-    result.waiting += reasons[Skip.WAITING]
-    result.quarantined += reasons[Skip.QUARANTINED]
-    result.tied += reasons[Skip.TIE]
-    for why in (Skip.FUTURE, Skip.QUARANTINED, Skip.TIE, Skip.NAMELESS):
+    result.unequal += reasons[Difference.KNOWN_UNEQUAL] + reasons[Difference.SAME_CONTENT]
+    result.waiting += reasons[Difference.WAITING]
+    result.quarantined += reasons[Difference.QUARANTINED]
+    result.tied += reasons[Difference.TIED]
+    result.unusable += reasons[Difference.UNUSABLE]
+    for why in _NEED_A_PERSON:
         keys = [key for key, reason in plan.skipped if reason is why]
         if keys:
             _logger.warning(
@@ -79,7 +87,7 @@ def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> N
                 len(keys),
                 plan.entity,
                 context.remote,
-                why,
+                why.meaning,
                 ", ".join(keys[:5]),
                 ", …" if len(keys) > 5 else "",
             )

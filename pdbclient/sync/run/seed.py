@@ -14,11 +14,10 @@ from pdbclient.sync.inventory.interfaces import Clock, Connect
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
 from pdbclient.sync.inventory.records import both_sides, list_hours, list_records
 from pdbclient.sync.policy.model import Entity, Mode, Outcome, PassResult, Selection, Version
-from pdbclient.sync.policy.report_hours import DAY
+from pdbclient.sync.policy.report_hours import oldest_kept
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Progress
 from pdbclient.sync.run.reconciler import Reconciler
-from pdbclient.sync.run.report_survey import FUTURE
 
 __all__ = ["goes_on", "outstanding", "seed"]
 
@@ -78,20 +77,21 @@ def outstanding(
     if selection.certnames and Entity.REPORTS in selection.entities:
         return None
     now, within = clock.wall(), config.entity_time_limit
-    age = config.report_ttl - DAY if selection.max_age is None else min(config.report_ttl - DAY, selection.max_age)
-    start = int((now - max(0.0, age)) * 1000)
+    start = oldest_kept(now, config.report_ttl)
+    if selection.max_age is not None:
+        start = max(start, int((now - selection.max_age) * 1000))
     number = 0
     with closing(connect(remote)) as there, closing(connect(config.local)) as here:
 
         def records(kind: Kind) -> int:
             theirs, ours = both_sides(there, here, partial(list_records, kind=kind, within=within))
             return sum(
-                selection.names(certname) and _behind(ours.get(certname), version)
-                for certname, version in theirs.items()
+                selection.names(certname) and _behind(ours.versions.get(certname), version)
+                for certname, version in theirs.versions.items()
             )
 
         def reports() -> int:
-            theirs, ours = both_sides(there, here, lambda server: list_hours(server, start, FUTURE, within))
+            theirs, ours = both_sides(there, here, lambda server: list_hours(server, start, None, within))
             return sum(
                 max(0, bucket.count - (ours[hour].count if hour in ours else 0)) for hour, bucket in theirs.items()
             )

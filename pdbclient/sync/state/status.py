@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pdbclient.config.model import SyncConfig
-from pdbclient.sync.policy.model import Entity, Skip
+from pdbclient.sync.policy.model import Difference, Entity
 from pdbclient.sync.state.store import EntityRecord, ServerRecord, State, state_path
 from pdbclient.wire.timestamp import utc_text
 
@@ -121,11 +121,11 @@ def read_status(config: SyncConfig, now: float) -> list[RemoteStatus]:
 def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
     record = state.last_pass(remote)
     cursor = state.cursor(remote)
-    refused: dict[Skip, Counter[Entity]] = defaultdict(Counter)
+    refused: dict[Difference, Counter[Entity]] = defaultdict(Counter)
     for name, entity, _, each in state.refusals():
         if name == remote:
             # One that may be tried again by now still waits for the pass that does it.
-            refused[each.verdict(now) or Skip.WAITING][entity] += 1
+            refused[each.verdict(now) or Difference.WAITING][entity] += 1
     return RemoteStatus(
         remote=remote,
         now=now,
@@ -135,8 +135,8 @@ def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
         worked=record.worked if record else False,
         failed_after_working=record.failed_after_working if record else False,
         last_pass=record.result if record else {},
-        quarantined=refused[Skip.QUARANTINED],
-        waiting=refused[Skip.WAITING],
+        quarantined=refused[Difference.QUARANTINED],
+        waiting=refused[Difference.WAITING],
         cursor_age=None if cursor is None else max(now - cursor.millis / 1000, 0.0),
         entities=state.entities(remote),
         servers={url: known for url in (local, remote) if (known := state.server(url)) is not None},

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
-from pdbclient.sync.policy.model import TRIES, Entity, PassResult, Skip, Version
+from pdbclient.sync.policy.model import TRIES, Difference, Entity, PassResult, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
 from pdbclient.sync.state.file import open_state
 
@@ -47,15 +47,15 @@ class Refused:
     reason: str
     dropped: bool = False
 
-    def verdict(self, now: float) -> Skip | None:
+    def verdict(self, now: float) -> Difference | None:
         """Whether to leave the record alone at `now`."""
         if self.dropped:
-            return Skip.DROPPED
+            return Difference.DROPPED
         if self.tries >= TRIES:
-            return Skip.QUARANTINED
+            return Difference.QUARANTINED
         # Before the failure itself: the clock was set back, and the wait would be that much longer.
         failed_at = self.retry_at - _wait(self.tries)
-        return Skip.WAITING if failed_at <= now < self.retry_at else None
+        return Difference.WAITING if failed_at <= now < self.retry_at else None
 
 
 class Anchor(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pdbclient.sync import Entity, EntityPlan, Skip, Version
+from pdbclient.sync import Difference, Entity, EntityPlan, Version
 from pdbclient.wire.summary import to_millis
 
 from .fake import FakePuppetDB
@@ -69,24 +69,24 @@ class _Pair:
             case _:
                 return mine is None or mine < version
 
-    def _true(self, why: Skip, certname: str, version: Version, mine: Version | None) -> bool:
+    def _true(self, why: Difference, certname: str, version: Version, mine: Version | None) -> bool:
         equal_time = mine is not None and mine.millis == version.millis
         match why:
-            case Skip.FUTURE:
+            case Difference.FUTURE:
                 return version.millis > self.here.millis + SKEW
-            case Skip.SOURCE_INACTIVE:
+            case Difference.NOT_ACTIVE:
                 return self.there.liveness(certname) != "active"
-            case Skip.DEAD_HERE:
+            case Difference.DEAD:
                 return self.there.newest(certname) <= _death(self.here, certname)
-            case Skip.NEWER_HERE:
+            case Difference.SUPERSEDED:
                 return self.here.newest(certname) > version.millis
-            case Skip.UNKNOWN_HERE:
+            case Difference.UNKNOWN:
                 return certname not in self.here.nodes
-            case Skip.EQUIVALENT:
+            case Difference.KNOWN_UNEQUAL:
                 return certname in self.world.mangled and equal_time
-            case Skip.TIE:
+            case Difference.TIED:
                 return self.entity in (Entity.INPUTS, Entity.EXPIRATION) and equal_time
-            case Skip.QUARANTINED:
+            case Difference.QUARANTINED:
                 # A pass looks at deactivations twice.
                 return self.faulty >= (2 if self.entity is Entity.NODES else 3)
             case _:

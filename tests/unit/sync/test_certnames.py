@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from pdbclient.sync import Entity, PassResult, Skip, plan
+from pdbclient.sync import Difference, Entity, PassResult, plan
+from pdbclient.sync.policy.classify import Nodes, Terms
+from pdbclient.sync.policy.liveness import dead_for_good
 from pdbclient.sync.policy.model import Liveness, NodeStatus
-from pdbclient.sync.policy.plan import Nodes, Terms, dead_here, plan_deactivations
 
 from .conftest import Site
 from .fake import FakeNode, FakePuppetDB, catalog, facts, inputs, report
+from .plans import plan_deactivations
 
 
 def moved(result: PassResult) -> dict[str, int]:
@@ -43,10 +45,10 @@ def test_a_record_without_a_certname_is_refused_and_the_others_arrive(
     plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     skipped = {part.entity: list(part.skipped) for part in plans if part.skipped}
     assert skipped == {
-        Entity.FACTS: [("", Skip.NAMELESS)],
-        Entity.CATALOGS: [("", Skip.NAMELESS)],
-        Entity.INPUTS: [("", Skip.NAMELESS)],
-        Entity.REPORTS: [("h3", Skip.NAMELESS)],
+        Entity.FACTS: [("", Difference.NAMELESS)],
+        Entity.CATALOGS: [("", Difference.NAMELESS)],
+        Entity.INPUTS: [("", Difference.NAMELESS)],
+        Entity.REPORTS: [("h3", Difference.NAMELESS)],
     }
     result = site.pull(site.b)
     assert result.ok
@@ -76,5 +78,5 @@ def test_the_reason_is_given_for_a_deactivation_too() -> None:
     dead = NodeStatus(Liveness.INACTIVE, deactivated=500)
     nodes = Nodes({"": dead}, {"": NodeStatus(Liveness.ACTIVE)})
     made = plan_deactivations(nodes, {}, Terms(1000), lambda key, version: None)
-    assert list(made.skipped) == [("", Skip.NAMELESS)]
-    assert dead_here(nodes, {}) == frozenset()
+    assert list(made.skipped) == [("", Difference.NAMELESS)]
+    assert dead_for_good(nodes, {}) == frozenset()

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pdbclient.errors import IncompleteResponse, NotSent
-from pdbclient.sync.policy.compare import Difference
-from pdbclient.sync.policy.model import Entity, Selection
+from pdbclient.sync.policy.model import Difference, Entity, Selection
 from pdbclient.sync.run.diff import Diff, Scope, diff
 from pdbclient.sync.state.store import State, state_path
 

@@ -8,13 +8,14 @@ import pytest
 
 from pdbclient.config.settings import SYNC_ENTITIES
 from pdbclient.errors import Rejected
-from pdbclient.sync import Entity, PassResult, Skip, Version, plan
+from pdbclient.sync import Difference, Entity, PassResult, Version, plan
+from pdbclient.sync.policy.classify import Nodes, Terms
 from pdbclient.sync.policy.model import Liveness, NodeStatus
-from pdbclient.sync.policy.plan import Nodes, Terms, plan_records
 from pdbclient.sync.run.verify import Verdict, judge_first
 
 from .conftest import Site
 from .fake import catalog, deactivation, expiration, facts, inputs, report
+from .plans import plan_records
 
 pytestmark = pytest.mark.releases
 
@@ -26,7 +27,7 @@ def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}
 
 
-def left_alone(site: Site) -> dict[Entity, list[tuple[str, Skip]]]:
+def left_alone(site: Site) -> dict[Entity, list[tuple[str, Difference]]]:
     plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     return {part.entity: list(part.skipped) for part in plans if part.skipped}
 
@@ -68,13 +69,13 @@ def test_a_pass_goes_through_all_entities_in_their_order(site: Site) -> None:
         (Version(2, "a"), Version(1, "z"), True, None),
         (Version(1, "z"), Version(2, "a"), False, None),
         (Version(1, "a"), Version(1, "a"), False, None),
-        (Version(1, "b"), Version(1, "a"), False, Skip.TIE),
-        (Version(1, "a"), Version(1, "b"), False, Skip.TIE),
+        (Version(1, "b"), Version(1, "a"), False, Difference.TIED),
+        (Version(1, "a"), Version(1, "b"), False, Difference.TIED),
     ],
 )
 @pytest.mark.parametrize("one_way", [False, True])
 def test_only_the_strictly_newer_one_is_pulled_and_a_tie_is_listed_by_both_sides(
-    entity: Entity, there: Version, here: Version | None, pulled: bool, why: Skip | None, one_way: bool
+    entity: Entity, there: Version, here: Version | None, pulled: bool, why: Difference | None, one_way: bool
 ) -> None:
     active = {"n": NodeStatus(Liveness.ACTIVE)}
     ours = {} if here is None else {"n": here}
@@ -141,7 +142,7 @@ def test_ties_are_neither_pulled_nor_a_failure_and_both_sides_list_them(
         warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
         assert len(warned) == 2
         assert "not pulled, equal times, other content: cannot be settled: n" in warned[1]
-    assert left_alone(site) == {Entity.EXPIRATION: [("n", Skip.TIE)], Entity.INPUTS: [("n", Skip.TIE)]}
+    assert left_alone(site) == {Entity.EXPIRATION: [("n", Difference.TIED)], Entity.INPUTS: [("n", Difference.TIED)]}
 
 
 def test_neither_moves_for_a_node_that_is_not_active_at_the_remote(site: Site) -> None:

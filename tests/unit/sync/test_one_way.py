@@ -5,20 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pdbclient.errors import SafetyBrake
-from pdbclient.sync import Entity, EntityPlan, Mode, PassResult, Selection, Skip, Version, plan, reconcile
+from pdbclient.sync import Difference, Entity, EntityPlan, Mode, PassResult, Selection, Version, plan, reconcile
+from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
+from pdbclient.sync.policy.liveness import deactivated_first
 from pdbclient.sync.policy.model import Liveness, NodeStatus
-from pdbclient.sync.policy.plan import (
-    Nodes,
-    ReportRow,
-    Terms,
-    deactivated_first,
-    plan_deactivations,
-    plan_records,
-    plan_reports,
-)
 
 from .conftest import Site
 from .fake import catalog, deactivation, expiration, facts, inputs, report
+from .plans import plan_deactivations, plan_records, plan_reports
 
 pytestmark = pytest.mark.releases
 
@@ -31,7 +25,7 @@ EXPIRED = NodeStatus(Liveness.INACTIVE, expired=500)
 GONE = NodeStatus(Liveness.GONE, deactivated=500)
 
 
-def nothing(key: str, version: Version) -> Skip | None:
+def nothing(key: str, version: Version) -> Difference | None:
     return None
 
 
@@ -91,7 +85,7 @@ def test_data_of_a_node_deactivated_there_come_only_where_it_is_deactivated_too(
         reports = plan_reports([ReportRow("h", "n", millis)], set(), nodes, terms, nothing)
         for made in (records, reports):
             assert bool(made.pull) is expected
-            assert [why for _, why in made.skipped] == ([] if expected else [Skip.SOURCE_INACTIVE])
+            assert [why for _, why in made.skipped] == ([] if expected else [Difference.NOT_ACTIVE])
 
 
 def test_a_node_deactivated_there_is_made_here_and_one_about_to_be_purged_is_not() -> None:

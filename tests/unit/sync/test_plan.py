@@ -10,22 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdbclient.errors import SafetyBrake
-from pdbclient.sync import Entity, Mode, Skip, Version, plan
+from pdbclient.sync import Difference, Entity, Mode, Version, plan
 from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
+from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
+from pdbclient.sync.policy.liveness import dead_for_good
 from pdbclient.sync.policy.model import Liveness, NodeStatus
-from pdbclient.sync.policy.plan import (
-    Nodes,
-    ReportRow,
-    Terms,
-    dead_here,
-    plan_deactivations,
-    plan_records,
-    plan_reports,
-)
 
 from ...versions import Release, micros
 from .conftest import MEMORY, PAIRS, Site
 from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report
+from .plans import plan_deactivations, plan_records, plan_reports
 
 LATEST = 10_000
 TERMS = Terms(LATEST)
@@ -36,14 +30,18 @@ GONE = NodeStatus(Liveness.GONE, deactivated=500)
 GONE_EXPIRED = NodeStatus(Liveness.GONE, expired=500)
 
 
-def nothing(key: str, version: Version) -> Skip | None:
+def stored_otherwise(key: str, version: Version) -> Difference:
+    return Difference.KNOWN_UNEQUAL
+
+
+def nothing(key: str, version: Version) -> Difference | None:
     return None
 
 
 def sides(there: NodeStatus | None, here: NodeStatus | None, newest_there: int | None = None) -> Nodes:
     nodes = Nodes({"n": there} if there else {}, {"n": here} if here else {})
     newest = {} if newest_there is None else {"n": newest_there}
-    return Nodes(nodes.there, nodes.here, dead_here(nodes, newest))
+    return Nodes(nodes.there, nodes.here, dead_for_good(nodes, newest))
 
 
 @pytest.mark.parametrize(
@@ -76,23 +74,24 @@ def test_the_newer_record_wins_and_at_equal_times_the_greater_hash(
     [
         (ACTIVE, None, 400, None),
         (ACTIVE, ACTIVE, 400, None),
-        (DEAD, None, 400, Skip.SOURCE_INACTIVE),
-        (DEAD, ACTIVE, 400, Skip.SOURCE_INACTIVE),
-        (EXPIRED, ACTIVE, 400, Skip.SOURCE_INACTIVE),
-        (GONE, ACTIVE, 400, Skip.SOURCE_INACTIVE),
-        (None, ACTIVE, 400, Skip.SOURCE_INACTIVE),
-        (ACTIVE, DEAD, 400, Skip.DEAD_HERE),
-        (ACTIVE, DEAD, 500, Skip.DEAD_HERE),
+        (DEAD, None, 400, Difference.NOT_ACTIVE),
+        (DEAD, ACTIVE, 400, Difference.NOT_ACTIVE),
+        (EXPIRED, ACTIVE, 400, Difference.NOT_ACTIVE),
+        (GONE, ACTIVE, 400, Difference.NOT_ACTIVE),
+        # it came after the listing of nodes, with this record
+        (None, ACTIVE, 400, None),
+        (ACTIVE, DEAD, 400, Difference.DEAD),
+        (ACTIVE, DEAD, 500, Difference.DEAD),
         (ACTIVE, DEAD, 501, None),
-        (ACTIVE, DEAD, None, Skip.DEAD_HERE),
+        (ACTIVE, DEAD, None, Difference.DEAD),
         # expired is only what this server's clock thought of missing data, until the node is about to be purged
         (ACTIVE, EXPIRED, 400, None),
-        (ACTIVE, GONE_EXPIRED, 400, Skip.DEAD_HERE),
+        (ACTIVE, GONE_EXPIRED, 400, Difference.DEAD),
         (ACTIVE, GONE_EXPIRED, 501, None),
     ],
 )
 def test_data_moves_only_for_nodes_active_at_the_source_that_are_not_dead_for_good_here(
-    there: NodeStatus | None, here: NodeStatus | None, newest: int | None, why: Skip | None
+    there: NodeStatus | None, here: NodeStatus | None, newest: int | None, why: Difference | None
 ) -> None:
     nodes = sides(there, here, newest)
     made = plan_records(Entity.FACTS, {"n": Version(400, "a")}, {}, nodes, TERMS, nothing)
@@ -107,22 +106,26 @@ def test_a_record_from_the_future_is_held_and_the_last_believed_one_is_not() -> 
     nodes = Nodes({"n": ACTIVE, "m": ACTIVE}, {})
     made = plan_records(Entity.FACTS, there, {}, nodes, TERMS, nothing)
     assert list(made.pull) == ["m"]
-    assert list(made.skipped) == [("n", Skip.FUTURE)]
+    assert list(made.skipped) == [("n", Difference.FUTURE)]
     assert made.held == 1
 
 
 def test_what_the_memory_objects_to_is_not_pulled() -> None:
     there, here = {"n": Version(1, "b")}, {"n": Version(1, "a")}
-    made = plan_records(Entity.FACTS, there, here, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Skip.EQUIVALENT)
-    assert list(made.skipped) == [("n", Skip.EQUIVALENT)]
-    made = plan_records(Entity.FACTS, there, {}, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Skip.QUARANTINED)
-    assert list(made.skipped) == [("n", Skip.QUARANTINED)]
+    made = plan_records(
+        Entity.FACTS, there, here, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Difference.KNOWN_UNEQUAL
+    )
+    assert list(made.skipped) == [("n", Difference.KNOWN_UNEQUAL)]
+    made = plan_records(Entity.FACTS, there, {}, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Difference.QUARANTINED)
+    assert list(made.skipped) == [("n", Difference.QUARANTINED)]
 
 
 @pytest.mark.parametrize("here", [{}, {"n": Version(0, "a")}], ids=["nothing here", "an older one here"])
 def test_what_was_pulled_before_and_is_not_here_any_more_is_pulled_again(here: dict[str, Version]) -> None:
     there = {"n": Version(1, "b")}
-    made = plan_records(Entity.FACTS, there, here, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Skip.EQUIVALENT)
+    made = plan_records(
+        Entity.FACTS, there, here, sides(ACTIVE, ACTIVE), TERMS, lambda k, v: Difference.KNOWN_UNEQUAL
+    )
     assert made.pull == there
 
 
@@ -138,15 +141,15 @@ def test_missing_reports_are_pulled_newest_first_and_extra_ones_here_do_not_matt
     [
         (DEAD, ACTIVE, 499, None),
         (DEAD, ACTIVE, 500, None),
-        (DEAD, ACTIVE, 501, Skip.NEWER_HERE),
+        (DEAD, ACTIVE, 501, Difference.SUPERSEDED),
         (DEAD, ACTIVE, None, None),
         (DEAD, EXPIRED, 400, None),
         (DEAD, NodeStatus(Liveness.INACTIVE, deactivated=499), 400, None),
-        (DEAD, None, None, Skip.UNKNOWN_HERE),
+        (DEAD, None, None, Difference.UNKNOWN),
     ],
 )
 def test_a_deactivation_moves_to_a_node_known_here_without_a_newer_record(
-    there: NodeStatus, here: NodeStatus | None, newest_here: int | None, why: Skip | None
+    there: NodeStatus, here: NodeStatus | None, newest_here: int | None, why: Difference | None
 ) -> None:
     newest = {} if newest_here is None else {"n": newest_here}
     made = plan_deactivations(sides(there, here), newest, TERMS, nothing)
@@ -159,7 +162,6 @@ def test_a_deactivation_moves_to_a_node_known_here_without_a_newer_record(
     [
         (ACTIVE, ACTIVE),
         (EXPIRED, ACTIVE),
-        (GONE, ACTIVE),
         (DEAD, DEAD),
         (DEAD, NodeStatus(Liveness.INACTIVE, 501)),
     ],
@@ -171,10 +173,15 @@ def test_neither_expiry_nor_a_node_about_to_be_purged_nor_an_older_deactivation_
     assert (dict(made.pull), list(made.skipped)) == ({}, [])
 
 
+def test_a_node_about_to_be_purged_there_may_have_been_purged_here() -> None:
+    made = plan_deactivations(sides(GONE, ACTIVE), {}, TERMS, nothing)
+    assert (dict(made.pull), list(made.skipped)) == ({}, [("n", Difference.NOT_ACTIVE)])
+
+
 def test_a_deactivation_from_the_future_is_held() -> None:
     future = NodeStatus(Liveness.INACTIVE, LATEST + 1)
     made = plan_deactivations(sides(future, ACTIVE), {}, TERMS, nothing)
-    assert list(made.skipped) == [("n", Skip.FUTURE)]
+    assert list(made.skipped) == [("n", Difference.FUTURE)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import Ambiguous, DeadlineExceeded, IncompleteResponse, NotSent, Rejected, SyncError
-from pdbclient.sync import Outcome, PassResult, Reconciler, Skip, plan, reconcile
+from pdbclient.sync import Difference, Outcome, PassResult, Reconciler, plan, reconcile
 from pdbclient.sync.policy.model import Entity
 from pdbclient.sync.state.lock import InstanceLock
 from pdbclient.sync.state.store import State, state_path
@@ -248,7 +248,7 @@ def test_a_record_that_is_queued_and_never_stored_is_quarantined_after_three_tri
     assert len(site.b.submitted) == 3
     plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     (skipped,) = (skipped for part in plans for skipped in part.skipped)
-    assert skipped == ("n", Skip.QUARANTINED)
+    assert skipped == ("n", Difference.QUARANTINED)
     site.b.discards.clear()
     site.a.apply("replace facts", facts("n", site.ago(1)))
     assert moved(site.pull(site.b)) == {"facts": 1}

@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from pdbclient.sync import Entity, Mode, Outcome, PassResult, Selection, Skip, Version, plan, reconcile
+from pdbclient.sync import Difference, Entity, Mode, Outcome, PassResult, Selection, Version, plan, reconcile
+from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
 from pdbclient.sync.policy.model import Liveness, NodeStatus
-from pdbclient.sync.policy.plan import Nodes, ReportRow, Terms, plan_deactivations, plan_records, plan_reports
 from pdbclient.sync.state.store import State, state_path
 
 from .conftest import Site
 from .fake import FakePuppetDB, catalog, deactivation, facts, report
+from .plans import plan_deactivations, plan_records, plan_reports
 
 ACTIVE = NodeStatus(Liveness.ACTIVE)
 WEB = Selection(certnames=("web*.example.com", "db[12]"))
 
 
-def nothing(key: str, version: Version) -> Skip | None:
+def nothing(key: str, version: Version) -> Difference | None:
     return None
 
 
@@ -72,13 +73,13 @@ def test_what_is_not_selected_is_neither_pulled_nor_listed() -> None:
     nodes = Nodes(dict.fromkeys(names, ACTIVE), {})
     there = {name: Version(millis, "a") for name, millis in names.items()}
     made = plan_records(Entity.FACTS, there, {}, nodes, terms, nothing)
-    assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Skip.FUTURE)])
+    assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Difference.FUTURE)])
     rows = [ReportRow(name, name, millis) for name, millis in names.items()]
     made = plan_reports(rows, set(), nodes, terms, nothing)
-    assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Skip.FUTURE)])
+    assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Difference.FUTURE)])
     dead = {name: NodeStatus(Liveness.INACTIVE, deactivated=millis) for name, millis in names.items()}
     made = plan_deactivations(Nodes(dead, dict.fromkeys(names, ACTIVE)), {}, terms, nothing)
-    assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Skip.FUTURE)])
+    assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Difference.FUTURE)])
 
 
 def fill(site: Site) -> None:

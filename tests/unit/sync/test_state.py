@@ -13,7 +13,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
-from pdbclient.sync.policy.model import Entity, Outcome, PassResult, Skip, Version
+from pdbclient.sync.policy.model import Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import Hour
 from pdbclient.sync.state import file as state_file
 from pdbclient.sync.state.lock import InstanceLock
@@ -55,9 +55,9 @@ def test_every_failure_doubles_the_wait_and_more_and_the_third_one_quarantines(p
         refused = state.refused("r", Entity.FACTS)["n"]
         verdicts.append((refused.verdict(1059.0), refused.verdict(1061.0), refused.verdict(1301.0)))
     assert verdicts == [
-        (Skip.WAITING, None, None),
-        (Skip.WAITING, Skip.WAITING, None),
-        (Skip.QUARANTINED, Skip.QUARANTINED, Skip.QUARANTINED),
+        (Difference.WAITING, None, None),
+        (Difference.WAITING, Difference.WAITING, None),
+        (Difference.QUARANTINED, Difference.QUARANTINED, Difference.QUARANTINED),
     ]
     state.close()
 
@@ -78,11 +78,15 @@ def test_a_clock_that_is_set_back_makes_nothing_wait_for_the_time_it_lost(path: 
     state = State(path)
     state.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=1e6)
     refused = state.refused("r", Entity.FACTS)["n"]
-    assert refused.verdict(1e6) is Skip.WAITING
+    assert refused.verdict(1e6) is Difference.WAITING
     assert refused.verdict(1e6 + step) is None
     state.remember_refused("r", Entity.FACTS, {"n": (OLD, "why")}, now=1e6 + step)
     refused = state.refused("r", Entity.FACTS)["n"]
-    assert [refused.verdict(1e6 + step + seconds) for seconds in (0, 299, 301)] == [Skip.WAITING, Skip.WAITING, None]
+    assert [refused.verdict(1e6 + step + seconds) for seconds in (0, 299, 301)] == [
+        Difference.WAITING,
+        Difference.WAITING,
+        None,
+    ]
     state.close()
 
 
@@ -119,10 +123,10 @@ def test_a_dropped_record_is_left_alone_until_there_is_another_version(path: Pat
         (Entity.FACTS, OLD),
         (Entity.CATALOGS, NEW),
     }
-    assert all(each.verdict(1e12) is Skip.DROPPED for *_, each in state.refusals())
+    assert all(each.verdict(1e12) is Difference.DROPPED for *_, each in state.refusals())
     assert state.unequals() == []
     state.remember_refused("r", Entity.FACTS, {"n": (NEW, "why")}, now=0.0)
-    assert state.refused("r", Entity.FACTS)["n"].verdict(0.0) is Skip.WAITING
+    assert state.refused("r", Entity.FACTS)["n"].verdict(0.0) is Difference.WAITING
     state.close()
 
 

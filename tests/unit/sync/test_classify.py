@@ -9,24 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.sync.policy.compare import (
-    EXPLAINED,
-    Difference,
-    EntityDiff,
+from pdbclient.sync.policy.classify import (
     Found,
-    Window,
+    Nodes,
+    ReportRow,
+    Terms,
     compare_nodes,
     compare_records,
     compare_reports,
-    content,
+    compare_unusable,
+    planned,
 )
-from pdbclient.sync.policy.model import Entity, Liveness, NodeStatus, Version
-from pdbclient.sync.policy.plan import Nodes, ReportRow
+from pdbclient.sync.policy.content import content
+from pdbclient.sync.policy.liveness import flipped
+from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, Liveness, NodeStatus, Version
+from pdbclient.sync.run.diff import EntityDiff
 
 ALIVE = NodeStatus(Liveness.ACTIVE)
 DEAD = NodeStatus(Liveness.INACTIVE, deactivated=5)
 GONE = NodeStatus(Liveness.GONE, deactivated=1)
 EXPIRED = NodeStatus(Liveness.INACTIVE, expired=5)
+
+LATEST = 10**12
+TERMS = Terms(LATEST)
 
 MIRROR = {
     Difference.MISSING_HERE: Difference.MISSING_THERE,
@@ -53,8 +58,12 @@ def records(
     theirs: NodeStatus = ALIVE,
 ) -> Difference | None:
     ours_listed, theirs_listed = ({} if version is None else {"n": version} for version in (here, there))
-    remembered = {} if known is None else {"n": known}
-    found = compare_records(entity, ours_listed, theirs_listed, nodes({"n": theirs}, {"n": ours}), remembered)
+
+    def memory(key: str, version: Version) -> Difference | None:
+        return Difference.KNOWN_UNEQUAL if version == known else None
+
+    sides = nodes({"n": theirs}, {"n": ours})
+    found = compare_records(entity, ours_listed, theirs_listed, sides, TERMS, memory)
     return kinds(found).get("n")
 
 
@@ -102,13 +111,13 @@ def test_what_is_not_active_where_it_would_come_from_does_not_count(status: Node
 
 
 def test_a_record_of_a_node_that_came_after_the_listing_of_nodes_counts() -> None:
-    found = compare_records(Entity.FACTS, {}, {"n": Version(1, "a")}, nodes({}, {}), {})
+    found = compare_records(Entity.FACTS, {}, {"n": Version(1, "a")}, nodes({}, {}), TERMS)
     assert kinds(found) == {"n": Difference.MISSING_HERE}
 
 
 def test_a_record_without_a_certname_which_nobody_can_submit_does_not_count() -> None:
-    found = compare_records(Entity.FACTS, {}, {"": Version(1, "a")}, nodes({}, {}), {})
-    assert kinds(found) == {"": Difference.NOT_ACTIVE}
+    found = compare_records(Entity.FACTS, {}, {"": Version(1, "a")}, nodes({}, {}), TERMS)
+    assert kinds(found) == {"": Difference.NAMELESS}
 
 
 @pytest.mark.parametrize(
@@ -121,8 +130,8 @@ def test_a_record_without_a_certname_which_nobody_can_submit_does_not_count() ->
         (DEAD, ALIVE, Difference.MISSING_THERE),
         (DEAD, NodeStatus(Liveness.INACTIVE, deactivated=7), Difference.NEWER_THERE),
         (DEAD, NodeStatus(Liveness.INACTIVE, deactivated=3), Difference.NEWER_HERE),
-        (None, DEAD, Difference.NOT_ACTIVE),
-        (DEAD, None, Difference.NOT_ACTIVE),
+        (None, DEAD, Difference.UNKNOWN),
+        (DEAD, None, Difference.UNKNOWN),
         (ALIVE, GONE, Difference.NOT_ACTIVE),
         (ALIVE, EXPIRED, Difference.EXPIRED),
         (EXPIRED, NodeStatus(Liveness.INACTIVE, expired=9), None),
@@ -132,13 +141,13 @@ def test_nodes_differ_by_their_deactivation(
     here: NodeStatus | None, there: NodeStatus | None, expected: Difference | None
 ) -> None:
     sides = [{} if status is None else {"n": status} for status in (there, here)]
-    assert kinds(compare_nodes(nodes(*sides))).get("n") is expected
+    assert kinds(compare_nodes(nodes(*sides), TERMS)).get("n") is expected
 
 
 def test_reports_differ_by_their_hash_alone() -> None:
     here = [ReportRow("h1", "n", 1), ReportRow("h2", "n", 1)]
     there = [ReportRow("h1", "n", 1), ReportRow("h3", "n", 1), ReportRow("h4", "dead", 1)]
-    found = compare_reports(here, there, nodes({"n": ALIVE, "dead": DEAD}, {"n": ALIVE}))
+    found = compare_reports(here, there, nodes({"n": ALIVE, "dead": DEAD}, {"n": ALIVE}), TERMS)
     assert kinds(found) == {
         "h2": Difference.MISSING_THERE,
         "h3": Difference.MISSING_HERE,
@@ -146,25 +155,60 @@ def test_reports_differ_by_their_hash_alone() -> None:
     }
 
 
-def test_a_window_looks_at_the_newer_of_the_two() -> None:
-    window = Window(10, 20)
+@pytest.mark.parametrize(("millis", "selected"), [(9, False), (10, True), (19, True), (20, False)])
+@pytest.mark.parametrize("older", [1, 15])
+def test_what_is_selected_goes_by_the_newer_of_the_two(millis: int, selected: bool, older: int) -> None:
+    terms = Terms(LATEST, 10, 20)
+    older = min(older, millis - 1)
+    for here, there in ((millis, older), (older, millis)):
+        sides = nodes({"n": ALIVE}, {"n": ALIVE})
+        found = compare_records(Entity.FACTS, {"n": Version(here, "")}, {"n": Version(there, "")}, sides, terms)
+        assert bool(list(found)) is selected
 
-    def at(here: int, there: int) -> bool:
-        return Found(Difference.NEWER_HERE, "n", "n", Version(here, ""), Version(there, "")) in window
 
-    assert at(10, 1)
-    assert at(1, 19)
-    assert not at(9, 1)
-    assert not at(20, 15)
-    assert Found(Difference.MISSING_HERE, "n", "n", None, Version(15, "")) in window
+@pytest.mark.parametrize("from_here", [True, False])
+def test_what_is_stamped_in_the_future_is_so_on_both_sides_of_any_year(from_here: bool) -> None:
+    """`diff` listed nothing from the year 2100 on."""
+    for millis in (LATEST + 1, 40 * 10**12, 350 * 10**12):
+        record = {"n": Version(millis, "a")}
+        here, there = (record, {}) if from_here else ({}, record)
+        found = compare_records(Entity.FACTS, here, there, nodes({"n": ALIVE}, {"n": ALIVE}), TERMS)
+        assert kinds(found) == {"n": Difference.FUTURE}
+        rows = [ReportRow("h", "n", millis)]
+        sides = (rows, []) if from_here else ([], rows)
+        assert kinds(compare_reports(*sides, nodes({"n": ALIVE}, {"n": ALIVE}), TERMS)) == {"h": Difference.FUTURE}
+
+
+def test_what_a_node_has_that_is_dead_for_good_where_it_would_go_is_told_alike_from_both_sides() -> None:
+    """Passes left it alone, and `diff` called the servers unequal for ever."""
+    record = {"n": Version(3, "a")}
+    sides = Nodes({"n": ALIVE}, {"n": DEAD}, dead=frozenset({"n"}))
+    assert kinds(compare_records(Entity.FACTS, {}, record, sides, TERMS)) == {"n": Difference.DEAD}
+    assert kinds(compare_records(Entity.FACTS, record, {}, flipped(sides), TERMS)) == {"n": Difference.DEAD}
+
+
+def test_a_deactivation_that_a_newer_record_outdates_is_told_alike_from_both_sides() -> None:
+    sides = Nodes({"n": DEAD}, {"n": ALIVE})
+    assert kinds(compare_nodes(sides, TERMS, newest_here={"n": 6})) == {"n": Difference.SUPERSEDED}
+    assert kinds(compare_nodes(flipped(sides), TERMS, newest_there={"n": 6})) == {"n": Difference.SUPERSEDED}
+    assert kinds(compare_nodes(sides, TERMS, newest_here={"n": 5})) == {"n": Difference.MISSING_HERE}
+
+
+def test_what_cannot_be_used_is_listed_and_never_pulled() -> None:
+    found = list(compare_unusable(["b", "a"]))
+    assert kinds(found) == {"a": Difference.UNUSABLE, "b": Difference.UNUSABLE}
+    plan = planned(Entity.FACTS, found)
+    assert (dict(plan.pull), plan.skipped) == ({}, [("a", Difference.UNUSABLE), ("b", Difference.UNUSABLE)])
+    sides = Nodes({"n": DEAD}, {"n": ALIVE}, unusable=frozenset({"n"}))
+    assert kinds(compare_nodes(sides, TERMS)) == {"n": Difference.UNUSABLE}
 
 
 def test_examples_are_few_and_the_count_is_whole() -> None:
     diff = EntityDiff(Entity.FACTS, limit=2)
     for number in range(5):
-        diff.add(Found(Difference.TIED, f"n{number}", f"n{number}", Version(1, "a"), Version(1, "b")))
+        diff.add(Found(Difference.TIED, f"n{number}", f"n{number}", Version(1, "a"), Version(1, "b"), False))
     assert diff.equal
-    diff.add(Found(Difference.UNEQUAL, "m", "m", Version(1, "a"), Version(1, "b")))
+    diff.add(Found(Difference.UNEQUAL, "m", "m", Version(1, "a"), Version(1, "b"), False))
     assert not diff.equal
     assert diff.counts == {Difference.TIED: 5, Difference.UNEQUAL: 1}
     assert [each.key for each in diff.examples] == ["n0", "n1", "m"]
@@ -183,9 +227,14 @@ def test_seen_from_the_other_side_the_same_records_differ_the_other_way_round(
     nodes_there: dict[str, NodeStatus],
     entity: Entity,
 ) -> None:
-    ours = list(compare_records(entity, here, there, Nodes(nodes_there, nodes_here), {}))
-    theirs = list(compare_records(entity, there, here, Nodes(nodes_here, nodes_there), {}))
-    mirrored = [Found(MIRROR.get(f.difference, f.difference), f.key, f.certname, f.there, f.here) for f in ours]
+    ours = list(compare_records(entity, here, there, Nodes(nodes_there, nodes_here), TERMS))
+    theirs = list(compare_records(entity, there, here, Nodes(nodes_here, nodes_there), TERMS))
+    mirrored = [
+        f._replace(
+            difference=MIRROR.get(f.difference, f.difference), here=f.there, there=f.here, from_here=not f.from_here
+        )
+        for f in ours
+    ]
     assert mirrored == theirs
     assert {f.key for f in ours} == {key for key in here.keys() | there.keys() if here.get(key) != there.get(key)}
 
@@ -194,8 +243,8 @@ def test_seen_from_the_other_side_the_same_records_differ_the_other_way_round(
 def test_nodes_too_are_compared_alike_from_both_sides(
     here: dict[str, NodeStatus], there: dict[str, NodeStatus]
 ) -> None:
-    ours = kinds(compare_nodes(Nodes(there, here)))
-    theirs = kinds(compare_nodes(Nodes(here, there)))
+    ours = kinds(compare_nodes(Nodes(there, here), TERMS))
+    theirs = kinds(compare_nodes(Nodes(here, there), TERMS))
     assert {key: MIRROR.get(kind, kind) for key, kind in ours.items()} == theirs
 
 
