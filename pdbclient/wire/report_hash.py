@@ -37,6 +37,7 @@ _ESCAPES = {code: f"\\u{code:04X}" for code in range(0x20)} | {
     ord(char): "\\" + short for char, short in ('""', "\\\\", "\bb", "\tt", "\nn", "\ff", "\rr")
 }
 _GREGORIAN_SINCE = timestamp.to_millis("1582-10-15T00:00:00Z")
+_YEAR_10000 = timestamp.to_millis("+10000-01-01T00:00:00Z")
 _DAY = 86_400_000
 
 
@@ -69,10 +70,9 @@ def _hashed_time(text: str) -> str:
     millis = timestamp.to_millis(text)
     if millis < _GREGORIAN_SINCE:
         return _julian(*divmod(millis, _DAY))
-    try:
-        return timestamp.from_millis(millis)
-    except OverflowError as error:
-        raise ValueError(f"{text!r} lies after the year 9999 in UTC") from error
+    if millis >= _YEAR_10000:
+        raise ValueError(f"{text!r} lies after the year 9999 in UTC")
+    return timestamp.from_millis(millis)
 
 
 def _julian(day: int, millis: int) -> str:

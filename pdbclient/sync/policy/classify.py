@@ -140,11 +140,12 @@ def compare_records(
         why = _obstacle(certname, given.millis, nodes, terms, from_here=from_here)
         if why is None and equal_time and entity in FIRST_WINS:
             why = Difference.TIED
-        if why is None and not from_here:
-            why = memory(certname, given)
-            if why is Difference.KNOWN_UNEQUAL and not equal_time:
-                # What was stored here then has been lost since: restored from a backup, emptied, or purged.
-                why = None
+        said = None if why is not None or theirs is None else memory(certname, theirs)
+        if said is Difference.KNOWN_UNEQUAL:
+            # At another time, what was stored here then has been lost: restored from a backup, emptied, or purged.
+            why = said if equal_time else None
+        elif not from_here:
+            why = why or said
         yield Found(why or _kind(ours, theirs), certname, certname, ours, theirs, from_here)
 
 

@@ -51,8 +51,9 @@ def listed(site: Site) -> list[int]:
     hours: list[int] = []
     for path, query in site.a.queries:
         if path == "/reports" and query[:2] == ["extract", ["hash"]]:
-            start, end = (_hour(clause[2]) for clause in query[2] if clause[1] == "producer_timestamp")
-            hours += range(this - end + 1, this - start + 1)
+            start, *end = (_hour(clause[2]) for clause in query[2] if clause[1] == "producer_timestamp")
+            # Without an end: what is stamped in the future.
+            hours += [hour for last in end for hour in range(this - last + 1, this - start + 1)]
     site.a.queries.clear()
     return sorted(hours)
 

@@ -105,7 +105,7 @@ def test_records_of_a_node_that_is_dead_where_they_are_do_not_count(site: Site) 
     found = compare(site, site.b)
     assert found.equal
     assert counted(found) == {
-        "nodes": {"not_active": 1},
+        "nodes": {"unknown": 1},
         "facts": {"not_active": 1},
         "catalogs": {"not_active": 1},
         "reports": {"not_active": 1},

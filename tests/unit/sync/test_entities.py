@@ -141,7 +141,7 @@ def test_ties_are_neither_pulled_nor_a_failure_and_both_sides_list_them(
         }
         warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
         assert len(warned) == 2
-        assert "not pulled, equal times, other content: cannot be settled: n" in warned[1]
+        assert "not pulled, same time, other content; PuppetDB keeps whichever it got first: n" in warned[1]
     assert left_alone(site) == {Entity.EXPIRATION: [("n", Difference.TIED)], Entity.INPUTS: [("n", Difference.TIED)]}
 
 

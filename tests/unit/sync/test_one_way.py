@@ -91,7 +91,7 @@ def test_data_of_a_node_deactivated_there_come_only_where_it_is_deactivated_too(
 def test_a_node_deactivated_there_is_made_here_and_one_about_to_be_purged_is_not() -> None:
     nodes = Nodes({"dead": DEAD, "gone": GONE, "expired": EXPIRED}, {})
     made = plan_deactivations(nodes, {}, TERMS, nothing)
-    assert (dict(made.pull), list(made.skipped)) == ({"dead": Version(500, "")}, [])
+    assert (dict(made.pull), list(made.skipped)) == ({"dead": Version(500, "")}, [("gone", Difference.NOT_ACTIVE)])
 
 
 def test_the_brake_counts_active_nodes_and_not_those_made_for_the_purpose() -> None:

@@ -67,7 +67,7 @@ def test_utc_text_is_passed_through() -> None:
     assert to_utc("2026-01-31T12:00:00Z") == "2026-01-31T12:00:00.000Z"
 
 
-@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+@given(st.integers(-(10**15), 10**16))
 def test_milliseconds_survive_being_written(millis: int) -> None:
     assert to_millis(from_millis(millis)) == millis
 
