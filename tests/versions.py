@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from pdbclient.wire.timestamp import from_millis, parse
+from pdbclient.wire.timestamp import from_millis, to_millis
 
 __all__ = [
     "OPENVOXDB_8_15",
@@ -120,14 +120,13 @@ def _nanos(text: str) -> int:
     whole, _, rest = text.partition(".")
     zone = rest.lstrip("0123456789") if rest else ""
     fraction = rest.removesuffix(zone) if zone else rest
-    moment = parse(whole + zone if rest else text)
-    seconds = round((moment - parse("1970-01-01T00:00:00Z")).total_seconds())
+    seconds = to_millis(whole + zone if rest else text) // 1000
     return seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
 
 
 def _text(units: int, decimals: int) -> str:
     seconds, fraction = divmod(units, 10**decimals)
-    text = f"{from_millis(seconds * 1000)[:19]}.{fraction:0{decimals}d}"
+    text = f"{from_millis(seconds * 1000)[:-5]}.{fraction:0{decimals}d}"
     return (text.removesuffix("000") if decimals > 3 else text) + "Z"
 
 

@@ -264,7 +264,7 @@ def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
     assert columns[0] == ["function", "to_string", "producer_timestamp", HOUR_FORMAT]
     hours: dict[str, list[Row]] = {}
     for row in rows:
-        hours.setdefault(f"{row['producer_timestamp'][:13]} +00", []).append(row)
+        hours.setdefault(f"{row['producer_timestamp'].removeprefix('+').partition(':')[0]} +00", []).append(row)
     return [
         {
             "to_string": label,

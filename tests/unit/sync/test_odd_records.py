@@ -1,0 +1,125 @@
+"""Records with stamps of any year, and those that cannot be used: left alone by name, and nothing else with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pdbclient.sync import Entity, PassResult
+from pdbclient.sync.run.diff import Diff, Scope, diff
+from pdbclient.wire.summary import to_millis
+
+from .conftest import Site
+from .fake import FakePuppetDB, Row, catalog, deactivation, facts, report
+
+YEARS = ("1903", "1969", "2999", "+12999")
+
+
+def stamped(year: str) -> int:
+    return to_millis(f"{year}-06-01T00:00:00.000Z")
+
+
+def run(server: FakePuppetDB, certname: str, millis: int, uuid: str) -> None:
+    server.apply("replace facts", facts(certname, millis))
+    server.apply("replace catalog", catalog(certname, millis))
+    server.apply("store report", report(certname, millis, uuid))
+
+
+def compare(site: Site, local: FakePuppetDB) -> Diff:
+    config = site.config(local)
+    return diff(config, config.remotes[0].endpoint, Scope(full=True), connect=site.connect, clock=site.clock)
+
+
+def counted(found: Diff) -> dict[str, dict[str, int]]:
+    assert found.complete
+    return {
+        str(part.entity): {str(kind): n for kind, n in part.counts.items()} for part in found.entities if part.counts
+    }
+
+
+def moved(result: PassResult) -> dict[Entity, int]:
+    return {entity: part.transferred for entity, part in result.entities.items() if part.transferred}
+
+
+def test_a_record_of_any_year_is_carried_or_told_by_passes_and_by_diff_alike(site: Site) -> None:
+    site.options["report_ttl"] = 0.0
+    for year in ("1903", "1969", "2999"):
+        run(site.a, f"n{year}", stamped(year), year)
+    run(site.a, "n", site.ago(60), "now")
+    for _ in range(3):
+        result = site.pull(site.b)
+        assert result.ok
+        held = {entity: part.held for entity, part in result.entities.items() if part.held}
+        # Each time: the cursor had gone past the report.
+        assert held == {Entity.FACTS: 1, Entity.CATALOGS: 1, Entity.REPORTS: 1}
+    assert moved(result) == {}
+    assert set(site.b.tables["factsets"]) == {"n", "n1903", "n1969"}
+    assert len(site.b.tables["reports"]) == 3
+    expected = {name: {"future": 1} for name in ("facts", "catalogs", "reports")}
+    assert counted(compare(site, site.b)) == counted(compare(site, site.a)) == expected
+
+
+@pytest.mark.parametrize("year", ["2999", "+12999"])
+def test_a_deactivation_or_facts_of_the_far_future_stop_nothing(site: Site, year: str) -> None:
+    """`deactivate node` as of the year 12999 ended every pass of both sides."""
+    run(site.a, "n", site.ago(60), "now")
+    run(site.b, "n", site.ago(60), "now")
+    site.a.apply("deactivate node", deactivation("n", stamped(year)))
+    site.a.apply("replace facts", facts("far", stamped(year)))
+    run(site.a, "other", site.ago(50), "other")
+    result = site.pull(site.b)
+    assert result.ok
+    assert moved(result) == {Entity.FACTS: 1, Entity.CATALOGS: 1, Entity.REPORTS: 1}
+    assert [result.entities[entity].held for entity in (Entity.NODES, Entity.FACTS)] == [1, 1]
+    assert site.pull(site.a).ok
+    assert counted(compare(site, site.b)) == {"nodes": {"future": 1}, "facts": {"future": 1}}
+
+
+def spoil(server: FakePuppetDB, path: str, certname: str, column: str, value: object) -> None:
+    """Let a server show something else in one of its rows."""
+    plain = server._answer
+
+    def spoilt(table: str, query: object, params: object) -> list[Row]:
+        rows = plain(table, query, params)  # type: ignore[arg-type]
+        if table != path:
+            return rows
+        return [{**row, column: value} if row.get("certname") == certname and column in row else row for row in rows]
+
+    server._answer = spoilt  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("side", ["here", "there"])
+@pytest.mark.parametrize("value", [None, 17, "yesterday", "2026-02-30T00:00:00.000Z", {}])
+@pytest.mark.parametrize(
+    ("entity", "path", "column"),
+    [
+        (Entity.FACTS, "factsets", "producer_timestamp"),
+        (Entity.CATALOGS, "catalogs", "producer_timestamp"),
+        (Entity.REPORTS, "reports", "producer_timestamp"),
+        (Entity.CATALOGS, "catalogs", "hash"),
+        (Entity.NODES, "nodes", "deactivated"),
+    ],
+)
+def test_one_unusable_record_is_skipped_named_and_counted(
+    site: Site, caplog: pytest.LogCaptureFixture, entity: Entity, path: str, column: str, value: Any, side: str
+) -> None:
+    if (column == "hash" and isinstance(value, str)) or (column == "deactivated" and value is None):
+        pytest.skip("that is a hash, or no deactivation")
+    spoilt = site.a if side == "there" else site.b
+    run(spoilt, "odd", site.ago(60), "odd")
+    for name in ("n1", "n2"):
+        run(site.a, name, site.ago(60), name)
+    spoil(spoilt, path, "odd", column, value)
+    result = site.pull(site.b)
+    assert result.ok, result.errors
+    assert result.entities[entity].transferred == (0 if entity is Entity.NODES else 2)
+    assert set(site.b.tables["factsets"]) >= {"n1", "n2"}
+    if side == "there" or entity is not Entity.REPORTS:
+        assert result.entities[entity].unusable == 1
+        assert any("odd" in message and "no such record" in message for message in caplog.messages) or (
+            entity is Entity.REPORTS
+        )
+    found = compare(site, site.b)
+    assert counted(found)[str(entity)].get("unusable") == 1
+    assert not found.equal
