@@ -6,9 +6,10 @@ through a failover list. The remote is only read. Nothing is ever deleted.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
 from pdbclient.sync.policy.plan import Nodes, deactivated_first
-from pdbclient.sync.run.blame import ends_all
+from pdbclient.sync.run.blame import ends_all, in_words
 from pdbclient.sync.run.context import Context, Progress, enter
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes
@@ -33,12 +34,50 @@ from pdbclient.sync.state.store import State, state_path
 
 __all__ = ["Reconciler", "plan", "reconcile"]
 
+_logger = logging.getLogger(__name__)
+
 SHORT_PASS = 60.0
 """Seconds."""
 
 
 class _PassFailed(SyncError):
     """Some entities of a pass could not be done; the others were."""
+
+
+@dataclass(slots=True)
+class _Ending:
+    """What is known by now of how a pass against `remote` ends; the rest as in `PassResult`."""
+
+    remote: str
+    results: dict[Entity, EntityResult] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    outcome: Outcome = Outcome.DONE
+
+    def failed(self, entity: Entity, error: Exception) -> None:
+        """This kept the entity from being done."""
+        part = self.part(entity)
+        part.error = part.error or in_words(error)
+        self.errors.append(f"{entity}: {in_words(error)}")
+        if not isinstance(error, PdbError):
+            self._crashed(error)
+
+    def broken_off(self, error: BaseException) -> None:
+        """This ended the pass."""
+        self.errors.append(in_words(error))
+        if isinstance(error, Exception) and not isinstance(error, PdbError):
+            self._crashed(error)
+        elif self.outcome is not Outcome.CRASHED:
+            self.outcome = _outcome(error)
+
+    def part(self, entity: Entity) -> EntityResult:
+        """The entity's part."""
+        return self.results.setdefault(entity, EntityResult())
+
+    def _crashed(self, error: Exception) -> None:
+        """Say where, once: what comes after it is of the same defect more often than not."""
+        if self.outcome is not Outcome.CRASHED:
+            _logger.error("the pass against %s crashed, a defect of pdbclient", self.remote, exc_info=error)
+        self.outcome = Outcome.CRASHED
 
 
 class Reconciler:
@@ -82,67 +121,79 @@ class Reconciler:
         self._held.close()
 
     def run_once(self, remote: Endpoint) -> PassResult:
-        """One pass against `remote`. What goes wrong is logged and told in the result, not raised."""
+        """One pass against `remote`. However it ends, that is recorded, and what goes wrong is logged and told in the
+        result, not raised; but for KeyboardInterrupt and SystemExit, which are raised when that is done.
+        """
         if self._state is None:
             raise RuntimeError("run_once outside of the Reconciler's with block")
         began = self._clock.monotonic()
-        log = SyncLog(remote.url, monotonic=self._clock.monotonic)
-        results: dict[Entity, EntityResult] = {}
-        errors: list[str] = []
-        outcome = Outcome.DONE
-        there, here = PassServer(self._connect(remote)), PassServer(self._connect(self._config.local))
-        with closing(there), closing(here):
-            try:
-                with log.sync():
-                    context = enter(
-                        self._config, self._mode, there, here, self._state, self._clock, log, self._progress
-                    )
-                    _Pass(context, results, errors).run()
-            except PdbError as error:
-                outcome = _outcome(error)
-                if outcome is not Outcome.DONE:
-                    errors.append(str(error))
+        ending = _Ending(remote.url)
+        servers: list[PassServer] = []
+        interruption: BaseException | None = None
+        try:
+            self._pass(remote, self._state, ending, servers)
+        except _PassFailed:
+            _logger.debug("the pass against %s failed in part", remote)
+        except Exception as error:  # noqa: BLE001  # however it ends, it is told
+            ending.broken_off(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            ending.broken_off(error)
+            interruption = error
         elapsed = round((self._clock.monotonic() - began) * 1000)
-        failed_requests = there.failed_requests + here.failed_requests
-        result = PassResult(remote.url, outcome, results, errors, elapsed, failed_requests)
-        if outcome is not Outcome.STOPPED:
+        failed_requests = sum(server.failed_requests for server in servers)
+        result = PassResult(remote.url, ending.outcome, ending.results, ending.errors, elapsed, failed_requests)
+        try:
             self._state.remember_pass(result, self._clock.wall())
+        except SyncError as error:
+            _logger.error("the pass against %s is not recorded: %s", remote, error)
+            result = replace(result, errors=(*result.errors, str(error)))
+        if interruption is not None:
+            raise interruption
         return result
+
+    def _pass(self, remote: Endpoint, state: State, ending: _Ending, servers: list[PassServer]) -> None:
+        log = SyncLog(remote.url, monotonic=self._clock.monotonic)
+        with log.sync(), ExitStack() as held:
+            for endpoint in (remote, self._config.local):
+                servers.append(PassServer(self._connect(endpoint)))
+                held.enter_context(closing(servers[-1]))
+            there, here = servers
+            context = enter(self._config, self._mode, there, here, state, self._clock, log, self._progress)
+            _Pass(context, ending).run()
 
 
 class _Pass:
     """The entities in their order; one that fails does not keep the next one from its turn."""
 
-    def __init__(self, context: Context, results: dict[Entity, EntityResult], errors: list[str]) -> None:
+    def __init__(self, context: Context, ending: _Ending) -> None:
         self._context = context
-        self._results = results
-        self._errors = errors
+        self._ending = ending
 
     def run(self) -> None:
         context, selected = self._context, self._context.mode.selection.entities
         began = context.clock.monotonic()
         try:
             nodes = listed = list_both(context, context.budget())
-        except PdbError as error:
+        except Exception as error:
             # Whose records may be carried depends on it: without it there is no pass.
-            self._result(Entity.NODES).error = str(error)
+            self._ending.part(Entity.NODES).error = in_words(error)
             raise
         if nodes.unsure is not None:
-            self._failed(Entity.NODES, nodes.unsure)
+            self._ending.failed(Entity.NODES, nodes.unsure)
         if Entity.NODES in selected:
             self._entity(Entity.NODES, lambda result: self._deactivate(listed, result))
-            if context.mode.one_way and self._results[Entity.NODES].transferred:
+            if context.mode.one_way and self._ending.part(Entity.NODES).transferred:
                 nodes = list_again_here(context, listed)
         for kind in PER_NODE:
             if kind.entity in selected:
                 self._entity(kind.entity, partial(self._records, kind, nodes))
         if Entity.REPORTS in selected:
             self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
-        if Entity.NODES in selected and not self._results[Entity.NODES].error and self._may_be_outdated(began):
+        if Entity.NODES in selected and not self._ending.part(Entity.NODES).error and self._may_be_outdated(began):
             self._deactivate_again()
         context.remember_seen(Entity.NODES, len(nodes.there))
-        if self._errors:
-            raise _PassFailed("; ".join(self._errors))
+        if self._ending.errors:
+            raise _PassFailed("; ".join(self._ending.errors))
 
     def _deactivate(self, nodes: Nodes, result: EntityResult) -> None:
         budget = self._context.budget()
@@ -158,7 +209,7 @@ class _Pass:
         pass that submitted nothing has done no such harm: then the next pass is early enough, unless this one
         took long.
         """
-        submitted = any(result.transferred or result.failed for result in self._results.values())
+        submitted = any(result.transferred or result.failed for result in self._ending.results.values())
         return submitted or self._context.clock.monotonic() - began >= SHORT_PASS
 
     def _deactivate_again(self) -> None:
@@ -166,7 +217,7 @@ class _Pass:
         budget = self._context.budget()
         try:
             late = plan_nodes(self._context, list_both(self._context, budget), budget)
-        except PdbError as error:
+        except Exception as error:  # noqa: BLE001  # it is told
             self._failed(Entity.NODES, error)
             return
         if late.pull:
@@ -180,20 +231,17 @@ class _Pass:
                     work(result)
                 finally:
                     result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
-                    self._result(entity).add(result)
-        except PdbError as error:
+                    self._ending.part(entity).add(result)
+        except Exception as error:  # noqa: BLE001  # it is told, and the others have their turn
             self._failed(entity, error)
 
-    def _failed(self, entity: Entity, error: PdbError) -> None:
+    def _failed(self, entity: Entity, error: Exception) -> None:
         """Note what kept an entity from being done; what keeps all the others from it, too, is raised."""
-        result = self._result(entity)
-        result.error = result.error or str(error)
         if ends_all(error):
+            part = self._ending.part(entity)
+            part.error = part.error or str(error)
             raise error
-        self._errors.append(f"{entity}: {error}")
-
-    def _result(self, entity: Entity) -> EntityResult:
-        return self._results.setdefault(entity, EntityResult())
+        self._ending.failed(entity, error)
 
 
 def reconcile(
@@ -273,11 +321,9 @@ def _planned(entity: Entity, plan: Callable[[], Iterable[EntityPlan]]) -> Entity
     return whole
 
 
-def _outcome(error: PdbError) -> Outcome:
+def _outcome(error: BaseException) -> Outcome:
     match error:
-        case _PassFailed():
-            return Outcome.DONE
-        case Stopped():
+        case Stopped() | KeyboardInterrupt() | SystemExit():
             return Outcome.STOPPED
         case SyncError():
             return Outcome.REFUSED

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
-from pdbclient.sync.policy.model import TRIES, Entity, PassResult, Skip, Version
+from pdbclient.sync.policy.model import TRIES, Entity, Outcome, PassResult, Skip, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
 from pdbclient.sync.state.file import open_state
 
@@ -286,23 +286,34 @@ class State:
         return [remote for (remote,) in self._rows("SELECT remote FROM pass ORDER BY remote")]
 
     def remember_pass(self, result: PassResult, now: float) -> None:
-        """Note a pass that ended at `now`. It failed when it has errors."""
-        error = "; ".join(result.errors) or None
+        """Note a pass that ended at `now`. It failed when it has errors.
+
+        One that was told to stop neither failed nor succeeded: of it there is the result, and what it did to the end.
+        """
+        stopped, error = result.outcome is Outcome.STOPPED, "; ".join(result.errors) or None
+        ok = not stopped and error is None
+        failed = not stopped and error is not None
         with self._transaction():
-            old = self.last_pass(result.remote) or PassRecord(None, None, None, False, False)
             self._db.execute(
-                "INSERT OR REPLACE INTO pass VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    result.remote,
-                    now if error is None else old.last_success,
-                    old.last_failure if error is None else now,
-                    error,
-                    old.worked or error is None,
-                    old.failed_after_working or (old.worked and error is not None),
-                    json.dumps(result.as_json()),
-                ),
+                "INSERT INTO pass VALUES (:remote, :success, :failure, :error, :ok, 0, :result) "
+                "ON CONFLICT DO UPDATE SET last_success = coalesce(:success, last_success), "
+                "last_failure = coalesce(:failure, last_failure), last_error = iif(:stopped, last_error, :error), "
+                "failed_after_working = failed_after_working OR (:failed AND worked), worked = worked OR :ok, "
+                "result = :result",
+                {
+                    "remote": result.remote,
+                    "success": now if ok else None,
+                    "failure": now if failed else None,
+                    "error": error if failed else None,
+                    "stopped": stopped,
+                    "ok": ok,
+                    "failed": failed,
+                    "result": json.dumps(result.as_json()),
+                },
             )
             for entity, part in result.entities.items():
+                if part.error and stopped:
+                    continue
                 self._db.execute(
                     "INSERT INTO entity_pass VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                     "last_success = coalesce(excluded.last_success, last_success), last_error = excluded.last_error",
