@@ -17,7 +17,7 @@ from types import TracebackType
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.session import Session
-from pdbclient.sync.inventory.budget import Stopped
+from pdbclient.sync.inventory.budget import Budget, Stopped
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
@@ -172,18 +172,7 @@ class _Pass:
     def run(self) -> None:
         context, selected = self._context, self._context.mode.selection.entities
         began = context.clock.monotonic()
-        try:
-            nodes = listed = list_both(context, context.budget())
-        except Exception as error:
-            # Whose records may be carried depends on it: without it there is no pass.
-            self._ending.part(Entity.NODES).error = in_words(error)
-            raise
-        if nodes.unsure is not None:
-            self._ending.failed(Entity.NODES, nodes.unsure)
-        if Entity.NODES in selected:
-            self._entity(Entity.NODES, lambda result: self._deactivate(listed, result))
-            if context.mode.one_way and self._ending.part(Entity.NODES).transferred:
-                nodes = list_again_here(context, listed)
+        nodes = self._nodes()
         for kind in PER_NODE:
             if kind.entity in selected:
                 self._entity(kind.entity, partial(self._records, kind, nodes))
@@ -195,9 +184,35 @@ class _Pass:
         if self._ending.errors:
             raise _PassFailed("; ".join(self._ending.errors))
 
-    def _deactivate(self, nodes: Nodes, result: EntityResult) -> None:
-        budget = self._context.budget()
-        deactivate(self._context, plan_nodes(self._context, nodes, budget), result, budget)
+    def _nodes(self) -> Nodes:
+        """The nodes of both sides, with those deactivated here that are to be.
+
+        Whose records may be carried depends on them: what keeps them from being listed is raised.
+        """
+        context, selected = self._context, Entity.NODES in self._context.mode.selection.entities
+        listed: list[Nodes] = []
+
+        def work(result: EntityResult) -> None:
+            listed.append(list_both(context, context.budget()))
+            if selected:
+                budget = context.budget()
+                deactivate(context, plan_nodes(context, listed[0], budget), result, budget)
+                if context.mode.one_way and result.transferred:
+                    listed.append(list_again_here(context, listed[0]))
+            if listed[0].unsure is not None:
+                raise listed[0].unsure
+
+        try:
+            if selected:
+                self._logged(Entity.NODES, work)
+            else:
+                work(EntityResult())
+        except Exception as error:
+            if not listed:
+                self._ending.part(Entity.NODES).error = in_words(error)
+                raise
+            self._failed(Entity.NODES, error)
+        return listed[-1]
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityResult) -> None:
         reconcile_kind(self._context, kind, nodes, result, self._context.budget())
@@ -214,26 +229,40 @@ class _Pass:
 
     def _deactivate_again(self) -> None:
         """What was deactivated at the remote during the pass, while its data was on its way here."""
-        budget = self._context.budget()
+        context = self._context
+
+        def late(budget: Budget) -> EntityPlan:
+            # What is left alone was counted before.
+            return replace(plan_nodes(context, list_both(context, budget), budget), skipped=())
+
+        def work(result: EntityResult) -> None:
+            budget = context.budget()
+            deactivate(context, late(budget), result, budget)
+
         try:
-            late = plan_nodes(self._context, list_both(self._context, budget), budget)
+            found = late(context.budget()).pull
         except Exception as error:  # noqa: BLE001  # it is told
             self._failed(Entity.NODES, error)
             return
-        if late.pull:
-            self._entity(Entity.NODES, lambda result: deactivate(self._context, late, result, budget))
+        if found:
+            # Listed again, as part of what the log says of them; otherwise there is nothing to say.
+            self._entity(Entity.NODES, work)
 
     def _entity(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
-        began = self._context.clock.monotonic()
         try:
-            with self._context.log.entity(entity) as result:
-                try:
-                    work(result)
-                finally:
-                    result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
-                    self._ending.part(entity).add(result)
+            self._logged(entity, work)
         except Exception as error:  # noqa: BLE001  # it is told, and the others have their turn
             self._failed(entity, error)
+
+    def _logged(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
+        """All that is done for an entity, its listing too, between its events in the log."""
+        began = self._context.clock.monotonic()
+        with self._context.log.entity(entity) as result:
+            try:
+                work(result)
+            finally:
+                result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
+                self._ending.part(entity).add(result)
 
     def _failed(self, entity: Entity, error: Exception) -> None:
         """Note what kept an entity from being done; what keeps all the others from it, too, is raised."""
