@@ -92,7 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync.inventory": {ERRORS, MODEL, WIRE, OUTCOME, "sync.policy"},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
     "sync.run": {
-        *(ERRORS, MODEL, WIRE, "http.session", STATUS),
+        *(ERRORS, MODEL, WIRE, "http.session", STATUS, "http.resolver", LOOPBACK),
         *("sync.policy", "sync.state", "sync.inventory"),
     },
     "sync.service": {ERRORS, CONFIG, LOOPBACK, "sync.policy", "sync.state", "sync.inventory", "sync.run"},

@@ -29,6 +29,7 @@ from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes
 from pdbclient.sync.run.records import plan_kind, reconcile_kind
 from pdbclient.sync.run.reports import plan_slices, reconcile_reports
+from pdbclient.sync.run.server_lock import ServerLock
 from pdbclient.sync.state.lock import InstanceLock
 from pdbclient.sync.state.store import State, state_path
 
@@ -83,9 +84,9 @@ class _Ending:
 class Reconciler:
     """Pulls from the remotes of one configuration into its local PuppetDB.
 
-    Use it as a context manager: inside, it holds the lock of its state directory and the state file. For one
-    thread; passes do not overlap. `mode` is how passes are made (default: `Mode.configured`). Raises
-    `SyncError` when another process holds the lock, or the state is unusable.
+    Use it as a context manager: inside, it holds the locks of its state file and its local server, and the state
+    file. For one thread; passes do not overlap. `mode` is how passes are made (default: `Mode.configured`). Raises
+    `SyncError` when another process holds one of the locks, or the state is unusable.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Reconciler:
         _make_directory(path.parent)
         with ExitStack() as held:
             held.enter_context(InstanceLock(path.with_suffix(".lock")))
+            held.enter_context(ServerLock(self._config.local))
             self._state = held.enter_context(closing(State(path)))
             self._held = held.pop_all()
         return self
@@ -284,7 +286,7 @@ def reconcile(
 ) -> list[PassResult]:
     """One pass against each of `remotes` (default: all configured), in order; `mode` as in `Reconciler`.
 
-    Raises `SyncError` when another process reconciles with this configuration, or its state file is unusable;
+    Raises `SyncError` when another process reconciles the local server, or the state file is unusable;
     everything else is told in the results.
     """
     with Reconciler(config, mode, connect=connect, clock=clock, progress=progress) as reconciler:
