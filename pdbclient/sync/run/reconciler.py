@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +17,15 @@ from types import TracebackType
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.session import Session
-from pdbclient.sync.inventory.budget import Budget, Stopped
+from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
+from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, PassResult
 from pdbclient.sync.policy.plan import Nodes, deactivated_first
 from pdbclient.sync.run.blame import ends_all, in_words
 from pdbclient.sync.run.context import Context, Progress, enter
+from pdbclient.sync.run.ending import Ending, PassFailed
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes
 from pdbclient.sync.run.records import plan_kind, reconcile_kind
@@ -39,46 +40,6 @@ _logger = logging.getLogger(__name__)
 
 SHORT_PASS = 60.0
 """Seconds."""
-
-
-class _PassFailed(SyncError):
-    """Some entities of a pass could not be done; the others were."""
-
-
-@dataclass(slots=True)
-class _Ending:
-    """What is known by now of how a pass against `remote` ends; the rest as in `PassResult`."""
-
-    remote: str
-    results: dict[Entity, EntityResult] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-    outcome: Outcome = Outcome.DONE
-
-    def failed(self, entity: Entity, error: Exception) -> None:
-        """This kept the entity from being done."""
-        part = self.part(entity)
-        part.error = part.error or in_words(error)
-        self.errors.append(f"{entity}: {in_words(error)}")
-        if not isinstance(error, PdbError):
-            self._crashed(error)
-
-    def broken_off(self, error: BaseException) -> None:
-        """This ended the pass."""
-        self.errors.append(in_words(error))
-        if isinstance(error, Exception) and not isinstance(error, PdbError):
-            self._crashed(error)
-        elif self.outcome is not Outcome.CRASHED:
-            self.outcome = _outcome(error)
-
-    def part(self, entity: Entity) -> EntityResult:
-        """The entity's part."""
-        return self.results.setdefault(entity, EntityResult())
-
-    def _crashed(self, error: Exception) -> None:
-        """Say where, once: what comes after it is of the same defect more often than not."""
-        if self.outcome is not Outcome.CRASHED:
-            _logger.error("the pass against %s crashed, a defect of pdbclient", self.remote, exc_info=error)
-        self.outcome = Outcome.CRASHED
 
 
 class Reconciler:
@@ -103,38 +64,43 @@ class Reconciler:
         self._connect = connect or _sessions(config)
         self._clock = clock or Clock()
         self._progress = progress or _silent
+        self._path = state_path(config.state_dir, config.local)
         self._held = ExitStack()
+        self._inside = False
         self._state: State | None = None
 
     def __enter__(self) -> Reconciler:
-        path = state_path(self._config.state_dir, self._config.local)
-        _make_directory(path.parent)
+        _make_directory(self._path.parent)
         with ExitStack() as held:
-            held.enter_context(InstanceLock(path.with_suffix(".lock")))
+            held.enter_context(InstanceLock(self._path.with_suffix(".lock")))
             held.enter_context(ServerLock(self._config.local))
-            self._state = held.enter_context(closing(State(path)))
+            self._state = State(self._path)
             self._held = held.pop_all()
+        self._inside = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._state = None
+        self._inside = False
         self._held.close()
+        if self._state is not None:
+            self._state.close()
+            self._state = None
 
     def run_once(self, remote: Endpoint) -> PassResult:
         """One pass against `remote`. However it ends, that is recorded, and what goes wrong is logged and told in the
         result, not raised; but for KeyboardInterrupt and SystemExit, which are raised when that is done.
         """
-        if self._state is None:
+        if not self._inside:
             raise RuntimeError("run_once outside of the Reconciler's with block")
         began = self._clock.monotonic()
-        ending = _Ending(remote.url)
+        ending = Ending(remote.url)
         servers: list[PassServer] = []
         interruption: BaseException | None = None
         try:
-            self._pass(remote, self._state, ending, servers)
-        except _PassFailed:
+            self._pass(remote, ending, servers)
+        except PassFailed:
             _logger.debug("the pass against %s failed in part", remote)
         except Exception as error:  # noqa: BLE001  # however it ends, it is told
             ending.broken_off(error)
@@ -143,19 +109,45 @@ class Reconciler:
             interruption = error
         elapsed = round((self._clock.monotonic() - began) * 1000)
         failed_requests = sum(server.failed_requests for server in servers)
-        result = PassResult(remote.url, ending.outcome, ending.results, ending.errors, elapsed, failed_requests)
-        try:
-            self._state.remember_pass(result, self._clock.wall())
-        except SyncError as error:
-            _logger.error("the pass against %s is not recorded: %s", remote, error)
-            result = replace(result, errors=(*result.errors, str(error)))
+        result = self._recorded(
+            PassResult(remote.url, ending.outcome, ending.results, ending.errors, elapsed, failed_requests)
+        )
         if interruption is not None:
             raise interruption
         return result
 
-    def _pass(self, remote: Endpoint, state: State, ending: _Ending, servers: list[PassServer]) -> None:
+    def _recorded(self, result: PassResult) -> PassResult:
+        """Note how a pass ended, and before that what the disk did not take of it yet. Where it does not take either,
+        the pass is no success.
+        """
+        state, errors = self._state, list(result.errors)
+        if state is None:
+            # It could not be opened, which is one of the errors.
+            return result
+        for write in (
+            state.flush,
+            lambda: state.remember_pass(replace(result, errors=list(errors)), self._clock.wall()),
+        ):
+            try:
+                write()
+            except SyncError as error:
+                _logger.error("the pass against %s is not recorded in full: %s", result.remote, error)
+                errors.append(str(error))
+        return replace(result, errors=list(dict.fromkeys(errors)))
+
+    def _usable_state(self) -> State:
+        """The open state file; another one, where an operator has moved it away, as its errors advise."""
+        if self._state is not None and self._state.moved():
+            self._state.close()
+            self._state = None
+        if self._state is None:
+            self._state = State(self._path)
+        return self._state
+
+    def _pass(self, remote: Endpoint, ending: Ending, servers: list[PassServer]) -> None:
         log = SyncLog(remote.url, monotonic=self._clock.monotonic)
         with log.sync(), ExitStack() as held:
+            state = self._usable_state()
             for endpoint in (remote, self._config.local):
                 servers.append(PassServer(self._connect(endpoint)))
                 held.enter_context(closing(servers[-1]))
@@ -167,7 +159,7 @@ class Reconciler:
 class _Pass:
     """The entities in their order; one that fails does not keep the next one from its turn."""
 
-    def __init__(self, context: Context, ending: _Ending) -> None:
+    def __init__(self, context: Context, ending: Ending) -> None:
         self._context = context
         self._ending = ending
 
@@ -184,7 +176,7 @@ class _Pass:
             self._deactivate_again()
         context.remember_seen(Entity.NODES, len(nodes.there))
         if self._ending.errors:
-            raise _PassFailed("; ".join(self._ending.errors))
+            raise PassFailed("; ".join(self._ending.errors))
 
     def _nodes(self) -> Nodes:
         """The nodes of both sides, with those deactivated here that are to be.
@@ -350,16 +342,6 @@ def _planned(entity: Entity, plan: Callable[[], Iterable[EntityPlan]]) -> Entity
             raise
         return replace(whole, error=str(error))
     return whole
-
-
-def _outcome(error: BaseException) -> Outcome:
-    match error:
-        case Stopped() | KeyboardInterrupt() | SystemExit():
-            return Outcome.STOPPED
-        case SyncError():
-            return Outcome.REFUSED
-        case _:
-            return Outcome.UNREACHABLE
 
 
 def _sessions(config: SyncConfig) -> Connect:
