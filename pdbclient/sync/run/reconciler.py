@@ -74,7 +74,7 @@ class Reconciler:
         with ExitStack() as held:
             held.enter_context(InstanceLock(self._path.with_suffix(".lock")))
             held.enter_context(ServerLock(self._config.local))
-            self._state = State(self._path)
+            self._state = State(self._path, keeps=True)
             self._held = held.pop_all()
         self._inside = True
         return self
@@ -141,7 +141,7 @@ class Reconciler:
             self._state.close()
             self._state = None
         if self._state is None:
-            self._state = State(self._path)
+            self._state = State(self._path, keeps=True)
         return self._state
 
     def _pass(self, remote: Endpoint, ending: Ending, servers: list[PassServer]) -> None:

@@ -119,7 +119,11 @@ def failed(path: Path, doing: str, error: sqlite3.Error) -> SyncError:
 def in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
     """A copy that nothing else sees."""
     copy = sqlite3.connect(":memory:", isolation_level=None)
-    db.backup(copy)
+    try:
+        db.backup(copy)
+    except BaseException:
+        copy.close()
+        raise
     return copy
 
 

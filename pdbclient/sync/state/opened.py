@@ -28,19 +28,20 @@ KEPT = 1000
 
 
 class OpenState:
-    """The file at `path`, for one thread.
+    """The file at `path`, for one thread."""
 
-    What the disk does not take (`NoRoom`) is kept in memory: it holds for this process, or passes would pull again
-    and again what they cannot note. It is written with whatever comes next, once there is room.
-    """
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, keeps: bool = False) -> None:
         """Open `path`, or make it. Read-only: nothing is written, and a missing file reads as an empty one.
+
+        `keeps`: what the disk does not take of what passes remember is no error, but kept in memory. There it holds
+        for this process, or passes would pull again and again what they cannot note; it is written with whatever
+        comes next, once there is room.
 
         Raises `SyncError` for a file that is damaged, foreign, or from a newer version.
         """
         self._path = path
         self.read_only = read_only
+        self._keeps = keeps
         self._file = self._db = open_state(path, read_only=read_only)
         self._unwritten: deque[Callable[[], None]] = deque(maxlen=KEPT)
         try:
@@ -70,24 +71,29 @@ class OpenState:
         """Whether the file at the path is not this one any more, as when an operator has moved it away."""
         return _identity(self._path) != self._identity
 
-    def _keep(self, work: Callable[[], None]) -> None:
-        """Have `work` write, which is one transaction, now or when the disk takes it.
-
-        Raises `SyncError` where it is not to be done at all: the file is in use for too long, or is damaged.
-        """
+    def _remember(self, work: Callable[[], None]) -> None:
+        """Have `work` write, which is one transaction, now or, where it is kept, when the disk takes it."""
         self._unwritten.append(work)
         try:
-            self.flush()
-        except NoRoom as error:
-            if self.read_only:
-                raise
-            if self._db is self._file:
-                _logger.error("%s. Until then what passes have to remember is kept in memory", error)
-                self._db = in_memory(self._file)
-            work()
+            try:
+                self.flush()
+            except NoRoom as error:
+                if not self._keeps:
+                    raise
+                self._into_memory(error)
+                work()
         except SyncError:
             self._unwritten.pop()
             raise
+
+    def _into_memory(self, why: SyncError) -> None:
+        if self._db is not self._file:
+            return
+        try:
+            self._db = in_memory(self._file)
+        except sqlite3.Error as error:
+            raise failed(self._path, "read", error) from error
+        _logger.error("%s. Until then what passes have to remember is kept in memory", why)
 
     def _rows(self, table: str, where: str = "", *values: object) -> list[Any]:
         return read_rows(self._path, self._db, table, where, *values)
@@ -114,13 +120,13 @@ class OpenState:
 
 
 def kept(write: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """A method that writes in one transaction what passes remember: what the disk does not take is kept in memory."""
+    """A method that writes, in one transaction, what passes remember: see `OpenState`'s `keeps`."""
 
     @wraps(write)
-    def keep(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        self._keep(partial(write, self, *args, **kwargs))
+    def remember(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._remember(partial(write, self, *args, **kwargs))
 
-    return keep
+    return remember
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

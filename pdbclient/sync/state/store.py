@@ -110,7 +110,7 @@ class ServerRecord:
 
 
 class State(OpenState):
-    """What is remembered. Every method that writes is one durable transaction; what passes remember is `kept`."""
+    """What is remembered. Every method that writes is one durable transaction, but for `keeps`."""
 
     # --- records that are left alone
 

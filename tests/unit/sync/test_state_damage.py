@@ -15,6 +15,7 @@ import pytest
 from pdbclient.errors import SyncError
 from pdbclient.sync import Entity, EntityResult, Outcome, PassResult, Reconciler, Version
 from pdbclient.sync.policy.report_hours import Hour
+from pdbclient.sync.state import opened
 from pdbclient.sync.state.status import read_status
 from pdbclient.sync.state.store import Anchor, Cursor, ServerRecord, State, state_path
 
@@ -265,7 +266,7 @@ def test_what_is_kept_is_said_once_and_bounded(
     caplog.set_level(logging.INFO)
     path = tmp_path / "state.sqlite"
     fill(path)
-    with closing(State(path)) as state:
+    with closing(State(path, keeps=True)) as state:
         state._file.execute("PRAGMA query_only = ON")
         for number in range(5000):
             state.remember_seen(R, Entity.NODES, number)
@@ -290,3 +291,32 @@ def test_the_result_of_a_pass_of_an_older_version_is_no_damage(tmp_path: Path) -
         found = state.last_pass(R)
     assert found is not None
     assert found.result == old
+
+
+def test_who_does_not_keep_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    fill(path)
+    with closing(State(path)) as state:
+        state._file.execute("PRAGMA query_only = ON")
+        with pytest.raises(SyncError, match="cannot be written"):
+            state.remember_seen(R, Entity.NODES, 8)
+        state._file.execute("PRAGMA query_only = OFF")
+        state.remember_seen(R, Entity.FACTS, 9)
+        assert (state.seen(R, Entity.NODES), state.seen(R, Entity.FACTS)) == (7, 9)
+
+
+def test_a_disk_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what it had can be read, to go on with it in memory."""
+    path = tmp_path / "state.sqlite"
+    fill(path)
+
+    def gone(db: sqlite3.Connection) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(opened, "in_memory", gone)
+    with closing(State(path, keeps=True)) as state:
+        state._file.execute("PRAGMA query_only = ON")
+        with pytest.raises(SyncError, match="disk I/O error"):
+            state.remember_seen(R, Entity.NODES, 8)
+        state._file.execute("PRAGMA query_only = OFF")
+        assert state.seen(R, Entity.NODES) == 7
