@@ -44,14 +44,14 @@ __all__ = ["EXIT_CODES", "exit_code", "print_result", "register"]
 EXIT_CODES = """\
 exit codes:
   0  every pass is done and nothing failed
-  1  a pass was refused or stopped by a brake, or some entities or records failed; or another process has the lock
+  1  a pass was refused or stopped by a brake, or some entities or records failed; or another process has a lock
   2  the configuration or the command line is wrong
   3  the remote or the local PuppetDB cannot be reached
 """
 _RUN_EXIT_CODES = """\
 exit codes:
   0  told to end
-  1  another process has the lock, or the state file or the status port cannot be had
+  1  another process has a lock, or the state file or the status port cannot be had
   2  the configuration or the command line is wrong
 """
 

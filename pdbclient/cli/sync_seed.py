@@ -47,7 +47,7 @@ goes on from there. Progress, with the records a second and the time left, is sh
 _EXIT_CODES = """\
 exit codes:
   0    nothing is left
-  1    a pass was refused or stopped by a brake, or some records failed; or another process has the lock
+  1    a pass was refused or stopped by a brake, or some records failed; or another process has a lock
   2    the configuration or the command line is wrong
   3    the remote or the local PuppetDB cannot be reached, or went away
   130  interrupted: what was transferred stands

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Collection, Mapping
@@ -14,6 +13,7 @@ from cryptography import x509
 from pdbclient.config.model import ClientConfig
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.addresses import REPORT_PATH
+from pdbclient.loopback import host_in, is_loopback
 
 __all__ = ["Handshake", "allowed_certnames", "certname_of_peer", "refusal_of_local"]
 
@@ -62,12 +62,7 @@ def refusal_of_local(path: str, host: str, origin: str | None, *, commands: bool
     """
     if origin is not None:
         return "this address is for programs of this machine, not for pages in a browser"
-    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    try:
-        is_loopback = name.lower() == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
+    if not is_loopback(host_in(host)):
         return "this address is for programs of this machine, which call it 127.0.0.1, [::1] or localhost"
     if not commands and (path == REPORT_PATH or path.startswith("/pdb/cmd")):
         return "this address is for reading only: gateway_local_commands would let every program here submit"

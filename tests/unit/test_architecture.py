@@ -22,7 +22,7 @@ OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS = (
     "http.status",
 )
 HTTP, CLIENT, SYNC, OBSERVE, LAB = "http", "client", "sync", "observe", "lab"
-TERMINUS, GATEWAY, JOURNAL, LOCK = "terminus", "gateway", "journal", "lock"
+TERMINUS, GATEWAY, JOURNAL, LOCK, LOOPBACK = "terminus", "gateway", "journal", "lock", "loopback"
 DATABASE, SCHEMA = "journal.store.database", "journal.store.schema"
 
 # Module or package -> what of the package it may import, besides itself. The longest match decides; a module
@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http.registry", "http.probe", "http.sender", "http.session", "http.tls"),
     },
     LOCK: set(),
+    LOOPBACK: set(),
     JOURNAL: {ERRORS, CONFIG, WIRE, HTTP},
     # Where it is, knows nothing of servers; what is known of entries, nothing of a database in particular.
     "journal.model": {WIRE},
@@ -91,13 +92,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync.inventory": {ERRORS, MODEL, WIRE, OUTCOME, "sync.policy"},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
     "sync.run": {
-        *(ERRORS, MODEL, WIRE, "http.session", STATUS),
+        *(ERRORS, MODEL, WIRE, "http.session", STATUS, "http.resolver", LOOPBACK),
         *("sync.policy", "sync.state", "sync.inventory"),
     },
-    "sync.service": {ERRORS, CONFIG, "sync.policy", "sync.state", "sync.inventory", "sync.run"},
+    "sync.service": {ERRORS, CONFIG, LOOPBACK, "sync.policy", "sync.state", "sync.inventory", "sync.run"},
     TERMINUS: {ERRORS, WIRE},
     # The gateway takes the layer itself: a client's soft_write_failure, say, is the terminus's to decide.
-    GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL},
+    GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL, LOOPBACK},
     OBSERVE: {ERRORS},
     LAB: {ERRORS, CONFIG},
     "puppet_setup": {ERRORS, CONFIG},
@@ -109,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 PURE = {
-    *(ERRORS, MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS),
+    *(ERRORS, MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS, LOOPBACK),
     *(
         "http.json_completeness",
         "sync.policy",

@@ -247,14 +247,15 @@ class EntityResult:
 
 
 class Outcome(StrEnum):
-    """How a pass ended: through all entities, refused by a gate or brake, without a server, or asked to
-    stop.
+    """How a pass ended: through all entities, refused by a gate or brake, without a server, asked to stop, or by an
+    error that nobody foresaw, in one entity or between them.
     """
 
     DONE = "done"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     STOPPED = "stopped"
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True)

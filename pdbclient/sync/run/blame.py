@@ -9,9 +9,18 @@ from __future__ import annotations
 from pdbclient.errors import Busy, Misrouted, NotSent, PdbError
 from pdbclient.sync.inventory.budget import Stopped
 
-__all__ = ["ends_all"]
+__all__ = ["ends_all", "in_words"]
 
 
-def ends_all(error: PdbError) -> bool:
+def ends_all(error: Exception) -> bool:
     """Whether the next entity would meet the same: a server is not to be had, or we were asked to stop."""
     return isinstance(error, Stopped | NotSent | Busy | Misrouted)
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says; of one that nobody foresaw also what it is, as its text alone (`'hash'`) says nothing.
+
+    Any file takes these words, also where a name in them was none in UTF-8.
+    """
+    text = str(error) if isinstance(error, PdbError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    return text.encode("utf-8", "backslashreplace").decode()

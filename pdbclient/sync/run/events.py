@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from pdbclient.sync.policy.model import Entity, EntityResult
+from pdbclient.sync.run.blame import in_words
 
 __all__ = ["LOGGER_NAME", "SyncLog"]
 
@@ -93,7 +94,7 @@ class SyncLog:
                 "elapsed": self._since(began),
                 **attributes,
             }
-            self._logger.error("%s: failed: %s", what, str(error) or type(error).__name__, extra=extra)
+            self._logger.error("%s: failed: %s", what, in_words(error), extra=extra)
             raise
         extra = {"phase": phase, "event": "finished", "ok": True, "elapsed": self._since(began), **attributes}
         summary = ""

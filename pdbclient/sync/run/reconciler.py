@@ -6,6 +6,7 @@ through a failover list. The remote is only read. Nothing is ever deleted.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -16,38 +17,38 @@ from types import TracebackType
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.session import Session
-from pdbclient.sync.inventory.budget import Stopped
+from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
 from pdbclient.sync.policy.classify import Nodes
 from pdbclient.sync.policy.liveness import deactivated_first
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
-from pdbclient.sync.run.blame import ends_all
+from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, PassResult
+from pdbclient.sync.run.blame import ends_all, in_words
 from pdbclient.sync.run.context import Context, Progress, enter
+from pdbclient.sync.run.ending import Ending, PassFailed
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes
 from pdbclient.sync.run.records import plan_kind, reconcile_kind
 from pdbclient.sync.run.reports import plan_slices, reconcile_reports
+from pdbclient.sync.run.server_lock import ServerLock
 from pdbclient.sync.state.lock import InstanceLock
 from pdbclient.sync.state.store import State, state_path
 
 __all__ = ["Reconciler", "plan", "reconcile"]
 
+_logger = logging.getLogger(__name__)
+
 SHORT_PASS = 60.0
 """Seconds."""
-
-
-class _PassFailed(SyncError):
-    """Some entities of a pass could not be done; the others were."""
 
 
 class Reconciler:
     """Pulls from the remotes of one configuration into its local PuppetDB.
 
-    Use it as a context manager: inside, it holds the lock of its state directory and the state file. For one
-    thread; passes do not overlap. `mode` is how passes are made (default: `Mode.configured`). Raises
-    `SyncError` when another process holds the lock, or the state is unusable.
+    Use it as a context manager: inside, it holds the locks of its state file and its local server, and the state
+    file. For one thread; passes do not overlap. `mode` is how passes are made (default: `Mode.configured`). Raises
+    `SyncError` when another process holds one of the locks, or the state is unusable.
     """
 
     def __init__(
@@ -64,90 +65,149 @@ class Reconciler:
         self._connect = connect or _sessions(config)
         self._clock = clock or Clock()
         self._progress = progress or _silent
+        self._path = state_path(config.state_dir, config.local)
         self._held = ExitStack()
+        self._inside = False
         self._state: State | None = None
 
     def __enter__(self) -> Reconciler:
-        path = state_path(self._config.state_dir, self._config.local)
-        _make_directory(path.parent)
+        _make_directory(self._path.parent)
         with ExitStack() as held:
-            held.enter_context(InstanceLock(path.with_suffix(".lock")))
-            self._state = held.enter_context(closing(State(path)))
+            held.enter_context(InstanceLock(self._path.with_suffix(".lock")))
+            held.enter_context(ServerLock(self._config.local))
+            self._state = State(self._path, keeps=True)
             self._held = held.pop_all()
+        self._inside = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._state = None
+        self._inside = False
         self._held.close()
+        if self._state is not None:
+            self._state.close()
+            self._state = None
 
     def run_once(self, remote: Endpoint) -> PassResult:
-        """One pass against `remote`. What goes wrong is logged and told in the result, not raised."""
-        if self._state is None:
+        """One pass against `remote`. However it ends, that is recorded, and what goes wrong is logged and told in the
+        result, not raised; but for KeyboardInterrupt and SystemExit, which are raised when that is done.
+        """
+        if not self._inside:
             raise RuntimeError("run_once outside of the Reconciler's with block")
         began = self._clock.monotonic()
-        log = SyncLog(remote.url, monotonic=self._clock.monotonic)
-        results: dict[Entity, EntityResult] = {}
-        errors: list[str] = []
-        outcome = Outcome.DONE
-        there, here = PassServer(self._connect(remote)), PassServer(self._connect(self._config.local))
-        with closing(there), closing(here):
-            try:
-                with log.sync():
-                    context = enter(
-                        self._config, self._mode, there, here, self._state, self._clock, log, self._progress
-                    )
-                    _Pass(context, results, errors).run()
-            except PdbError as error:
-                outcome = _outcome(error)
-                if outcome is not Outcome.DONE:
-                    errors.append(str(error))
+        ending = Ending(remote.url)
+        servers: list[PassServer] = []
+        interruption: BaseException | None = None
+        try:
+            self._pass(remote, ending, servers)
+        except PassFailed:
+            _logger.debug("the pass against %s failed in part", remote)
+        except Exception as error:  # noqa: BLE001  # however it ends, it is told
+            ending.broken_off(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            ending.broken_off(error)
+            interruption = error
         elapsed = round((self._clock.monotonic() - began) * 1000)
-        failed_requests = there.failed_requests + here.failed_requests
-        result = PassResult(remote.url, outcome, results, errors, elapsed, failed_requests)
-        if outcome is not Outcome.STOPPED:
-            self._state.remember_pass(result, self._clock.wall())
+        failed_requests = sum(server.failed_requests for server in servers)
+        result = self._recorded(
+            PassResult(remote.url, ending.outcome, ending.results, ending.errors, elapsed, failed_requests)
+        )
+        if interruption is not None:
+            raise interruption
         return result
+
+    def _recorded(self, result: PassResult) -> PassResult:
+        """Note how a pass ended, and before that what the disk did not take of it yet. Where it does not take either,
+        the pass is no success.
+        """
+        state, errors = self._state, list(result.errors)
+        if state is None:
+            # It could not be opened, which is one of the errors.
+            return result
+        for write in (
+            state.flush,
+            lambda: state.remember_pass(replace(result, errors=list(errors)), self._clock.wall()),
+        ):
+            try:
+                write()
+            except SyncError as error:
+                _logger.error("the pass against %s is not recorded in full: %s", result.remote, error)
+                errors.append(str(error))
+        return replace(result, errors=list(dict.fromkeys(errors)))
+
+    def _usable_state(self) -> State:
+        """The open state file; another one, where an operator has moved it away, as its errors advise."""
+        if self._state is not None and self._state.moved():
+            self._state.close()
+            self._state = None
+        if self._state is None:
+            self._state = State(self._path, keeps=True)
+        return self._state
+
+    def _pass(self, remote: Endpoint, ending: Ending, servers: list[PassServer]) -> None:
+        log = SyncLog(remote.url, monotonic=self._clock.monotonic)
+        with log.sync(), ExitStack() as held:
+            state = self._usable_state()
+            for endpoint in (remote, self._config.local):
+                servers.append(PassServer(self._connect(endpoint)))
+                held.enter_context(closing(servers[-1]))
+            there, here = servers
+            context = enter(self._config, self._mode, there, here, state, self._clock, log, self._progress)
+            _Pass(context, ending).run()
 
 
 class _Pass:
     """The entities in their order; one that fails does not keep the next one from its turn."""
 
-    def __init__(self, context: Context, results: dict[Entity, EntityResult], errors: list[str]) -> None:
+    def __init__(self, context: Context, ending: Ending) -> None:
         self._context = context
-        self._results = results
-        self._errors = errors
+        self._ending = ending
 
     def run(self) -> None:
         context, selected = self._context, self._context.mode.selection.entities
         began = context.clock.monotonic()
-        try:
-            nodes = listed = list_both(context, context.budget())
-        except PdbError as error:
-            # Whose records may be carried depends on it: without it there is no pass.
-            self._result(Entity.NODES).error = str(error)
-            raise
-        if nodes.unsure is not None:
-            self._failed(Entity.NODES, nodes.unsure)
-        if Entity.NODES in selected:
-            self._entity(Entity.NODES, lambda result: self._deactivate(listed, result))
-            if context.mode.one_way and self._results[Entity.NODES].transferred:
-                nodes = list_again_here(context, listed)
+        nodes = self._nodes()
         for kind in PER_NODE:
             if kind.entity in selected:
                 self._entity(kind.entity, partial(self._records, kind, nodes))
         if Entity.REPORTS in selected:
             self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
-        if Entity.NODES in selected and not self._results[Entity.NODES].error and self._may_be_outdated(began):
+        if Entity.NODES in selected and not self._ending.part(Entity.NODES).error and self._may_be_outdated(began):
             self._deactivate_again()
         context.remember_seen(Entity.NODES, len(nodes.there))
-        if self._errors:
-            raise _PassFailed("; ".join(self._errors))
+        if self._ending.errors:
+            raise PassFailed("; ".join(self._ending.errors))
 
-    def _deactivate(self, nodes: Nodes, result: EntityResult) -> None:
-        budget = self._context.budget()
-        deactivate(self._context, plan_nodes(self._context, nodes, budget), result, budget)
+    def _nodes(self) -> Nodes:
+        """The nodes of both sides, with those deactivated here that are to be.
+
+        Whose records may be carried depends on them: what keeps them from being listed is raised.
+        """
+        context, selected = self._context, Entity.NODES in self._context.mode.selection.entities
+        listed: list[Nodes] = []
+
+        def work(result: EntityResult) -> None:
+            listed.append(list_both(context, context.budget()))
+            if selected:
+                budget = context.budget()
+                deactivate(context, plan_nodes(context, listed[0], budget), result, budget)
+                if context.mode.one_way and result.transferred:
+                    listed.append(list_again_here(context, listed[0]))
+            if listed[0].unsure is not None:
+                raise listed[0].unsure
+
+        try:
+            if selected:
+                self._logged(Entity.NODES, work)
+            else:
+                work(EntityResult())
+        except Exception as error:
+            if not listed:
+                self._ending.part(Entity.NODES).error = in_words(error)
+                raise
+            self._failed(Entity.NODES, error)
+        return listed[-1]
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityResult) -> None:
         reconcile_kind(self._context, kind, nodes, result, self._context.budget())
@@ -159,42 +219,53 @@ class _Pass:
         pass that submitted nothing has done no such harm: then the next pass is early enough, unless this one
         took long.
         """
-        submitted = any(result.transferred or result.failed for result in self._results.values())
+        submitted = any(result.transferred or result.failed for result in self._ending.results.values())
         return submitted or self._context.clock.monotonic() - began >= SHORT_PASS
 
     def _deactivate_again(self) -> None:
         """What was deactivated at the remote during the pass, while its data was on its way here."""
-        budget = self._context.budget()
+        context = self._context
+
+        def late(budget: Budget) -> EntityPlan:
+            # What is left alone was counted before.
+            return replace(plan_nodes(context, list_both(context, budget), budget), skipped=())
+
+        def work(result: EntityResult) -> None:
+            budget = context.budget()
+            deactivate(context, late(budget), result, budget)
+
         try:
-            late = plan_nodes(self._context, list_both(self._context, budget), budget)
-        except PdbError as error:
+            found = late(context.budget()).pull
+        except Exception as error:  # noqa: BLE001  # it is told
             self._failed(Entity.NODES, error)
             return
-        if late.pull:
-            self._entity(Entity.NODES, lambda result: deactivate(self._context, late, result, budget))
+        if found:
+            # Listed again, as part of what the log says of them; otherwise there is nothing to say.
+            self._entity(Entity.NODES, work)
 
     def _entity(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
-        began = self._context.clock.monotonic()
         try:
-            with self._context.log.entity(entity) as result:
-                try:
-                    work(result)
-                finally:
-                    result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
-                    self._result(entity).add(result)
-        except PdbError as error:
+            self._logged(entity, work)
+        except Exception as error:  # noqa: BLE001  # it is told, and the others have their turn
             self._failed(entity, error)
 
-    def _failed(self, entity: Entity, error: PdbError) -> None:
-        """Note what kept an entity from being done; what keeps all the others from it, too, is raised."""
-        result = self._result(entity)
-        result.error = result.error or str(error)
-        if ends_all(error):
-            raise error
-        self._errors.append(f"{entity}: {error}")
+    def _logged(self, entity: Entity, work: Callable[[EntityResult], None]) -> None:
+        """All that is done for an entity, its listing too, between its events in the log."""
+        began = self._context.clock.monotonic()
+        with self._context.log.entity(entity) as result:
+            try:
+                work(result)
+            finally:
+                result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
+                self._ending.part(entity).add(result)
 
-    def _result(self, entity: Entity) -> EntityResult:
-        return self._results.setdefault(entity, EntityResult())
+    def _failed(self, entity: Entity, error: Exception) -> None:
+        """Note what kept an entity from being done; what keeps all the others from it, too, is raised."""
+        if ends_all(error):
+            part = self._ending.part(entity)
+            part.error = part.error or str(error)
+            raise error
+        self._ending.failed(entity, error)
 
 
 def reconcile(
@@ -208,7 +279,7 @@ def reconcile(
 ) -> list[PassResult]:
     """One pass against each of `remotes` (default: all configured), in order; `mode` as in `Reconciler`.
 
-    Raises `SyncError` when another process reconciles with this configuration, or its state file is unusable;
+    Raises `SyncError` when another process reconciles the local server, or the state file is unusable;
     everything else is told in the results.
     """
     with Reconciler(config, mode, connect=connect, clock=clock, progress=progress) as reconciler:
@@ -272,18 +343,6 @@ def _planned(entity: Entity, plan: Callable[[], Iterable[EntityPlan]]) -> Entity
             raise
         return replace(whole, error=str(error))
     return whole
-
-
-def _outcome(error: PdbError) -> Outcome:
-    match error:
-        case _PassFailed():
-            return Outcome.DONE
-        case Stopped():
-            return Outcome.STOPPED
-        case SyncError():
-            return Outcome.REFUSED
-        case _:
-            return Outcome.UNREACHABLE
 
 
 def _sessions(config: SyncConfig) -> Connect:

@@ -127,7 +127,7 @@ class Daemon:
         try:
             self._counted.add(runner.run_once(remote.endpoint))
         except Exception:
-            # Not expected, so a defect of ours; the next pass may still work, and silence would be worse.
+            # A pass tells its own end. This is for what comes after it; the next one may still work.
             _logger.exception("pass against %s broke off", remote.endpoint)
 
     def _status_port(self, config: SyncConfig) -> AbstractContextManager[object]:

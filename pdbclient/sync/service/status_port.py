@@ -1,7 +1,8 @@
 """The daemon's local port: its status and metrics, and a way to have a pass made now.
 
 It listens on 127.0.0.1 and nowhere else, in clear text and without a password: whoever may run programs on this
-machine may ask, and may have a pass made, which happens anyway.
+machine may ask, and may have a pass made, which happens anyway. A page that a browser has loaded from elsewhere may
+not, neither openly (`Origin`) nor by a name of its own that it has made to stand for the loopback (`Host`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 from pdbclient.errors import SyncError
+from pdbclient.loopback import host_in, is_loopback
 
 __all__ = ["ADDRESS", "Sources", "StatusPort", "ask_for_pass"]
 
@@ -115,9 +117,12 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path).path
+        path = _parts(self.path).path
         wanted = _METHODS.get(path)
-        if wanted is None:
+        if (refusal := self._refusal()) is not None:
+            _logger.warning("the status port refused %s %s: %s", self.command, self.path, refusal)
+            self._send(403, _json({"error": refusal}))
+        elif wanted is None:
             self._send(404, _json({"error": f"there are {_SHOWN}"}))
         elif self.command not in wanted:
             self._send(405, _json({"error": f"there are {_SHOWN}"}), headers=(("Allow", ", ".join(wanted)),))
@@ -130,8 +135,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
+    def _refusal(self) -> str | None:
+        """Why whoever asks may not, if so."""
+        hosts = self.headers.get_all("Host", [])
+        # A whole URL as the target is where the request goes, whatever Host says.
+        hosts += filter(None, [_parts(self.path).netloc])
+        if not hosts or not all(is_loopback(host_in(host.strip())) for host in hosts):
+            return f"this port is for programs of this machine, which call it {ADDRESS}, [::1] or localhost"
+        origins = self.headers.get_all("Origin", [])
+        if not all(is_loopback(host_in(_parts(origin.strip()).netloc)) for origin in origins):
+            return "this port is for programs of this machine, not for pages in a browser"
+        return None
+
     def _trigger(self) -> tuple[int, bytes]:
-        remotes = parse_qs(urlsplit(self.path).query).get("remote")
+        remotes = parse_qs(_parts(self.path).query).get("remote")
         remote = remotes[-1] if remotes else None
         triggered = self.server.sources.trigger(remote)
         if not triggered:
@@ -191,6 +208,14 @@ def ask_for_pass(port: int, remote: str | None) -> list[str]:
         raise SyncError(f"what listens on {where} does not answer as the daemon does: {error}") from error
     finally:
         connection.close()
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; of what is none, nothing."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _json(value: Any) -> bytes:

@@ -8,11 +8,12 @@ commands write beside a running daemon, so whoever finds the file in use waits a
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from pdbclient.errors import SyncError
 
-__all__ = ["open_state", "useless"]
+__all__ = ["NoRoom", "failed", "in_memory", "open_state", "useless"]
 
 SCHEMA = 3
 APPLICATION_ID = 0x70646273  # "pdbs"
@@ -62,8 +63,16 @@ UPDATE pass SET worked = last_success IS NOT NULL,
     failed_after_working = last_success IS NOT NULL AND coalesce(last_failure > last_success, 0);
 """
 
+_ELSEWHERE = {
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
+}
 _STEPS = {0: _TABLES, 1: _FROM_1, 2: ""}
 """What makes a file of that schema (0: an empty one) one of schema 2."""
+
+
+class NoRoom(SyncError):
+    """The disk does not take what is to be written: full, read-only, gone. The file is none the worse for it."""
 
 
 def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -75,7 +84,7 @@ def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
     try:
         db = _connect(path, read_only)
     except sqlite3.Error as error:
-        raise useless(path, f"cannot be used: {error}") from error
+        raise failed(path, "opened", error) from error
     try:
         if read_only:
             db = _readable(path, db)
@@ -84,13 +93,38 @@ def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
             db.execute("PRAGMA journal_mode = DELETE")
             db.execute("PRAGMA synchronous = EXTRA")
             _prepare(path, db)
+        _check_columns(path, db)
     except sqlite3.Error as error:
         db.close()
-        raise useless(path, f"cannot be used: {error}") from error
+        raise failed(path, "used", error) from error
     except BaseException:
         db.close()
         raise
     return db
+
+
+def failed(path: Path, doing: str, error: sqlite3.Error) -> SyncError:
+    """What it comes to that the file cannot be (opened, read, written …): is it in use, or the disk, or the file?"""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    # A file that is cut off is not the disk's fault.
+    kind = sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_IOERR_SHORT_READ else code & 0xFF
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return SyncError(f"{path}: cannot be {doing}: {error}")
+    if kind in _ELSEWHERE:
+        why = "See that there is room on that disk, and that this user may write there"
+        return NoRoom(f"{path}: cannot be {doing}: {error}. {why}")
+    return useless(path, f"is damaged: {error}")
+
+
+def in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
+    """A copy that nothing else sees."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        db.backup(copy)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def useless(path: Path, why: str) -> SyncError:
@@ -113,8 +147,7 @@ def _readable(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
     """The file as this version sees it; one of an older schema is read into memory and changed there."""
     if _version(path, db) == SCHEMA:
         return db
-    copy = sqlite3.connect(":memory:", isolation_level=None)
-    db.backup(copy)
+    copy = in_memory(db)
     db.close()
     _prepare(path, copy)
     return copy
@@ -135,6 +168,26 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
+def _check_columns(path: Path, db: sqlite3.Connection) -> None:
+    """Raise `SyncError` unless the tables are those of this schema; a missing file has none."""
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        return
+    with closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(_TABLES + _SINCE_3)
+        for table, columns in _columns(model).items():
+            if (found := _columns(db).get(table)) != columns:
+                raise useless(path, f"is damaged: table {table} has the columns {found}, not {columns}")
+
+
+def _columns(db: sqlite3.Connection) -> dict[str, list[str]]:
+    """The columns of each table, in order."""
+    tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {
+        table: [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?) ORDER BY cid", (table,))]
+        for (table,) in tables
+    }
+
+
 def _version(path: Path, db: sqlite3.Connection) -> int:
     """The schema of the file, 0 for an empty one. Raises `SyncError` for what is no state file, or a newer one."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -146,4 +199,7 @@ def _version(path: Path, db: sqlite3.Connection) -> int:
         raise useless(path, f"is of schema {version}, this pdbclient knows {SCHEMA}")
     if (check := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise useless(path, f"is damaged: {check}")
+    # Of a page that is cut off SQLite takes the rest for zeros.
+    if path.stat().st_size % db.execute("PRAGMA page_size").fetchone()[0]:
+        raise useless(path, "is damaged: it is cut off")
     return version

@@ -1,4 +1,4 @@
-"""One reconciler per configuration."""
+"""One process per state file."""
 
 from __future__ import annotations
 

@@ -11,18 +11,16 @@ make anything wait for the time that it lost: what is noted for later than `now`
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import SyncError
-from pdbclient.sync.policy.model import TRIES, Difference, Entity, PassResult, Version
+from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
-from pdbclient.sync.state.file import open_state
+from pdbclient.sync.state.opened import OpenState, kept
+from pdbclient.sync.state.rows import read_result
 
 __all__ = ["Anchor", "Cursor", "EntityRecord", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
 
@@ -111,35 +109,20 @@ class ServerRecord:
     answers: frozenset[str]
 
 
-class State:
-    """The open state file. For one thread; every method that writes is one durable transaction."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open `path`, or make it. Read-only: nothing is written, and a missing file reads as an empty one.
-
-        Raises `SyncError` for a file that is damaged, foreign, or from a newer version.
-        """
-        self._path = path
-        self.read_only = read_only
-        self._db = open_state(path, read_only=read_only)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+class State(OpenState):
+    """What is remembered. Every method that writes is one durable transaction, but for `keeps`."""
 
     # --- records that are left alone
 
     def unequal(self, remote: str, entity: Entity) -> dict[str, Version]:
         """Records that were pulled and still differ, by key: hashes that no transfer preserves."""
-        rows = self._rows(
-            "SELECT key, millis, hash, uuid FROM unequal WHERE remote = ? AND entity = ?", remote, entity
-        )
-        return {key: Version(millis, text, uuid) for key, millis, text, uuid in rows}
+        rows = self._rows("unequal", "WHERE remote = ? AND entity = ?", remote, entity)
+        return {key: Version(*version) for _, _, key, *version in rows}
 
     def unequals(self) -> list[tuple[str, Entity, str, Version]]:
         """As `unequal`, of all remotes and entities: remote, entity, key, version."""
-        rows = self._rows("SELECT remote, entity, key, millis, hash, uuid FROM unequal")
-        return [(remote, Entity(entity), key, Version(*version)) for remote, entity, key, *version in rows]
+        rows = self._rows("unequal")
+        return [(remote, entity, key, Version(*version)) for remote, entity, key, *version in rows]
 
     def refused(self, remote: str, entity: Entity) -> dict[str, Refused]:
         """Records that the local server did not take, and those dropped, by key."""
@@ -149,6 +132,7 @@ class State:
         """As `refused`, of all remotes and entities: remote, entity, key, what is known."""
         return list(self._refused(""))
 
+    @kept
     def remember_unequal(self, remote: str, entity: Entity, versions: Mapping[str, Version]) -> None:
         """Remember pulled versions that still differ from what is here."""
         with self._transaction():
@@ -157,6 +141,7 @@ class State:
                 [(remote, entity, key, *version) for key, version in versions.items()],
             )
 
+    @kept
     def remember_refused(
         self, remote: str, entity: Entity, versions: Mapping[str, tuple[Version, str]], now: float
     ) -> None:
@@ -170,7 +155,8 @@ class State:
                 tries = old.tries + 1 if old is not None and old.version == version else 1
                 self._refuse(remote, entity, key, Refused(version, tries, now + _wait(tries), reason))
 
-    def forget_refused(self, remote: str, entity: Entity, keys: Iterable[str]) -> None:
+    @kept
+    def forget_refused(self, remote: str, entity: Entity, keys: Collection[str]) -> None:
         """These were taken after all."""
         with self._transaction():
             self._db.executemany(
@@ -207,10 +193,11 @@ class State:
 
     def cursor(self, remote: str) -> Cursor | None:
         """Where the next pass goes on with the remote's newest reports; None: it lists them."""
-        found = self._rows("SELECT millis FROM cursor WHERE remote = ?", remote)
-        anchors = self._rows("SELECT hash, certname, millis FROM anchor WHERE remote = ?", remote)
+        found = self._rows("cursor", "WHERE remote = ?", remote)
+        anchors = self._rows("anchor", "WHERE remote = ?", remote)
         return Cursor(found[0][0], tuple(Anchor(*anchor) for anchor in anchors)) if found else None
 
+    @kept
     def remember_cursor(self, remote: str, cursor: Cursor) -> None:
         """Remember it in place of the one before."""
         with self._transaction():
@@ -222,16 +209,15 @@ class State:
 
     def hours(self, remote: str) -> dict[int, Hour]:
         """What is known of the remote's hours of reports, by their start (ms)."""
-        rows = self._rows(
-            "SELECT start, fingerprint, verified_at, partial, fills FROM verified_hour WHERE remote = ?", remote
-        )
+        rows = self._rows("verified_hour", "WHERE remote = ?", remote)
         return {start: Hour(text, at, bool(partial), fills) for start, text, at, partial, fills in rows}
 
     def left_out(self, remote: str) -> frozenset[str]:
         """The nodes whose reports were left out of partial hours."""
-        rows = self._rows("SELECT certname FROM left_out WHERE remote = ?", remote)
+        rows = self._rows("left_out", "WHERE remote = ?", remote)
         return frozenset(certname for (certname,) in rows)
 
+    @kept
     def remember_hours(
         self, remote: str, hours: Mapping[int, Hour], oldest: int, left_out: Collection[str] = ()
     ) -> None:
@@ -252,7 +238,8 @@ class State:
                 "INSERT OR REPLACE INTO left_out VALUES (?, ?)", [(remote, certname) for certname in left_out]
             )
 
-    def forget_left_out(self, remote: str, certnames: Iterable[str], *, distrust: bool) -> None:
+    @kept
+    def forget_left_out(self, remote: str, certnames: Collection[str], *, distrust: bool) -> None:
         """These nodes are not left out any more; `distrust`: so partial hours are to be compared again."""
         with self._transaction():
             self._db.executemany(
@@ -263,6 +250,7 @@ class State:
                     "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND partial = 1", (remote,)
                 )
 
+    @kept
     def forget_reports(self, remote: str) -> None:
         """Forget the cursor, its anchors and all hours: what they say is not so any more."""
         with self._transaction():
@@ -273,9 +261,10 @@ class State:
 
     def seen(self, remote: str, entity: Entity) -> int:
         """How many records of `entity` the remote last reported, 0 if it was never asked."""
-        found = self._rows("SELECT records FROM seen WHERE remote = ? AND entity = ?", remote, entity)
-        return int(found[0][0]) if found else 0
+        found = self._rows("seen", "WHERE remote = ? AND entity = ?", remote, entity)
+        return int(found[0][1]) if found else 0
 
+    @kept
     def remember_seen(self, remote: str, entity: Entity, records: int) -> None:
         """Note how many records of `entity` the remote reports."""
         with self._transaction():
@@ -283,26 +272,38 @@ class State:
 
     def remotes(self) -> list[str]:
         """The remotes (URLs) that a pass was ever made against."""
-        return [remote for (remote,) in self._rows("SELECT remote FROM pass ORDER BY remote")]
+        return [remote for remote, *_ in self._rows("pass", "ORDER BY remote")]
 
     def remember_pass(self, result: PassResult, now: float) -> None:
-        """Note a pass that ended at `now`. It failed when it has errors."""
-        error = "; ".join(result.errors) or None
-        with self._transaction():
-            old = self.last_pass(result.remote) or PassRecord(None, None, None, False, False)
+        """Note a pass that ended at `now`. It failed when it has errors.
+
+        One that was told to stop neither failed nor succeeded: of it there is the result, and what it did to the end.
+        Raises `SyncError` when the disk does not take it.
+        """
+        stopped, error = result.outcome is Outcome.STOPPED, "; ".join(result.errors) or None
+        ok = not stopped and error is None
+        failed = not stopped and error is not None
+        with self._on_disk(), self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO pass VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    result.remote,
-                    now if error is None else old.last_success,
-                    old.last_failure if error is None else now,
-                    error,
-                    old.worked or error is None,
-                    old.failed_after_working or (old.worked and error is not None),
-                    json.dumps(result.as_json()),
-                ),
+                "INSERT INTO pass VALUES (:remote, :success, :failure, :error, :ok, 0, :result) "
+                "ON CONFLICT DO UPDATE SET last_success = coalesce(:success, last_success), "
+                "last_failure = coalesce(:failure, last_failure), last_error = iif(:stopped, last_error, :error), "
+                "failed_after_working = failed_after_working OR (:failed AND worked), worked = worked OR :ok, "
+                "result = :result",
+                {
+                    "remote": result.remote,
+                    "success": now if ok else None,
+                    "failure": now if failed else None,
+                    "error": error if failed else None,
+                    "stopped": stopped,
+                    "ok": ok,
+                    "failed": failed,
+                    "result": json.dumps(result.as_json()),
+                },
             )
             for entity, part in result.entities.items():
+                if part.error and stopped:
+                    continue
                 self._db.execute(
                     "INSERT INTO entity_pass VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                     "last_success = coalesce(excluded.last_success, last_success), last_error = excluded.last_error",
@@ -311,26 +312,23 @@ class State:
 
     def last_pass(self, remote: str) -> PassRecord | None:
         """What is known of the passes against the remote, None if there was none."""
-        found = self._rows(
-            "SELECT last_success, last_failure, last_error, worked, failed_after_working, result FROM pass "
-            "WHERE remote = ?",
-            remote,
-        )
+        found = self._rows("pass", "WHERE remote = ?", remote)
         if not found:
             return None
-        success, failure, error, worked, failed, result = found[0]
-        return PassRecord(success, failure, error, bool(worked), bool(failed), json.loads(result) if result else {})
+        _, success, failure, error, worked, failed, result = found[0]
+        return PassRecord(success, failure, error, bool(worked), bool(failed), read_result(self._path, result))
 
     def entities(self, remote: str) -> dict[Entity, EntityRecord]:
         """How the passes against the remote go, by entity; those that no pass came to are not in it."""
-        rows = self._rows("SELECT entity, last_success, last_error FROM entity_pass WHERE remote = ?", remote)
-        return {Entity(entity): EntityRecord(success, error) for entity, success, error in rows}
+        rows = self._rows("entity_pass", "WHERE remote = ?", remote)
+        return {entity: EntityRecord(success, error) for entity, success, error in rows}
 
     def server(self, url: str) -> ServerRecord | None:
         """What is known of a server, None if it was never asked."""
-        found = self._rows("SELECT version, answers FROM server WHERE url = ?", url)
-        return ServerRecord(found[0][0], frozenset(found[0][1].split())) if found else None
+        found = self._rows("server", "WHERE url = ?", url)
+        return ServerRecord(found[0][1], frozenset(found[0][2].split())) if found else None
 
+    @kept
     def remember_server(self, url: str, server: ServerRecord) -> None:
         """Note what a server was found to be."""
         with self._transaction():
@@ -342,13 +340,9 @@ class State:
     # --- inside
 
     def _refused(self, where: str, *values: str) -> Iterator[tuple[str, Entity, str, Refused]]:
-        rows = self._rows(
-            f"SELECT remote, entity, key, millis, hash, uuid, tries, retry_at, reason, dropped FROM refused {where}",
-            *values,
-        )
-        for remote, entity, key, millis, text, uuid, tries, retry_at, reason, dropped in rows:
-            known = Refused(Version(millis, text, uuid), tries, retry_at, reason, bool(dropped))
-            yield remote, Entity(entity), key, known
+        for remote, entity, key, *rest in self._rows("refused", where, *values):
+            millis, text, uuid, tries, retry_at, reason, dropped = rest
+            yield remote, entity, key, Refused(Version(millis, text, uuid), tries, retry_at, reason, bool(dropped))
 
     def _left_alone(self, remote: str, entity: Entity, key: str) -> Refused | None:
         known = self.refused(remote, entity).get(key)
@@ -362,23 +356,7 @@ class State:
             (remote, entity, key, *known.version, known.tries, known.retry_at, known.reason, dropped),
         )
 
-    def _rows(self, statement: str, *values: object) -> list[Any]:
-        try:
-            return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise SyncError(f"{self._path}: cannot be read: {error}") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            with self._db:
-                # At once for writing: what is read inside is still so when it is written back.
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-        except sqlite3.Error as error:
-            raise SyncError(f"{self._path}: cannot be written: {error}") from error
-
 
 def _wait(tries: int) -> float:
     """Seconds until a record is tried again after its `tries`th failure."""
-    return RETRY_FIRST * RETRY_FACTOR ** (tries - 1)
+    return RETRY_FIRST * RETRY_FACTOR ** (min(tries, TRIES) - 1)

@@ -89,7 +89,7 @@ def spoil(server: FakePuppetDB, path: str, certname: str, column: str, value: ob
     server._answer = spoilt  # type: ignore[method-assign]
 
 
-ODD = (None, 17, "yesterday", "2026-02-30T00:00:00.000Z", {})
+ODD: tuple[Any, ...] = (None, 17, "yesterday", "2026-02-30T00:00:00.000Z", {})
 SPOILT = [
     *((entity, path, "producer_timestamp", value) for entity, path in PATHS for value in ODD),
     *((Entity.CATALOGS, "catalogs", "hash", value) for value in ODD if not isinstance(value, str)),

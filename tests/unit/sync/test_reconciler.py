@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
@@ -423,3 +424,110 @@ def test_success_and_failure_of_passes_are_remembered(site: Site) -> None:
     assert record.last_failure is not None
     assert record.last_failure - record.last_success > 9
     assert record.last_error == "https://a: refused"
+
+
+def events_and_requests(site: Site, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a pass logs and asks of both sides, in the order in which it does: `start facts`, `ask /factsets`."""
+    caplog.set_level(logging.INFO, logger="sync")
+    seen: list[str] = []
+
+    class Events(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.__dict__["phase"] == "entity":
+                seen.append(f"{record.__dict__['event']} {record.__dict__['entity']}")
+
+    def asked(path: str, query: Any) -> Exception | None:
+        seen.append(f"ask {path}")
+        return None
+
+    for side in (site.a, site.b):
+        side.broken = asked
+    handler = Events()
+    logging.getLogger("sync").addHandler(handler)
+    try:
+        site.pull(site.b)
+    finally:
+        logging.getLogger("sync").removeHandler(handler)
+    return seen
+
+
+LISTED = {
+    "/nodes": {"nodes", "fact_expiration"},
+    "/factsets": {"facts", "nodes"},
+    "/catalogs": {"catalogs", "nodes"},
+    "/catalog-inputs": {"catalog_inputs"},
+    "/reports": {"reports", "nodes"},
+}
+"""The entities for which an address is asked: the newest records of nodes are, too."""
+
+
+def test_what_an_entity_asks_lies_between_its_events(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.pull(site.b)
+    asked: set[str] = set()
+    under_way = ""
+    for event in events_and_requests(site, caplog):
+        what, name = event.split()
+        if what == "ask":
+            assert under_way in LISTED[name], f"{name} is asked for outside of its entity"
+            asked.add(under_way)
+        else:
+            under_way = name if what == "start" else ""
+    assert asked == set(Entity)
+
+
+def test_the_time_of_the_nodes_is_that_of_their_listing_too(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="sync")
+
+    def slow(path: str, query: Any) -> Exception | None:
+        if path == "/nodes" and "deactivated" in str(query):
+            site.time.elapsed += 0.2
+        return None
+
+    site.a.broken = slow
+    result = site.pull(site.b)
+    (finished,) = (
+        record.__dict__["elapsed"]
+        for record in caplog.records
+        if (record.__dict__.get("entity"), record.__dict__.get("event")) == ("nodes", "finished")
+    )
+    assert finished == result.entities[Entity.NODES].elapsed_ms == 200
+
+
+def test_nodes_that_cannot_be_listed_are_an_entity_with_an_error(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.a.broken = lambda path, query: (
+        DeadlineExceeded("https://a", "no answer") if path == "/nodes" and "deactivated" in str(query) else None
+    )
+    assert not site.pull(site.b).ok
+    events = [(r.__dict__.get("phase"), r.__dict__.get("event")) for r in caplog.records if r.name == "sync"]
+    assert events[-2:] == [("entity", "error"), ("sync", "error")]
+
+
+def test_a_node_deactivated_during_a_pass_is_deactivated_at_its_end_and_counted_once(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sync")
+    for side in (site.a, site.b):
+        for name in ("n", "later"):
+            side.apply("replace facts", facts(name, site.ago(500)))
+    site.a.apply("replace catalog", catalog("n", site.ago(400)))
+    # Held back in each look: it is to be told once.
+    site.a.apply("deactivate node", deactivation("later", site.ago(-3600)))
+
+    def meanwhile(path: str, query: Any) -> Exception | None:
+        if path == "/reports" and site.a.nodes["n"].deactivated is None:
+            site.a.apply("deactivate node", deactivation("n", site.ago(1)))
+        return None
+
+    site.a.broken = meanwhile
+    result = site.pull(site.b)
+    assert moved(result) == {"catalogs": 1, "nodes": 1}
+    assert result.entities[Entity.NODES].held == 1
+    ended = [
+        r.__dict__["entity"]
+        for r in caplog.records
+        if r.__dict__.get("event") == "finished" and "entity" in r.__dict__
+    ]
+    assert ended.count("nodes") == 2
+    assert ended[-1] == "nodes"

@@ -120,6 +120,89 @@ def test_a_state_file_that_cannot_be_read_is_a_503_with_the_reason_and_a_defect_
     assert "could not answer /status" in caplog.text
 
 
+def raw(port: int, request: str) -> tuple[int, str]:
+    """The status and the body of the answer to exactly this; its lines end as they should."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request.replace("\n", "\r\n").encode("latin-1"))
+        answer = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Host: evil.example.com",
+        "Host: evil.example.com:{port}",
+        "Host: 127.0.0.1.evil.example.com:{port}",
+        "Host: localhost.evil.example.com",
+        "Host: evil@127.0.0.1",
+        "Host: 127.0.0.1@evil.example.com",
+        "Host: 0.0.0.0:{port}",
+        "Host: 192.168.1.1",
+        "Host: [::1].evil.example.com",
+        "Host: [::2]:{port}",
+        "Host:",
+        "X: y",
+        "Host: 127.0.0.1\nHost: evil.example.com",
+        "Host: evil.example.com\nHost: 127.0.0.1",
+        "Host: 127.0.0.1:{port}\nOrigin: http://evil.example.com",
+        "Host: 127.0.0.1:{port}\nOrigin: https://localhost.evil.example.com",
+        "Host: 127.0.0.1:{port}\nOrigin: null",
+        "Host: 127.0.0.1:{port}\nOrigin:",
+        "Host: 127.0.0.1:{port}\nOrigin: file://",
+        "Host: 127.0.0.1:{port}\nOrigin: http://[",
+        "Host: 127.0.0.1:{port}\nOrigin: http://127.0.0.1:{port}\nOrigin: http://evil.example.com",
+    ],
+)
+@pytest.mark.parametrize("line", ["POST /trigger", "GET /status", "GET /metrics", "HEAD /metrics", "GET /nothing"])
+def test_pages_of_other_sites_are_refused_in_words(line: str, headers: str) -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        status, body = raw(port.port, f"{line} HTTP/1.1\n{headers.format(port=port.port)}\n\n")
+    assert status == 403
+    if not line.startswith("HEAD"):
+        assert "programs of this machine" in json.loads(body)["error"]
+    assert daemon.asked == []
+
+
+def test_a_target_that_is_a_whole_url_counts_as_much_as_the_host() -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        for host, status in (("evil.example.com", 403), ("127.0.0.1", 202)):
+            request = f"POST http://{host}/trigger HTTP/1.1\nHost: 127.0.0.1\n\n"
+            assert raw(port.port, request)[0] == status
+    assert daemon.asked == [None]
+
+
+def test_a_target_that_is_no_url_is_answered() -> None:
+    with StatusPort(0, Daemon()) as port:
+        assert raw(port.port, "GET http://[ HTTP/1.1\nHost: 127.0.0.1\n\n")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Host: 127.0.0.1",
+        "Host: 127.0.0.1:{port}",
+        "Host: localhost:{port}",
+        "host: LocalHost",
+        "Host: [::1]:{port}",
+        "Host: [::1]",
+        # As through `ssh -L 9000:127.0.0.1:PORT`.
+        "Host: localhost:9000\nOrigin: http://localhost:9000",
+        "Host: 127.0.0.1:{port}\nOrigin: http://127.0.0.1:{port}",
+        "Host: 127.0.0.1:{port}\nOrigin: http://[::1]:{port}",
+    ],
+)
+def test_programs_of_this_machine_are_let_in_by_whatever_name_they_call_it(headers: str) -> None:
+    daemon = Daemon()
+    with StatusPort(0, daemon) as port:
+        status, _ = raw(port.port, f"POST /trigger HTTP/1.1\n{headers.format(port=port.port)}\n\n")
+    assert status == 202
+    assert daemon.asked == [None]
+
+
 def test_it_listens_on_the_loopback_address_alone() -> None:
     with StatusPort(0, Daemon()) as port:
         assert port._server.socket.getsockname()[0] == "127.0.0.1"
