@@ -73,13 +73,14 @@ class Mode:
 
     `one_way`: the remote is right, for a migration or a restore (`plan.Terms` says what that changes).
     `audit`: no cursor and no verified hour is trusted, everything is listed. `seed`: no time limit for an
-    entity.
+    entity. `deactivations` is as in `plan.Terms`.
     """
 
     selection: Selection = Selection()
     one_way: bool = False
     audit: bool = False
     seed: bool = False
+    deactivations: int | None = None
 
     @classmethod
     def configured(cls, config: SyncConfig) -> Mode:

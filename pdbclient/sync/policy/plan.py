@@ -66,12 +66,16 @@ class Terms:
     remote come along with their data, also those never heard of here. Between two servers that pull from each
     other neither may be: contents would swap for ever, and a node purged by one side would come back from the
     other, be purged there, and so on.
+
+    `deactivations`: at most so many active nodes are deactivated here, None: as many as look like no accident
+    (`brakes.brake_deactivations`).
     """
 
     latest: int
     earliest: int = 0
     selection: Selection = field(default_factory=Selection)
     one_way: bool = False
+    deactivations: int | None = None
 
     def select(self, certname: str, millis: int) -> bool:
         """Whether the pass is about this record at all."""
@@ -148,8 +152,11 @@ def deactivation_candidates(nodes: Nodes) -> dict[str, Version]:
     return candidates
 
 
-def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Terms, memory: Memory) -> EntityPlan:
-    """Which nodes to deactivate here. Raises `SafetyBrake` when there are too many (`brake_deactivations`).
+def plan_deactivations(
+    nodes: Nodes, newest_here: Mapping[str, int], terms: Terms, memory: Memory, done: Collection[str] = ()
+) -> EntityPlan:
+    """Which nodes to deactivate here. Raises `SafetyBrake` when there are too many (`brake_deactivations`), with
+    those of `done`: nodes that were active here until this pass deactivated them.
 
     A node that is not known here is left alone: this side may have purged it already. In a one-way pass it is
     made, deactivated, so that the older data that follow do not make it active.
@@ -177,7 +184,7 @@ def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Term
             pull[certname] = version
         else:
             skipped.append((certname, why))
-    brake_deactivations(pull, nodes.here)
+    brake_deactivations(pull, nodes.here, terms.deactivations, done)
     return EntityPlan(Entity.NODES, pull, skipped)
 
 

@@ -59,7 +59,7 @@ class Context:
         now, selection = self.now(), self.mode.selection
         latest = int((now + self.config.max_clock_skew) * 1000)
         earliest = 0 if selection.max_age is None else int((now - selection.max_age) * 1000)
-        return Terms(latest, earliest, selection, self.mode.one_way)
+        return Terms(latest, earliest, selection, self.mode.one_way, self.mode.deactivations)
 
     def gone_before(self) -> int:
         """Nodes that died before this (ms) may have been purged by one side already; 0: nothing is purged."""

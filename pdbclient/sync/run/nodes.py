@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pdbclient.errors import InvalidCommand, PdbError, Rejected
@@ -56,11 +56,11 @@ def list_again_here(context: Context, nodes: Nodes) -> Nodes:
     return replace(nodes, here=list_nodes(context.here, context.gone_before(), context.budget().left()))
 
 
-def plan_nodes(context: Context, nodes: Nodes, budget: Budget) -> EntityPlan:
-    """Which nodes to deactivate here. Raises `SafetyBrake`."""
+def plan_nodes(context: Context, nodes: Nodes, budget: Budget, done: Collection[str] = ()) -> EntityPlan:
+    """Which nodes to deactivate here, after those of `done`. Raises `SafetyBrake`."""
     known = [certname for certname in deactivation_candidates(nodes) if certname in nodes.here]
     newest = newest_records(context.here, known, budget.left())
-    return plan_deactivations(nodes, newest, context.terms(), context.memory(Entity.NODES))
+    return plan_deactivations(nodes, newest, context.terms(), context.memory(Entity.NODES), done)
 
 
 def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget: Budget) -> None:

@@ -20,6 +20,7 @@ from pdbclient.sync.inventory.budget import Stopped
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
+from pdbclient.sync.policy.brakes import active_among
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, Outcome, PassResult
 from pdbclient.sync.policy.plan import Nodes, deactivated_first
 from pdbclient.sync.run.blame import ends_all
@@ -117,6 +118,7 @@ class _Pass:
         self._context = context
         self._results = results
         self._errors = errors
+        self._deactivated: frozenset[str] = frozenset()
 
     def run(self) -> None:
         context, selected = self._context, self._context.mode.selection.entities
@@ -146,7 +148,9 @@ class _Pass:
 
     def _deactivate(self, nodes: Nodes, result: EntityResult) -> None:
         budget = self._context.budget()
-        deactivate(self._context, plan_nodes(self._context, nodes, budget), result, budget)
+        plan = plan_nodes(self._context, nodes, budget)
+        self._deactivated = active_among(plan.pull, nodes.here)
+        deactivate(self._context, plan, result, budget)
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityResult) -> None:
         reconcile_kind(self._context, kind, nodes, result, self._context.budget())
@@ -165,7 +169,7 @@ class _Pass:
         """What was deactivated at the remote during the pass, while its data was on its way here."""
         budget = self._context.budget()
         try:
-            late = plan_nodes(self._context, list_both(self._context, budget), budget)
+            late = plan_nodes(self._context, list_both(self._context, budget), budget, self._deactivated)
         except PdbError as error:
             self._failed(Entity.NODES, error)
             return
