@@ -37,6 +37,7 @@ def settle(
     verified = verify(
         pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic, before
     )
+    count_skipped(context, EntityPlan(entity, skipped=pulled.skipped), result)
     refused = dict(pulled.failed)
     for key, version in verified.missing.items():
         _logger.warning("%s %s from %s: %s", entity, key, context.remote, NOT_VISIBLE)
