@@ -14,6 +14,7 @@ from pdbclient.sync.policy.model import Entity, Mode, Skip, Version
 from pdbclient.sync.policy.plan import Memory, Terms
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.preflight import pass_gate
+from pdbclient.sync.run.submit import wait_for_queue
 from pdbclient.sync.state.store import ServerRecord, State
 
 __all__ = ["Context", "Progress", "enter", "known_capabilities"]
@@ -107,7 +108,11 @@ def enter(
     log: SyncLog,
     progress: Progress,
 ) -> Context:
-    """The context of a pass that the gate lets through; raises what `gate.pass_gate` raises."""
+    """The context of a pass that the gate lets through; raises what `gate.pass_gate` raises.
+
+    Where an earlier pass did not come to see what it had submitted, the local queue is waited for first: what it
+    holds would be submitted once more. Not where nothing is submitted, which a read-only state says.
+    """
     remote, local = pass_gate(here, there, config, clock)
     there.learn(known_capabilities(state, there, remote.version))
     here.learn(known_capabilities(state, here, local.version))
@@ -116,4 +121,7 @@ def enter(
         # What our own clocks say, unless that cannot be.
         least, greatest = local.epoch
         epoch = min(max(clock.wall() - clock.monotonic(), least), greatest)
+    if not state.read_only and (entities := state.under_way()):
+        wait_for_queue(here, clock)
+        state.forget_under_way(*entities)
     return Context(config, there, here, state, clock, log, progress, mode, epoch)

@@ -67,6 +67,8 @@ def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget:
     """Deactivate here what `plan` lists, as of the time at the remote, and see that it was done."""
     count_skipped(context, plan, result)
     pulled = Pulled()
+    if plan.pull:
+        context.state.remember_under_way(Entity.NODES)
     for done, (certname, version) in enumerate(plan.pull.items(), 1):
         budget.check()
         try:

@@ -243,6 +243,8 @@ def pull(
     server raises, and `Stopped` or `OutOfTime` between batches.
     """
     config = context.config
+    if plan.pull:
+        context.state.remember_under_way(kind.entity)
     with Submitter(context.here, config.concurrency, config.max_queue_depth, budget) as submitter:
         work = _Pull(context, kind, plan, result, budget, submitter, again)
         work.run(list(plan.pull))

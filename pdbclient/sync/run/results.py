@@ -48,6 +48,8 @@ def settle(
         _logger.warning(
             "%s of %s from %s: stored, but with another hash: not pulled again", entity, key, context.remote
         )
+    if not verified.missing:
+        context.state.forget_under_way(entity)
     unequal = {**verified.unequal, **pulled.unequal}
     result.unequal += len(unequal)
     state = context.state

@@ -203,6 +203,24 @@ class State:
                     "DELETE FROM unequal WHERE remote = ? AND entity = ? AND key = ?", (remote, entity, key)
                 )
 
+    # --- what may wait in the local queue
+
+    def under_way(self) -> frozenset[Entity]:
+        """The entities of which something was submitted, by a pass against any remote, that nobody saw stored yet."""
+        return frozenset(Entity(entity) for (entity,) in self._rows("SELECT entity FROM under_way"))
+
+    def remember_under_way(self, entity: Entity) -> None:
+        """Something of `entity` is about to be submitted."""
+        if entity not in self.under_way():
+            with self._transaction():
+                self._db.execute("INSERT OR REPLACE INTO under_way VALUES (?)", (entity,))
+
+    def forget_under_way(self, *entities: Entity) -> None:
+        """What was submitted of them is stored, or given up."""
+        if known := self.under_way().intersection(entities):
+            with self._transaction():
+                self._db.executemany("DELETE FROM under_way WHERE entity = ?", [(entity,) for entity in known])
+
     # --- reports
 
     def cursor(self, remote: str) -> Cursor | None:
