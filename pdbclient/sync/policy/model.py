@@ -128,6 +128,7 @@ class Skip(StrEnum):
     FUTURE = "stamped in the future"
     SOURCE_INACTIVE = "not active at the remote"
     DEAD_HERE = "dead here, and no record at the remote is newer"
+    PURGED_HERE = "expired and purged here, and would be again"
     NEWER_HERE = "a newer record is here"
     UNKNOWN_HERE = "not known here"
     EQUIVALENT = "pulled before and still unequal"

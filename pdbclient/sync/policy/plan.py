@@ -45,8 +45,8 @@ class ReportRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Both sides' nodes. `dead` are those that stay dead here: `dead_here`. `unsure` is why some of them may not be
-    dead, None when that is known.
+    """Both sides' nodes. `dead` are those that stay dead here: `dead_here`, and `expiry.too_old` of those that are
+    not here any more. `unsure` is why some of them may not be dead, None when that is known.
     """
 
     there: Mapping[str, NodeStatus]
@@ -232,7 +232,9 @@ def _node_obstacle(certname: str, millis: int, nodes: Nodes, terms: Terms) -> Sk
         return Skip.SOURCE_INACTIVE
     if millis > terms.latest:
         return Skip.FUTURE
-    return Skip.DEAD_HERE if certname in nodes.dead else None
+    if certname in nodes.dead:
+        return Skip.DEAD_HERE if certname in nodes.here else Skip.PURGED_HERE
+    return None
 
 
 def _dead_alike(certname: str, millis: int, nodes: Nodes, terms: Terms) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from pdbclient.errors import InvalidCommand, PdbError, Rejected
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.records import both_sides, list_nodes, newest_records
 from pdbclient.sync.policy.brakes import brake_empty
+from pdbclient.sync.policy.expiry import Expired, expired_here, outdated, purged_since, too_old
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.policy.plan import (
     Nodes,
@@ -26,13 +28,15 @@ from pdbclient.sync.run.verify import judge_deactivation
 from pdbclient.wire.record import deactivation_command
 from pdbclient.wire.summary import from_millis
 
-__all__ = ["deactivate", "list_again_here", "list_both", "plan_nodes"]
+__all__ = ["deactivate", "list_again_here", "list_both", "plan_nodes", "warn_of_purged"]
+
+_logger = logging.getLogger(__name__)
 
 
 def list_both(context: Context, budget: Budget) -> Nodes:
-    """Both sides' nodes, with the verdict on those that are dead here and active there.
+    """Both sides' nodes, with the verdict on those that are dead here, or were purged, and active there.
 
-    Where the remote cannot tell how new their records are, all of these stay dead, and `Nodes.unsure` says why.
+    Where a server cannot tell how new their records are, all of these stay dead, and `Nodes.unsure` says why.
     Raises `SafetyBrake` when the remote suddenly has no nodes.
     """
     within = budget.left()
@@ -41,14 +45,51 @@ def list_both(context: Context, budget: Budget) -> Nodes:
     )
     brake_empty(Entity.NODES, len(there), len(here), context.state.seen(context.remote, Entity.NODES))
     nodes = Nodes(there, here)
+    known = context.state.expired(context.remote)
     candidates = revival_candidates(nodes)
+    purged = [] if context.mode.audit else purged_since(nodes, known)
     try:
-        newest = newest_records(context.there, candidates, budget.left())
+        _remember_expired(context, nodes, known, budget)
+        newest = newest_records(context.there, [*candidates, *purged], budget.left())
     except PdbError as error:
         if ends_all(error):
             raise
-        return Nodes(there, here, frozenset(candidates), unsure=error)
-    return Nodes(there, here, dead_here(nodes, newest))
+        return Nodes(there, here, frozenset([*candidates, *purged]), unsure=error)
+    old = too_old(purged, known, newest, int(context.now() * 1000))
+    return Nodes(there, here, dead_here(nodes, newest) | old)
+
+
+def warn_of_purged(context: Context, nodes: Nodes) -> None:
+    """Say which nodes are left alone because they would expire here again."""
+    purged = sorted(nodes.dead - nodes.here.keys())
+    if purged:
+        _logger.warning(
+            "%d nodes of %s are not pulled (%s%s): they expired here and were purged, and nothing of theirs there is "
+            "younger than what expired. Set node-ttl alike on both servers; once it is raised here, make an audit "
+            "pass",
+            len(purged),
+            context.remote,
+            ", ".join(purged[:5]),
+            ", …" if len(purged) > 5 else "",
+        )
+
+
+def _remember_expired(context: Context, nodes: Nodes, known: Mapping[str, Expired], budget: Budget) -> None:
+    """Note the nodes that expired here and not there, once for each time that they do: data that comes afterwards was
+    not what expired.
+    """
+    if context.state.read_only:
+        return
+    fresh = {
+        certname: millis
+        for certname, millis in expired_here(nodes).items()
+        if certname not in known or known[certname].millis != millis
+    }
+    newest = newest_records(context.here, list(fresh), budget.left())
+    found = {name: Expired(fresh[name], fresh[name] - millis) for name, millis in newest.items()}
+    over = outdated(nodes, known)
+    if found or over:
+        context.state.remember_expired(context.remote, found, over)
 
 
 def list_again_here(context: Context, nodes: Nodes) -> Nodes:

@@ -26,7 +26,7 @@ from pdbclient.sync.policy.plan import Nodes, deactivated_first
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, Progress, enter
 from pdbclient.sync.run.events import SyncLog
-from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes
+from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes, warn_of_purged
 from pdbclient.sync.run.records import plan_kind, reconcile_kind
 from pdbclient.sync.run.reports import plan_slices, reconcile_reports
 from pdbclient.sync.state.lock import InstanceLock
@@ -129,6 +129,7 @@ class _Pass:
             # Whose records may be carried depends on it: without it there is no pass.
             self._result(Entity.NODES).error = str(error)
             raise
+        warn_of_purged(context, nodes)
         if nodes.unsure is not None:
             self._failed(Entity.NODES, nodes.unsure)
         if Entity.NODES in selected:

@@ -29,7 +29,7 @@ __all__ = ["plan_slices", "reconcile_reports"]
 
 _logger = logging.getLogger(__name__)
 
-_BY_NODE = frozenset({Skip.SOURCE_INACTIVE, Skip.DEAD_HERE})
+_BY_NODE = frozenset({Skip.SOURCE_INACTIVE, Skip.DEAD_HERE, Skip.PURGED_HERE})
 """Left out as long as the node's state stays what it is: the state file names those nodes."""
 _FINAL = frozenset({Skip.QUARANTINED, Skip.DROPPED, Skip.NAMELESS, Skip.EQUIVALENT})
 """Left out until an operator says otherwise, and then the state file forgets the hour."""

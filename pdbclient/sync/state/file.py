@@ -47,7 +47,7 @@ CREATE TABLE server (url TEXT PRIMARY KEY, version TEXT, answers TEXT) WITHOUT R
 # Since schema 4: what may wait in the local queue still, and which nodes expired here alone.
 _SINCE_4 = """
 CREATE TABLE under_way (entity TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE expired (remote TEXT, certname TEXT, millis INTEGER, lifetime INTEGER, PRIMARY KEY (remote, certname))
+CREATE TABLE expired (remote TEXT, certname TEXT, millis INTEGER, age INTEGER, PRIMARY KEY (remote, certname))
     WITHOUT ROWID;
 """
 

@@ -11,18 +11,15 @@ make anything wait for the time that it lost: what is noted for later than `now`
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import SyncError
 from pdbclient.sync.policy.model import TRIES, Entity, PassResult, Skip, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
-from pdbclient.sync.state.file import open_state
+from pdbclient.sync.state.local import LocalNotes
 
 __all__ = ["Anchor", "Cursor", "EntityRecord", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
 
@@ -111,21 +108,8 @@ class ServerRecord:
     answers: frozenset[str]
 
 
-class State:
+class State(LocalNotes):
     """The open state file. For one thread; every method that writes is one durable transaction."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open `path`, or make it. Read-only: nothing is written, and a missing file reads as an empty one.
-
-        Raises `SyncError` for a file that is damaged, foreign, or from a newer version.
-        """
-        self._path = path
-        self.read_only = read_only
-        self._db = open_state(path, read_only=read_only)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
 
     # --- records that are left alone
 
@@ -202,24 +186,6 @@ class State:
                 self._db.execute(
                     "DELETE FROM unequal WHERE remote = ? AND entity = ? AND key = ?", (remote, entity, key)
                 )
-
-    # --- what may wait in the local queue
-
-    def under_way(self) -> frozenset[Entity]:
-        """The entities of which something was submitted, by a pass against any remote, that nobody saw stored yet."""
-        return frozenset(Entity(entity) for (entity,) in self._rows("SELECT entity FROM under_way"))
-
-    def remember_under_way(self, entity: Entity) -> None:
-        """Something of `entity` is about to be submitted."""
-        if entity not in self.under_way():
-            with self._transaction():
-                self._db.execute("INSERT OR REPLACE INTO under_way VALUES (?)", (entity,))
-
-    def forget_under_way(self, *entities: Entity) -> None:
-        """What was submitted of them is stored, or given up."""
-        if known := self.under_way().intersection(entities):
-            with self._transaction():
-                self._db.executemany("DELETE FROM under_way WHERE entity = ?", [(entity,) for entity in known])
 
     # --- reports
 
@@ -379,22 +345,6 @@ class State:
             "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (remote, entity, key, *known.version, known.tries, known.retry_at, known.reason, dropped),
         )
-
-    def _rows(self, statement: str, *values: object) -> list[Any]:
-        try:
-            return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise SyncError(f"{self._path}: cannot be read: {error}") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            with self._db:
-                # At once for writing: what is read inside is still so when it is written back.
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-        except sqlite3.Error as error:
-            raise SyncError(f"{self._path}: cannot be written: {error}") from error
 
 
 def _wait(tries: int) -> float:

@@ -13,6 +13,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
+from pdbclient.sync.policy.expiry import Expired
 from pdbclient.sync.policy.model import Entity, Outcome, PassResult, Skip, Version
 from pdbclient.sync.policy.report_hours import Hour
 from pdbclient.sync.state import file as state_file
@@ -269,6 +270,16 @@ def test_what_is_under_way_is_noted_until_it_is_seen(path: Path) -> None:
     state.forget_under_way(Entity.FACTS)
     state.forget_under_way(Entity.FACTS)
     assert state.under_way() == {Entity.REPORTS}
+    state.close()
+
+
+def test_nodes_that_expired_here_are_noted_for_each_remote(path: Path) -> None:
+    state = State(path)
+    state.remember_expired("r", {"n": Expired(9000, 700), "m": Expired(9000, 800)}, ())
+    state.remember_expired("s", {"n": Expired(9000, 700)}, ())
+    state.remember_expired("r", {"n": Expired(9500, 600)}, {"m", "unheard of"})
+    assert state.expired("r") == {"n": Expired(9500, 600)}
+    assert state.expired("s") == {"n": Expired(9000, 700)}
     state.close()
 
 
