@@ -13,7 +13,7 @@ from pdbclient.sync.inventory.interfaces import Clock, Server
 from pdbclient.sync.policy.model import Entity, Mode, Skip, Version
 from pdbclient.sync.policy.plan import Memory, Terms
 from pdbclient.sync.run.events import SyncLog
-from pdbclient.sync.run.preflight import pass_gate
+from pdbclient.sync.run.preflight import pass_gate, refuse_one
 from pdbclient.sync.run.submit import wait_for_queue
 from pdbclient.sync.state.store import ServerRecord, State
 
@@ -108,7 +108,7 @@ def enter(
     log: SyncLog,
     progress: Progress,
 ) -> Context:
-    """The context of a pass that the gate lets through; raises what `gate.pass_gate` raises.
+    """The context of a pass that the gate lets through; raises what `pass_gate` and `refuse_one` raise.
 
     Where an earlier pass did not come to see what it had submitted, the local queue is waited for first: what it
     holds would be submitted once more. Not where nothing is submitted, which a read-only state says.
@@ -116,6 +116,7 @@ def enter(
     remote, local = pass_gate(here, there, config, clock)
     there.learn(known_capabilities(state, there, remote.version))
     here.learn(known_capabilities(state, here, local.version))
+    refuse_one(here, there)
     epoch = None
     if local.epoch is not None:
         # What our own clocks say, unless that cannot be.

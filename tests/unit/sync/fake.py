@@ -5,7 +5,7 @@ What it takes for granted, each with its test in tests/integration/test_sync_rul
 - A query that does not say which nodes it means is about the active ones, but for catalogs and reports; one for
   reports that does not name their type is about those of agents.
 - An hour's label is in UTC, and hours come with count, least and greatest hash, and last timestamp.
-- `receive_time` is the server's own clock, when it got the report.
+- `receive_time` of a report, and `timestamp` of facts, are the server's own clock, when it got them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class FakePuppetDB(Store):
     another hash; one that does not `purges` counts no node as inactive. `arrives` is called at each request, before
     anything else.
 
-    `received` gives the receive time (ms) of reports by hash; one that is not in it was received when produced.
+    `received` gives the receive time (ms) of reports by hash, and of facts by their node; what is not in it was
+    received when produced. `began` is when its process began (ms), None: it does not tell.
     """
 
     def __init__(self, name: str, now: Callable[[], float], release: Release = PUPPETDB_7_12) -> None:
@@ -70,6 +71,7 @@ class FakePuppetDB(Store):
         self.state = "running"
         self.maintenance = False
         self.depth = 0
+        self.began: int | None = self.millis + self._late
         self.submitted: list[Command] = []
         self.queries: list[tuple[str, Any]] = []
         self.down: Exception | None = None
@@ -115,6 +117,9 @@ class FakePuppetDB(Store):
             return FakeAnswer({"version": self.version})
         if path == "/pdb/meta/v1/version/latest" and self.release.has_latest:
             return FakeAnswer({"newer": False, "version": self.version, "link": None})
+        if path == "/status/v1/services/status-service?level=debug":
+            metrics = {"start-time-ms": self.began, "up-time-ms": self.millis - (self.began or 0)}
+            return FakeAnswer({"state": "running", "status": {"experimental": {"jvm-metrics": metrics}}})
         if path != "/status/v1/services/puppetdb-status":
             raise self._error(self.release.unknown)
         status = {"maintenance_mode?": self.maintenance, "queue_depth": self.depth}
@@ -192,7 +197,12 @@ class FakePuppetDB(Store):
         if table == "catalogs":
             return [*self.tables[table].values(), *self.more_catalogs]
         if table == "reports":
-            return [{**row, "receive_time": self._receive_time(row)} for row in self.tables[table].values()]
+            return [{**row, "receive_time": self._received(row["hash"], row)} for row in self.tables[table].values()]
+        if table == "factsets":
+            return [
+                {**row, "timestamp": self._received(f"factsets {name}", row)}
+                for name, row in self.tables[table].items()
+            ]
         if table != "nodes":
             return list(self.tables[table].values())
         return [
@@ -212,8 +222,8 @@ class FakePuppetDB(Store):
             return None
         return from_millis(node.deactivated + (self.release.shows_rounded and node.below >= 500))
 
-    def _receive_time(self, row: Row) -> str:
-        millis = self.received.get(row["hash"])
+    def _received(self, key: str, row: Row) -> str:
+        millis = self.received.get(key)
         return str(row["producer_timestamp"]) if millis is None else from_millis(millis)
 
     def _matches(self, row: Row, query: Any) -> bool:
@@ -284,7 +294,7 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
         shown = {key: value for key, value in row.items() if key not in ("values", "package_inventory")}
         if params.get("include_package_inventory") == "true" and row.get("package_inventory"):
             shown["package_inventory"] = row["package_inventory"]
-        return {**shown, "timestamp": row["producer_timestamp"], "facts": {"data": data}}
+        return {**shown, "facts": {"data": data}}
     if table == "nodes":
         hidden = () if params.get("include_facts_expiration") == "true" else EXPIRATION
         return {key: value for key, value in row.items() if key not in hidden}
