@@ -7,13 +7,14 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pdbclient.cli import output
-from pdbclient.cli.arguments import add_log_options
+from pdbclient.cli.arguments import add_log_options, positive
 from pdbclient.cli.sync_options import (
     add_command,
     add_mode_options,
@@ -59,6 +60,9 @@ _ONCE = """\
 One pass against each remote: compare summaries, pull what is newer or missing there, submit it to the
 local PuppetDB, and verify that it arrived. Nothing is ever deleted, and the remote is only read.
 With --dry-run, print what would be done and what is left alone and why; nothing is changed.
+
+A pass that would deactivate more than half of the active nodes here (and more than 2), or more than 50 that are more
+than 5 % of them, deactivates none. If they are right, --allow-deactivations N says so: up to N in this pass.
 """
 
 _AUDIT = """\
@@ -88,6 +92,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add `once`, `audit` and `run`."""
     once = add_command(commands, "once", "one pass against each remote", _ONCE, EXIT_CODES, _once)
     once.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
+    once.add_argument(
+        "--allow-deactivations",
+        type=positive,
+        metavar="N",
+        help="a pass may deactivate up to N active nodes here, which a brake else keeps from going all at once",
+    )
     audit = add_command(commands, "audit", "one pass that takes nothing for granted", _AUDIT, EXIT_CODES, _audit)
     for parser in (once, audit):
         add_remote_option(parser)
@@ -122,7 +132,8 @@ def print_result(result: PassResult) -> None:
 
 def _once(args: argparse.Namespace) -> int:
     config = load_sync_config(args.config)
-    remotes, mode = chosen_remotes(config, args), chosen_mode(config, args)
+    remotes = chosen_remotes(config, args)
+    mode = replace(chosen_mode(config, args), deactivations=args.allow_deactivations)
     if not args.dry_run:
         return _passes(args, config, remotes, mode)
     configure_logging(args, config, logging.WARNING)

@@ -38,6 +38,8 @@ __all__ = [
     "reports_received",
     "resource_type",
     "rooted",
+    "stored_factsets",
+    "stored_reports",
 ]
 
 Ast: TypeAlias = list[Any]
@@ -209,6 +211,16 @@ def reports_received(since: str | None, start: str) -> Ast:
     if since is not None:
         condition.append([">=", "receive_time", since])
     return _extract(["hash", "certname", "producer_timestamp", "receive_time"], condition)
+
+
+def stored_reports() -> Ast:
+    """For `reports`: rows of `StoredReport`, of all; to be asked with a limit."""
+    return _extract(["hash", "receive_time"], ["and", _ANY_TYPE, _state("any")])
+
+
+def stored_factsets() -> Ast:
+    """For `factsets`: rows of `StoredFactset`, of all; to be asked with a limit."""
+    return _extract(["certname", "hash", "producer_timestamp", "timestamp"], _state("any"))
 
 
 def by_certnames(entity: str, certnames: Iterable[str]) -> Ast:

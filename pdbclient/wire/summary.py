@@ -22,6 +22,8 @@ __all__ = [
     "NodeSummary",
     "ReceivedReport",
     "ReportSummary",
+    "StoredFactset",
+    "StoredReport",
     "from_millis",
     "to_millis",
 ]
@@ -64,6 +66,22 @@ class ReceivedReport(Struct, frozen=True, gc=False):
     certname: str | None
     producer_timestamp: str
     receive_time: str
+
+
+class StoredReport(Struct, frozen=True, gc=False):
+    """Which report a server has, and when it got it, by its own clock."""
+
+    hash: str
+    receive_time: str
+
+
+class StoredFactset(Struct, frozen=True, gc=False):
+    """Which facts a server has of a node, and when it got them (`timestamp`), by its own clock."""
+
+    certname: str | None
+    hash: str | None
+    producer_timestamp: str | None
+    timestamp: str
 
 
 class CatalogInputsSummary(Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import Endpoint, Remote
 from pdbclient.http.session import Session
 from pdbclient.sync import Entity, Outcome, PassResult, reconcile
 from pdbclient.sync.policy.report_hours import Hour
@@ -58,6 +58,43 @@ def state(site: Site) -> Iterator[State]:
     assert site.pull(REPLICA).ok
     with closing(State(state_path(config.state_dir, config.local), read_only=True)) as opened:
         yield opened
+
+
+# --- one server, or one database, in two places
+
+
+def test_the_local_server_under_another_name_is_refused(site: Site) -> None:
+    config = site.config(PRIMARY)
+    alias = Endpoint("127.0.0.1", config.local.port)
+    assert config.local.host == "localhost"
+    for _ in range(2):
+        (result,) = reconcile(config, [Remote(alias, 60.0)])
+        assert result.outcome is Outcome.REFUSED
+        assert "is the local server" in result.errors[0]
+        give_reports(site, 1)
+
+
+def test_two_servers_of_one_database_are_refused(site: Site) -> None:
+    """They are not, as long as nothing has come in since both began."""
+    give_reports(site, 1, 2, 3)
+    settings = site.lab.node(REPLICA).home / "conf.d" / "database.ini"
+    own = settings.read_text()
+    port = {name: str(site.lab.node(name).postgres_port) for name in SIDES}
+    site.lab.fault(REPLICA, "kill")
+    try:
+        settings.write_text(own.replace(f":{port[REPLICA]}/", f":{port[PRIMARY]}/"))
+        site.lab.fault(REPLICA, "start")
+        assert moved(site.pull(REPLICA)) == {}
+        give_reports(site, 4, 5, 6)
+        result = site.pull(REPLICA)
+    finally:
+        site.lab.fault(REPLICA, "kill")
+        settings.write_text(own)
+        site.lab.fault(REPLICA, "start")
+    assert result.outcome is Outcome.REFUSED
+    assert "have one database" in result.errors[0]
+    assert moved(site.pull(REPLICA)) == {"reports": 6}
+    assert site.pull(REPLICA).ok
 
 
 # --- clocks
@@ -255,7 +292,7 @@ def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_
     assert (braked.ok, braked.outcome) == (False, Outcome.DONE)
     (why,) = braked.errors
     assert why.startswith(f"nodes: {limit + 1} of {nodes} active nodes would be deactivated")
-    assert "deactivate them here by hand" in why
+    assert f"--allow-deactivations {limit + 1}" in why
     assert braked.entities[Entity.FACTS].transferred == 1
     assert held(site.lab, REPLICA)[Entity.NODES] == {}
     # One less is not too many.

@@ -19,6 +19,7 @@ import pytest
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab
+from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
 from pdbclient.wire import query
 from pdbclient.wire.check import VERSIONS
 from pdbclient.wire.command import Command
@@ -387,6 +388,21 @@ def test_hours_of_reports_and_what_was_received_last(duel: Duel) -> None:
         for row in map(json.loads, rows):
             # By the server's clock, whatever the report says.
             assert abs(to_millis(row["receive_time"]) - duel.now) < HOUR
+
+
+def test_a_server_says_when_it_received_facts_and_reports_and_when_it_began(duel: Duel) -> None:
+    for name in ("facts", "report"):
+        duel.give("n", name, 30, 1)
+    duel.run()
+    servers: list[Session | FakePuppetDB] = [duel.real, duel.model]
+    for server in servers:
+        for ask in (newest_reports, newest_factsets):
+            (when,) = ask(server, 15.0).values()
+            assert abs(when - duel.now) < HOUR
+        began = process_start(server, 15.0)
+        assert began is not None
+        assert began == process_start(server, 15.0)
+        assert abs(began - duel.now) < 24 * HOUR
 
 
 def names(duel: Duel, path: str, ast: list[Any]) -> tuple[list[str], list[str]]:

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from pdbclient.errors import SafetyBrake
 from pdbclient.sync.policy.model import Entity, Liveness, NodeStatus
 
-__all__ = ["brake_deactivations", "brake_empty"]
+__all__ = ["active_among", "brake_deactivations", "brake_empty"]
 
 BRAKE_NODES = 50
 BRAKE_SHARE = 0.05
+FEW_NODES = 2
+"""So many may always go: a site of two or three nodes has its nodes replaced, too."""
 
 
-def brake_deactivations(planned: Collection[str], here: Mapping[str, NodeStatus]) -> None:
-    """Raise `SafetyBrake` when more than max(50, 5 %) of this side's active nodes are to be deactivated at
-    once.
+def brake_deactivations(
+    planned: Collection[str],
+    here: Mapping[str, NodeStatus],
+    allowed: int | None = None,
+    done: Collection[str] = (),
+) -> None:
+    """Raise `SafetyBrake` when too many of this side's active nodes are to be deactivated in one pass.
+
+    Too many are more than half of them (and more than 2), and more than max(50, 5 %); or more than `allowed`, where
+    somebody said how many are right. `done` are those that were active and that the pass has deactivated already.
     """
-    active = sum(1 for status in here.values() if status.liveness is Liveness.ACTIVE)
-    hit = sum(1 for certname in planned if certname in here and here[certname].liveness is Liveness.ACTIVE)
-    limit = max(BRAKE_NODES, int(active * BRAKE_SHARE))
-    if hit > limit:
+    active = active_among(here, here) | set(done)
+    hit = active_among(planned, here) | set(done)
+    limit = _most(len(active)) if allowed is None else allowed
+    if len(hit) > limit:
+        left = f"{len(done)} were, the others were not" if done else "none was"
         raise SafetyBrake(
-            f"{hit} of {active} active nodes would be deactivated in one pass, more than {limit}: none was. "
-            f"If that is right, deactivate them here by hand; if not, find out what did it at the remote"
+            f"{len(hit)} of {len(active)} active nodes would be deactivated in one pass, more than {limit}: {left}. "
+            f"`pdbclient sync once --allow-deactivations {len(hit)}` does it, with --dry-run it lists them; if they "
+            f"are not to go, find out what did it at the remote"
         )
+
+
+def active_among(certnames: Iterable[str], here: Mapping[str, NodeStatus]) -> frozenset[str]:
+    """Those of the nodes that are known and active."""
+    return frozenset(name for name in certnames if name in here and here[name].liveness is Liveness.ACTIVE)
 
 
 def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
@@ -37,3 +53,8 @@ def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
             f"it looks emptied, freshly installed, or pointed at another database. Find out what happened to it; "
             f"if it is to be filled again, do that from here (`pdbclient sync seed` beside it), and passes go on"
         )
+
+
+def _most(active: int) -> int:
+    """How many of so many active nodes may be deactivated in one pass that nobody asked about."""
+    return min(max(BRAKE_NODES, int(active * BRAKE_SHARE)), max(FEW_NODES, active // 2))

@@ -75,10 +75,11 @@ _PULLED = frozenset({Difference.MISSING_HERE, Difference.NEWER_THERE, Difference
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Both sides' nodes. `dead` are those that stay dead here, `dead_there` the same of the remote (`liveness`).
+    """Both sides' nodes. `dead` are those that stay dead here (`liveness.dead_for_good`), or were purged here and
+    would be again (`expiry.too_old`); `dead_there` the same of the remote, as far as that is known here.
 
     Of those that are `unusable`, a server shows no status that makes sense: they count as inactive there. `unsure` is
-    why some of the dead may not be so, None when that is known.
+    why some of the dead may not be so, or may be forgotten; None when that is known.
     """
 
     there: Mapping[str, NodeStatus]
@@ -100,6 +101,9 @@ class Terms:
     remote come along with their data, also those never heard of here. Between two servers that pull from each
     other neither may be: contents would swap for ever, and a node purged by one side would come back from the
     other, be purged there, and so on.
+
+    `deactivations`: at most so many active nodes are deactivated here, None: as many as look like no accident
+    (`brakes.brake_deactivations`).
     """
 
     latest: int
@@ -107,6 +111,7 @@ class Terms:
     end: int | None = None
     selection: Selection = field(default_factory=Selection)
     one_way: bool = False
+    deactivations: int | None = None
 
     def select(self, certname: str, millis: int) -> bool:
         """Whether it is about this record at all."""
@@ -253,14 +258,17 @@ def _obstacle(certname: str, millis: int, nodes: Nodes, terms: Terms, *, from_he
     """What about the node, or the time, keeps a record from being carried to the other side."""
     if not certname:
         return Difference.NAMELESS
-    giver = (nodes.here if from_here else nodes.there).get(certname)
+    given, taken = (nodes.here, nodes.there) if from_here else (nodes.there, nodes.here)
+    giver = given.get(certname)
     # A node that is not in the listing came after it, with this record.
     active = giver is None or giver.liveness is Liveness.ACTIVE
     if not active and (from_here or not _dead_alike(certname, millis, nodes, terms)):
         return Difference.NOT_ACTIVE
     if millis > terms.latest:
         return Difference.FUTURE
-    return Difference.DEAD if certname in (nodes.dead_there if from_here else nodes.dead) else None
+    if certname not in (nodes.dead_there if from_here else nodes.dead):
+        return None
+    return Difference.DEAD if certname in taken else Difference.PURGED
 
 
 def _dead_alike(certname: str, millis: int, nodes: Nodes, terms: Terms) -> bool:

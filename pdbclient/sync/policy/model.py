@@ -72,15 +72,16 @@ class Selection:
 class Mode:
     """How a pass is made.
 
-    `one_way`: the remote is right, for a migration or a restore (`plan.Terms` says what that changes).
+    `one_way`: the remote is right, for a migration or a restore (`classify.Terms` says what that changes).
     `audit`: no cursor and no verified hour is trusted, everything is listed. `seed`: no time limit for an
-    entity.
+    entity. `deactivations` is as in `classify.Terms`.
     """
 
     selection: Selection = Selection()
     one_way: bool = False
     audit: bool = False
     seed: bool = False
+    deactivations: int | None = None
 
     @classmethod
     def configured(cls, config: SyncConfig) -> Mode:
@@ -144,6 +145,7 @@ class Difference(StrEnum):
     TIED = "tied"
     NOT_ACTIVE = "not_active"
     DEAD = "dead"
+    PURGED = "purged"
     SUPERSEDED = "superseded"
     UNKNOWN = "unknown"
     EXPIRED = "expired"
@@ -171,6 +173,7 @@ _MEANINGS = {
     Difference.TIED: "same time, other content; PuppetDB keeps whichever it got first",
     Difference.NOT_ACTIVE: "its node is not active where it would come from, so it is not carried",
     Difference.DEAD: "its node is dead where it would go, and nothing of that node is newer than its death",
+    Difference.PURGED: "expired and purged where it would go, and would be again",
     Difference.SUPERSEDED: "deactivated on one side, and a newer record of the node is on the other",
     Difference.UNKNOWN: "deactivated on one side, and the other does not know the node",
     Difference.EXPIRED: "expired on one side only, which each server judges by itself",
@@ -185,6 +188,7 @@ EXPLAINED = frozenset(
         Difference.TIED,
         Difference.NOT_ACTIVE,
         Difference.DEAD,
+        Difference.PURGED,
         Difference.SUPERSEDED,
         Difference.UNKNOWN,
         Difference.EXPIRED,

@@ -13,7 +13,8 @@ from pdbclient.sync.inventory.interfaces import Clock, Server
 from pdbclient.sync.policy.classify import Memory, Terms
 from pdbclient.sync.policy.model import Difference, Entity, Mode, Version
 from pdbclient.sync.run.events import SyncLog
-from pdbclient.sync.run.preflight import pass_gate
+from pdbclient.sync.run.preflight import pass_gate, refuse_one
+from pdbclient.sync.run.submit import wait_for_queue
 from pdbclient.sync.state.store import ServerRecord, State
 
 __all__ = ["Context", "Progress", "enter", "known_capabilities"]
@@ -59,7 +60,7 @@ class Context:
         now, selection = self.now(), self.mode.selection
         latest = int((now + self.config.max_clock_skew) * 1000)
         earliest = None if selection.max_age is None else int((now - selection.max_age) * 1000)
-        return Terms(latest, earliest, None, selection, self.mode.one_way)
+        return Terms(latest, earliest, None, selection, self.mode.one_way, self.mode.deactivations)
 
     def gone_before(self) -> int:
         """Nodes that died before this (ms) may have been purged by one side already; 0: nothing is purged."""
@@ -107,13 +108,21 @@ def enter(
     log: SyncLog,
     progress: Progress,
 ) -> Context:
-    """The context of a pass that the gate lets through; raises what `gate.pass_gate` raises."""
+    """The context of a pass that the gate lets through; raises what `pass_gate` and `refuse_one` raise.
+
+    Where an earlier pass did not come to see what it had submitted, the local queue is waited for first: what it
+    holds would be submitted once more. Not where nothing is submitted, which a read-only state says.
+    """
     remote, local = pass_gate(here, there, config, clock)
     there.learn(known_capabilities(state, there, remote.version))
     here.learn(known_capabilities(state, here, local.version))
+    refuse_one(here, there)
     epoch = None
     if local.epoch is not None:
         # What our own clocks say, unless that cannot be.
         least, greatest = local.epoch
         epoch = min(max(clock.wall() - clock.monotonic(), least), greatest)
+    if not state.read_only and (entities := state.under_way()):
+        wait_for_queue(here, clock)
+        state.forget_under_way(*entities)
     return Context(config, there, here, state, clock, log, progress, mode, epoch)

@@ -1,6 +1,7 @@
 """What differs between the local server and a remote: asked of both, at the same time, and compared.
 
-The state file is looked at for one thing only: which records were pulled before and did not become equal.
+The state file is looked at for what passes know of differences: what was pulled before and did not become equal, or
+was not taken, and which nodes expired and were purged here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, known_capabilities
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import judged_nodes
-from pdbclient.sync.run.preflight import server_version
+from pdbclient.sync.run.preflight import refuse_one, server_version
 from pdbclient.sync.run.records import differences
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import HourBucket, from_millis
@@ -121,8 +122,8 @@ def diff(
     """Compare the local server with `remote`. Reads only, from both.
 
     An entity that a server cannot answer about, or not in time, has its `error`; the others are compared. Raises
-    `SyncError` when the state file is unusable or a server does not tell its version, and the errors of one attempt
-    when a server cannot be asked.
+    `SyncError` when the state file is unusable, a server does not tell its version, or both are one (`refuse_one`),
+    and the errors of one attempt when a server cannot be asked.
     """
     scope = scope or Scope()
     connect = connect or (lambda endpoint: Session(endpoint, config.tls, config.timeouts))
@@ -135,6 +136,7 @@ def diff(
         remote_version, local_version = both_sides(there, here, server_version)
         there.learn(known_capabilities(state, there, remote_version))
         here.learn(known_capabilities(state, here, local_version))
+        refuse_one(here, there)
         mode = Mode(selection=scope.selection)
         context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode)
         return Diff(config.local.url, remote.url, list(_Comparison(context, scope).run()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pdbclient.errors import InvalidCommand, PdbError, Rejected
@@ -11,6 +12,7 @@ from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.records import both_sides, list_nodes, newest_records
 from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
 from pdbclient.sync.policy.classify import Nodes, compare_nodes, planned
+from pdbclient.sync.policy.expiry import Expired, expired_here, outdated, purged_since, too_old
 from pdbclient.sync.policy.liveness import dead_for_good, flipped, revival_candidates, undecided_deactivations
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.run.blame import ends_all
@@ -22,20 +24,28 @@ from pdbclient.sync.run.verify import judge_deactivation
 from pdbclient.wire.record import deactivation_command
 from pdbclient.wire.summary import from_millis
 
-__all__ = ["deactivate", "judged_nodes", "list_again_here", "list_both", "plan_nodes"]
+__all__ = ["deactivate", "judged_nodes", "list_again_here", "list_both", "plan_nodes", "warn_of_purged"]
+
+_logger = logging.getLogger(__name__)
 
 
 def list_both(context: Context, budget: Budget) -> Nodes:
-    """Both sides' nodes, with the verdict on those that are dead here and active there.
+    """Both sides' nodes, with the verdict on those that are dead here, or were purged, and active there.
 
-    Where the remote cannot tell how new their records are, all of these stay dead, and `Nodes.unsure` says why.
+    Where a server cannot tell how new their records are, all of these stay dead, and `Nodes.unsure` says why.
     Raises `SafetyBrake` when the remote suddenly has no nodes.
     """
     nodes = listed_nodes(context, budget)
     seen = context.state.seen(context.remote, Entity.NODES)
     brake_empty(Entity.NODES, len(nodes.there), len(nodes.here), seen)
-    dead, unsure = _dead(context.there, nodes, budget)
-    return replace(nodes, dead=dead, unsure=unsure)
+    nodes = _judged_here(context, nodes, budget)
+    try:
+        _remember_expired(context, nodes, budget)
+    except PdbError as error:
+        if ends_all(error):
+            raise
+        return replace(nodes, unsure=nodes.unsure or error)
+    return nodes
 
 
 def listed_nodes(context: Context, budget: Budget) -> Nodes:
@@ -47,22 +57,66 @@ def listed_nodes(context: Context, budget: Budget) -> Nodes:
 
 
 def judged_nodes(context: Context, budget: Budget) -> Nodes:
-    """Both sides' nodes, with the verdict on those that are dead on one side and active on the other."""
-    nodes = listed_nodes(context, budget)
-    dead, unsure = _dead(context.there, nodes, budget)
-    dead_there, unsure_there = _dead(context.here, flipped(nodes), budget)
-    return replace(nodes, dead=dead, dead_there=dead_there, unsure=unsure or unsure_there)
+    """Both sides' nodes, with the verdict on those that are dead on one side and active on the other, and on those
+    that were purged here.
+    """
+    nodes = _judged_here(context, listed_nodes(context, budget), budget)
+    dead_there, unsure = _dead(context, context.here, flipped(nodes), {}, budget)
+    return replace(nodes, dead_there=dead_there, unsure=nodes.unsure or unsure)
 
 
-def _dead(giver: Server, nodes: Nodes, budget: Budget) -> tuple[frozenset[str], PdbError | None]:
-    candidates = revival_candidates(nodes)
+def warn_of_purged(context: Context, nodes: Nodes) -> None:
+    """Say which nodes are left alone because they would expire here again."""
+    purged = sorted(nodes.dead - nodes.here.keys())
+    if purged:
+        _logger.warning(
+            "%d nodes of %s are not pulled (%s%s): they expired here and were purged, and nothing of theirs there is "
+            "younger than what expired. Set node-ttl alike on both servers; once it is raised here, make an audit "
+            "pass",
+            len(purged),
+            context.remote,
+            ", ".join(purged[:5]),
+            ", …" if len(purged) > 5 else "",
+        )
+
+
+def _judged_here(context: Context, nodes: Nodes, budget: Budget) -> Nodes:
+    purged = {} if context.mode.audit else purged_since(nodes, context.state.expired(context.remote))
+    dead, unsure = _dead(context, context.there, nodes, purged, budget)
+    return replace(nodes, dead=dead, unsure=unsure)
+
+
+def _dead(
+    context: Context, giver: Server, nodes: Nodes, purged: Mapping[str, Expired], budget: Budget
+) -> tuple[frozenset[str], PdbError | None]:
+    """Those that stay dead where they would come to from `giver`, and why this may be too many."""
+    candidates = frozenset([*revival_candidates(nodes), *purged])
     try:
-        newest = newest_records(giver, candidates, budget.left())
+        newest = newest_records(giver, sorted(candidates), budget.left())
     except PdbError as error:
         if ends_all(error):
             raise
-        return frozenset(candidates), error
-    return dead_for_good(nodes, newest), None
+        return candidates, error
+    return dead_for_good(nodes, newest) | too_old(purged, newest, int(context.now() * 1000)), None
+
+
+def _remember_expired(context: Context, nodes: Nodes, budget: Budget) -> None:
+    """Note the nodes that expired here and not there, once for each time that they do: data that comes afterwards was
+    not what expired.
+    """
+    if context.state.read_only:
+        return
+    known = context.state.expired(context.remote)
+    fresh = {
+        certname: millis
+        for certname, millis in expired_here(nodes).items()
+        if certname not in known or known[certname].millis != millis
+    }
+    newest = newest_records(context.here, list(fresh), budget.left())
+    found = {name: Expired(fresh[name], fresh[name] - millis) for name, millis in newest.items()}
+    over = outdated(nodes, known)
+    if found or over:
+        context.state.remember_expired(context.remote, found, over)
 
 
 def list_again_here(context: Context, nodes: Nodes) -> Nodes:
@@ -71,12 +125,12 @@ def list_again_here(context: Context, nodes: Nodes) -> Nodes:
     return replace(nodes, here=here)
 
 
-def plan_nodes(context: Context, nodes: Nodes, budget: Budget) -> EntityPlan:
-    """Which nodes to deactivate here. Raises `SafetyBrake`."""
+def plan_nodes(context: Context, nodes: Nodes, budget: Budget, done: Collection[str] = ()) -> EntityPlan:
+    """Which nodes to deactivate here, after those of `done`. Raises `SafetyBrake`."""
     newest = newest_records(context.here, undecided_deactivations(nodes), budget.left())
-    memory = context.memory(Entity.NODES)
-    plan = planned(Entity.NODES, compare_nodes(nodes, context.terms(), memory, newest_here=newest))
-    brake_deactivations(plan.pull, nodes.here)
+    terms, memory = context.terms(), context.memory(Entity.NODES)
+    plan = planned(Entity.NODES, compare_nodes(nodes, terms, memory, newest_here=newest))
+    brake_deactivations(plan.pull, nodes.here, terms.deactivations, done)
     return plan
 
 
@@ -84,6 +138,8 @@ def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget:
     """Deactivate here what `plan` lists, as of the time at the remote, and see that it was done."""
     count_skipped(context, plan, result)
     pulled = Pulled()
+    if plan.pull:
+        context.state.remember_under_way(Entity.NODES)
     for done, (certname, version) in enumerate(plan.pull.items(), 1):
         budget.check()
         try:

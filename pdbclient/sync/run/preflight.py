@@ -4,17 +4,25 @@ reason.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 from pdbclient.config.model import SyncConfig
-from pdbclient.errors import SyncError
+from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.sync.inventory.capabilities import release
+from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
 from pdbclient.sync.inventory.interfaces import Answer, Clock, Server
 from pdbclient.sync.inventory.records import both_sides
+from pdbclient.sync.policy.identity import may_be_one, one_database
+from pdbclient.sync.run.blame import ends_all
+from pdbclient.wire.summary import from_millis
 
-__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth", "server_version"]
+__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth", "refuse_one", "server_version"]
+
+_logger = logging.getLogger(__name__)
 
 VERSION_PATH = "/pdb/meta/v1/version"
 WITHIN = 15.0
@@ -57,6 +65,39 @@ def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -
             f"{config.max_queue_depth}: it has enough to do"
         )
     return there, here
+
+
+def refuse_one(local: Server, remote: Server) -> None:
+    """Raise `SyncError` where both are one server under two names, or two servers of one database.
+
+    They agree in everything: what such a pass would say is no lie, and worth nothing. It costs a query to each, more
+    only where what these show is alike.
+    """
+    try:
+        there, here = both_sides(remote, local, partial(newest_reports, within=WITHIN))
+        if not there and not here:
+            there, here = both_sides(remote, local, partial(newest_factsets, within=WITHIN))
+        if not may_be_one(there, here):
+            return
+        began_there, began_here = both_sides(remote, local, partial(process_start, within=WITHIN))
+    except PdbError as error:
+        if ends_all(error):
+            raise
+        _logger.warning("whether %s and %s are one server cannot be told: %s", remote.endpoint, local.endpoint, error)
+        return
+    if began_there is None or began_here is None:
+        return
+    if began_there == began_here:
+        raise SyncError(
+            f"{remote.endpoint} is the local server {local.endpoint} itself under another name: both say that they "
+            f"began at {from_millis(began_here)}. There is nothing to reconcile; the remote is to be another server"
+        )
+    if one_database(there, here, max(began_there, began_here)):
+        raise SyncError(
+            f"{remote.endpoint} and {local.endpoint} have one database: what they received last they received at the "
+            f"same times, since both began. There is nothing to reconcile, and no second copy of anything. (A server "
+            f"whose database was replaced by a copy of the other one while it ran looks like that, too: restart it)"
+        )
 
 
 def queue_depth(server: Server) -> int:

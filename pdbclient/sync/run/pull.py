@@ -1,10 +1,16 @@
-"""Fetching records from the remote in batches, and submitting each to the local server."""
+"""Fetching records from the remote in batches, and submitting each to the local server.
+
+What the remote gives is held against what it listed before it is submitted. A record that nobody asked for, of
+another node or older than planned is no answer to be trusted: it fails. One that is newer than planned is planned
+again, and left for the next pass if that would not pull it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,15 +25,22 @@ from pdbclient.errors import (
     PdbError,
     Rejected,
     ServerError,
+    SyncError,
 )
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import Kind, Summary
 from pdbclient.sync.inventory.records import batches, read_rows
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
+from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.submit import Submitter, submit_patiently
+from pdbclient.wire.summary import from_millis
 
-__all__ = ["Pulled", "pull"]
+__all__ = ["Again", "Pulled", "pull"]
+
+_logger = logging.getLogger(__name__)
+
+Again = Callable[[Mapping[str, Version]], EntityPlan]
+"""Plans anew for records that are newer than planned, by key."""
 
 # What one poisonous record can do to a query for twenty. Anything else says that the server is gone, or shut.
 _MAYBE_ONE_RECORD = (IncompleteResponse, Ambiguous, ServerError)
@@ -37,12 +50,13 @@ _THE_SERVER = (Busy, Forbidden, Misrouted)
 @dataclass(slots=True)
 class Pulled:
     """What a pull did, by key: versions that the local queue took, those of which no copy would be the same record,
-    and what failed with its reason.
+    what failed with its reason, and what has changed since it was listed and is left alone.
     """
 
     submitted: dict[str, Version] = field(default_factory=dict)
     unequal: dict[str, Version] = field(default_factory=dict)
     failed: dict[str, tuple[Version, str]] = field(default_factory=dict)
+    skipped: list[tuple[str, Difference]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -63,7 +77,10 @@ class _Pull:
     result: EntityResult
     budget: Budget
     submitter: Submitter
+    again: Again | None
     pulled: Pulled = field(default_factory=Pulled)
+    seen: set[str] = field(default_factory=set)
+    strays: int = 0
     breaks: int = 0
 
     def run(self, keys: Sequence[str]) -> None:
@@ -74,12 +91,12 @@ class _Pull:
         self.submitter.drain()
 
     def rows(self, keys: Sequence[str]) -> Iterator[_Row]:
-        """The records of `keys`; a query that breaks is tried again in halves, down to the record that breaks
-        it.
+        """The records of `keys` as they were planned, each once; a query that breaks is tried again in halves, down
+        to the record that breaks it.
         """
         ast = self.kind.records(keys)
         text = json.dumps(ast, ensure_ascii=False, separators=(",", ":"))
-        seen: set[str] = set()
+        wrong: dict[str, PdbError] = {}
         try:
             rows = self.context.there.rows(
                 self.kind.path,
@@ -88,12 +105,16 @@ class _Pull:
                 within=self.budget.left(),
             )
             for row in read_rows(self.context.there, rows, lambda raw: _Row(self.kind.read(raw), raw, text)):
-                seen.add(row.summary.key)
                 self.breaks = 0
-                yield row
+                if self.fits(row, keys, wrong):
+                    yield row
+            # At the end: servers before 8.8 can hold two catalogs of one node, and give the older one, too.
+            for key, error in wrong.items():
+                if key not in self.seen:
+                    self.give_up(key, text, error)
             return
         except _MAYBE_ONE_RECORD as error:
-            left = [key for key in keys if key not in seen]
+            left = [key for key in keys if key not in self.seen]
             self.breaks += 1
             # One bad record breaks each of the ever smaller queries that it is in. More breaks in a row than
             # that mean a server that is frozen, or cut off.
@@ -106,6 +127,57 @@ class _Pull:
         for half in (left[:middle], left[middle:]):
             if half:
                 yield from self.rows(half)
+
+    def fits(self, row: _Row, keys: Sequence[str], wrong: dict[str, PdbError]) -> bool:
+        """Whether a row is to be submitted; what is `wrong` with one of those asked for is noted there."""
+        found = row.summary
+        if found.key not in keys:
+            self.stray(row)
+        elif (error := self.contradiction(found)) is not None:
+            wrong[found.key] = error
+        elif found.key not in self.seen:
+            self.seen.add(found.key)
+            return self.wanted(found)
+        return False
+
+    def contradiction(self, found: Summary) -> PdbError | None:
+        """What is wrong with a record, by what the remote itself listed."""
+        certname, planned = self.plan.certnames.get(found.key, found.key), self.plan.pull[found.key]
+        if found.certname != certname:
+            why = f"was listed as one of {certname}, and is one of {found.certname or 'no node'}"
+        elif found.version < planned or (self.again is None and found.version != planned):
+            why = f"was listed as of {_shown(planned)}, and is of {_shown(found.version)}"
+        else:
+            return None
+        return SyncError(f"{self.context.there.endpoint}: {self.kind.entity} {found.key} {why}: not submitted")
+
+    def wanted(self, found: Summary) -> bool:
+        """Whether a record is still to be pulled as it is now."""
+        if self.again is None or found.version == self.plan.pull[found.key]:
+            return True
+        again = self.again({found.key: found.version})
+        self.pulled.skipped += again.skipped
+        for key, why in again.skipped:
+            _logger.warning(
+                "%s of %s from %s has changed since it was listed, and is left alone: %s",
+                self.kind.entity,
+                key,
+                self.context.remote,
+                why.meaning,
+            )
+        return found.key in again.pull
+
+    def stray(self, row: _Row) -> None:
+        """Log and count a record that was not asked for. It is remembered against nobody: the one that has its key
+        may be in order. Raises when they are more than what was asked for.
+        """
+        where, what, key = self.context.there.endpoint, self.kind.entity, row.summary.key
+        self.strays += 1
+        if self.strays > len(self.plan.pull):
+            raise IncompleteResponse(str(where), f"it gives {what} that were not asked for", self.strays)
+        self.result.failed += 1
+        with suppress(SyncError), self.event(key, row.summary.certname, row.query):
+            raise SyncError(f"{where}: {what} {key} was not asked for: not submitted")
 
     def transfer(self, row: _Row) -> PdbError | None:
         """One record into the local queue. Runs on a thread of the submitter."""
@@ -156,14 +228,28 @@ class _Pull:
         self.context.progress(self.kind.entity, done, max(done, len(self.plan.pull)))
 
 
-def pull(context: Context, kind: Kind, plan: EntityPlan, result: EntityResult, budget: Budget) -> Pulled:
+def pull(
+    context: Context,
+    kind: Kind,
+    plan: EntityPlan,
+    result: EntityResult,
+    budget: Budget,
+    again: Again | None = None,
+) -> Pulled:
     """Pull what `plan` lists, counting into `result`. One bad record fails alone.
 
-    A record that has gone from the remote since it was listed is neither transferred nor failed. Raises what
-    a server's absence raises, and `Stopped` or `OutOfTime` between batches.
+    `again` is for records that may have been replaced by newer ones meanwhile; None: these never change. A record
+    that has gone from the remote since it was listed is neither transferred nor failed. Raises what the absence of a
+    server raises, and `Stopped` or `OutOfTime` between batches.
     """
     config = context.config
+    if plan.pull:
+        context.state.remember_under_way(kind.entity)
     with Submitter(context.here, config.concurrency, config.max_queue_depth, budget) as submitter:
-        work = _Pull(context, kind, plan, result, budget, submitter)
+        work = _Pull(context, kind, plan, result, budget, submitter, again)
         work.run(list(plan.pull))
     return work.pulled
+
+
+def _shown(version: Version) -> str:
+    return f"{from_millis(version.millis)} ({version.hash})"

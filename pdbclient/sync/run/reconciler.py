@@ -21,6 +21,7 @@ from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
+from pdbclient.sync.policy.brakes import active_among
 from pdbclient.sync.policy.classify import Nodes
 from pdbclient.sync.policy.liveness import deactivated_first
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, PassResult
@@ -28,7 +29,7 @@ from pdbclient.sync.run.blame import ends_all, in_words
 from pdbclient.sync.run.context import Context, Progress, enter
 from pdbclient.sync.run.ending import Ending, PassFailed
 from pdbclient.sync.run.events import SyncLog
-from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes
+from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes, warn_of_purged
 from pdbclient.sync.run.records import plan_kind, reconcile_kind
 from pdbclient.sync.run.reports import plan_slices, reconcile_reports
 from pdbclient.sync.run.server_lock import ServerLock
@@ -163,6 +164,7 @@ class _Pass:
     def __init__(self, context: Context, ending: Ending) -> None:
         self._context = context
         self._ending = ending
+        self._deactivated: frozenset[str] = frozenset()
 
     def run(self) -> None:
         context, selected = self._context, self._context.mode.selection.entities
@@ -189,9 +191,12 @@ class _Pass:
 
         def work(result: EntityResult) -> None:
             listed.append(list_both(context, context.budget()))
+            warn_of_purged(context, listed[0])
             if selected:
                 budget = context.budget()
-                deactivate(context, plan_nodes(context, listed[0], budget), result, budget)
+                plan = plan_nodes(context, listed[0], budget)
+                self._deactivated = active_among(plan.pull, listed[0].here)
+                deactivate(context, plan, result, budget)
                 if context.mode.one_way and result.transferred:
                     listed.append(list_again_here(context, listed[0]))
             if listed[0].unsure is not None:
@@ -228,7 +233,7 @@ class _Pass:
 
         def late(budget: Budget) -> EntityPlan:
             # What is left alone was counted before.
-            return replace(plan_nodes(context, list_both(context, budget), budget), skipped=())
+            return replace(plan_nodes(context, list_both(context, budget), budget, self._deactivated), skipped=())
 
         def work(result: EntityResult) -> None:
             budget = context.budget()

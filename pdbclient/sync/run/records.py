@@ -56,7 +56,15 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
     """Pull what differs and verify it."""
     plan, there, here = _planned(context, kind, nodes, budget)
     count_skipped(context, plan, result)
-    pulled = pull(context, kind, plan, result, budget)
+    terms, memory = context.terms(), context.memory(kind.entity)
+    pulled = pull(
+        context,
+        kind,
+        plan,
+        result,
+        budget,
+        lambda newer: planned(kind.entity, compare_records(kind.entity, {}, newer, nodes, terms, memory)),
+    )
     settle(
         context,
         kind.entity,

@@ -29,7 +29,7 @@ __all__ = ["plan_slices", "reconcile_reports"]
 
 _logger = logging.getLogger(__name__)
 
-_BY_NODE = frozenset({Difference.NOT_ACTIVE, Difference.DEAD})
+_BY_NODE = frozenset({Difference.NOT_ACTIVE, Difference.DEAD, Difference.PURGED})
 """Left out as long as the node's state stays what it is: the state file names those nodes."""
 _FINAL = frozenset(
     {

@@ -44,6 +44,7 @@ def settle(
     verified = verify(
         pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic, before
     )
+    count_skipped(context, EntityPlan(entity, skipped=pulled.skipped), result)
     refused = dict(pulled.failed)
     for key, version in verified.missing.items():
         _logger.warning("%s %s from %s: %s", entity, key, context.remote, NOT_VISIBLE)
@@ -54,6 +55,8 @@ def settle(
         _logger.warning(
             "%s of %s from %s: stored, but with another hash: not pulled again", entity, key, context.remote
         )
+    if not verified.missing:
+        context.state.forget_under_way(entity)
     unequal = {**verified.unequal, **pulled.unequal}
     result.unequal += len(unequal)
     state = context.state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +13,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from pdbclient.errors import Ambiguous, Busy, PdbError
 from pdbclient.sync.inventory.budget import Budget, OutOfTime, Stopped
-from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.inventory.interfaces import Clock, Server
 from pdbclient.sync.run.preflight import queue_depth
+from pdbclient.sync.run.verify import patience
 from pdbclient.wire.command import Command
 
-__all__ = ["Job", "Settled", "Submitter", "submit_patiently"]
+__all__ = ["Job", "Settled", "Submitter", "submit_patiently", "wait_for_queue"]
+
+_logger = logging.getLogger(__name__)
 
 TRIES = 3
 DEPTH_POLL = 0.5
@@ -44,6 +49,31 @@ def _as_asked(state: RetryCallState) -> float:
     """As long as a busy server asked for (s); a dropped connection is made again at once."""
     met = state.outcome.exception() if state.outcome else None
     return met.retry_after if isinstance(met, Busy) else 0.0
+
+
+def wait_for_queue(local: Server, clock: Clock) -> None:
+    """Wait until the local queue has been empty, or as long as it may need for what it has now.
+
+    What a pass left there when it was killed is not seen in the data yet, and would be submitted once more. Raises
+    `Stopped`.
+    """
+    depth = first = queue_depth(local)
+    if first:
+        _logger.info("%d commands wait in the local queue, some of an earlier pass perhaps: waiting for them", first)
+    stop = Budget(clock, math.inf)
+    ends = clock.monotonic() + patience(first)
+    while depth:
+        if clock.monotonic() >= ends:
+            _logger.warning(
+                "the local queue had %d commands and has %d after %.0f s: what waits there of an earlier pass is "
+                "submitted again",
+                first,
+                depth,
+                patience(first),
+            )
+            return
+        stop.wait(DEPTH_POLL)
+        depth = queue_depth(local)
 
 
 class Submitter:

@@ -21,6 +21,7 @@ __all__ = [
     "judge_first",
     "judge_record",
     "judge_report",
+    "patience",
     "verify",
 ]
 
@@ -134,8 +135,13 @@ def verify(
     return verified
 
 
+def patience(depth: int) -> float:
+    """Seconds in which a queue of so many commands works them off, if it works at all."""
+    return WINDOW + depth / SLOWEST
+
+
 def _hopeless(silent: float, depth: int) -> bool:
-    return depth == 0 or silent >= WINDOW + depth / SLOWEST
+    return depth == 0 or silent >= patience(depth)
 
 
 def _settled(

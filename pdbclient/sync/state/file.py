@@ -15,7 +15,7 @@ from pdbclient.errors import SyncError
 
 __all__ = ["NoRoom", "failed", "in_memory", "open_state", "useless"]
 
-SCHEMA = 3
+SCHEMA = 4
 APPLICATION_ID = 0x70646273  # "pdbs"
 BUSY_TIMEOUT = 10.0
 
@@ -43,6 +43,13 @@ _SINCE_3 = """
 CREATE TABLE entity_pass (remote TEXT, entity TEXT, last_success REAL, last_error TEXT,
     PRIMARY KEY (remote, entity)) WITHOUT ROWID;
 CREATE TABLE server (url TEXT PRIMARY KEY, version TEXT, answers TEXT) WITHOUT ROWID;
+"""
+
+# Since schema 4: what may wait in the local queue still, and which nodes expired here alone.
+_SINCE_4 = """
+CREATE TABLE under_way (entity TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE expired (remote TEXT, certname TEXT, millis INTEGER, age INTEGER, PRIMARY KEY (remote, certname))
+    WITHOUT ROWID;
 """
 
 # In schema 1 an hour was verified only when both sides' marks were alike, and they were noted once.
@@ -162,7 +169,8 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
         # Another process may have been faster.
         version = _version(path, db)
         if version != SCHEMA:
-            for statement in (_STEPS[version] + _SINCE_3).split(";"):
+            since_3 = _SINCE_3 if version < 3 else ""
+            for statement in (_STEPS.get(version, "") + since_3 + _SINCE_4).split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -173,7 +181,7 @@ def _check_columns(path: Path, db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
         return
     with closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(_TABLES + _SINCE_3)
+        model.executescript(_TABLES + _SINCE_3 + _SINCE_4)
         for table, columns in _columns(model).items():
             if (found := _columns(db).get(table)) != columns:
                 raise useless(path, f"is damaged: table {table} has the columns {found}, not {columns}")
@@ -195,7 +203,7 @@ def _version(path: Path, db: sqlite3.Connection) -> int:
         return 0
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise useless(path, "is not a state file of the reconciler")
-    if version not in (*_STEPS, SCHEMA):
+    if version not in range(SCHEMA + 1):
         raise useless(path, f"is of schema {version}, this pdbclient knows {SCHEMA}")
     if (check := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise useless(path, f"is damaged: {check}")

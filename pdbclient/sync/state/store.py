@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from pdbclient.config.model import Endpoint
 from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
-from pdbclient.sync.state.opened import OpenState, kept
+from pdbclient.sync.state.local import LocalNotes
+from pdbclient.sync.state.opened import kept
 from pdbclient.sync.state.rows import read_result
 
 __all__ = ["Anchor", "Cursor", "EntityRecord", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
@@ -109,7 +110,7 @@ class ServerRecord:
     answers: frozenset[str]
 
 
-class State(OpenState):
+class State(LocalNotes):
     """What is remembered. Every method that writes is one durable transaction, but for `keeps`."""
 
     # --- records that are left alone

@@ -14,7 +14,7 @@ from pdbclient.cli.sync_seed import Lines, Tally
 from pdbclient.errors import NotSent, SyncError
 from pdbclient.sync import Entity
 from pdbclient.wire.command import Command
-from tests.unit.sync.fake import FakePuppetDB, catalog, facts, report
+from tests.unit.sync.fake import FakePuppetDB, catalog, deactivation, facts, report
 
 from .conftest import Run
 from .sync_site import OTHER, REMOTE, SyncSite
@@ -59,6 +59,8 @@ def test_a_configuration_that_is_wrong_is_exit_2(command: str, run: Run, sync_si
         (("--max-age", "2"), "needs a unit"),
         (("--max-age", "yesterday"), "not a duration"),
         (("--remote", "http://there:8080"), "https"),
+        (("--allow-deactivations", "all"), "all"),
+        (("--allow-deactivations", "0"), "0"),
     ],
 )
 def test_an_option_that_is_wrong_is_exit_2_with_the_reason(
@@ -117,6 +119,23 @@ def test_a_dry_run_goes_by_the_options_too(run: Run, sync_site: SyncSite) -> Non
     assert ended.code == 0
     assert [line.split("\t")[:3] for line in ended.out.splitlines()] == [["pull", "catalogs", "web1"]]
     assert not sync_site.here.submitted
+
+
+def test_a_brake_is_told_with_the_option_that_says_yes_and_the_option_does(run: Run, sync_site: SyncSite) -> None:
+    when = sync_site.ago(100)
+    for number in range(4):
+        for _, side in _sides(sync_site):
+            side.apply("replace facts", facts(f"n{number}", when))
+        sync_site.there.apply("deactivate node", deactivation(f"n{number}", when + 1))
+    once = ("sync", "once", "--config", sync_site.conf)
+    braked = run(*once)
+    assert braked.code == 1
+    assert "`pdbclient sync once --allow-deactivations 4` does it" in braked.err
+    listed = run(*once, "--allow-deactivations", "4", "--dry-run")
+    assert [line.split("\t")[:3] for line in listed.out.splitlines()] == [
+        ["deactivate", "nodes", f"n{number}"] for number in range(4)
+    ]
+    assert transferred(run(*once, "--allow-deactivations", "4", "--json").out) == {"nodes": 4}
 
 
 # --- seed

@@ -5,7 +5,7 @@ What it takes for granted, each with its test in tests/integration/test_sync_rul
 - A query that does not say which nodes it means is about the active ones, but for catalogs and reports; one for
   reports that does not name their type is about those of agents.
 - An hour's label is in UTC, and hours come with count, least and greatest hash, and last timestamp.
-- `receive_time` is the server's own clock, when it got the report.
+- `receive_time` of a report, and `timestamp` of facts, are the server's own clock, when it got them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import IncompleteResponse, Misrouted
 from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
+from pdbclient.wire import query as wire_query
 from pdbclient.wire.command import Command
 from pdbclient.wire.summary import HOUR_FORMAT, from_millis
 
@@ -27,6 +28,7 @@ from ...versions import PUPPETDB_7_12, Refusal, Release, micros
 from .fake_store import STAMPS, FakeNode, Row, Store
 
 __all__ = [
+    "RECOGNISING",
     "FakeNode",
     "FakePuppetDB",
     "Row",
@@ -43,6 +45,8 @@ PARAMETERS = frozenset({"limit", "order_by", "include_facts_expiration", "includ
 """Those that all versions know."""
 EXPIRATION = ("expires_facts", "expires_facts_updated")
 OF_NODES = frozenset({*EXPIRATION, "report_environment"})
+RECOGNISING = (wire_query.stored_reports(), wire_query.stored_factsets())
+"""What a pass asks before all entities, to see that the two servers are two."""
 CATALOG_UUID = "1e1b5ad2-0000-4000-8000-000000000000"
 
 
@@ -60,7 +64,8 @@ class FakePuppetDB(Store):
     another hash; one that does not `purges` counts no node as inactive. `arrives` is called at each request, before
     anything else.
 
-    `received` gives the receive time (ms) of reports by hash; one that is not in it was received when produced.
+    `received` gives the receive time (ms) of reports by hash, and of facts by their node; what is not in it was
+    received when produced. `began` is when its process began (ms), None: it does not tell.
     """
 
     def __init__(self, name: str, now: Callable[[], float], release: Release = PUPPETDB_7_12) -> None:
@@ -70,6 +75,7 @@ class FakePuppetDB(Store):
         self.state = "running"
         self.maintenance = False
         self.depth = 0
+        self.began: int | None = self.millis + self._late
         self.submitted: list[Command] = []
         self.queries: list[tuple[str, Any]] = []
         self.down: Exception | None = None
@@ -115,6 +121,9 @@ class FakePuppetDB(Store):
             return FakeAnswer({"version": self.version})
         if path == "/pdb/meta/v1/version/latest" and self.release.has_latest:
             return FakeAnswer({"newer": False, "version": self.version, "link": None})
+        if path == "/status/v1/services/status-service?level=debug":
+            metrics = {"start-time-ms": self.began, "up-time-ms": self.millis - (self.began or 0)}
+            return FakeAnswer({"state": "running", "status": {"experimental": {"jvm-metrics": metrics}}})
         if path != "/status/v1/services/puppetdb-status":
             raise self._error(self.release.unknown)
         status = {"maintenance_mode?": self.maintenance, "queue_depth": self.depth}
@@ -192,7 +201,12 @@ class FakePuppetDB(Store):
         if table == "catalogs":
             return [*self.tables[table].values(), *self.more_catalogs]
         if table == "reports":
-            return [{**row, "receive_time": self._receive_time(row)} for row in self.tables[table].values()]
+            return [{**row, "receive_time": self._received(row["hash"], row)} for row in self.tables[table].values()]
+        if table == "factsets":
+            return [
+                {**row, "timestamp": self._received(f"factsets {name}", row)}
+                for name, row in self.tables[table].items()
+            ]
         if table != "nodes":
             return list(self.tables[table].values())
         return [
@@ -212,8 +226,8 @@ class FakePuppetDB(Store):
             return None
         return from_millis(node.deactivated + (self.release.shows_rounded and node.below >= 500))
 
-    def _receive_time(self, row: Row) -> str:
-        millis = self.received.get(row["hash"])
+    def _received(self, key: str, row: Row) -> str:
+        millis = self.received.get(key)
         return str(row["producer_timestamp"]) if millis is None else from_millis(millis)
 
     def _matches(self, row: Row, query: Any) -> bool:
@@ -284,7 +298,7 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
         shown = {key: value for key, value in row.items() if key not in ("values", "package_inventory")}
         if params.get("include_package_inventory") == "true" and row.get("package_inventory"):
             shown["package_inventory"] = row["package_inventory"]
-        return {**shown, "timestamp": row["producer_timestamp"], "facts": {"data": data}}
+        return {**shown, "facts": {"data": data}}
     if table == "nodes":
         hidden = () if params.get("include_facts_expiration") == "true" else EXPIRATION
         return {key: value for key, value in row.items() if key not in hidden}

@@ -30,6 +30,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from pdbclient.wire.report_hash import report_hash
 from pdbclient.wire.summary import to_millis
@@ -80,6 +81,8 @@ class Store:
             name: {} for name in ("factsets", "catalogs", "catalog-inputs", "reports")
         }
         self.received: dict[str, int] = {}
+        # No two servers get a record in the same millisecond.
+        self._late = crc32(salt.encode()) % 1000
         self.more_catalogs: list[Row] = []
         self.mangles: set[str] = set()
         self._salt = salt
@@ -137,6 +140,7 @@ class Store:
         if old is None or micros(old["producer_timestamp"]) <= micros(payload["producer_timestamp"]):
             salt = self._salt if certname in self.mangles else ""
             self.tables[table][certname] = {**payload, "hash": _hash(certname, content, salt)}
+            self.received[f"{table} {certname}"] = self.millis + self._late
 
     def _store_report(self, key: str, stored: Row) -> bool:
         """Whether the server can; a report that it has already is no failure."""
@@ -151,7 +155,7 @@ class Store:
             can = newest is None or not later or not _is_odd_day(newest)
         if can:
             self.tables["reports"][key] = {**stored, "hash": key}
-            self.received[key] = self.millis
+            self.received[key] = self.millis + self._late
         return can
 
     def double_catalog(self, certname: str, payload: Row) -> None:

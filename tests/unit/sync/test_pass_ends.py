@@ -20,7 +20,7 @@ from pdbclient.sync.state.status import RemoteStatus, read_status
 from pdbclient.sync.state.store import State
 
 from .conftest import Site
-from .fake import FakePuppetDB, catalog, facts, report
+from .fake import RECOGNISING, FakePuppetDB, catalog, facts, report
 
 Break = Callable[[Site, BaseException], None]
 
@@ -48,7 +48,7 @@ def tracebacks(caplog: pytest.LogCaptureFixture) -> int:
 
 def answering(server: FakePuppetDB, path: str, error: BaseException) -> None:
     def broken(asked: str, query: Any) -> Exception | None:
-        if asked == path:
+        if asked == path and query not in RECOGNISING:
             raise error
         return None
 
@@ -76,6 +76,15 @@ def checking(site: Site, error: BaseException) -> None:
     site.b.document = document  # type: ignore[method-assign]
 
 
+def recognising(site: Site, error: BaseException) -> None:
+    def broken(asked: str, query: Any) -> Exception | None:
+        if query in RECOGNISING:
+            raise error
+        return None
+
+    site.a.broken = broken
+
+
 def storing(site: Site, error: BaseException) -> None:
     def submit(command: object, *, within: float | None = None) -> str:
         raise error
@@ -86,6 +95,7 @@ def storing(site: Site, error: BaseException) -> None:
 PLACES: dict[str, Break] = {
     "connecting": connecting,
     "preflight": checking,
+    "telling the servers apart": recognising,
     "nodes": lambda site, error: answering(site.a, "/nodes", error),
     "an entity": lambda site, error: answering(site.a, "/catalogs", error),
     "an entity here": lambda site, error: answering(site.b, "/reports", error),
@@ -137,7 +147,7 @@ def test_a_crash_in_one_entity_leaves_the_others_their_turn(site: Site, caplog: 
 
 def test_crashes_in_several_entities_leave_one_traceback(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     def broken(path: str, query: Any) -> Exception | None:
-        return None if path == "/nodes" else ZeroDivisionError("a defect")
+        return None if path == "/nodes" or query in RECOGNISING else ZeroDivisionError("a defect")
 
     site.a.broken = broken
     result = site.pull(site.b)

@@ -198,6 +198,38 @@ def test_the_brake_is_at_fifty_nodes_or_five_in_a_hundred(active: int, dead: int
         brake_deactivations(planned, here)
 
 
+@pytest.mark.parametrize(
+    ("active", "dead", "braked"),
+    [
+        *((1, 1, False), (2, 2, False), (3, 2, False), (3, 3, True), (5, 3, True), (6, 3, False)),
+        *((40, 20, False), (40, 21, True), (40, 40, True), (99, 49, False), (99, 50, True)),
+    ],
+)
+def test_a_small_site_has_a_brake_at_half_of_it(active: int, dead: int, braked: bool) -> None:
+    test_the_brake_is_at_fifty_nodes_or_five_in_a_hundred(active, dead, braked)
+
+
+@pytest.mark.parametrize(
+    ("dead", "allowed", "braked"), [(40, 40, False), (40, 39, True), (41, 40, True), (3, 2, True)]
+)
+def test_who_says_how_many_may_go_is_taken_at_that_word(dead: int, allowed: int, braked: bool) -> None:
+    here = {f"n{number}": ACTIVE for number in range(50)}
+    planned = [f"n{number}" for number in range(dead)]
+    if not braked:
+        brake_deactivations(planned, here, allowed)
+        return
+    with pytest.raises(SafetyBrake, match=f"more than {allowed}: none was.*--allow-deactivations {dead}`"):
+        brake_deactivations(planned, here, allowed)
+
+
+def test_what_a_pass_has_deactivated_already_counts_for_its_brake() -> None:
+    here = {f"n{number}": DEAD if number < 8 else ACTIVE for number in range(20)}
+    done = [f"n{number}" for number in range(8)]
+    brake_deactivations(["n8", "n9"], here, None, done)
+    with pytest.raises(SafetyBrake, match=r"11 of 20 .* more than 10: 8 were, the others were not"):
+        brake_deactivations(["n8", "n9", "n10"], here, None, done)
+
+
 def test_nodes_that_are_dead_here_already_do_not_count_for_the_brake() -> None:
     here = {f"n{number}": DEAD for number in range(200)}
     brake_deactivations(list(here), here)

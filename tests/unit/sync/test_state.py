@@ -13,6 +13,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
+from pdbclient.sync.policy.expiry import Expired
 from pdbclient.sync.policy.model import Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import Hour
 from pdbclient.sync.state import file as state_file
@@ -247,6 +248,43 @@ def test_a_file_of_schema_2_is_taken_over_with_all_that_it_has(path: Path) -> No
         state.remember_server("https://r:8081", ServerRecord("8.8.1", frozenset({"timeout", "origin"})))
     with closing(State(path, read_only=True)) as state:
         assert state.server("https://r:8081") == ServerRecord("8.8.1", frozenset({"origin", "timeout"}))
+
+
+def test_a_file_of_schema_3_is_taken_over_with_all_that_it_has(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(state_file._TABLES + state_file._SINCE_3)
+        db.executescript(f"PRAGMA application_id = {state_file.APPLICATION_ID}; PRAGMA user_version = 3;")
+        db.execute("INSERT INTO server VALUES ('https://r:8081', '8.8.1', 'origin')")
+        db.commit()
+    with closing(State(path, read_only=True)) as state:
+        assert state.under_way() == frozenset()
+    with closing(State(path)) as state:
+        assert state.server("https://r:8081") == ServerRecord("8.8.1", frozenset({"origin"}))
+        state.remember_under_way(Entity.FACTS)
+    with closing(State(path)) as state:
+        assert state.under_way() == {Entity.FACTS}
+
+
+def test_what_is_under_way_is_noted_until_it_is_seen(path: Path) -> None:
+    state = State(path)
+    for entity in (Entity.FACTS, Entity.REPORTS, Entity.FACTS):
+        state.remember_under_way(entity)
+    with closing(State(path, read_only=True)) as after_a_kill:
+        assert after_a_kill.under_way() == {Entity.FACTS, Entity.REPORTS}
+    state.forget_under_way(Entity.FACTS)
+    state.forget_under_way(Entity.FACTS)
+    assert state.under_way() == {Entity.REPORTS}
+    state.close()
+
+
+def test_nodes_that_expired_here_are_noted_for_each_remote(path: Path) -> None:
+    state = State(path)
+    state.remember_expired("r", {"n": Expired(9000, 700), "m": Expired(9000, 800)}, ())
+    state.remember_expired("s", {"n": Expired(9000, 700)}, ())
+    state.remember_expired("r", {"n": Expired(9500, 600)}, {"m", "unheard of"})
+    assert state.expired("r") == {"n": Expired(9500, 600)}
+    assert state.expired("s") == {"n": Expired(9000, 700)}
+    state.close()
 
 
 def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

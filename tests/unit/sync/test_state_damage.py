@@ -14,6 +14,7 @@ import pytest
 
 from pdbclient.errors import SyncError
 from pdbclient.sync import Entity, EntityResult, Outcome, PassResult, Reconciler, Version
+from pdbclient.sync.policy.expiry import Expired
 from pdbclient.sync.policy.report_hours import Hour
 from pdbclient.sync.state import opened
 from pdbclient.sync.state.status import read_status
@@ -75,6 +76,11 @@ DAMAGE = {
         f"no table {table}": f"DROP TABLE {table}"
         for table in ("unequal", "refused", "verified_hour", "left_out", "cursor", "anchor", "seen", "pass")
     },
+    "unknown entity under way": "UPDATE under_way SET entity = 'nodez'",
+    "expiry at a text": "UPDATE expired SET millis = 'then'",
+    "age that is nothing": "UPDATE expired SET age = NULL",
+    "no table under_way": "DROP TABLE under_way",
+    "no table expired": "DROP TABLE expired",
     "no table entity_pass": "DROP TABLE entity_pass",
     "no table server": "DROP TABLE server",
     "a column less": "ALTER TABLE refused DROP COLUMN dropped",
@@ -94,6 +100,8 @@ def fill(path: Path) -> None:
         state.remember_hours(R, {1_699_999_200_000: Hour("x", 1.5, True, 2)}, 0, {"m"})
         state.remember_cursor(R, Cursor(1_700_000_000_000, (Anchor("aa", "n", 1_700_000_000_000),)))
         state.remember_seen(R, Entity.NODES, 7)
+        state.remember_under_way(Entity.REPORTS)
+        state.remember_expired(R, {"n": Expired(1_700_000_000_000, -5)}, ())
         state.remember_server(R, ServerRecord("8.8.1", frozenset({"origin"})))
         state.remember_pass(PassResult(R, Outcome.DONE, {Entity.FACTS: EntityResult(1, 1)}, (), 5), 1_700_000_000.0)
 

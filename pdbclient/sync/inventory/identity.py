@@ -1,0 +1,51 @@
+"""What a server shows by which it is recognised: when it received its newest records, and when its process began."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pdbclient.errors import ServerError
+from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.inventory.records import read_rows
+from pdbclient.sync.policy.identity import Arrivals
+from pdbclient.wire import query
+from pdbclient.wire.summary import StoredFactset, StoredReport, to_millis
+
+__all__ = ["newest_factsets", "newest_reports", "process_start"]
+
+NEWEST = 50
+PROCESS_PATH = "/status/v1/services/status-service?level=debug"
+
+_report = msgspec.json.Decoder(StoredReport).decode
+_factset = msgspec.json.Decoder(StoredFactset).decode
+
+
+def newest_reports(server: Server, within: float) -> Arrivals:
+    """Those produced last, for which the server has an index."""
+    rows = server.rows("/reports", query=query.stored_reports(), params=_newest("producer_timestamp"), within=within)
+    reports = read_rows(server, rows, _report)
+    return {report.hash: to_millis(report.receive_time) for report in reports}
+
+
+def newest_factsets(server: Server, within: float) -> Arrivals:
+    """Those received last."""
+    rows = server.rows("/factsets", query=query.stored_factsets(), params=_newest("timestamp"), within=within)
+    factsets = read_rows(server, rows, _factset)
+    return {f"{each.certname} {each.hash} {each.producer_timestamp}": to_millis(each.timestamp) for each in factsets}
+
+
+def process_start(server: Server, within: float) -> int | None:
+    """When the server's process began (ms, by its own clock); None where it does not tell."""
+    try:
+        found: Any = server.document(PROCESS_PATH, within=within).value
+    except ServerError:
+        return None
+    for name in ("status", "experimental", "jvm-metrics", "start-time-ms"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, int) else None
+
+
+def _newest(field: str) -> dict[str, Any]:
+    return {"limit": NEWEST, "order_by": [{"field": field, "order": "desc"}]}
