@@ -1,4 +1,7 @@
-"""What a server shows by which it is recognised: when it received its newest records, and when its process began."""
+"""What a server shows by which it is recognised: when it received its newest records, and when its process began.
+
+Records that cannot be used say nothing here: those whose affair they are name them.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,13 @@ _factset = msgspec.json.Decoder(StoredFactset).decode
 def newest_reports(server: Server, within: float) -> Arrivals:
     """Those produced last, for which the server has an index."""
     rows = server.rows("/reports", query=query.stored_reports(), params=_newest("producer_timestamp"), within=within)
-    reports = read_rows(server, rows, _report)
-    return {report.hash: to_millis(report.receive_time) for report in reports}
+    return dict(read_rows(server, rows, _read_report, {}, "hash"))
 
 
 def newest_factsets(server: Server, within: float) -> Arrivals:
     """Those received last."""
     rows = server.rows("/factsets", query=query.stored_factsets(), params=_newest("timestamp"), within=within)
-    factsets = read_rows(server, rows, _factset)
-    return {f"{each.certname} {each.hash} {each.producer_timestamp}": to_millis(each.timestamp) for each in factsets}
+    return dict(read_rows(server, rows, _read_factset, {}))
 
 
 def process_start(server: Server, within: float) -> int | None:
@@ -45,6 +46,16 @@ def process_start(server: Server, within: float) -> int | None:
     for name in ("status", "experimental", "jvm-metrics", "start-time-ms"):
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, int) else None
+
+
+def _read_report(row: bytes) -> tuple[str, int]:
+    found = _report(row)
+    return found.hash, to_millis(found.receive_time)
+
+
+def _read_factset(row: bytes) -> tuple[str, int]:
+    found = _factset(row)
+    return f"{found.certname} {found.hash} {found.producer_timestamp}", to_millis(found.timestamp)
 
 
 def _newest(field: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterator
 from copy import copy
 from typing import Any
 
@@ -160,6 +162,27 @@ def test_a_server_that_cannot_answer_about_its_reports_fails_in_nothing_else(
         "whether https://a.example.com:8081 and https://b.example.com:8081 are one server cannot be told"
         in caplog.text
     )
+
+
+@pytest.mark.parametrize(("path", "column"), [("/reports", "receive_time"), ("/factsets", "timestamp")])
+def test_a_record_that_cannot_be_used_says_nothing_about_it(site: Site, path: str, column: str) -> None:
+    """Passes crashed on it."""
+    share_database(site)
+    site.time.elapsed += 5
+    run_agents(site, site.a, what=("reports",) if path == "/reports" else ("facts",))
+    rows = site.a.rows
+
+    def odd(where: str, *, query: Any = None, **options: Any) -> Iterator[bytes]:
+        for row in rows(where, query=query, **options):
+            found = json.loads(row)
+            yield json.dumps({**found, column: "then"}).encode() if where == path and column in found else row
+            column_seen.append(where)
+
+    column_seen: list[str] = []
+    site.a.rows = odd  # type: ignore[method-assign, assignment]
+    result = site.pull(site.b)
+    assert column_seen
+    assert result.outcome is not Outcome.CRASHED
 
 
 def test_it_costs_one_query_to_each_server(site: Site) -> None:
