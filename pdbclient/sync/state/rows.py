@@ -20,8 +20,8 @@ from pdbclient.sync.state.file import failed, useless
 
 __all__ = ["check_rows", "read_result", "read_rows"]
 
-# What can be shown as a time: the years 1 (our own times: 1970) to 9999.
-_Millis = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
+# The years of which a server's database can have a record, 4713 BC to 294276; our own times: 1970 to 9999.
+_Millis = Annotated[int, msgspec.Meta(ge=-210_866_803_200_000, le=9_224_318_015_999_999)]
 _Wall = Annotated[float, msgspec.Meta(ge=0.0, le=253_402_300_799.0)]
 _Number = Annotated[int, msgspec.Meta(ge=0)]
 _Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
@@ -57,7 +57,7 @@ _TABLES: Mapping[str, _Table] = MappingProxyType(
         "entity_pass": _Table("entity, last_success, last_error", list[tuple[Entity, _Wall | None, str | None]]),
         "server": _Table("url, version, answers", list[tuple[str, str, str]]),
         "under_way": _Table("entity", list[tuple[Entity]]),
-        "expired": _Table("remote, certname, millis, age", list[tuple[str, str, int, int]]),
+        "expired": _Table("remote, certname, millis, age", list[tuple[str, str, _Millis, int]]),
     }
 )
 

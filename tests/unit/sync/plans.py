@@ -38,5 +38,5 @@ def plan_reports(
 
 def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Terms, memory: Memory) -> EntityPlan:
     plan = planned(Entity.NODES, compare_nodes(nodes, terms, memory, newest_here=newest_here))
-    brake_deactivations(plan.pull, nodes.here)
+    brake_deactivations(plan.pull, nodes.here, terms.deactivations)
     return plan

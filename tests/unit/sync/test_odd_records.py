@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pdbclient.sync import Entity, PassResult
+from pdbclient.sync import Entity, Outcome, PassResult, Version
+from pdbclient.sync.policy.expiry import Expired
+from pdbclient.sync.policy.report_hours import HOUR, Hour
 from pdbclient.sync.run.diff import Diff, Scope, diff
+from pdbclient.sync.state.store import Anchor, Cursor, State
 from pdbclient.wire.summary import to_millis
 
 from .conftest import Site
@@ -74,6 +79,42 @@ def test_a_deactivation_or_facts_of_the_far_future_stop_nothing(site: Site, year
     assert [result.entities[entity].held for entity in (Entity.NODES, Entity.FACTS)] == [1, 1]
     assert site.pull(site.a).ok
     assert counted(compare(site, site.b)) == {"nodes": {"future": 1}, "facts": {"future": 1}}
+
+
+@pytest.mark.parametrize("year", ["0001", "-0001", "-0500", "-4000"])
+def test_what_is_remembered_of_a_record_long_before_is_no_damage(site: Site, year: str) -> None:
+    """Once it was refused (no command has such a year), every command called the state file damaged."""
+    site.options["report_ttl"] = 0.0
+    for name, millis in (("n", site.ago(60)), ("odd", stamped(year))):
+        run(site.a, name, millis, name)
+    site.b.mangles.add("odd")
+    for _ in range(4):
+        result = site.pull(site.b)
+        assert result.outcome is Outcome.DONE
+        assert not result.errors
+        site.time.elapsed += 3600
+    assert set(site.b.tables["factsets"]) >= {"n"}
+    left = {"known_unequal": 1} if year == "0001" else {"quarantined": 1}
+    assert {entity: kinds for entity, kinds in counted(compare(site, site.b)).items() if entity != "reports"} == {
+        "facts": left,
+        "catalogs": left,
+    }
+
+
+@pytest.mark.parametrize("year", ["-4712", "-0001", "+12999", "+294276"])
+def test_what_is_remembered_of_any_year_can_be_read_again(tmp_path: Path, year: str) -> None:
+    path, millis = tmp_path / "state.sqlite", stamped(year)
+    cursor, version = Cursor(millis, (Anchor("aa", "n", millis),)), Version(millis, "aa")
+    expired = {"n": Expired(millis, -millis)}
+    with closing(State(path)) as state:
+        state.remember_cursor("r", cursor)
+        state.remember_unequal("r", Entity.FACTS, {"n": version})
+        state.remember_hours("r", {millis - millis % HOUR: Hour("x", 1.5)}, millis - 2 * HOUR, ())
+        state.remember_expired("r", expired, ())
+    with closing(State(path)) as state:
+        assert state.cursor("r") == cursor
+        assert state.unequal("r", Entity.FACTS) == {"n": version}
+        assert state.expired("r") == expired
 
 
 def spoil(server: FakePuppetDB, path: str, certname: str, column: str, value: object) -> None:
