@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -278,6 +280,15 @@ def test_content_is_the_same_whatever_order_a_server_lists_it_in() -> None:
 )
 def test_other_values_are_other_content(one: bytes, other: bytes) -> None:
     assert content(one) != content(other)
+
+
+def test_the_readme_has_every_kind_of_difference_and_whether_it_counts() -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    lines = [
+        line.split("|") for line in text.splitlines() if line.startswith("| `") and line.endswith(("yes |", "no |"))
+    ]
+    told = {name: cells[3].strip() for cells in lines for name in re.findall(r"`(\w+)`", cells[1])}
+    assert {str(kind): "no" if kind in EXPLAINED else "yes" for kind in Difference}.items() <= told.items()
 
 
 def test_every_kind_of_difference_says_what_it_means() -> None:
