@@ -196,15 +196,18 @@ def found_versions(server: Server, kind: Kind, keys: Sequence[str], within: floa
     return _records(server, kind, set(_rows(server, kind, kind.summaries(keys), within))).versions
 
 
-def newest_records(server: Server, certnames: Sequence[str], within: float) -> dict[str, int]:
-    """The newest producer timestamp (ms) of any record of these nodes."""
+def newest_records(
+    server: Server, certnames: Sequence[str], within: float, latest: int | None = None
+) -> dict[str, int]:
+    """The newest producer timestamp (ms) of any record of these nodes, but for those after `latest`."""
+    until = [] if latest is None else [["<", "producer_timestamp", from_millis(latest + 1)]]
     newest: dict[str, int] = {}
     for chunk in batches(certnames, CHUNK):
         for entity in ("factsets", "catalogs", "reports"):
             ast: list[Any] = [
                 "extract",
                 ["certname", ["function", "max", "producer_timestamp"]],
-                query.by_certnames(entity, chunk),
+                [*query.by_certnames(entity, chunk), *until],
                 ["group_by", "certname"],
             ]
             rows = server.rows(f"/{entity}", query=ast, within=within)

@@ -92,7 +92,8 @@ def _dead(
     """Those that stay dead where they would come to from `giver`, and why this may be too many."""
     candidates = frozenset([*revival_candidates(nodes), *purged])
     try:
-        newest = newest_records(giver, sorted(candidates), budget.left())
+        # What is stamped in the future is not carried, and makes nobody alive.
+        newest = newest_records(giver, sorted(candidates), budget.left(), context.terms().latest)
     except PdbError as error:
         if ends_all(error):
             raise

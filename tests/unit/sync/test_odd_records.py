@@ -117,6 +117,19 @@ def test_what_is_remembered_of_any_year_can_be_read_again(tmp_path: Path, year: 
         assert state.expired("r") == expired
 
 
+def test_a_record_of_the_future_brings_no_dead_node_back_to_life(site: Site) -> None:
+    """It is not carried itself; older ones of that node were, and made the node active."""
+    run(site.b, "n", site.ago(600), "old")
+    site.b.apply("deactivate node", deactivation("n", site.ago(60)))
+    run(site.a, "n", site.ago(300), "newer")
+    site.a.apply("replace facts", facts("n", stamped("2999")))
+    assert moved(site.pull(site.b)) == {}
+    assert site.b.nodes["n"].deactivated is not None
+    found = counted(compare(site, site.b))
+    assert found["facts"] == {"future": 1}
+    assert found["catalogs"] == {"dead": 1}
+
+
 def spoil(server: FakePuppetDB, path: str, certname: str, column: str, value: object) -> None:
     """Let a server show something else in one of its rows."""
     plain = server._answer
