@@ -18,13 +18,21 @@ from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Versio
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import Pulled
-from pdbclient.sync.run.results import count_skipped, settle
+from pdbclient.sync.run.results import count_skipped, forget_settled, settle
 from pdbclient.sync.run.submit import submit_patiently
 from pdbclient.sync.run.verify import judge_deactivation
 from pdbclient.wire.record import deactivation_command
 from pdbclient.wire.summary import from_millis
 
-__all__ = ["deactivate", "judged_nodes", "list_again_here", "list_both", "plan_nodes", "warn_of_purged"]
+__all__ = [
+    "deactivate",
+    "forget_settled_nodes",
+    "judged_nodes",
+    "list_again_here",
+    "list_both",
+    "plan_nodes",
+    "warn_of_purged",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -133,6 +141,17 @@ def plan_nodes(context: Context, nodes: Nodes, budget: Budget, done: Collection[
     plan = planned(Entity.NODES, compare_nodes(nodes, terms, memory, newest_here=newest))
     brake_deactivations(plan.pull, nodes.here, terms.deactivations, done)
     return plan
+
+
+def forget_settled_nodes(context: Context, nodes: Nodes) -> None:
+    """Forget the deactivations that are left alone, where both sides show that there is nothing to do."""
+    differing = {
+        certname: Version(status.deactivated, "")
+        for certname, status in nodes.there.items()
+        if status.deactivated is not None
+        and ((ours := nodes.here.get(certname)) is None or ours.deactivated != status.deactivated)
+    }
+    forget_settled(context, Entity.NODES, differing, nodes.unusable)
 
 
 def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget: Budget) -> None:

@@ -29,7 +29,14 @@ from pdbclient.sync.run.blame import ends_all, in_words
 from pdbclient.sync.run.context import Context, Progress, enter
 from pdbclient.sync.run.ending import Ending, PassFailed
 from pdbclient.sync.run.events import SyncLog
-from pdbclient.sync.run.nodes import deactivate, list_again_here, list_both, plan_nodes, warn_of_purged
+from pdbclient.sync.run.nodes import (
+    deactivate,
+    forget_settled_nodes,
+    list_again_here,
+    list_both,
+    plan_nodes,
+    warn_of_purged,
+)
 from pdbclient.sync.run.records import plan_kind, reconcile_kind
 from pdbclient.sync.run.reports import plan_slices, reconcile_reports
 from pdbclient.sync.run.server_lock import ServerLock
@@ -194,6 +201,7 @@ class _Pass:
             warn_of_purged(context, listed[0])
             if selected:
                 budget = context.budget()
+                forget_settled_nodes(context, listed[0])
                 plan = plan_nodes(context, listed[0], budget)
                 self._deactivated = active_among(plan.pull, listed[0].here)
                 deactivate(context, plan, result, budget)

@@ -21,7 +21,7 @@ from pdbclient.sync.policy.classify import (
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
-from pdbclient.sync.run.results import count_skipped, settle
+from pdbclient.sync.run.results import count_skipped, forget_settled, settle
 from pdbclient.sync.run.verify import judge_first, judge_record
 
 __all__ = ["differences", "plan_kind", "reconcile_kind"]
@@ -55,6 +55,7 @@ def differences(
 def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
     """Pull what differs and verify it."""
     plan, there, here = _planned(context, kind, nodes, budget)
+    forget_settled(context, kind.entity, there.versions, {*there.unusable, *here.unusable})
     count_skipped(context, plan, result)
     terms, memory = context.terms(), context.memory(kind.entity)
     pulled = pull(

@@ -8,6 +8,7 @@ by slice, so a pass that is killed costs the slice that it was at.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from pdbclient.sync.policy.report_hours import HOUR, SLICE_ROWS, Hour, Slice, ch
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.report_survey import Survey, survey_reports
-from pdbclient.sync.run.results import count_skipped, settle
+from pdbclient.sync.run.results import count_skipped, forget_settled, settle
 from pdbclient.sync.run.verify import judge_report
 from pdbclient.sync.state.store import Cursor
 from pdbclient.wire.summary import from_millis
@@ -66,12 +67,29 @@ def plan_slices(context: Context, nodes: Nodes, budget: Budget) -> Iterator[Slic
 
 def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
     """Pull the reports that are missing here, slice by slice, each verified and noted before the next."""
+    _forget_settled(context, budget)
     survey = survey_reports(context, nodes, budget)
     _heed(context, survey)
     for part in _slices(context, nodes, survey, budget):
         count_skipped(context, part.plan, result)
         stored = _pull(context, survey, part.plan, result, budget) if part.plan.pull else {}
         _remember(context, survey, part, stored)
+
+
+def _forget_settled(context: Context, budget: Budget) -> None:
+    """Ask for those that are left alone: what is here by now, or not there any more, is settled."""
+    known = context.state.left_alone(context.remote, Entity.REPORTS)
+    rows = [ReportRow(key, "", version.millis) for key, version in known.items()]
+    if not rows:
+        return
+    here = known_reports(context.here, rows, budget, _one_by_one)
+    there = known_reports(context.there, rows, budget, _one_by_one)
+    differing = {key: version for key, version in known.items() if key in there and key not in here}
+    forget_settled(context, Entity.REPORTS, differing, ())
+
+
+def _one_by_one(start: int, end: int) -> float:
+    return math.inf
 
 
 def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> Iterator[SlicePlan]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
@@ -13,7 +13,7 @@ from pdbclient.sync.run.preflight import queue_depth
 from pdbclient.sync.run.pull import Pulled
 from pdbclient.sync.run.verify import Judge, verify
 
-__all__ = ["count_skipped", "settle"]
+__all__ = ["count_skipped", "forget_settled", "settle"]
 
 _logger = logging.getLogger(__name__)
 
@@ -71,6 +71,19 @@ def settle(
         for key, version in pulled.submitted.items()
         if key not in refused and key not in verified.unequal
     }
+
+
+def forget_settled(
+    context: Context, entity: Entity, differing: Mapping[str, Version], unknown: Collection[str]
+) -> None:
+    """Of what is left alone, forget what both sides show to be settled: the remote has no such version that differs.
+
+    `differing` are the remote's versions that are not alike here; what is `unknown` is not judged.
+    """
+    known = context.state.left_alone(context.remote, entity)
+    settled = [key for key, version in known.items() if key not in unknown and differing.get(key) != version]
+    if settled:
+        context.state.forget_left_alone(context.remote, entity, settled)
 
 
 def count_skipped(context: Context, plan: EntityPlan, result: EntityResult) -> None:

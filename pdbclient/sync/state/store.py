@@ -165,6 +165,21 @@ class State(LocalNotes):
                 [(remote, entity, key) for key in keys],
             )
 
+    def left_alone(self, remote: str, entity: Entity) -> dict[str, Version]:
+        """The versions that are left alone, whatever for, by key."""
+        refused = {key: each.version for key, each in self.refused(remote, entity).items()}
+        return self.unequal(remote, entity) | refused
+
+    @kept
+    def forget_left_alone(self, remote: str, entity: Entity, keys: Collection[str]) -> None:
+        """These do not differ any more, or the remote has another version: nothing is left alone."""
+        with self._transaction():
+            for table in ("refused", "unequal"):
+                self._db.executemany(
+                    f"DELETE FROM {table} WHERE remote = ? AND entity = ? AND key = ?",
+                    [(remote, entity, key) for key in keys],
+                )
+
     def retry(self, remote: str, entity: Entity, key: str) -> None:
         """Forget everything against a record, so that the next pass tries it again."""
         with self._transaction():

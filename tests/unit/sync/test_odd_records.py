@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
+from pdbclient.errors import Rejected
 from pdbclient.sync import Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.expiry import Expired
 from pdbclient.sync.policy.report_hours import HOUR, Hour
 from pdbclient.sync.run.diff import Diff, Scope, diff
-from pdbclient.sync.state.store import Anchor, Cursor, State
+from pdbclient.sync.state.store import Anchor, Cursor, State, state_path
 from pdbclient.wire.summary import to_millis
 
 from .conftest import Site
 from .fake import FakePuppetDB, Row, catalog, deactivation, facts, report
+from .machine_truth import _versions
 
 PATHS = ((Entity.FACTS, "factsets"), (Entity.CATALOGS, "catalogs"), (Entity.REPORTS, "reports"))
 
@@ -173,3 +175,35 @@ def test_one_unusable_record_is_skipped_named_and_counted(
     found = compare(site, site.b)
     assert counted(found)[str(entity)].get("unusable") == 1
     assert not found.equal
+
+
+@pytest.mark.parametrize("memory", ["refused", "unequal"])
+def test_what_is_left_alone_is_judged_anew_by_what_both_sides_show(site: Site, memory: str) -> None:
+    """A local database stalled for a minute; all came later, and some of it waited for ever by `sync status`."""
+    for server in (site.a, site.b):
+        run(server, "equal", site.ago(600), "equal")
+        server.apply("deactivate node", deactivation("equal", site.ago(60)))
+    run(site.a, "differs", site.ago(500), "differs")
+    site.b.refuses["differs"] = Rejected(str(site.b.endpoint), 400, "no")
+    config = site.config(site.b)
+    remote = site.a.endpoint.url
+
+    def version(entity: Entity, server: FakePuppetDB) -> dict[str, Version]:
+        return {key: each for key, each in _versions(server, entity).items() if not key.startswith("differs")}
+
+    site.pull(site.b)
+    with closing(State(state_path(config.state_dir, config.local))) as state:
+        for entity in (Entity.NODES, Entity.FACTS, Entity.CATALOGS, Entity.REPORTS):
+            known = version(entity, site.b)
+            assert known
+            gone = {"gone": Version(site.ago(700), "0" * 40)}
+            if memory == "unequal":
+                state.remember_unequal(remote, entity, known | gone)
+            else:
+                state.remember_refused(remote, entity, {key: (v, "no") for key, v in (known | gone).items()}, 0.0)
+    site.pull(site.b)
+    with closing(State(state_path(config.state_dir, config.local))) as state:
+        left = {entity: set(state.left_alone(remote, entity)) for entity in Entity}
+    reports = {key for key, row in site.a.tables["reports"].items() if row["certname"] == "differs"}
+    expected = {Entity.FACTS: {"differs"}, Entity.CATALOGS: {"differs"}, Entity.REPORTS: reports}
+    assert left == {entity: set() for entity in Entity} | expected
