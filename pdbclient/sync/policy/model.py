@@ -59,9 +59,11 @@ class Selection:
     max_age: float | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether nothing is left out. Only then does a pass say something about all that a remote has."""
-        return self.entities == frozenset(Entity) and not self.certnames and self.max_age is None
+    def name(self) -> str:
+        """What tells the selected records of an entity from those of another selection; empty: all of them."""
+        if not self.certnames and self.max_age is None:
+            return ""
+        return " ".join([f"{self.max_age or 0:g}", *sorted(self.certnames)])
 
     def names(self, certname: str) -> bool:
         """Whether the node is among those selected."""

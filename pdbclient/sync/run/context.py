@@ -44,6 +44,11 @@ class Context:
         """The remote's URL: its name in the log and the state."""
         return self.there.endpoint.url
 
+    @property
+    def scope(self) -> str:
+        """The name of what is remembered of the remote's reports, as far as they are selected."""
+        return f"{self.remote} {self.mode.selection.name}".rstrip()
+
     def budget(self) -> Budget:
         """The time for one entity, from now on; a seeding takes what it takes."""
         return Budget(self.clock, math.inf if self.mode.seed else self.config.entity_time_limit)
@@ -68,8 +73,8 @@ class Context:
         return int((self.now() - ttl) * 1000) if ttl > 0 else 0
 
     def remember_seen(self, entity: Entity, records: int) -> None:
-        """Note how many records the remote has, when the pass was about all of them."""
-        if self.mode.selection.whole and self.state.seen(self.remote, entity) != records:
+        """Note how many records the remote has, whatever the pass is about."""
+        if self.state.seen(self.remote, entity) != records:
             self.state.remember_seen(self.remote, entity, records)
 
     def memory(self, entity: Entity) -> Memory:

@@ -83,8 +83,8 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     start = oldest if terms.earliest is None else max(oldest, terms.earliest - terms.earliest % HOUR)
     cursor, known, names = None, {}, frozenset[str]()
     if not context.mode.audit:
-        cursor, known = context.state.cursor(context.remote), context.state.hours(context.remote)
-        names = context.state.left_out(context.remote)
+        cursor, known = context.state.cursor(context.scope), context.state.hours(context.scope)
+        names = context.state.left_out(context.scope)
     with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
         question = _Question(cursor, known, now, oldest, start)
         asked_there = pool.submit(_ask_remote, context, nodes, question, budget)
@@ -94,7 +94,7 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     void = ""
     if remote.restored:
         void = "reports that it had are gone: it was restored from a backup, emptied, or is another database"
-    elif known and not here and context.mode.selection.whole:
+    elif known and not here:
         void = "there are no reports here any more"
     returned = _returned(names, nodes, context)
     if void:

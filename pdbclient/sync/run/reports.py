@@ -17,7 +17,7 @@ from pdbclient.sync.inventory.kinds import REPORTS
 from pdbclient.sync.inventory.reports import Compared, compare, known_reports
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports, compare_unusable, planned
 from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
-from pdbclient.sync.policy.report_hours import HOUR, SLICE_ROWS, Hour, Slice, choose, cut, fingerprint
+from pdbclient.sync.policy.report_hours import HOUR, SLICE_ROWS, Hour, Slice, choose, cut, fingerprint, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.report_survey import Survey, survey_reports
@@ -84,7 +84,12 @@ def _forget_settled(context: Context, budget: Budget) -> None:
         return
     here = known_reports(context.here, rows, budget, _one_by_one)
     there = known_reports(context.there, rows, budget, _one_by_one)
-    differing = {key: version for key, version in known.items() if key in there and key not in here}
+    oldest = oldest_kept(context.now(), context.config.report_ttl)
+    differing = {
+        key: version
+        for key, version in known.items()
+        if key in there and key not in here and version.millis >= oldest
+    }
     forget_settled(context, Entity.REPORTS, differing, ())
 
 
@@ -178,28 +183,27 @@ def _pull(
 
 
 def _remember(context: Context, survey: Survey, part: SlicePlan, stored: Mapping[str, Version]) -> None:
-    """Note what a settled slice says about the remote as a whole; of a part of its reports it says nothing."""
-    if not context.mode.selection.whole:
-        return
+    """Note what a settled slice says about the remote's reports, as far as they are selected."""
     hours = dict(part.hours)
     for version in stored.values():
         start = survey.counted.hour(version.millis)
         if start in part.empty:
             hours[start] = Hour(fills=part.empty[start].fills + 1)
     if hours or part.left_out:
-        context.state.remember_hours(context.remote, hours, survey.oldest, part.left_out)
-    if part.cursor is not None and part.cursor != context.state.cursor(context.remote):
-        context.state.remember_cursor(context.remote, part.cursor)
+        context.state.remember_hours(context.scope, hours, survey.oldest, part.left_out)
+    if part.cursor is not None and part.cursor != context.state.cursor(context.scope):
+        context.state.remember_cursor(context.scope, part.cursor)
 
 
 def _heed(context: Context, survey: Survey) -> None:
     """Forget what does not hold any more, and say what needs a person."""
+    context.state.forget_other_scopes(context.remote, context.scope)
     if survey.void:
         _logger.warning("reports of %s: %s; all of them are compared again", context.remote, survey.void)
-        context.state.forget_reports(context.remote)
+        context.state.forget_reports(context.scope)
     elif survey.returned or survey.gone:
         names = survey.returned | survey.gone
-        context.state.forget_left_out(context.remote, names, distrust=bool(survey.returned))
+        context.state.forget_left_out(context.scope, names, distrust=bool(survey.returned))
     if (until := survey.counted.dropped_until(survey.now)) is not None:
         _logger.warning(
             "%d reports of %s up to %s are not pulled: they were stored here before, and were dropped again each "

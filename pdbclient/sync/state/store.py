@@ -28,6 +28,8 @@ __all__ = ["Anchor", "Cursor", "EntityRecord", "PassRecord", "Refused", "ServerR
 RETRY_FIRST = 60.0
 RETRY_FACTOR = 5.0
 
+_OF_REPORTS = ("cursor", "anchor", "verified_hour", "left_out")
+"""What is remembered of reports: by the remote, and the selection of them."""
 _UNEQUAL = "stored, but with another hash"
 
 
@@ -191,8 +193,9 @@ class State(LocalNotes):
             if known is not None and entity is Entity.REPORTS:
                 # Its hour was as complete as could be; now it is not.
                 self._db.execute(
-                    "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND start > ? AND start <= ?",
-                    (remote, known.version.millis - HOUR, known.version.millis),
+                    "UPDATE verified_hour SET fingerprint = '' WHERE (remote = ? OR remote LIKE ?)"
+                    " AND start > ? AND start <= ?",
+                    (remote, f"{remote} %", known.version.millis - HOUR, known.version.millis),
                 )
 
     def drop(self, remote: str, entity: Entity, key: str) -> None:
@@ -240,9 +243,6 @@ class State(LocalNotes):
         """Remember hours by their start, and the nodes `left_out` of them; forget what is before `oldest` (ms)."""
         with self._transaction():
             self._db.execute("DELETE FROM verified_hour WHERE remote = ? AND start < ?", (remote, oldest))
-            self._db.execute(
-                "DELETE FROM refused WHERE remote = ? AND entity = ? AND millis < ?", (remote, Entity.REPORTS, oldest)
-            )
             self._db.executemany(
                 "INSERT OR REPLACE INTO verified_hour VALUES (?, ?, ?, ?, ?, ?)",
                 [
@@ -267,10 +267,20 @@ class State(LocalNotes):
                 )
 
     @kept
+    def forget_other_scopes(self, remote: str, scope: str) -> None:
+        """Of the selections of the remote's reports, only the whole and `scope` are remembered."""
+        own = f"{remote} "
+        with self._transaction():
+            for table in _OF_REPORTS:
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE substr(remote, 1, ?) = ? AND remote <> ?", (len(own), own, scope)
+                )
+
+    @kept
     def forget_reports(self, remote: str) -> None:
         """Forget the cursor, its anchors and all hours: what they say is not so any more."""
         with self._transaction():
-            for table in ("cursor", "anchor", "verified_hour", "left_out"):
+            for table in _OF_REPORTS:
                 self._db.execute(f"DELETE FROM {table} WHERE remote = ?", (remote,))
 
     # --- passes

@@ -54,17 +54,45 @@ def test_certnames_are_matched_as_shell_patterns_with_regard_to_case(certname: s
 
 
 @pytest.mark.parametrize(
-    ("selection", "whole"),
+    ("selection", "name"),
     [
-        (Selection(), True),
-        (Selection(entities=frozenset(Entity)), True),
-        (Selection(entities=frozenset(Entity) - {Entity.INPUTS}), False),
-        (Selection(certnames=("*",)), False),
-        (Selection(max_age=1e9), False),
+        (Selection(), ""),
+        (Selection(entities=frozenset(Entity) - {Entity.INPUTS}), ""),
+        (Selection(certnames=("*",)), "0 *"),
+        (Selection(certnames=("web*", "db*")), "0 db* web*"),
+        (Selection(max_age=1e5), "100000"),
+        (Selection(certnames=("a",), max_age=1.5), "1.5 a"),
     ],
 )
-def test_a_selection_is_whole_when_nothing_can_be_left_out(selection: Selection, whole: bool) -> None:
-    assert selection.whole is whole
+def test_a_selection_has_a_name_by_what_is_left_out_of_an_entity(selection: Selection, name: str) -> None:
+    assert selection.name == name
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [Selection(certnames=("web*",)), Selection(max_age=86400.0), Selection(entities=frozenset({Entity.REPORTS}))],
+)
+def test_a_lasting_selection_is_remembered_as_the_whole_is(site: Site, selection: Selection) -> None:
+    """Every pass listed all there was, as an audit does, and reports that are dropped here came again each time."""
+    for number in range(12):
+        for name in ("web1", "db1"):
+            site.a.apply("store report", report(name, site.ago(5000 * number + 60), f"{name}{number}"))
+    mode = Mode(selection)
+
+    def asked() -> int:
+        site.a.queries.clear()
+        result = reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
+        assert result.ok
+        return sum(query[:2] == ["extract", ["hash"]] for path, query in site.a.queries if path == "/reports")
+
+    first = asked()
+    asked()
+    assert first > 0
+    assert asked() == 0, "no hour is listed in full"
+    # Another selection begins anew, and the whole is no other's.
+    assert site.pull(site.b).ok
+    wanted = {key for key, row in site.a.tables["reports"].items()}
+    assert set(site.b.tables["reports"]) == wanted
 
 
 def test_what_is_not_selected_is_neither_pulled_nor_listed() -> None:
@@ -113,16 +141,16 @@ def test_a_pass_and_its_plan_keep_to_the_selection(
     }
 
 
-def test_a_selective_pass_says_nothing_about_what_the_remote_has(site: Site) -> None:
+def test_a_selective_pass_notes_how_much_the_remote_has_in_all(site: Site) -> None:
+    """Where all passes are selective, there was no brake when the remote was emptied."""
     fill(site)
     assert pull(site, Selection(certnames=("n0",))).ok
     state = state_of(site, site.b)
-    assert {entity: state.seen(site.a.endpoint.url, entity) for entity in Entity} == dict.fromkeys(Entity, 0)
-    state.close()
-    assert site.pull(site.b).ok
-    state = state_of(site, site.b)
     assert [state.seen(site.a.endpoint.url, entity) for entity in (Entity.NODES, Entity.FACTS)] == [4, 4]
     state.close()
+    for name in list(site.a.nodes):
+        site.a.purge(name)
+    assert pull(site, Selection(certnames=("n0",))).outcome is Outcome.REFUSED
 
 
 def test_the_brakes_hold_in_a_selective_pass_too(site: Site) -> None:

@@ -134,12 +134,8 @@ def test_a_dropped_record_is_left_alone_until_there_is_another_version(path: Pat
 def test_what_is_known_of_reports_past_the_horizon_is_forgotten(path: Path) -> None:
     state = State(path)
     state.remember_hours("r", {5: Hour("x"), 9: Hour("y")}, oldest=0)
-    versions = {name: (Version(millis, name), "why") for name, millis in (("old", 8), ("new", 9))}
-    state.remember_refused("r", Entity.REPORTS, versions, now=0.0)
-    state.remember_refused("r", Entity.FACTS, {"n": (Version(1, "a"), "why")}, now=0.0)
     state.remember_hours("r", {12: Hour("z")}, oldest=9)
     assert state.hours("r") == {9: Hour("y"), 12: Hour("z")}
-    assert sorted(key for _, _, key, _ in state.refusals()) == ["n", "new"]
     state.close()
 
 
