@@ -20,7 +20,7 @@ from pdbclient.journal.ledger.replay_sql import extent
 from pdbclient.journal.ledger.upkeep import ROOM, kept_since, prune, structure, verify
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.store.lock_owner import lock_owner
-from pdbclient.journal.work.submission import targets_of
+from pdbclient.journal.work.submission import targets_of, urls_of
 from pdbclient.wire.command import Command
 
 __all__ = ["register"]
@@ -236,7 +236,7 @@ def _retry(args: argparse.Namespace) -> int:
         return 2
     with opened(args.config) as (config, journal):
         ids = _parked(journal) if args.all_parked else args.entries
-        done = [entry for entry in ids if journal.run(store.retry, entry, targets_of(config))]
+        done = [entry for entry in ids if journal.run(store.retry, entry, targets_of(config), urls_of(config))]
     not_done = [entry for entry in ids if entry not in set(done)]
     if args.json:
         output.print_json({"retried": done, "nothing_to_retry": not_done})
@@ -282,7 +282,7 @@ def _is_elsewhere(entry: Listed) -> bool:
 def _prune(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
         before, dropped = journal.clock() - config.journal_max_age, 0
-        while some := journal.run(prune, before, config.journal_max_bytes, PAGE, journal.writer):
+        while some := journal.run(prune, before, config.journal_max_bytes, PAGE, journal.writer, urls_of(config)):
             dropped += some
     if args.json:
         output.print_json({"dropped": dropped})

@@ -41,6 +41,8 @@ OPENING = 600.0
 """Seconds that a journal may take to be opened: all that is pending in it is looked at."""
 READ_SILENCE = 2.5
 """Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
+CONFIRMED = 100
+"""Entries that are confirmed in one transaction: several statements for each."""
 BODIES = 20
 BODY_BYTES = 32 * 1024 * 1024
 """Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
@@ -165,7 +167,10 @@ class Journal:
         goes with the next one that is seen.
         """
         end = time.monotonic() + (math.inf if seconds is None else seconds)
-        self.wait(self.start(deliveries.confirm, server, held.keys(), self.clock()), seconds)
+        ids = [*held]
+        for start in range(0, len(ids), CONFIRMED):
+            few = ids[start : start + CONFIRMED]
+            self.wait(self.start(deliveries.confirm, server, few, self.clock()), seconds)
         shown = [entry for entry, itself in held.items() if itself]
         after: int | None = 0
         while shown and after is not None and time.monotonic() < end:

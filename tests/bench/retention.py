@@ -114,7 +114,7 @@ class Site:
             future.result()
 
     def prune(self) -> None:
-        while self.journal.run(upkeep.prune, self.now - MAX_AGE, MAX_BYTES, 500, self.journal.writer):
+        while self.journal.run(upkeep.prune, self.now - MAX_AGE, MAX_BYTES, 500, self.journal.writer, [URL]):
             pass
 
     def sizes(self) -> tuple[int, int, int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pdbclient.journal.model import (
     ANY,
+    DECIDING,
     REPLACED,
     Copy,
     CopyState,
@@ -150,10 +151,10 @@ def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
     return found[0] if found else None
 
 
-def retry(tx: Transaction, entry: int, targets: Sequence[str]) -> bool:
+def retry(tx: Transaction, entry: int, targets: Sequence[str], servers: Collection[str]) -> bool:
     """Deliver an entry again that servers rejected, as a new one for `targets`; False when there is no such entry.
 
-    Servers that have it are left out.
+    Servers that have it are left out, and those that are not configured (`servers` are the URLs of those that are).
     """
     rows = tx.rows(f"SELECT name, certname FROM entries WHERE id = :entry{tx.locked}", entry=entry)
     rejected = tx.rows("SELECT server FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
@@ -162,9 +163,10 @@ def retry(tx: Transaction, entry: int, targets: Sequence[str]) -> bool:
     name, certname = rows[0]
     tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     had = {server for (server,) in tx.rows("SELECT server FROM copies WHERE entry = :entry", entry=entry)}
+    had &= {*servers}
     pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
     # Where any server will do, and one has it, those that did not take it are asked by name.
-    wanted = [server for (server,) in rejected] if had and ANY in targets else targets
+    wanted = [server for (server,) in rejected if server in servers] if had and ANY in targets else targets
     for target in wanted:
         if target not in had and target not in pending:
             pend(tx, entry, name, target, 0.0, "")
@@ -190,7 +192,7 @@ def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
 def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
     """Find anew which entry of this command counts for a node: one that no server called bad.
 
-    Servers that were looked at up to a later one are looked at again from there.
+    Where it decides, servers that were looked at up to a later one are looked at again from there.
     """
     if name == "store report":
         return
@@ -206,6 +208,8 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
         " entry = excluded.entry WHERE excluded.producer_timestamp > newest.producer_timestamp",
         **values,
     )
+    if name not in DECIDING:
+        return
     tx.rows(
         "UPDATE replicas SET resets = resets + 1,"
         " after = CASE WHEN after < newest.entry THEN after ELSE newest.entry - 1 END"
@@ -216,9 +220,13 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
 
 def renew_state(tx: Transaction, entry: int) -> EntryState:
     """Note what has become of an entry after its deliveries or copies changed: its state."""
+    before = tx.rows("SELECT state FROM entries WHERE id = :entry", entry=entry)
     pending = bool(tx.rows("SELECT 1 FROM deliveries WHERE entry = :entry LIMIT 1", entry=entry))
     copies = [CopyState(state) for (state,) in tx.rows("SELECT state FROM copies WHERE entry = :entry", entry=entry)]
     state = state_after(pending, copies)
+    if state is EntryState.PARKED and before == [(EntryState.DELIVERED.value,)]:
+        # A server had it, and lost it: that another one calls it bad is no reason to think so.
+        return EntryState.DELIVERED
     tx.rows("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)
     return state
 

@@ -98,6 +98,7 @@ class Exported:
 
     `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `stale` is
     called then. `aged` gives the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds.
+    `unsure`: whether the journal lacks what was said about commands, so that what it says is not the whole.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Exported:
         budget: float,
         serve: bool,
         aged: Callable[[], float],
+        unsure: Callable[[], bool] = lambda: False,
         stale: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,7 +118,7 @@ class Exported:
         self._registry = registry
         self._budget = budget
         self._serve = serve
-        self._aged = aged
+        self._aged, self._unsure = aged, unsure
         self._stale = stale
         self._clock = clock
         self._progress = {server: _Progress() for server in servers}
@@ -138,6 +140,8 @@ class Exported:
         try:
             lag, why = self._brought_up(session, budget)
             reason = why or f"not visible there within {budget:.2g} s"
+            if not lag.stale and self._unsure():
+                lag, reason = Freshness(1), "what became of a command could not be noted in the journal yet"
         except JournalError as error:
             lag, reason = Freshness(1), f"what it lacks is not known: {error}"
         if lag.stale:

@@ -25,7 +25,7 @@ from pdbclient.journal.work.audit import Audit
 from pdbclient.journal.work.delivery import Delivery
 from pdbclient.journal.work.exported import Exported
 from pdbclient.journal.work.figures import Figures
-from pdbclient.journal.work.submission import Submitter, lease_for, targets_of
+from pdbclient.journal.work.submission import Submitter, Taken, lease_for, targets_of, urls_of
 from pdbclient.wire.command import Command
 
 __all__ = ["Service"]
@@ -35,7 +35,7 @@ log = logging.getLogger("pdbclient.journal")
 ROUND = 5.0
 PRUNE_EVERY = 60.0
 PRUNED_AT_ONCE = 500
-MOVED_AT_ONCE = 500
+MOVED_AT_ONCE = 50
 PREPARING = 30.0
 
 
@@ -63,6 +63,7 @@ class Service:
             budget=config.stale_exported_budget,
             serve=config.stale_exported == "serve",
             aged=self._aged,
+            unsure=lambda: self._submitter.unnoted,
             stale=self._count_stale,
         )
         self._closed = threading.Event()
@@ -102,7 +103,7 @@ class Service:
         self._exported.close()
         self.journal.close()
 
-    def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+    def submit(self, command: Command, send: Callable[[Command, Taken], Accepted]) -> Accepted:
         """As `Submitter.submit`."""
         return self._submitter.submit(command, send)
 
@@ -119,6 +120,8 @@ class Service:
         while not self._closed.wait(ROUND):
             try:
                 if rounds % (PRUNE_EVERY // ROUND) == 0:
+                    # Again: the gateway that was there before a reload may have put something in since.
+                    self._reconfigure()
                     self._prune()
                 self._prepare()
             except Unreachable as error:
@@ -148,8 +151,7 @@ class Service:
 
     def _reconfigure(self) -> None:
         """What is pending for servers of another configuration is so by this one from now on; and said."""
-        targets = targets_of(self._config)
-        servers = [server.url for server in (*self._config.server_urls, *self._config.submit_only_server_urls)]
+        targets, servers = targets_of(self._config), urls_of(self._config)
         self.journal.run(exported_sql.enrol, [server.url for server in self._config.server_urls])
         moved: Counter[str] = Counter()
         while now := self.journal.run(deliveries.reconfigure, targets, servers, MOVED_AT_ONCE, self.journal.clock()):
@@ -203,11 +205,11 @@ class Service:
 
     def _prune(self) -> None:
         before, limit = self._aged() - self._config.journal_max_age, PRUNED_AT_ONCE
-        max_bytes = self._config.journal_max_bytes
+        max_bytes, servers = self._config.journal_max_bytes, urls_of(self._config)
         dropped, pruned = 0, limit
         while pruned and not self._closed.is_set():
             # In small bites: whoever submits meanwhile waits for one of them at most.
-            pruned = self.journal.run(upkeep.prune, before, max_bytes, limit, self.journal.writer)
+            pruned = self.journal.run(upkeep.prune, before, max_bytes, limit, self.journal.writer, servers)
             dropped += pruned
         if dropped:
             log.info("%d entries left the journal, by age or size", dropped)

@@ -19,7 +19,7 @@ from pdbclient.journal.model import ANY, Copy, CopyState, Entry
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.command import Command
 
-__all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
+__all__ = ["Submitter", "Taken", "copies_of", "lease_for", "targets_of", "urls_of"]
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -34,11 +34,18 @@ NOTING_LIMIT = 5.0
 """Seconds that what is still to be noted has at the end."""
 
 
+Taken = Callable[[Endpoint, str], None]
+"""Told which server took a command, and the uuid there."""
+
+
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
     """For whom a new entry is pending: any server, or with broadcast each of them."""
-    if not config.command_broadcast:
-        return (ANY,)
-    return tuple(endpoint.url for endpoint in (*config.server_urls, *config.submit_only_server_urls))
+    return tuple(urls_of(config)) if config.command_broadcast else (ANY,)
+
+
+def urls_of(config: ClientConfig) -> list[str]:
+    """All servers that are configured."""
+    return [endpoint.url for endpoint in (*config.server_urls, *config.submit_only_server_urls)]
 
 
 def lease_for(config: ClientConfig) -> float:
@@ -66,31 +73,47 @@ class Submitter:
 
     def __init__(self, journal: Journal, config: ClientConfig, wake: Callable[[], None]) -> None:
         self._journal = journal
-        self._targets = targets_of(config)
+        self._targets, self._servers = targets_of(config), urls_of(config)
         self._shared = config.journal is not None and "://" in config.journal
         self._limit = config.timeouts.operation / 2
         self._wake = wake
         self._notes = _Notes(journal, wake)
         self.journal_only = 0
 
+    @property
+    def unnoted(self) -> bool:
+        """Whether the journal lacks what became of commands that somebody was told of."""
+        return self._notes.left
+
     def close(self) -> None:
         """Note what is left to be noted, once more."""
         self._notes.close()
 
-    def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+    def submit(self, command: Command, send: Callable[[Command, Taken], Accepted]) -> Accepted:
         """Submit by `send`. When no server takes the command, the journal has it, and its uuid is in `journalled`.
 
-        Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
+        `send` says at once which server took it, where it goes to several. Raises `JournalError` when it could not be
+        put on disk (nothing was sent then), and `Rejected`.
         """
         entry = self._appended(command)
+
+        def taken(server: Endpoint, uuid: str) -> None:
+            """Others may see it there, while another server keeps us waiting."""
+            copy = Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock())
+            try:
+                self._journal.start(deliveries.ack, entry.id, [copy])
+            except JournalError as error:
+                # All is noted once more when the last one has answered, for as long as it takes.
+                log.debug("not noted before the end: %s", error)
+
         try:
-            accepted = send(command)
+            accepted = send(command, taken)
         except (Rejected, AllEndpointsFailed) as error:
             return self._ended(entry, error)
         return self._taken(entry, accepted)
 
     def _appended(self, command: Command) -> Entry:
-        journal, limit = self._journal, self._limit
+        journal, limit, needed = self._journal, self._limit, ROOM * (len(command.body) + PAGE)
         try:
             return journal.wait(journal.append(command, self._targets), limit)
         except JournalFull as full:
@@ -102,7 +125,7 @@ class Submitter:
             try:
                 return entries.append(tx, *args)
             except JournalFull:
-                gone = upkeep.make_room(tx, ROOM * (len(command.body) + PAGE), journal.writer)
+                gone = upkeep.make_room(tx, needed, journal.writer, self._servers)
                 if not gone:
                     raise
             return entries.append(tx, *args)
@@ -154,6 +177,11 @@ class _Notes:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._troubled = False
+
+    @property
+    def left(self) -> bool:
+        """Whether something could not be noted yet."""
+        return bool(self._left)
 
     def start(self, entry: int, copies: Sequence[Copy]) -> threading.Event:
         """Note it as soon as the journal can; set when that is done."""

@@ -23,7 +23,7 @@ import pytest
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.journal import EntryState, Journal
 from pdbclient.journal.ledger import entries
-from pdbclient.journal.ledger.exported_sql import DECIDING
+from pdbclient.journal.model import DECIDING
 from pdbclient.lab.ports import free_port
 from pdbclient.wire import Command, timestamp
 from tests.faults.conftest import Site, pki, site  # noqa: F401

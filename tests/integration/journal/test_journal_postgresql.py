@@ -602,7 +602,7 @@ def test_there_nothing_is_dropped_that_makes_no_room(store: Store) -> None:
     """It makes none before it was vacuumed: on a full disk, all that was delivered went, for nothing."""
     for number in range(5):
         store.taken(store.put(command(REPORT, at=number, body=os.urandom(10_000))))
-    assert store.journal.run(upkeep.make_room, 1000, store.journal.writer) == 0
+    assert store.journal.run(upkeep.make_room, 1000, store.journal.writer, [A]) == 0
     assert len(store.ids()) == 5
 
 

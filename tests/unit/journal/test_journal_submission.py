@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -342,9 +342,9 @@ def test_the_room_that_was_made_is_used_in_the_same_transaction(
         used.append(tx)
         return append(tx, *args)
 
-    def room(tx: Transaction, needed: int, writer: str) -> int:
+    def room(tx: Transaction, needed: int, writer: str, servers: Collection[str]) -> int:
         made.append(tx)
-        return make_room(tx, needed, writer) or 1
+        return make_room(tx, needed, writer, servers) or 1
 
     monkeypatch.setattr(entries, "append", appended)
     monkeypatch.setattr(upkeep, "make_room", room)
