@@ -44,6 +44,7 @@ class Site:
         self.registry = ServerRegistry(SERVERS, self.clock, lambda: 0.0)
         self.a, self.b = (PuppetDb(server, self.clock) for server in SERVERS)
         self.stale = 0
+        self.unsure = False
         self.aged: Callable[[], float] = self.clock
         self._made: list[Exported] = []
         self.exported = self.made()
@@ -57,6 +58,7 @@ class Site:
             budget=budget,
             serve=serve,
             aged=lambda: self.aged(),
+            unsure=lambda: self.unsure,
             stale=self._count,
             clock=self.clock,
         )
@@ -185,6 +187,52 @@ def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: Site) ->
     site.clock.now += STILL_ALIVE + 1
     assert site.ask(site.b) == Freshness()
     assert [each.certname for each in site.b.taken] == ["node.example"]
+
+
+def test_after_a_failover_what_is_on_its_way_is_awaited_where_readers_saw_something_newer(site: Site) -> None:
+    """B took the third one itself, at once, and still showed the first: the second was seen at A."""
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    site.put(CATALOG, "node.example", 2, site.a)
+    third = site.put(CATALOG, "node.example", 3)
+    site.store.settle(third, Copy(B, CopyState.ACCEPTED, None, site.clock.now))
+    assert site.ask(site.b).missing == 1
+    site.b.show(command(CATALOG, "node.example", 3))
+    assert site.ask(site.b) == Freshness()
+
+
+def test_so_is_what_was_pushed_while_a_newer_one_is_under_way(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    second = site.put(CATALOG, "node.example", 2, site.a)
+    site.store.settle(second, Copy(B, CopyState.ACCEPTED, None, site.clock.now))
+    site.store.journal.append(command(CATALOG, "node.example", 3), (ANY,)).result()
+    assert site.ask(site.b).missing == 1
+    site.b.show(command(CATALOG, "node.example", 2))
+    assert site.ask(site.b) == Freshness()
+
+
+def test_where_one_server_took_and_shows_everything_nothing_is_awaited(site: Site) -> None:
+    """The ordinary life of a site."""
+    for number in range(3):
+        site.put(CATALOG, "node.example", number, site.a)
+        assert site.ask(site.a) == Freshness()
+    assert (site.a.looks, site.a.taken) == (0, [])
+
+
+def test_with_broadcast_what_one_server_took_is_not_hidden_by_another_that_hangs(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    under_way = site.store.journal.append(command(CATALOG, "node.example", 2), (A, B)).result().id
+    assert site.ask(site.b) == Freshness(), "nobody was told"
+    site.store.settle(under_way, Copy(A, CopyState.ACCEPTED, None, site.clock.now))
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(2)]
+
+
+def test_while_something_could_not_be_noted_no_answer_is_called_fresh(site: Site) -> None:
+    """On a full disk, what was acknowledged looked as if it were under way still."""
+    site.unsure = True
+    assert site.ask(site.b) == Freshness(1)
+    site.unsure = False
+    assert site.ask(site.b) == Freshness()
 
 
 def test_what_went_to_all_servers_at_once_is_awaited_on_each(site: Site) -> None:

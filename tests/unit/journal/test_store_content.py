@@ -362,6 +362,26 @@ def test_what_only_a_server_has_that_is_never_asked_goes_by_age_and_size_as_well
     assert store.ids() == [*ids[5:], both]
 
 
+def test_what_only_a_server_has_that_is_not_configured_any_more_stays_while_it_is_pending(store: Store) -> None:
+    """No configured server ever had it, and it was dropped by size, and for room."""
+    entry = store.put(command(REPORT, body=os.urandom(1000)), (A, B))
+    store.taken(entry, A)
+    assert store.journal.run(upkeep.prune, store.now + 1, 0, 100, store.journal.writer, [B]) == 0
+    assert store.journal.run(upkeep.make_room, 10, store.journal.writer, [B]) == 0
+    assert store.ids() == [entry]
+    assert store.journal.run(upkeep.prune, store.now + 1, 0, 100, store.journal.writer, [A, B]) == 1
+
+
+def test_what_was_lost_is_not_parked_by_what_another_server_says(store: Store) -> None:
+    """A recovery then left it out, and called that done."""
+    entry = store.put(command(CATALOG))
+    store.taken(entry, A)
+    store.shown(entry)
+    store.journal.run(exported_sql.forget, A)
+    assert store.rejected(entry, B) is EntryState.DELIVERED
+    assert store.lacking(A) == [entry]
+
+
 def test_what_was_put_in_by_a_clock_that_was_ahead_keeps_nothing_that_is_old(store: Store) -> None:
     store.now += 10**8
     for number in range(5):
