@@ -31,7 +31,7 @@ from pdbclient.journal.store.database import Transaction, Unreachable
 from pdbclient.journal.store.postgresql import SILENCE, _Connection
 from pdbclient.journal.store.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
-from tests.unit.journal.old_format import make_file, make_tables, require_all
+from tests.unit.journal.old_format import add_inputs, make_file, make_tables, require_all, require_inputs
 from tests.unit.journal.store import CATALOG, REPORT, A, B, Store, command
 
 from .server import Server, frozen, name_of, running
@@ -447,6 +447,14 @@ def test_a_journal_of_format_1_is_migrated_and_goes_on(place: str, tmp_path: Pat
         require_all(one)
     finally:
         one.journal.close()
+
+
+def test_inputs_of_which_puppetdb_keeps_nothing_are_marked(place: str, tmp_path: Path) -> None:
+    make_file(tmp_path / "journal")
+    add_inputs(tmp_path / "journal")
+    make_tables(place, tmp_path / "journal")
+    with Journal.open(place) as journal:
+        require_inputs(journal)
 
 
 def test_a_migration_that_fails_changes_nothing(
