@@ -51,7 +51,8 @@ def add_inputs(path: Path) -> None:
             entry = connection.execute(
                 "INSERT INTO entries (uuid, received, state, name, version, certname, producer_timestamp, encoding,"
                 " length, packing, size, checksum, body)"
-                " SELECT uuid, received, 'delivered', 'replace catalog inputs', 1, 'inputs.example', '2026-01-01T00:00:0' || (SELECT count(*) FROM entries) || '.000Z', 'identity',"
+                " SELECT uuid, received, 'delivered', 'replace catalog inputs', 1, 'inputs.example',"
+                " '2026-01-01T00:00:0' || (SELECT count(*) FROM entries) || '.000Z', 'identity',"
                 " :length, 'none', :length, x'00', :body FROM entries WHERE id = 1 RETURNING id",
                 {"length": len(body), "body": body},
             ).fetchone()[0]
