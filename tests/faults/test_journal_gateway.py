@@ -296,7 +296,7 @@ def test_a_full_disk_is_relieved_of_what_a_server_has_and_refuses_what_none_has(
         assert 100 < len(taken) < len(more)
         assert {answer.status for answer in told} == {200, 503}
         place.away(False)
-        assert eventually(lambda: place.arrived[len(sent) :] == taken, 60)
+        assert eventually(lambda: place.arrived[len(sent) :] == taken, 200)
         assert place.submit(command("store report", 1000, size=20_000)).status == 200
         assert "Traceback" not in process.text
         # Before it can be unmounted.

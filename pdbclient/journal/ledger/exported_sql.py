@@ -51,7 +51,7 @@ SELECT own.id, here.state FROM (
 JOIN entries AS own ON own.id = counts.id
 LEFT JOIN copies AS here ON here.entry = own.id AND here.server = :server
 WHERE own.id > :after AND (
-    here.state IS NULL AND NOT ({EXPIRED})
+    here.state IS NULL AND NOT (own.received < :received_since AND {EXPIRED})
     OR here.state = 'accepted' AND (
         here.at > own.received + :told
         OR EXISTS (
@@ -144,6 +144,7 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
         after=after,
         names=tx.several(DECIDING),
         now=now,
+        received_since=aged - STILL_ALIVE,
         since=from_millis(int((aged - STILL_ALIVE) * 1000)),
         taken_since=now - patience,
         told=TOLD,
