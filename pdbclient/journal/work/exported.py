@@ -76,7 +76,7 @@ class _Progress:
 
 @dataclass(slots=True)
 class _Refused:
-    """What a server did not take of what it was sent just now, without calling it bad; and why, the first time."""
+    """What a server did not take, or was not sent, just now, without calling it bad; and why, the first time."""
 
     entries: set[int] = field(default_factory=set)
     all: bool = False
@@ -87,6 +87,10 @@ class _Refused:
         # Busy, or not for us: the others would meet the same.
         self.all = self.all or blame(Outcome.of(error)) is Blame.SERVER
         self.why = self.why or f"it does not take them: HTTP {error.status}: {error.reason}"
+
+    def give_up(self, why: str) -> None:
+        """None of them can be sent now."""
+        self.all, self.why = True, self.why or why
 
     def covers(self, behind: Behind) -> bool:
         """Whether waiting brings nothing more."""
@@ -225,8 +229,14 @@ class Exported:
             else:
                 self._journal.wait(self._journal.start(deliveries.ack, entry.id, [copy]), self._time(deadline))
 
-        pushers = self._pushers[session.endpoint]
-        pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
+        pushers, pushes = self._pushers[session.endpoint], []
+        try:
+            for entry in sorted(missing, key=lambda each: -each.id):
+                pushes.append(pushers.submit(push, entry))  # noqa: PERF401  # what was begun is waited for
+        except RuntimeError as error:
+            # This machine has no thread for it, or this was closed. Those that there are do what was begun.
+            if not pushes:
+                refused.give_up(str(error))
         try:
             done, _ = wait(pushes, self._time(deadline))
             for each in done:

@@ -16,6 +16,7 @@ from time import monotonic
 
 from pdbclient.errors import JournalBusy, JournalError
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Transaction
 
 __all__ = ["Lease", "Leased", "hold"]
@@ -82,12 +83,11 @@ def hold(journal: Journal, name: str) -> Iterator[Lease]:
     lease, over = Lease(journal, name), threading.Event()
 
     def renew() -> None:
+        rounds = Rounds(f"{name}: that it goes on could not be noted")
         while not over.wait(RENEWED_EVERY):
-            try:
+            with rounds.each():
                 if lease.take() is not None:
                     return
-            except JournalError as error:
-                log.warning("%s: that it goes on could not be noted: %s", name, error)
 
     if (other := lease.take()) is not None:
         raise Leased(name, other)
