@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
+from pdbclient.errors import CallerLeft, JournalError, Rejected, ServerError, TransportError
 from pdbclient.http.failover import Failover
 from pdbclient.http.outcome import Blame, Kind, Operation, Outcome, blame
 from pdbclient.http.route import write_order
+from pdbclient.http.sender import caller_left
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
@@ -37,6 +38,8 @@ OVERTAKEN = 1.0
 SENDERS = 8
 """Commands under way to one target at once, at the most."""
 RESTING_LIMIT = 30.0
+ENDING = 2.0
+"""Seconds that deliveries under way have at the end."""
 
 
 class Delivery:
@@ -65,11 +68,12 @@ class Delivery:
             target.wake()
 
     def close(self) -> None:
-        """End the threads; deliveries under way are waited for."""
+        """End the threads; deliveries under way have a few seconds, and are left to the next process then."""
+        end = time.monotonic() + ENDING
         for target in self._targets:
             target.stop()
         for target in self._targets:
-            target.join()
+            target.join(end)
 
 
 class _Resting:
@@ -116,7 +120,7 @@ class _Target:
         self._journal, self._failover, self._resting, self._paces = journal, failover, resting, paces
         self._target, self._servers = target, servers
         self._batch, self._limit = batch, limit
-        self._closed, self._work = threading.Event(), threading.Event()
+        self._closed, self._broken_off, self._work = threading.Event(), threading.Event(), threading.Event()
         self._going: dict[Future[None], float] = {}
         self._thread = threading.Thread(target=self._run, name="pdbclient-delivery", daemon=True)
         self._thread.start()
@@ -128,9 +132,12 @@ class _Target:
         self._closed.set()
         self._work.set()
 
-    def join(self) -> None:
+    def join(self, end: float) -> None:
+        """Until `end` (monotonic seconds); then what is under way is broken off."""
         self._thread.join()
-        wait(self._going)
+        wait(self._going, max(end - time.monotonic(), 0.0))
+        self._broken_off.set()
+        wait(self._going, ENDING)
 
     def _run(self) -> None:
         waiting: deque[Claim] = deque()
@@ -174,6 +181,7 @@ class _Target:
         done: Future[None] = Future()
 
         def deliver() -> None:
+            caller_left.set(self._broken_off)
             try:
                 self._deliver(claim, servers)
             finally:
@@ -213,6 +221,9 @@ class _Target:
                 log.error("parked: %s: %s", about, error)
                 self._note(entry, Copy(server.url, CopyState.REJECTED, None, self._journal.clock(), str(error)))
                 return
+            except CallerLeft:
+                log.info("broken off, and to be delivered again: %s to %s", about, server)
+                break
             except (TransportError, ServerError) as error:
                 outcome = Outcome.of(error)
                 log.info("not delivered yet: %s: %s", about, error)

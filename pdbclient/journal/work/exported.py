@@ -18,6 +18,7 @@ from pdbclient.config.model import Endpoint
 from pdbclient.errors import JournalError, Rejected, ServerError, StaleAnswer, TransportError
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.registry import ServerRegistry
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.journal import Journal
@@ -102,6 +103,7 @@ class Exported:
 
     `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `stale` is
     called then. `aged` gives the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds.
+    Setting `stop` ends early what is under way.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Exported:
         aged: Callable[[], float],
         stale: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        stop: threading.Event | None = None,
     ) -> None:
         self._journal = journal
         self._registry = registry
@@ -123,11 +126,13 @@ class Exported:
         self._aged = aged
         self._stale = stale
         self._clock = clock
+        self._stop = stop or threading.Event()
         self._progress = {server: _Progress() for server in servers}
         self._pushers = {server: ThreadPoolExecutor(PUSHERS, "pdbclient-exported") for server in servers}
 
     def close(self) -> None:
         """End its threads."""
+        self._stop.set()
         for pushers in self._pushers.values():
             pushers.shutdown()
 
@@ -173,7 +178,7 @@ class Exported:
             return self._look(session, LAST_LOOK).freshness, ""
         pause, refused = LOOK_AGAIN, _Refused()
         try:
-            while (behind := self._look(session, self._time(deadline))).entries and self._clock() < deadline:
+            while (behind := self._look(session, self._time(deadline))).entries and self._may_go_on(deadline):
                 if not self._advance(session, behind, deadline, refused):
                     if refused.covers(behind):
                         break
@@ -214,7 +219,8 @@ class Exported:
         """Send these, newest first, several at once, as far as the time goes."""
 
         def push(entry: Listed) -> None:
-            if self._clock() >= deadline or refused.all or entry.id in refused.entries:
+            caller_left.set(self._stop)
+            if not self._may_go_on(deadline) or refused.all or entry.id in refused.entries:
                 return
             # Delivery may be at work on the same ones, when this server is the first one back.
             found = self._journal.start(exported_sql.still_missing, session.endpoint.url, entry.id)
@@ -257,6 +263,9 @@ class Exported:
             log.error("%s does not take %s, which it lacks: %s", session.endpoint, about, error)
             return Copy(url, CopyState.REJECTED, None, self._journal.clock(), f"HTTP {error.status}: {error.reason}")
         return Copy(url, CopyState.ACCEPTED, uuid, self._journal.clock())
+
+    def _may_go_on(self, deadline: float) -> bool:
+        return self._clock() < deadline and not self._stop.is_set()
 
     def _time(self, deadline: float) -> float:
         """How long to wait for the journal."""

@@ -12,9 +12,10 @@ from typing import Self
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import JournalError, ServerError, TransportError
+from pdbclient.errors import CallerLeft, JournalError, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Failover
 from pdbclient.http.outcome import Operation
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.journal import Journal
@@ -39,7 +40,8 @@ PRUNE_EVERY = 60.0
 PRUNED_AT_ONCE = 500
 MOVED_AT_ONCE = 500
 PREPARING = 30.0
-SAID_BY_THE_JOURNAL = (Unreachable,)
+QUIET = (Unreachable, CallerLeft)
+"""The journal says the first one itself; the other one means that this is being closed."""
 
 
 class Service:
@@ -80,7 +82,7 @@ class Service:
         return self._submitter.journal_only
 
     def close(self) -> None:
-        """End the threads, and let go of the journal."""
+        """End the threads, and let go of the journal. That takes a few seconds at most, whatever they wait for."""
         self._closed.set()
         self._ending.close()
 
@@ -103,6 +105,7 @@ class Service:
             serve=config.stale_exported == "serve",
             aged=self._aged,
             stale=self._count_stale,
+            stop=self._closed,
         )
         self._ending.callback(self._exported.close)
         threads = [threading.Thread(target=self._keep, name="pdbclient-upkeep", daemon=True)]
@@ -123,7 +126,9 @@ class Service:
 
     def _keep(self) -> None:
         """Retention, and the next server made ready when the first one is out."""
-        rounds, number = Rounds("upkeep of the journal", quiet=SAID_BY_THE_JOURNAL), 0
+        # What is asked for nobody any more is broken off.
+        caller_left.set(self._closed)
+        rounds, number = Rounds("upkeep of the journal", quiet=QUIET), 0
         while not self._closed.wait(ROUND):
             with rounds.each():
                 if number % (PRUNE_EVERY // ROUND) == 0:
@@ -135,8 +140,8 @@ class Service:
         """Whether a server shows what it took, and has what it showed; each in a thread, for some are silent."""
         heal, rate = self._config.journal_heal == "heal", self._config.journal_rate
         audit = Audit(self.journal, self._failover.session(server), heal=heal, rate=rate, stop=self._closed)
-        rounds = Rounds(f"what {server} holds could not be noted", quiet=SAID_BY_THE_JOURNAL)
-        away = False
+        caller_left.set(self._closed)
+        rounds, away = Rounds(f"what {server} holds could not be noted", quiet=QUIET), False
         while not self._closed.wait(ROUND):
             with rounds.each():
                 was_away, away = away, not self._failover.registry.usable(server, Operation.QUERY)

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,13 +16,16 @@ import pytest
 
 from pdbclient.client import Client
 from pdbclient.config.model import Endpoint
-from pdbclient.errors import JournalError
+from pdbclient.errors import CallerLeft, JournalError
+from pdbclient.http.sender import caller_left
 from pdbclient.journal import EntryState, Journal
+from pdbclient.journal.ledger.exported_sql import Behind
 from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Unreachable
 from pdbclient.journal.work import leases, service, submission
 from pdbclient.journal.work.audit import Audit
 from pdbclient.journal.work.delivery import Delivery
+from pdbclient.journal.work.exported import Exported
 from pdbclient.journal.work.leases import Lease, hold
 from pdbclient.journal.work.service import Service
 from pdbclient.journal.work.submission import _Notes
@@ -177,6 +181,84 @@ def test_work_that_one_process_does_is_renewed_all_the_same(store: Store, monkey
         take = Failing(lambda: Lease.take(lease), ValueError("on purpose"))
         monkeypatch.setattr(lease, "take", take)
         until(lambda: take.calls > 3)
+
+
+# -- the end
+
+
+def hanging(began: threading.Event, seconds: float = 20.0) -> Callable[..., Any]:
+    """As a session whose server does not answer: it goes on until whoever asked has gone."""
+
+    def hang(*_: Any, **__: Any) -> Any:
+        began.set()
+        left, end = caller_left.get(), time.monotonic() + seconds
+        while time.monotonic() < end:
+            if left is not None and left.is_set():
+                raise CallerLeft("whoever asked has gone")
+            time.sleep(0.01)
+
+    return hang
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < 10
+
+
+def test_the_end_waits_for_no_server_that_audit_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "ROUND", 0.01)
+    began = threading.Event()
+    monkeypatch.setattr(Audit, "round", hanging(began))
+    client = client_of(Rig(), tmp_path)
+    assert began.wait(20)
+    with quickly():
+        client.close()
+    assert "ERROR" not in caplog.text
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_the_end_waits_for_no_server_that_is_being_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """SIGTERM took 28 s: the next server, which does not show what it took, was asked again and again meanwhile."""
+    monkeypatch.setattr(service, "ROUND", 0.01)
+    began, rig = threading.Event(), Rig()
+    servers = tuple(reversed(rig.config.server_urls))
+    monkeypatch.setattr(rig.failover, "next_in_line", lambda _: servers)
+    with client_of(rig, tmp_path) as client:
+        client.submit(submitted())
+        behind = Behind(1, 0, awaited=all_entries(client))
+    monkeypatch.setattr(Exported, "_look", lambda *_: behind)
+    ask = hanging(began)
+
+    def advance(*args: object) -> bool:
+        began.set()
+        return bool(hangs and ask(*args))
+
+    monkeypatch.setattr(Exported, "_advance", advance)
+    client = client_of(rig, tmp_path)
+    assert began.wait(20)
+    with quickly():
+        client.close()
+
+
+def test_deliveries_that_hang_are_broken_off_and_left_to_the_next_process(
+    store: Store, servers: Servers, delivery: Callable[[], Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = threading.Event()
+    monkeypatch.setattr(servers, "deliver", hanging(began, 30.0))
+    entry = store.put(command(REPORT, "n", 1))
+    made = delivery()
+    assert began.wait(20)
+    with quickly():
+        made.close()
+    assert store.state(entry) is EntryState.PENDING
+    store.now = time.time() + 5
+    assert store.claim() == [entry], "at once: nobody has it any more"
 
 
 # -- what became of commands
