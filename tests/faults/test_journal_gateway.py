@@ -84,6 +84,39 @@ def newest_first(sent: Sequence[Command], name: str) -> list[Command]:
     )
 
 
+# -- SIGTERM
+
+
+def test_ended_while_it_heals_a_server_that_does_not_answer(place: Place) -> None:
+    """A recovery's questions may take as long as a query (300 s): systemd had killed it before."""
+    over, asked = threading.Event(), threading.Semaphore(0)
+
+    def silent(request: Request) -> Answer:
+        if request.is_query and "catalogs" in request.target:
+            asked.release()
+            if not first.acquire(blocking=False):
+                over.wait(60)
+        return healthy(request)
+
+    # It answers the audit, which then sends again what the server does not show.
+    first = threading.Semaphore(1)
+    place.site.primary.reply = silent
+    place.first = (
+        "from pdbclient.journal.work import audit, service; audit.LATE = audit.SETTLING = 0.0; service.ROUND = 0.1"
+    )
+    process = place.run(journal_heal="heal")
+    try:
+        assert place.submit(command("replace catalog", 1)).status == 200
+        assert asked.acquire(timeout=20)
+        assert asked.acquire(timeout=20), process.text
+        time.sleep(0.5)
+        process.signal(signal.SIGTERM)
+        assert process.ended(8.0) == 0
+    finally:
+        over.set()
+    assert "recovery broken off" in process.text
+
+
 # -- SIGKILL at the moments that matter
 
 

@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     JOURNAL: {ERRORS, CONFIG, WIRE, HTTP},
     # Where it is, knows nothing of servers; what is known of entries, nothing of a database in particular.
     "journal.model": {WIRE},
+    "journal.rounds": {ERRORS},
     "journal.store": set(),
     "journal.store.lock_owner": set(),
     "journal.store.packing": {ERRORS, WIRE},
@@ -81,9 +82,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.work.age": set(),
     "journal.store.file": {ERRORS, SCHEMA},
     "journal.store.sqlite": {ERRORS, LOCK, DATABASE, SCHEMA, "journal.store.file"},
-    "journal.store.watchdog": set(),
+    "journal.store.watchdog": {"journal.rounds"},
     "journal.store.postgresql": {ERRORS, "config.journal_place", DATABASE, SCHEMA, "journal.store.watchdog"},
-    "journal.store.committer": {ERRORS, DATABASE},
+    "journal.store.committer": {ERRORS, DATABASE, "journal.rounds"},
     CLIENT: {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
     # The reconciler talks to two servers on purpose, so it takes single sessions, without failover.
     SYNC: {ERRORS, CONFIG, WIRE, LOCK, "http.session", "http.tls", OUTCOME, STREAM, STATUS},

@@ -11,10 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalError
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Database, Kept, Transaction, Unreachable
 
 __all__ = ["Committer"]
@@ -96,14 +98,27 @@ class Committer:
         return self._give_up(Unreachable(self.down or "the journal was closed before it could do that"))
 
     def _work(self) -> None:
+        rounds = Rounds("the journal")
         while batch := self._next():
+            with rounds.each():
+                self._round(batch)
+        self._database.close()
+
+    def _round(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+        try:
             # Whoever waits for one of these can give up until here, not any more afterwards.
             wanted = [each for each in batch if each[1].set_running_or_notify_cancel()]
             if wanted:
                 self._commit(wanted)
             if self._failure is not None:
                 self._probe(self._failure)
-        self._database.close()
+        except Exception as error:
+            # Else nobody would ask any more whether that is over; and some would wait for ever.
+            self._failure = None
+            for _, future in batch:
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
+            raise
 
     def _next(self) -> list[tuple[Callable[[Transaction], Any], Future[Any]]]:
         with self._condition:

@@ -8,6 +8,7 @@ is stored once.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from array import array
@@ -19,9 +20,10 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected, ServerError, TransportError
+from pdbclient.errors import Ambiguous, Busy, CallerLeft, IncompleteResponse, Rejected, ServerError, TransportError
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, holdings, replay_sql
@@ -134,16 +136,16 @@ def recover(
     url = session.endpoint.url
     result = Recovery(url, dry_run)
     with nullcontext() if dry_run else hold(journal, f"recovery of {url}") as lease:
-        run = _Run(journal, session, lease, rate, since, node_ttl, progress, stop or threading.Event(), result)
+        stop = stop or threading.Event()
+        # So that a question under way ends, too.
+        before = caller_left.set(stop)
         try:
-            run.all(only)
-        except _Stopped:
+            _Run(journal, session, lease, rate, since, node_ttl, progress, stop, result).all(only)
+        except CallerLeft:
             result.stopped = True
+        finally:
+            caller_left.reset(before)
     return result
-
-
-class _Stopped(Exception):
-    """It was asked to end."""
 
 
 class _Run:
@@ -288,13 +290,23 @@ class _Run:
 
     def _send(self, command: Command) -> str:
         if self._result.replayed % DEPTH_EVERY == 0:
-            while self._depth() > DEPTH_LIMIT:
-                self._wait(DEPTH_POLL)
+            self._let_queue_get_shorter()
         while pause := self._paces.take(self._session.endpoint.url):
             self._wait(pause)
         self._check()
         uuid: str = self._patiently(self._session.submit, command)
         return uuid
+
+    def _let_queue_get_shorter(self) -> None:
+        """Wait while the server's queue is long. Raises `Busy` when that does not get shorter any more."""
+        least, news = math.inf, time.monotonic()
+        while (depth := self._depth()) > DEPTH_LIMIT:
+            if depth < least:
+                least, news = depth, time.monotonic()
+            elif _hopeless(time.monotonic() - news, DEPTH_LIMIT):
+                why = f"{depth} commands wait in its queue, which has not got shorter for a while: see its log"
+                raise Busy(self._session.endpoint.url, 503, why, 0.0)
+            self._wait(DEPTH_POLL)
 
     def _refuse(self, entry: Listed, reason: str) -> None:
         self._result.rejected += 1
@@ -369,7 +381,7 @@ class _Run:
 
     def _check(self) -> None:
         if self._stop.is_set():
-            raise _Stopped
+            raise CallerLeft("the recovery was told to end")
         if self._lease is not None:
             self._lease.require()
 

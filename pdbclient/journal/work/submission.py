@@ -16,6 +16,7 @@ from pdbclient.http.outcome import Attempt, Kind
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, Entry
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.command import Command
 
@@ -175,8 +176,10 @@ class _Notes:
         self._going: set[Future[bool]] = set()
         self._left: list[tuple[int, Sequence[Copy], threading.Event]] = []
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
         self._troubled = False
+        # Not when it is needed: there may be no thread to be had then.
+        self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
+        self._thread.start()
 
     @property
     def left(self) -> bool:
@@ -204,7 +207,7 @@ class _Notes:
 
         try:
             future = self._journal.start(_conclude, entry, copies, self._journal.clock(), self._journal.owner)
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001  # said, and tried again
             self._failed(entry, copies, done, error)
             return
         with self._lock:
@@ -214,10 +217,7 @@ class _Notes:
     def close(self) -> None:
         """Try what is left once more, and say what is left then."""
         self._closed.set()
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        self._thread.join()
         self._again()
         with self._lock:
             going = set(self._going)
@@ -233,14 +233,13 @@ class _Notes:
             if not self._troubled:
                 log.error("the journal could not note a delivery, which is tried again: %s", error)
             self._troubled = True
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
-                self._thread.start()
 
     def _run(self) -> None:
+        rounds = Rounds("what became of commands could not be noted")
         while not self._closed.wait(AGAIN):
-            if self._journal.answers:
-                self._again()
+            with rounds.each():
+                if self._journal.answers:
+                    self._again()
 
     def _again(self) -> None:
         with self._lock:

@@ -668,3 +668,39 @@ def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site
     assert SERVERS[0] in site.registry.to_confirm(10)
     site.ask(site.a)
     assert site.registry.to_confirm(10) == {}
+
+
+def test_without_a_thread_to_send_it_what_a_server_lacks_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The query ended with `RuntimeError`."""
+    site.put(CATALOG, "node.example", 1, site.a)
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        assert site.ask(site.b) == Freshness(1, stamp(1))
+    assert "can't start new thread" in caplog.text
+    assert site.ask(site.b) == Freshness()
+    assert len(site.b.taken) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_fewer_threads_than_usual_all_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    for at in range(10):
+        site.put(CATALOG, f"n{at}", at, site.a)
+    start, started = threading.Thread.start, 0
+
+    def few(thread: threading.Thread) -> None:
+        nonlocal started
+        if started == threads:
+            raise RuntimeError("can't start new thread")
+        started += 1
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", few)
+        assert site.ask(site.b) == Freshness()
+    assert {command.certname for command in site.b.taken} == {f"n{at}" for at in range(10)}

@@ -5,12 +5,23 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pdbclient.errors import Ambiguous, Busy, DeadlineExceeded, JournalError, NotSent, Rejected, ServerError
+from pdbclient.errors import (
+    Ambiguous,
+    Busy,
+    CallerLeft,
+    DeadlineExceeded,
+    JournalError,
+    NotSent,
+    Rejected,
+    ServerError,
+)
+from pdbclient.http.sender import caller_left
 from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import CopyState, EntryState
 from pdbclient.journal.work import recovery
@@ -438,6 +449,41 @@ def test_it_ends_early_when_told_to(store: Store, puppetdb: Server, monkeypatch:
     assert not result.ok
     assert result.replayed == len(puppetdb.commands) == 3
     assert run(store, puppetdb).replayed == 6
+
+
+def test_told_to_end_it_waits_for_no_answer(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that the server leaves unanswered may take as long as a query: SIGTERM waited for that."""
+    on_b(store, command(CATALOG, "n", 1))
+    stop = threading.Event()
+
+    def hanging(*_: object, **__: object) -> Iterator[Any]:
+        stop.set()
+        left, end = caller_left.get(), time.monotonic() + 20
+        while time.monotonic() < end:
+            if left is not None and left.is_set():
+                raise CallerLeft("as a session does")
+            time.sleep(0.01)
+        yield from ()
+
+    monkeypatch.setattr(puppetdb, "records", hanging)
+    began = time.monotonic()
+    assert run(store, puppetdb, stop=stop).stopped
+    assert time.monotonic() - began < 10
+    assert caller_left.get() is None
+
+
+def test_a_queue_that_does_not_get_shorter_ends_it_with_words(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was waited for without an end, and so was nothing else of that server looked at by a gateway that heals."""
+    monkeypatch.setattr(recovery, "SLOWEST", 1e6)
+    on_b(store, command(CATALOG, "n", 1))
+    puppetdb.depths = [0, *[1500 - n for n in range(50)], *[1451, 1460] * 5_000]
+    with pytest.raises(Busy, match=r"14(51|60) commands wait in its queue, which has not got shorter for a while"):
+        run(store, puppetdb)
+    assert puppetdb.commands == []
+    puppetdb.depths = []
+    assert run(store, puppetdb).ok
 
 
 def test_progress_tells_how_far_it_is(store: Store, puppetdb: Server) -> None:
