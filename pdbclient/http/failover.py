@@ -131,8 +131,7 @@ class Failover:
 
         With the latter, `taken` is told of each that took it, as soon as it did, in whichever thread. `call` makes
         one attempt, and gives the uuid; by default it is `Session.submit`. Raises `Rejected` when a server calls the
-        command itself bad, `AllEndpointsFailed` when fewer servers took it than
-        `min_successful_submissions`.
+        command itself bad, `AllEndpointsFailed` when fewer than `min_successful_submissions` servers took it.
         """
 
         def submit(session: Session, within: float) -> str:

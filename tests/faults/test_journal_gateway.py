@@ -329,7 +329,11 @@ def test_a_full_disk_is_relieved_of_what_a_server_has_and_refuses_what_none_has(
         assert 100 < len(taken) < len(more)
         assert {answer.status for answer in told} == {200, 503}
         place.away(False)
-        assert eventually(lambda: place.arrived[len(sent) :] == taken, 200)
+        eventually(lambda: place.nothing_pending(), 200)
+        # On a busy machine, one that takes long is overtaken, and one may have come as the server went away.
+        arrived = place.arrived[len(sent) :]
+        assert {each.producer_timestamp for each in arrived} == {each.producer_timestamp for each in taken}
+        assert len(arrived) <= len(taken) + 1
         assert place.submit(command("store report", 1000, size=20_000)).status == 200
         assert "Traceback" not in process.text
         # Before it can be unmounted.
