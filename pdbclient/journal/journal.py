@@ -136,7 +136,8 @@ class Journal:
         `work` is in the place of `entries.append`.
         """
         packed, now = pack(command), self.clock()
-        return self.start(work, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
+        args = (packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
+        return self._commits.start(partial(_called, work, args, {}), new=True)
 
     def fetch(self, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
         """These entries as far as they are still there; `Damaged` in the place of one that is not what was written.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
-from pdbclient.journal.ledger.entries import drop, fetch
+from pdbclient.journal.ledger.entries import damage, drop, fetch
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged
 
@@ -171,12 +171,16 @@ def structure(tx: Transaction) -> list[str]:
 
 
 def verify(tx: Transaction, after: int, limit: int) -> Verified:
-    """Read at most `limit` entries after the id `after`, or `VERIFIED_BYTES`, and compare their checksums."""
+    """Read at most `limit` entries after the id `after`, or `VERIFIED_BYTES`, and compare their checksums.
+
+    What is not in a checksum must be something that can be, at least.
+    """
     sql = "SELECT id, coalesce(length(body), 0) FROM entries WHERE id > :after ORDER BY id LIMIT :limit"
     rows = tx.rows(sql, after=after, limit=limit)
     sums = accumulate(size for _, size in rows)
     ids = [entry for entry, _ in rows[: max(sum(size <= VERIFIED_BYTES for size in sums), 1)]]
     found = fetch(tx, ids)
-    damaged = {entry: str(each) for entry in ids if isinstance(each := found[entry].unpacked(), Damaged)}
+    damaged = damage(tx, ids)
+    damaged |= {entry: str(each) for entry in ids if isinstance(each := found[entry].unpacked(), Damaged)}
     ended = len(ids) == len(rows) < limit
     return Verified(len(ids), None if ended else ids[-1], damaged)

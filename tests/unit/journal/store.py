@@ -15,6 +15,12 @@ A, B = "https://a.example:8081", "https://b.example:8081"
 CATALOG, FACTS, INPUTS, REPORT = "replace catalog", "replace facts", "replace catalog inputs", "store report"
 DEACTIVATE, EXPIRE = "deactivate node", "configure expiration"
 LEASE = 120.0
+ON_DISK = {
+    "stamp": "UPDATE entries SET producer_timestamp = '2026-01-01T00:00:X3.000Z' WHERE id = {}",
+    "state": "UPDATE entries SET state = 'delivereq' WHERE id = {}",
+    "copy": "UPDATE copies SET state = 'acceptee' WHERE entry = {}",
+}
+"""What was damaged on disk of one entry."""
 
 
 def stamp(number: int) -> str:
@@ -89,6 +95,10 @@ class Store:
 
     def state(self, entry: int) -> EntryState:
         return self.show(entry).state
+
+    def damage(self, what: str, entry: int) -> None:
+        """As if that had become so on disk."""
+        self.journal.run(lambda tx: tx.rows(ON_DISK[what].format(entry)))
 
     def copies(self, entry: int) -> dict[str, CopyState]:
         return {copy.server: copy.state for copy in self.show(entry).copies}

@@ -23,7 +23,7 @@ from pdbclient.journal.work.seen import Shown
 from pdbclient.wire import timestamp
 
 from .server import Server
-from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, ON_DISK, REPORT, A, B, Store, command, stamp
 
 NOW = timestamp.to_millis(stamp(1000)) / 1000
 DAY = 86400
@@ -404,6 +404,18 @@ def test_healing_sends_it_again_and_says_so(
         f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 failed,"
         " 0 missing, 0 older than node-ttl left out"
     )
+
+
+@pytest.mark.parametrize("what", ON_DISK)
+def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(site: Site, what: str) -> None:
+    """The audit of that server was over, with its thread."""
+    ids = [site.take(REPORT, f"n{n}") for n in range(4)]
+    site.store.damage(what, ids[1])
+    site.later(SETTLING + 1)
+    for _ in range(2):
+        site.audit.came_back()
+        site.audit.round()
+    assert {site.state(entry) for entry in ids if entry != ids[1]} == {CopyState.CONFIRMED}
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from pdbclient.wire import timestamp
 from pdbclient.wire.command import Command
 
 from .server import Server
-from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, ON_DISK, REPORT, A, B, Store, command, stamp
 
 
 @pytest.fixture
@@ -332,6 +332,19 @@ def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppe
     assert (result.rejected, result.replayed, puppetdb.commands) == (1, 0, [])
     assert [r.entry.id for r in result.rejections] == [entry]
     assert "damaged" in result.rejections[0].reason
+
+
+@pytest.mark.parametrize("what", ON_DISK)
+@pytest.mark.parametrize("name", [REPORT, CATALOG])
+def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(
+    store: Store, puppetdb: Server, name: str, what: str
+) -> None:
+    """One stamp that was none any more: none of a page was sent, each time."""
+    ids = [on_b(store, command(name, f"n{n}", n)) for n in range(5)]
+    store.damage(what, ids[2])
+    result = run(store, puppetdb)
+    assert (result.replayed, result.verified) == (4, 4)
+    assert {each.certname for each in puppetdb.commands} == {"n0", "n1", "n3", "n4"}
 
 
 def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, puppetdb: Server) -> None:

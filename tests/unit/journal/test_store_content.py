@@ -21,7 +21,7 @@ from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged, pack, unpack
 from pdbclient.wire.command import Command
 
-from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, START, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, FACTS, LEASE, ON_DISK, REPORT, START, A, B, Store, command, stamp
 
 ENTIRE = 1 << 60
 """Bytes that nothing here reaches."""
@@ -506,6 +506,30 @@ def test_an_entry_with_any_part_changed_is_damaged_and_the_others_can_be_read(st
     assert isinstance(found[bad], Damaged)
     assert store.fetch(sound).command.body == b"x" * 1000
     assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == [bad]
+
+
+@pytest.mark.parametrize("what", ON_DISK)
+def test_what_lists_entries_leaves_damaged_ones_out_and_names_each_once(
+    store: Store, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    ids = [store.put(command(REPORT, f"n{n}", n)) for n in range(6)]
+    for entry in ids:
+        store.taken(entry)
+    bad, good = ids[1:3], [ids[0], *ids[3:]]
+    for entry in bad:
+        store.damage(what, entry)
+    entries._tell.cache_clear()
+    for _ in range(2):
+        assert [entry.id for entry in store.journal.run(entries.listed, ids)] == good
+        assert [entry.id for entry in store.journal.run(entries.listing)] == good
+    assert [entry.id for entry in store.journal.run(entries.listing, after=ids[0], limit=1)] == [ids[3]]
+    assert [f"entry {entry}:" in caplog.text for entry in bad] == [True, True]
+    assert len(caplog.records) == 2
+    with pytest.raises(Damaged, match=f"entry {bad[0]}: "):
+        store.journal.run(entries.show, str(bad[0]))
+    assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == bad
+    assert sum(store.counts().entries.values()) == (4 if what == "state" else 6)
+    assert store.taken(bad[0], B) is EntryState.DELIVERED, "what becomes of it is noted all the same"
 
 
 def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:
