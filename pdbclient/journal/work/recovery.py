@@ -167,7 +167,7 @@ class _Run:
         self._result = result
         self._paces = Paces(journal, rate)
         self._replayed = array("q")
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = self._gone = 0
         # Asking twice and sending twice change nothing.
         self._patiently = Retrying(
             retry=retry_if_exception_type((Busy, Ambiguous, IncompleteResponse)),
@@ -185,10 +185,10 @@ class _Run:
         first, last, _ = self._journal.run(replay_sql.extent)
         after = first - 1
         for number in range(ROUNDS):
-            began, lacked = time.monotonic(), sum(self._result.lacked.values())
+            began, lacked, gone = time.monotonic(), sum(self._result.lacked.values()), self._gone
             self._settle(self._pages(after, last))
             self._look_at_the_clock()
-            short = number > 0 and time.monotonic() < began + SHORT_ROUND
+            short = number > 0 and time.monotonic() < began + SHORT_ROUND and self._gone == gone
             if short or sum(self._result.lacked.values()) == lacked:
                 return
             # Nodes that ran meanwhile were in no page, when what they sent did not come to this server.
@@ -355,6 +355,7 @@ class _Run:
             self._journal.confirm(self._session.endpoint.url, there)
             left.extend(entry.id for entry in page if entry.id not in there)
             seen += len(there)
+            self._gone += len(ids[start : start + PAGE]) - len(page)
         return left, seen
 
     def _let_queue_run_empty(self) -> None:

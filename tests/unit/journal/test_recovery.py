@@ -131,6 +131,23 @@ def test_what_left_the_journal_before_it_was_seen_is_not_counted_as_seen(
     assert (result.replayed, result.verified, result.ok) == (2, 1, True)
 
 
+def test_a_server_that_shows_nothing_is_not_recovered_though_all_that_it_got_was_replaced(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_b(store, command(FACTS, "n", 1))
+    puppetdb.discards.add("n")
+    submit, stamps = puppetdb.submit, itertools.count(2)
+
+    def running(sent: Command, *, within: float | None = None) -> str:
+        newer = on_b(store, command(FACTS, "n", next(stamps)))
+        store.shown(newer, server=B)
+        return submit(sent)
+
+    monkeypatch.setattr(puppetdb, "submit", running)
+    result = run(store, puppetdb)
+    assert (result.verified, result.ok) == (0, False)
+
+
 def test_exactly_what_it_lacks_is_sent(store: Store, puppetdb: Server) -> None:
     for certname in ("older", "same", "newer", "none"):
         on_b(store, command(FACTS, certname, 10))
