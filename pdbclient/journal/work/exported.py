@@ -173,7 +173,7 @@ class Exported:
     def _brought_up(self, session: Session, budget: float) -> tuple[Freshness, str]:
         """What it lacks then, and why, where its own answers to what was pushed say so."""
         deadline = self._clock() + budget
-        behind = self._look(session, budget)
+        behind = self._look(session, self._time(deadline))
         if not behind.entries:
             return Freshness(), ""
         working = self._progress[session.endpoint].working
