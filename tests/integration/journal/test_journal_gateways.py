@@ -276,7 +276,7 @@ def require_rate(place: Place, acknowledged: Sequence[Acknowledged], given_up: S
         times = [each.at for each in puppetdb.arrivals if each.at > done.get(each.command, float("inf"))]
         if not times:
             continue
-        most = max(count - RATE * (1 + seconds) for count, seconds in windows(times[-3000:]))
+        most = max((count - RATE * (1 + seconds) for count, seconds in windows(times[-3000:])), default=0.0)
         # What each of them had taken of the rate before, and what was under way in one that was frozen.
         assert most <= GATEWAYS * (max(RATE // 10, 1) + 8), f"{most:.1f} more than the rate"
 
