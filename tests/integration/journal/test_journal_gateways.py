@@ -122,7 +122,6 @@ class Nodes(threading.Thread):
     def __init__(self, place: Place, number: int, over: threading.Event) -> None:
         super().__init__(name=f"nodes-{number}")
         self.acknowledged: list[Acknowledged] = []
-        self.given_up: list[Command] = []
         self.reads = self.stale = 0
         self.backwards: list[str] = []
         self.broken: BaseException | None = None
@@ -151,7 +150,6 @@ class Nodes(threading.Thread):
     def _send(self, command: Command) -> None:
         while (told := self._told(lambda gateway: self._place.submit(gateway, command))) is None:
             if self._over.is_set():
-                self.given_up.append(command)
                 return
         by = None if told.headers["X-Pdbclient-Journalled"] == "true" else told.server
         self.acknowledged.append(Acknowledged(command, time.monotonic(), by))
@@ -246,7 +244,7 @@ def test_killed_frozen_and_cut_off_they_lose_nothing_and_never_go_back(running: 
     )
     assert backwards == [], running.logs()
     assert reached
-    require_rate(running, acknowledged, [command for each in nodes for command in each.given_up])
+    require_rate(running, acknowledged)
     assert "Traceback" not in running.logs()
 
 
@@ -266,7 +264,7 @@ def repeated(place: Place) -> int:
     return twice
 
 
-def require_rate(place: Place, acknowledged: Sequence[Acknowledged], given_up: Sequence[Command]) -> None:
+def require_rate(place: Place, acknowledged: Sequence[Acknowledged]) -> None:
     """What came to a server after its client had its answer was delivered: never more than all may together.
 
     But for what decides about exported resources, which a server gets at once when somebody asks.
