@@ -189,12 +189,11 @@ class _Run:
             self._settle(self._pages(after, last))
             self._look_at_the_clock()
             short = number > 0 and time.monotonic() < began + SHORT_ROUND and self._gone == gone
-            if short or sum(self._result.lacked.values()) == lacked:
+            newest = self._journal.run(holdings.newest_id)
+            if short or newest == last or sum(self._result.lacked.values()) == lacked:
                 return
             # Nodes that ran meanwhile were in no page, when what they sent did not come to this server.
-            after, (_, last, _) = last, self._journal.run(replay_sql.extent)
-            if after == last:
-                return
+            after, last = last, newest
         log.warning("%s: not all: more is put in than is sent at journal_rate", self._session.endpoint)
         self._result.stopped = True
 
