@@ -20,7 +20,7 @@ from pdbclient.journal.ledger.replay_sql import extent
 from pdbclient.journal.ledger.upkeep import ROOM, kept_since, prune, structure, verify
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.store.lock_owner import lock_owner
-from pdbclient.journal.work.submission import targets_of
+from pdbclient.journal.work.submission import targets_of, urls_of
 from pdbclient.wire.command import Command
 
 __all__ = ["register"]
@@ -167,17 +167,13 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _listed(journal: Journal, args: argparse.Namespace) -> Iterator[Listed]:
-    """In pages: a gateway may be waiting for its turn."""
+    """In pages: a gateway may be waiting for its turn. Damaged ones make a page shorter."""
     state = None if args.state is None else EntryState(args.state)
     after, left = 0, args.limit
-    while left > 0:
-        limit = min(left, PAGE)
-        conditions = {"state": state, "certname": args.certname, "since": args.since}
-        page = journal.run(store.listing, **conditions, after=after, limit=limit)
+    conditions = {"state": state, "certname": args.certname, "since": args.since}
+    while left and (page := journal.run(store.listing, **conditions, after=after, limit=min(left, PAGE))):
         yield from page
-        if len(page) < limit:
-            return
-        after, left = page[-1].id, left - limit
+        after, left = page[-1].id, left - len(page)
 
 
 def _row(entry: Listed) -> tuple[object, ...]:
@@ -236,7 +232,8 @@ def _retry(args: argparse.Namespace) -> int:
         return 2
     with opened(args.config) as (config, journal):
         ids = _parked(journal) if args.all_parked else args.entries
-        done = [entry for entry in ids if journal.run(store.retry, entry, targets_of(config))]
+        possible, urls = _possible(ids), urls_of(config)
+        done = [entry for entry in possible if journal.run(store.retry, entry, targets_of(config), urls)]
     not_done = [entry for entry in ids if entry not in set(done)]
     if args.json:
         output.print_json({"retried": done, "nothing_to_retry": not_done})
@@ -257,9 +254,10 @@ def _parked(journal: Journal) -> list[int]:
 def _drop(args: argparse.Namespace) -> int:
     ids = sorted(set(args.entries))
     with opened(args.config) as (_, journal):
-        found = {entry.id: entry for entry in journal.run(store.listed, ids)}
-        missing = [entry for entry in ids if entry not in found]
-        alone = [entry.id for entry in found.values() if not _is_elsewhere(entry)]
+        found = {entry.id: entry for entry in journal.run(store.listed, _possible(ids))}
+        damaged = journal.run(store.damage, _possible(ids))
+        missing = [entry for entry in ids if entry not in found and entry not in damaged]
+        alone = sorted([entry.id for entry in found.values() if not _is_elsewhere(entry)] + list(damaged))
         if missing:
             return _none(*missing)
         if alone and not args.yes:
@@ -274,6 +272,11 @@ def _drop(args: argparse.Namespace) -> int:
     return 0
 
 
+def _possible(ids: Sequence[int]) -> list[int]:
+    """Those that an entry can have: the databases know no higher numbers."""
+    return [entry for entry in ids if entry < 1 << 63]
+
+
 def _is_elsewhere(entry: Listed) -> bool:
     """Whether a server has it, or something newer in its place."""
     return any(copy.state is not CopyState.REJECTED for copy in entry.copies)
@@ -282,7 +285,7 @@ def _is_elsewhere(entry: Listed) -> bool:
 def _prune(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
         before, dropped = journal.clock() - config.journal_max_age, 0
-        while some := journal.run(prune, before, config.journal_max_bytes, PAGE, journal.writer):
+        while some := journal.run(prune, before, config.journal_max_bytes, PAGE, journal.writer, urls_of(config)):
             dropped += some
     if args.json:
         output.print_json({"dropped": dropped})

@@ -31,6 +31,7 @@ from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.work.service import Service
+from pdbclient.journal.work.submission import Taken
 from pdbclient.wire import Command
 
 __all__ = ["Answer", "NoThread", "Upstream", "timeouts_below"]
@@ -151,14 +152,17 @@ class Upstream:
             completions.append(submit_and_wait(session, command, seconds, within))
             return str(completions[-1].document["uuid"])
 
-        accepted = await self._submitted(command, lambda command: self._failover.submit(command, attempt))
+        def send(command: Command, taken: Taken) -> Accepted:
+            return self._failover.submit(command, taken, attempt)
+
+        accepted = await self._submitted(command, send)
         return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)
 
-    async def _submitted(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+    async def _submitted(self, command: Command, send: Callable[[Command, Taken], Accepted]) -> Accepted:
         journal = self._journal
 
         def submit() -> Accepted:
-            return send(command) if journal is None else journal.submit(command, send)
+            return send(command, lambda server, uuid: None) if journal is None else journal.submit(command, send)
 
         return await _run(self._commands, submit)
 

@@ -121,12 +121,17 @@ class Failover:
         for session in self._sessions.values():
             session.close()
 
-    def submit(self, command: Command, call: Call[str] | None = None) -> Accepted:
+    def submit(
+        self,
+        command: Command,
+        taken: Callable[[Endpoint, str], None] = lambda server, uuid: None,
+        call: Call[str] | None = None,
+    ) -> Accepted:
         """Send `command` to the first server that takes it, or with `command_broadcast` to all of them at once.
 
-        `call` makes one attempt, and gives the uuid; by default it is `Session.submit`. Raises `Rejected` when a
-        server calls the command itself bad, `AllEndpointsFailed` when fewer servers took it than
-        `min_successful_submissions`.
+        With the latter, `taken` is told of each that took it, as soon as it did, in whichever thread. `call` makes
+        one attempt, and gives the uuid; by default it is `Session.submit`. Raises `Rejected` when a server calls the
+        command itself bad, `AllEndpointsFailed` when fewer than `min_successful_submissions` servers took it.
         """
 
         def submit(session: Session, within: float) -> str:
@@ -134,7 +139,7 @@ class Failover:
 
         call = call or submit
         if self._config.command_broadcast:
-            return self._broadcast(command, call)
+            return self._broadcast(command, call, taken)
         done = self._first(Operation.COMMAND, _described(command), call, self._config.timeouts.operation)
         self._accepted(command, [done.endpoint])
         return Accepted(MappingProxyType({done.endpoint: done.value}), done.attempts)
@@ -236,15 +241,20 @@ class Failover:
             if self.registry.may_force(endpoint):
                 yield endpoint
 
-    def _broadcast(self, command: Command, call: Call[str]) -> Accepted:
+    def _broadcast(self, command: Command, call: Call[str], taken: Callable[[Endpoint, str], None]) -> Accepted:
+        def told(session: Session, within: float) -> str:
+            uuid = call(session, within)
+            taken(session.endpoint, uuid)
+            return uuid
+
         order = self.registry.order(Operation.COMMAND)
         needed = self._config.min_successful_submissions
         usable = [endpoint for endpoint in order if self.registry.usable(endpoint, Operation.COMMAND)]
         deadline = self._clock() + self._config.timeouts.operation
-        results = self._all_at_once(usable, Operation.COMMAND, call, deadline)
+        results = self._all_at_once(usable, Operation.COMMAND, told, deadline)
         if sum(result.error is None for result in results.values()) < needed:
             forced = [endpoint for endpoint in order if endpoint not in usable and self.registry.may_force(endpoint)]
-            results |= self._all_at_once(forced, Operation.COMMAND, call, deadline)
+            results |= self._all_at_once(forced, Operation.COMMAND, told, deadline)
         uuids = {e: results[e].got() for e in order if e in results and results[e].error is None}
         attempts = tuple(
             results[e].attempt if e in results else self.registry.skipped(e, Operation.COMMAND) for e in order
@@ -256,8 +266,8 @@ class Failover:
             if isinstance(result.error, Rejected):
                 result.error.attempts = attempts
                 raise result.error
-        taken = f"{len(uuids)} of the {needed} servers it needs took it"
-        raise AllEndpointsFailed(f"{_described(command)} ({taken})", attempts)
+        few = f"{len(uuids)} of the {needed} servers it needs took it"
+        raise AllEndpointsFailed(f"{_described(command)} ({few})", attempts)
 
     def _all_at_once(
         self, endpoints: Sequence[Endpoint], operation: Operation, call: Call[T], deadline: float

@@ -41,6 +41,8 @@ OPENING = 600.0
 """Seconds that a journal may take to be opened: all that is pending in it is looked at."""
 READ_SILENCE = 2.5
 """Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
+CONFIRMED = 100
+"""Entries that are confirmed in one transaction: several statements for each."""
 BODIES = 20
 BODY_BYTES = 32 * 1024 * 1024
 """Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
@@ -134,7 +136,8 @@ class Journal:
         `work` is in the place of `entries.append`.
         """
         packed, now = pack(command), self.clock()
-        return self.start(work, packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
+        args = (packed, tuple(targets), now, now + self.lease, self.owner, self.writer)
+        return self._commits.start(partial(_called, work, args, {}), new=True)
 
     def fetch(self, ids: Sequence[int]) -> dict[int, Entry | Damaged]:
         """These entries as far as they are still there; `Damaged` in the place of one that is not what was written.
@@ -165,7 +168,10 @@ class Journal:
         goes with the next one that is seen.
         """
         end = time.monotonic() + (math.inf if seconds is None else seconds)
-        self.wait(self.start(deliveries.confirm, server, held.keys(), self.clock()), seconds)
+        ids = [*held]
+        for start in range(0, len(ids), CONFIRMED):
+            few = ids[start : start + CONFIRMED]
+            self.wait(self.start(deliveries.confirm, server, few, self.clock()), seconds)
         shown = [entry for entry, itself in held.items() if itself]
         after: int | None = 0
         while shown and after is not None and time.monotonic() < end:

@@ -344,7 +344,7 @@ def measure(journal: Journal, numbers: Iterator[int], taken: dict[str, list[floa
     took = time.perf_counter() - began
     taken.setdefault("claim_and_settle", []).append(took / (before - owed(journal)))
     began = time.perf_counter()
-    pruned = journal.run(upkeep.prune, journal.clock() + 1, 0, BATCH, journal.writer)
+    pruned = journal.run(upkeep.prune, journal.clock() + 1, 0, BATCH, journal.writer, [SERVER])
     taken.setdefault("prune", []).append((time.perf_counter() - began) / BATCH)
     assert pruned == BATCH
 

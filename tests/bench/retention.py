@@ -83,7 +83,8 @@ class Site:
     def __init__(self, path: Path, nodes: int) -> None:
         self.path, self.nodes, self.now = path, nodes, START
         self.server = Indexed(URL)
-        self.journal = Journal.open(str(path))
+        # However slow the machine is, it is not the figure.
+        self.journal = Journal.open(str(path), patience=None)
         self.journal.clock = lambda: self.now
         self.journal.run(exported_sql.enrol, [URL])
         self.audit = Audit(self.journal, self.server.session, heal=False, rate=50)
@@ -113,7 +114,7 @@ class Site:
             future.result()
 
     def prune(self) -> None:
-        while self.journal.run(upkeep.prune, self.now - MAX_AGE, MAX_BYTES, 500, self.journal.writer):
+        while self.journal.run(upkeep.prune, self.now - MAX_AGE, MAX_BYTES, 500, self.journal.writer, [URL]):
             pass
 
     def sizes(self) -> tuple[int, int, int]:

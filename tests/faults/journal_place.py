@@ -93,7 +93,7 @@ class Place:
 
     def states(self, journal: Path | str | None = None) -> dict[EntryState, int]:
         """What is in the journal."""
-        with Journal.open(str(journal or self.journal), beside=True) as opened:
+        with Journal.open(str(journal or self.journal), beside=True, patience=None) as opened:
             return dict(opened.run(entries.counts).entries)
 
     def end(self) -> None:

@@ -232,7 +232,7 @@ class Cutter:
         self._place.away(False)
         try:
             self._start()
-            with Journal.open(str(self._place.journal), beside=True) as journal:
+            with Journal.open(str(self._place.journal), beside=True, patience=None) as journal:
                 require_sound(journal, {})
             delivered = eventually(
                 lambda: self._owed.keys() <= self.arrivals.contents.keys() or self._place.nothing_pending(), DELIVERED

@@ -102,7 +102,7 @@ def test_a_full_disk_is_relieved_of_what_servers_have_when_room_is_needed(
             )
             alone = journal.append(large(MORE), [ANY]).result()
             for number in range(1000):
-                assert submitter.submit(large(number), lambda command: accepted) is accepted
+                assert submitter.submit(large(number), lambda command, taken: accepted) is accepted
             submitter.close()
             held = [each.id for each in journal.run(entries.listing, limit=1000)]
             assert held[0] == alone.id, "no server has it"

@@ -38,8 +38,8 @@ __all__ = [
 LONGEST = 2 * BACKOFF_LIMIT
 """Seconds: what is due later than that was so by a clock that has since been set back."""
 
-COMPACTED, COMPACTED_BYTES = 1000, 64 * 1024 * 1024
-"""Entries, and bytes of them, that are dropped in one transaction: others wait for it."""
+COMPACTED, COMPACTED_BYTES, COMPACTED_PENDING = 1000, 64 * 1024 * 1024, 50
+"""Entries, bytes of them, and of those that are pending, that are dropped in one transaction: others wait for it."""
 
 _REPLACED_LANES = ", ".join(str(lane(name)) for name in REPLACED)
 
@@ -156,11 +156,12 @@ def confirm(tx: Transaction, server: str, held: Collection[int], at: float) -> N
     ids = tx.several(list(held))
     # Locked, and one that was pruned meanwhile must not leave a copy behind.
     found = tx.rows(f"SELECT id, state FROM entries WHERE id {tx.among('ids')} ORDER BY id{tx.locked}", ids=ids)
-    for entry, _ in found:
-        _note(tx, entry, Copy(server, CopyState.CONFIRMED, at=at))
+    copy = Copy(server, CopyState.CONFIRMED, at=at)
     for entry, state in found:
-        if state != EntryState.DELIVERED:
-            ack(tx, entry, [Copy(server, CopyState.CONFIRMED, at=at)])
+        if state == EntryState.DELIVERED:
+            _note(tx, entry, copy)
+        else:
+            ack(tx, entry, [copy])
 
 
 def compact(tx: Transaction, shown: Sequence[int], after: int, writer: str) -> int | None:
@@ -176,14 +177,16 @@ def compact(tx: Transaction, shown: Sequence[int], after: int, writer: str) -> i
         " AND (older.producer_timestamp < shown.producer_timestamp"
         "  OR older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
         f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({names}) AND shown.void = 0"
-        " AND older.state <> 'parked' AND older.id > :after ORDER BY older.id LIMIT :limit",
+        f" AND older.state <> 'parked' AND older.id > :after ORDER BY older.id LIMIT :limit{tx.locked}",
         ids=tx.several(shown),
         after=after,
         limit=COMPACTED,
     )
     kept = set()
     sums = accumulate(size for *_, size in rows)
-    few = rows[: max(sum(size <= COMPACTED_BYTES for size in sums), 1)]
+    pending = accumulate(state == EntryState.PENDING for *_, state, _ in rows)
+    small = zip(sums, pending, strict=True)
+    few = rows[: max(sum(size <= COMPACTED_BYTES and n <= COMPACTED_PENDING for size, n in small), 1)]
     for older, entry, name, state, _ in few:
         if state == EntryState.PENDING and not _handed_over(tx, older, entry, name):
             kept.add(older)
@@ -226,7 +229,7 @@ def reconfigure(
         sql = f"SELECT entry FROM deliveries WHERE target = :target ORDER BY lane, rank LIMIT :limit{tx.skip_locked}"
         gone = [entry for (entry,) in tx.rows(sql, target=target, limit=left)] if left else []
         for entry in gone:
-            _retarget(tx, entry, target, targets, now)
+            _retarget(tx, entry, target, targets, servers, now)
         if gone:
             moved[target] = len(gone)
     return moved
@@ -244,11 +247,15 @@ SELECT target FROM known WHERE target IS NOT NULL
 """Each target once, without reading all deliveries."""
 
 
-def _retarget(tx: Transaction, entry: int, gone: str, targets: Sequence[str], now: float) -> None:
+def _retarget(
+    tx: Transaction, entry: int, gone: str, targets: Sequence[str], servers: Collection[str], now: float
+) -> None:
     about = tx.rows(f"SELECT name, certname FROM entries WHERE id = :entry{tx.locked}", entry=entry)
     tx.rows("DELETE FROM deliveries WHERE entry = :entry AND target = :gone", entry=entry, gone=gone)
     for name, certname in about:
-        states = dict(tx.rows("SELECT server, state FROM copies WHERE entry = :entry", entry=entry))
+        rows = tx.rows("SELECT server, state FROM copies WHERE entry = :entry", entry=entry)
+        # What only a server has that is not configured any more, nobody has.
+        states = {server: state for server, state in rows if server in servers}
         had = not {CopyState.ACCEPTED.value, CopyState.CONFIRMED.value}.isdisjoint(states.values())
         pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
         for target in targets:
@@ -279,10 +286,9 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _no_longer_pending(tx: Transaction, entry: int, server: str) -> bool:
-    """Whether it was."""
-    sql = "DELETE FROM deliveries WHERE entry = :entry AND target IN (:any, :server) RETURNING entry"
-    return bool(tx.rows(sql, entry=entry, any=ANY, server=server))
+def _no_longer_pending(tx: Transaction, entry: int, server: str) -> None:
+    sql = "DELETE FROM deliveries WHERE entry = :entry AND target IN (:any, :server)"
+    tx.rows(sql, entry=entry, any=ANY, server=server)
 
 
 def _let_wait(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from pdbclient.journal.model import (
     ANY,
+    DECIDING,
     REPLACED,
     Copy,
     CopyState,
@@ -23,11 +26,13 @@ from pdbclient.journal.model import (
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged, Packed, unpack
 from pdbclient.wire.command import Command
+from pdbclient.wire.timestamp import parse
 
 __all__ = [
     "Stored",
     "append",
     "counts",
+    "damage",
     "drop",
     "fetch",
     "listed",
@@ -37,6 +42,8 @@ __all__ = [
     "retry",
     "show",
 ]
+
+log = logging.getLogger("pdbclient.journal")
 
 _LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size, void"
 
@@ -119,7 +126,10 @@ def listing(
     after: int = 0,
     limit: int = 100,
 ) -> list[Listed]:
-    """At most `limit` entries after the id `after`, oldest first; `since` in seconds since 1970."""
+    """At most `limit` entries after the id `after`, oldest first; `since` in seconds since 1970.
+
+    As in `listed`, without damaged ones; none: there are no more.
+    """
     conditions = ["id > :after"]
     conditions += ["state = :state"] if state is not None else []
     conditions += ["certname = :certname"] if certname is not None else []
@@ -127,18 +137,29 @@ def listing(
     # By the ids alone first: they are in the index, and the rows are long.
     ids = f"SELECT id FROM entries WHERE {' AND '.join(conditions)} ORDER BY id LIMIT :limit"
     sql = f"SELECT {_LISTED} FROM entries WHERE id IN ({ids}) ORDER BY id"
-    rows = tx.rows(sql, after=after, state=state and state.value, certname=certname, since=since, limit=limit)
-    return _with_copies(tx, [_listed(row) for row in rows])
+    while True:
+        rows = tx.rows(sql, after=after, state=state and state.value, certname=certname, since=since, limit=limit)
+        found = _undamaged(tx, rows)
+        if found or len(rows) < limit:
+            return found
+        after = rows[-1][0]
 
 
 def listed(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
-    """These entries without their bodies, as far as they are still there, in the order of their ids."""
-    sql = f"SELECT {_LISTED} FROM entries WHERE id {tx.among('ids')} ORDER BY id"
-    return _with_copies(tx, [_listed(row) for row in tx.rows(sql, ids=tx.several(ids))])
+    """These entries without their bodies, as far as they are still there, in the order of their ids.
+
+    Those are left out, and named in the log, of which something else than the body is damaged.
+    """
+    return _undamaged(tx, _rows(tx, ids))
+
+
+def damage(tx: Transaction, ids: Sequence[int]) -> dict[int, str]:
+    """What is damaged of these entries, beside their bodies: by their ids."""
+    return {entry: str(error) for entry, error in _read(tx, _rows(tx, ids))[1].items()}
 
 
 def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
-    """One entry, by its id, its own uuid, or a uuid that a server gave."""
+    """One entry, by its id, its own uuid, or a uuid that a server gave. Raises `Damaged`."""
     if id_or_uuid.isascii() and id_or_uuid.isdigit() and len(id_or_uuid) < 19:
         rows = tx.rows(f"SELECT {_LISTED} FROM entries WHERE id = :id", id=int(id_or_uuid))
     else:
@@ -146,14 +167,16 @@ def show(tx: Transaction, id_or_uuid: str) -> Listed | None:
             f"SELECT {_LISTED} FROM entries WHERE id IN (SELECT entry FROM copies WHERE uuid = :uuid) LIMIT 1",
             uuid=id_or_uuid,
         )
-    found = _with_copies(tx, [_listed(row) for row in rows])
+    found, damaged = _read(tx, rows)
+    for error in damaged.values():
+        raise error
     return found[0] if found else None
 
 
-def retry(tx: Transaction, entry: int, targets: Sequence[str]) -> bool:
+def retry(tx: Transaction, entry: int, targets: Sequence[str], servers: Collection[str]) -> bool:
     """Deliver an entry again that servers rejected, as a new one for `targets`; False when there is no such entry.
 
-    Servers that have it are left out.
+    Servers that have it are left out, and those that are not configured (`servers` are the URLs of those that are).
     """
     rows = tx.rows(f"SELECT name, certname FROM entries WHERE id = :entry{tx.locked}", entry=entry)
     rejected = tx.rows("SELECT server FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
@@ -162,9 +185,10 @@ def retry(tx: Transaction, entry: int, targets: Sequence[str]) -> bool:
     name, certname = rows[0]
     tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     had = {server for (server,) in tx.rows("SELECT server FROM copies WHERE entry = :entry", entry=entry)}
+    had &= {*servers}
     pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
     # Where any server will do, and one has it, those that did not take it are asked by name.
-    wanted = [server for (server,) in rejected] if had and ANY in targets else targets
+    wanted = [server for (server,) in rejected if server in servers] if had and ANY in targets else targets
     for target in wanted:
         if target not in had and target not in pending:
             pend(tx, entry, name, target, 0.0, "")
@@ -190,7 +214,7 @@ def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
 def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
     """Find anew which entry of this command counts for a node: one that no server called bad.
 
-    Servers that were looked at up to a later one are looked at again from there.
+    Where it decides, servers that were looked at up to a later one are looked at again from there.
     """
     if name == "store report":
         return
@@ -206,6 +230,8 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
         " entry = excluded.entry WHERE excluded.producer_timestamp > newest.producer_timestamp",
         **values,
     )
+    if name not in DECIDING:
+        return
     tx.rows(
         "UPDATE replicas SET resets = resets + 1,"
         " after = CASE WHEN after < newest.entry THEN after ELSE newest.entry - 1 END"
@@ -216,16 +242,22 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
 
 def renew_state(tx: Transaction, entry: int) -> EntryState:
     """Note what has become of an entry after its deliveries or copies changed: its state."""
+    before = tx.rows("SELECT state FROM entries WHERE id = :entry", entry=entry)
     pending = bool(tx.rows("SELECT 1 FROM deliveries WHERE entry = :entry LIMIT 1", entry=entry))
-    copies = [CopyState(state) for (state,) in tx.rows("SELECT state FROM copies WHERE entry = :entry", entry=entry)]
-    state = state_after(pending, copies)
+    copies = {state for (state,) in tx.rows("SELECT state FROM copies WHERE entry = :entry", entry=entry)}
+    state = state_after(pending, copies.intersection(CopyState))
+    if state is EntryState.PARKED and before == [(EntryState.DELIVERED.value,)]:
+        # A server had it, and lost it: that another one calls it bad is no reason to think so.
+        return EntryState.DELIVERED
     tx.rows("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)
     return state
 
 
 def counts(tx: Transaction) -> Counts:
     """How much there is."""
-    states = {EntryState(state): n for state, n in tx.rows("SELECT state, count(*) FROM entries GROUP BY state")}
+    found = dict(tx.rows("SELECT state, count(*) FROM entries GROUP BY state"))
+    # A damaged one is none of them.
+    states = {state: found[state] for state in EntryState if state in found}
     pending = {target: n for target, n in tx.rows("SELECT target, count(*) FROM deliveries GROUP BY target")}
     size = tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0]
     oldest = tx.rows("SELECT min(received) FROM entries WHERE state = 'pending'")[0][0]
@@ -259,9 +291,11 @@ def _resize(tx: Transaction, writer: str, size: int) -> None:
 def _listed(row: Iterable[Any]) -> Listed:
     number, own, received, state, *rest = row
     try:
-        return Listed(number, own, received, EntryState(state), *rest)
-    except ValueError as error:
+        listed = Listed(number, own, received, EntryState(state), *rest)
+        parse(listed.producer_timestamp)
+    except (ValueError, TypeError) as error:
         raise Damaged(f"entry {number}: {error}") from error
+    return listed
 
 
 def _new_uuid(now: float) -> str:
@@ -271,12 +305,41 @@ def _new_uuid(now: float) -> str:
     return str(uuid.UUID(int=value))
 
 
-def _with_copies(tx: Transaction, listed: Sequence[Listed]) -> list[Listed]:
+def _rows(tx: Transaction, ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    return tx.rows(f"SELECT {_LISTED} FROM entries WHERE id {tx.among('ids')} ORDER BY id", ids=tx.several(ids))
+
+
+def _undamaged(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> list[Listed]:
+    found, damaged = _read(tx, rows)
+    for error in damaged.values():
+        _tell(str(error))
+    return found
+
+
+@lru_cache(1000)
+def _tell(damage: str) -> None:
+    """Once: these are read again and again."""
+    log.error("damaged in the journal, and left out: %s; `pdbclient journal verify` names all that is", damage)
+
+
+def _read(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> tuple[list[Listed], dict[int, Damaged]]:
+    """Entries with their copies, and what is damaged of the others, by id."""
+    found: dict[int, Listed] = {}
     copies: dict[int, list[Copy]] = {}
+    damaged: dict[int, Damaged] = {}
+    for row in rows:
+        try:
+            found[row[0]] = _listed(row)
+        except Damaged as error:
+            damaged[row[0]] = error
     sql = (
         "SELECT entry, server, state, uuid, at, reason FROM copies"
         f" WHERE entry {tx.among('ids')} ORDER BY entry, server"
     )
-    for entry, server, state, given, at, reason in tx.rows(sql, ids=tx.several([row.id for row in listed])):
-        copies.setdefault(entry, []).append(Copy(server, CopyState(state), given, at, reason))
-    return [replace(row, copies=tuple(copies.get(row.id, ()))) for row in listed]
+    for entry, server, state, given, at, reason in tx.rows(sql, ids=tx.several(list(found))):
+        try:
+            copies.setdefault(entry, []).append(Copy(server, CopyState(state), given, at, reason))
+        except ValueError as error:
+            damaged[entry] = Damaged(f"entry {entry}: at {server}: {error}")
+    whole = [entry for entry in found.values() if entry.id not in damaged]
+    return [replace(entry, copies=tuple(copies.get(entry.id, ()))) for entry in whole], damaged

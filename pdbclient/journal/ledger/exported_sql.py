@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.ledger import entries, holdings
-from pdbclient.journal.model import Listed
+from pdbclient.journal.ledger.replay_sql import EXPIRED
+from pdbclient.journal.model import DECIDING, Listed
 from pdbclient.journal.store.database import Transaction
+from pdbclient.wire.timestamp import from_millis
 
-__all__ = ["DECIDING", "STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "forget", "still_missing"]
-
-DECIDING = ("replace catalog", "deactivate node")
-"""The commands that decide what a query of exported resources gives."""
+__all__ = ["STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "forget", "still_missing"]
 
 STILL_ALIVE = 7 * 86400.0
 """Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
@@ -23,17 +22,62 @@ TOLD = 1.0
 
 PAGE = 1000
 
-_UNDER_WAY = (
-    "EXISTS (SELECT 1 FROM deliveries AS d"
-    " WHERE d.entry = {entry} AND d.tries = 0 AND d.owner <> '' AND d.due > :now)"
+_OPEN = f"""
+SELECT own.id, here.state FROM (
+    SELECT (
+        SELECT one.id FROM entries AS one
+        WHERE one.certname = newest.certname AND one.name = newest.name AND one.state <> 'parked'
+        -- Not what nobody was told of yet: its first attempt is under way, and no server has taken it.
+        AND NOT (
+            EXISTS (
+                SELECT 1 FROM deliveries AS d
+                WHERE d.entry = one.id AND d.tries = 0 AND d.owner <> '' AND d.due > :now
+            )
+            AND NOT EXISTS (SELECT 1 FROM copies AS c WHERE c.entry = one.id AND c.state <> 'rejected')
+        )
+        -- Nor what the server called bad, or took and made nothing of.
+        AND NOT EXISTS (
+            SELECT 1 FROM copies AS c WHERE c.entry = one.id AND c.server = :server
+            AND (c.state = 'accepted' AND c.at < :taken_since OR c.state = 'rejected')
+        )
+        ORDER BY one.producer_timestamp DESC, one.id DESC LIMIT 1
+    ) AS id
+    FROM newest WHERE newest.entry > :after AND newest.name {{names}}
+    AND NOT EXISTS (
+        SELECT 1 FROM copies AS c
+        WHERE c.entry = newest.entry AND c.server = :server AND c.state = 'confirmed'
+    )
+) AS counts
+JOIN entries AS own ON own.id = counts.id
+LEFT JOIN copies AS here ON here.entry = own.id AND here.server = :server
+WHERE own.id > :after AND (
+    here.state IS NULL AND NOT (own.received < :received_since AND {EXPIRED})
+    OR here.state = 'accepted' AND (
+        here.at > own.received + :told
+        OR EXISTS (
+            SELECT 1 FROM copies AS c WHERE c.entry = own.id AND c.server <> :server
+            AND (c.state = 'confirmed' OR c.state = 'accepted' AND c.at <= here.at)
+        )
+        OR EXISTS (
+            SELECT 1 FROM entries AS old JOIN copies AS c ON c.entry = old.id
+            WHERE old.certname = own.certname AND old.name = own.name
+            AND (old.producer_timestamp < own.producer_timestamp
+                OR old.producer_timestamp = own.producer_timestamp AND old.id < own.id)
+            AND c.server <> :server AND c.state <> 'rejected'
+            AND NOT EXISTS (
+                SELECT 1 FROM copies AS mine
+                WHERE mine.entry = old.id AND mine.server = :server AND mine.state = 'confirmed'
+            )
+        )
+    )
 )
+ORDER BY own.id DESC LIMIT :limit
+"""
+"""Of each node, the entry that counts for a server, where that lacks it, or took it and has to show it.
 
-
-_IGNORED = (
-    "EXISTS (SELECT 1 FROM copies AS c WHERE c.entry = {entry} AND c.server = :server"
-    " AND (c.state = 'accepted' AND c.at < :taken_since OR c.state = 'rejected'))"
-)
-"""It was taken, and PuppetDB made nothing of it; or called bad."""
+What nobody can have seen elsewhere it need not show: it took that at once, nobody else has it, and it has what others
+had before. All states stand in the text: only then are the partial indexes used.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +136,21 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
     """
     noted = tx.rows("SELECT after, resets FROM replicas WHERE server = :server", server=server)
     after, resets = noted[0] if noted else (0, None)
-    top, since, taken_since = holdings.newest_id(tx), aged - STILL_ALIVE, now - patience
-    missing = holdings.lacking(tx, server, DECIDING, after, PAGE, now, since)
-    missing += _overtaken(tx, server, after, now, since, taken_since)
-    awaited = _awaited(tx, server, after, taken_since)
+    # What is put in later is looked at the next time.
+    top = holdings.newest_id(tx)
+    rows = tx.rows(
+        _OPEN.format(names=tx.among("names")),
+        server=server,
+        after=after,
+        names=tx.several(DECIDING),
+        now=now,
+        received_since=aged - STILL_ALIVE,
+        since=from_millis(int((aged - STILL_ALIVE) * 1000)),
+        taken_since=now - patience,
+        told=TOLD,
+        limit=PAGE,
+    )
+    missing, awaited = ([entry for entry, state in rows if (state is None) is lacks] for lacks in (True, False))
     return Behind(top, resets, entries.listed(tx, missing), entries.listed(tx, awaited))
 
 
@@ -104,50 +159,3 @@ def still_missing(tx: Transaction, server: str, entry: int) -> entries.Stored | 
     if tx.rows("SELECT 1 FROM copies WHERE entry = :entry AND server = :server", entry=entry, server=server):
         return None
     return entries.fetch(tx, [entry]).get(entry)
-
-
-def _overtaken(tx: Transaction, server: str, after: int, now: float, since: float, taken_since: float) -> list[int]:
-    """What `server` lacks of those nodes whose newest entry does not count: it is under way for the first time, or
-    the server made nothing of it."""
-    rows = tx.rows(
-        "SELECT id FROM (SELECT (SELECT older.id FROM entries AS older"
-        "  WHERE older.certname = newest.certname AND older.name = newest.name AND older.state <> 'parked'"
-        f"  AND NOT {_UNDER_WAY.format(entry='older.id')} AND NOT {_IGNORED.format(entry='older.id')}"
-        "  ORDER BY older.producer_timestamp DESC, older.id DESC LIMIT 1) AS id"
-        f" FROM newest WHERE newest.entry > :after AND newest.name {tx.among('names')}"
-        f" AND ({_UNDER_WAY.format(entry='newest.entry')} OR {_IGNORED.format(entry='newest.entry')})) AS overtaken"
-        " WHERE id > :after AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = id AND copies.server = :server)"
-        " AND EXISTS (SELECT 1 FROM entries WHERE entries.id = overtaken.id AND entries.received >= :since)",
-        after=after,
-        names=tx.several(DECIDING),
-        server=server,
-        now=now,
-        since=since,
-        taken_since=taken_since,
-    )
-    return [entry for (entry,) in rows]
-
-
-def _awaited(tx: Transaction, server: str, after: int, taken_since: float) -> list[int]:
-    """What `server` took after somebody had been told of it, or another server had it, and is not seen there.
-
-    It is the same for whoever gave it: this process or another, now or before a restart.
-    """
-    rows = tx.rows(
-        # The state stands in the text: only then is the partial index used.
-        "SELECT here.entry FROM copies AS here JOIN entries ON entries.id = here.entry"
-        " JOIN newest ON newest.certname = entries.certname AND newest.name = entries.name"
-        " WHERE here.server = :server AND here.state = 'accepted' AND here.entry > :after"
-        f" AND here.at >= :taken_since AND newest.entry = here.entry AND newest.name {tx.among('names')}"
-        " AND (here.at > entries.received + :told OR EXISTS (SELECT 1 FROM copies AS there"
-        "  WHERE there.entry = here.entry AND there.server <> here.server"
-        "  AND (there.state = 'confirmed' OR there.state = 'accepted' AND there.at <= here.at)))"
-        " ORDER BY here.entry DESC LIMIT :limit",
-        server=server,
-        after=after,
-        taken_since=taken_since,
-        names=tx.several(DECIDING),
-        told=TOLD,
-        limit=PAGE,
-    )
-    return [entry for (entry,) in rows]

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["confirmed", "lacking", "newest_id", "unconfirmed"]
+__all__ = ["confirmed", "newest_id", "unconfirmed"]
 
 
 def newest_id(tx: Transaction) -> int:
     """The id of the last entry that was put in; 0 for an empty journal."""
     return int(tx.rows("SELECT coalesce(max(id), 0) FROM entries")[0][0])
-
-
-def lacking(
-    tx: Transaction, server: str, names: Sequence[str], after: int, limit: int, now: float, since: float = 0.0
-) -> list[int]:
-    """The newest entry of each node for the commands `names` that `server` was not seen to take: ids, newest first.
-
-    Only ids above `after`, received after `since`, and at most `limit` of them. Left out are those that nobody was
-    told of yet (their first attempt is under way), and those that a server called bad.
-    """
-    rows = tx.rows(
-        "SELECT newest.entry FROM newest JOIN entries ON entries.id = newest.entry"
-        f" WHERE newest.entry > :after AND newest.name {tx.among('names')} AND entries.state <> 'parked'"
-        " AND entries.received >= :since"
-        " AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = newest.entry AND copies.server = :server)"
-        " AND NOT EXISTS (SELECT 1 FROM deliveries AS going WHERE going.entry = newest.entry"
-        "  AND going.tries = 0 AND going.owner <> '' AND going.due > :now)"
-        " ORDER BY newest.entry DESC LIMIT :limit",
-        after=after,
-        names=tx.several(names),
-        server=server,
-        now=now,
-        since=since,
-        limit=limit,
-    )
-    return [entry for (entry,) in rows]
 
 
 def unconfirmed(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:

@@ -11,11 +11,28 @@ from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import REPLACED, Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["Extent", "before", "expired", "extent", "newest_page", "reports_page"]
+__all__ = ["EXPIRED", "Extent", "before", "expired", "extent", "newest_page", "reports_page"]
 
 Extent = tuple[int, int, int]
 
 _NAMES = "'replace catalog', 'replace facts', 'replace catalog inputs', 'store report'"
+
+# The names stand in the text: so the index of a node is used up to the time, and not its history read.
+EXPIRED = f"""(
+    own.name <> 'deactivate node'
+    AND NOT EXISTS (
+        SELECT 1 FROM entries AS young WHERE young.certname = own.certname
+        AND young.name IN ({_NAMES}) AND young.producer_timestamp >= :since
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM entries AS dead WHERE dead.certname = own.certname
+        AND dead.name = 'deactivate node' AND dead.producer_timestamp >= own.producer_timestamp
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM entries AS kept WHERE kept.certname = own.certname AND kept.name = 'configure expiration'
+    )
+)"""
+"""Whether the entry `own` is of a node that has expired as of the producer timestamp `:since`: see `expired`."""
 
 
 def extent(tx: Transaction) -> Extent:
@@ -77,16 +94,6 @@ def expired(tx: Transaction, ids: Sequence[int], since: str) -> set[int]:
     `since` is a producer timestamp. Not among them are deactivations, what is older than the deactivation of its
     node, and nodes whose expiration was configured: PuppetDB does not expire by their age those that never shall.
     """
-    rows = tx.rows(
-        f"SELECT id FROM entries AS own WHERE id {tx.among('ids')} AND name <> 'deactivate node'"
-        # The names stand in the text: so the index of a node is used up to the time, and not its history read.
-        " AND NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.certname = own.certname"
-        f"  AND other.name IN ({_NAMES}) AND other.producer_timestamp >= :since)"
-        " AND NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.certname = own.certname"
-        "  AND other.name = 'deactivate node' AND other.producer_timestamp >= own.producer_timestamp)"
-        " AND NOT EXISTS (SELECT 1 FROM entries AS other WHERE other.certname = own.certname"
-        "  AND other.name = 'configure expiration')",
-        ids=tx.several(ids),
-        since=since,
-    )
+    sql = f"SELECT own.id FROM entries AS own WHERE own.id {tx.among('ids')} AND {EXPIRED}"
+    rows = tx.rows(sql, ids=tx.several(ids), since=since)
     return {entry for (entry,) in rows}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
-from pdbclient.journal.ledger.entries import drop, fetch
+from pdbclient.journal.ledger.entries import damage, drop, fetch
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged
 
@@ -20,17 +21,7 @@ PRUNED_BYTES = 64 * 1024 * 1024
 _Row = tuple[int, float, str, int]
 """Id, seconds since 1970 when it was received, command, bytes."""
 _COLUMNS = "e.id, e.received, e.name, e.size"
-_SERVERS = """
-WITH RECURSIVE known (server) AS (
-    SELECT (SELECT min(server) FROM copies WHERE state = '{state}')
-    UNION ALL
-    SELECT (SELECT min(server) FROM copies WHERE state = '{state}' AND copies.server > known.server)
-    FROM known WHERE known.server IS NOT NULL
-)
-SELECT server FROM known WHERE server IS NOT NULL
-"""
-"""Each server with copies of this state once, without reading all copies: the state stands in the text."""
-_HAS = "copies.state IN ('accepted', 'confirmed')"
+_HAS = "copies.state <> 'rejected'"
 
 
 VERIFIED_BYTES = 64 * 1024 * 1024
@@ -46,28 +37,30 @@ class Verified:
     damaged: dict[int, str]
 
 
-def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: str) -> int:
+def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: str, servers: Collection[str]) -> int:
     """Drop at most `limit` entries that are older than `before`, or too many bytes.
 
-    `before` is in seconds since 1970. What no server has is never dropped, but for what was called bad, by its age.
-    Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The number dropped, which is no
-    more than others can wait for: while it is not 0, there may be more to do.
+    `before` is in seconds since 1970. What is pending, and none of `servers` (URLs) has, is never dropped; what was
+    called bad goes by its age. Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The
+    number dropped, which is no more than others can wait for: while it is not 0, there may be more to do.
     """
-    chosen = _old(tx, before, limit)
+    chosen = _old(tx, before, limit, servers)
     if len(chosen) < limit:
-        over = _bytes_that_can_go(tx, max_bytes) - max_bytes - sum(row[3] for row in chosen)
-        chosen += [row for row in _expendable(tx, over, limit) if row not in set(chosen)][: limit - len(chosen)]
+        over = _bytes_that_can_go(tx, max_bytes, servers) - max_bytes - sum(row[3] for row in chosen)
+        chosen += [row for row in _expendable(tx, over, limit, servers) if row not in set(chosen)][
+            : limit - len(chosen)
+        ]
     sums = accumulate(row[3] for row in chosen)
     return _retire(tx, chosen[: max(sum(size <= PRUNED_BYTES for size in sums), 1)], writer)
 
 
-def make_room(tx: Transaction, needed: int, writer: str) -> int:
-    """Drop `needed` bytes of what servers have, for a disk that is full; the number of entries dropped.
+def make_room(tx: Transaction, needed: int, writer: str, servers: Collection[str]) -> int:
+    """Drop `needed` bytes of what `servers` (URLs) have, for a disk that is full; the number of entries dropped.
 
     The oldest first: of reports that every server shows, then of other reports, then of what nodes are rebuilt from.
     None where that makes no room, or not enough.
     """
-    chosen = _expendable(tx, needed, ROOM) if tx.reuses_room else []
+    chosen = _expendable(tx, needed, ROOM, servers) if tx.reuses_room else []
     return _retire(tx, chosen, writer) if sum(row[3] for row in chosen) >= needed else 0
 
 
@@ -76,21 +69,24 @@ def kept_since(tx: Transaction) -> dict[str, float]:
     return dict(tx.rows("SELECT name, received FROM pruned ORDER BY name"))
 
 
-def _bytes_that_can_go(tx: Transaction, enough: int) -> int:
+def _bytes_that_can_go(tx: Transaction, enough: int, servers: Collection[str]) -> int:
     """The bytes of what some server has; all bytes, where those are not more than `enough`."""
     total = int(tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0])
     if total <= enough:
         return total
     alone = tx.rows(
         "SELECT coalesce(sum(size), 0) FROM entries WHERE state = 'parked' OR state = 'pending'"
-        f" AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = entries.id AND {_HAS})"
+        f" AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = entries.id AND {_HAS}"
+        f"  AND copies.server {tx.among('servers')})",
+        servers=tx.several(list(servers)),
     )
     return total - int(alone[0][0])
 
 
-def _old(tx: Transaction, before: float, limit: int) -> list[_Row]:
+def _old(tx: Transaction, before: float, limit: int, servers: Collection[str]) -> list[_Row]:
     """The oldest of those put in before then that may go: not what is pending and no server has."""
-    has = f"EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND {_HAS})"
+    among = tx.among("servers")
+    has = f"EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND {_HAS} AND copies.server {among})"
     found: list[_Row] = []
     for state, condition in (("delivered", ""), ("parked", ""), ("pending", f" AND {has}")):
         found += tx.rows(
@@ -98,53 +94,55 @@ def _old(tx: Transaction, before: float, limit: int) -> list[_Row]:
             " ORDER BY e.received, e.id LIMIT :limit",
             before=before,
             limit=limit,
+            servers=tx.several(list(servers)),
         )
     return sorted(found)[:limit]
 
 
-def _expendable(tx: Transaction, needed: int, limit: int) -> list[_Row]:
+def _expendable(tx: Transaction, needed: int, limit: int, servers: Collection[str]) -> list[_Row]:
     """At most `limit` entries that servers have, of `needed` bytes, in the order of `make_room`."""
     chosen: dict[int, _Row] = {}
-    for some in (_shown_by_all, _reports, _had):
-        for row in some(tx, limit) if needed > 0 else ():
+    reports = partial(_had, condition=" AND e.name = 'store report'")
+    for some in (_shown_by_all, reports, _had):
+        for row in some(tx, limit, sorted(servers)) if needed > 0 else ():
             if needed > 0 and len(chosen) < limit and row[0] not in chosen:
                 chosen[row[0]] = row
                 needed -= row[3]
     return list(chosen.values())
 
 
-def _shown_by_all(tx: Transaction, limit: int) -> list[_Row]:
-    servers = [server for (server,) in tx.rows("SELECT server FROM replicas ORDER BY server")]
+def _shown_by_all(tx: Transaction, limit: int, servers: Sequence[str]) -> list[_Row]:
+    sql = "SELECT min(entry) FROM copies WHERE server = :server AND state = 'confirmed'"
+    first = {server: tx.rows(sql, server=server)[0][0] for server in servers}
+    # Not of those that are never asked, or are new.
+    servers = [server for server in servers if first[server] is not None]
     if not servers:
         return []
     return tx.rows(
         f"SELECT {_COLUMNS} FROM copies JOIN entries AS e ON e.id = copies.entry"
-        # Of the first of one server's: all of them would take long where another server shows none.
+        # Of the first of one server's: all of them would take long where another server shows few.
         " WHERE copies.entry IN (SELECT entry FROM copies WHERE server = :server AND state = 'confirmed'"
-        "  ORDER BY entry LIMIT :looked) AND copies.server = :server AND e.name = 'store report'"
+        "  AND entry >= :first ORDER BY entry LIMIT :looked) AND copies.server = :server AND e.name = 'store report'"
         " AND (SELECT count(*) FROM copies AS each WHERE each.entry = copies.entry AND each.state = 'confirmed'"
         f"  AND each.server {tx.among('servers')}) = :number ORDER BY copies.entry LIMIT :limit",
         server=servers[0],
         servers=tx.several(servers),
         number=len(servers),
+        first=max(first[server] for server in servers),
         looked=100 * limit,
         limit=limit,
     )
 
 
-def _reports(tx: Transaction, limit: int) -> list[_Row]:
-    return _had(tx, limit, " AND e.name = 'store report'")
-
-
-def _had(tx: Transaction, limit: int, condition: str = "") -> list[_Row]:
+def _had(tx: Transaction, limit: int, servers: Sequence[str], condition: str = "") -> list[_Row]:
     """The oldest entries that some server has, also those that are pending for another one."""
     found = tx.rows(
         f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered'{condition}"
         " ORDER BY e.received, e.id LIMIT :limit",
         limit=limit,
     )
-    for state in ("accepted", "confirmed"):
-        for (server,) in tx.rows(_SERVERS.format(state=state)):
+    for server in servers:
+        for state in ("accepted", "confirmed"):
             found += tx.rows(
                 # The state stands in the text: only then is the partial index used.
                 f"SELECT {_COLUMNS} FROM copies JOIN entries AS e ON e.id = copies.entry"
@@ -173,12 +171,16 @@ def structure(tx: Transaction) -> list[str]:
 
 
 def verify(tx: Transaction, after: int, limit: int) -> Verified:
-    """Read at most `limit` entries after the id `after`, or `VERIFIED_BYTES`, and compare their checksums."""
+    """Read at most `limit` entries after the id `after`, or `VERIFIED_BYTES`, and compare their checksums.
+
+    What is not in a checksum must be something that can be, at least.
+    """
     sql = "SELECT id, coalesce(length(body), 0) FROM entries WHERE id > :after ORDER BY id LIMIT :limit"
     rows = tx.rows(sql, after=after, limit=limit)
     sums = accumulate(size for _, size in rows)
     ids = [entry for entry, _ in rows[: max(sum(size <= VERIFIED_BYTES for size in sums), 1)]]
     found = fetch(tx, ids)
-    damaged = {entry: str(each) for entry in ids if isinstance(each := found[entry].unpacked(), Damaged)}
+    damaged = damage(tx, ids)
+    damaged |= {entry: str(each) for entry in ids if isinstance(each := found[entry].unpacked(), Damaged)}
     ended = len(ids) == len(rows) < limit
     return Verified(len(ids), None if ended else ids[-1], damaged)

@@ -11,10 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalError
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Database, Kept, Transaction, Unreachable
 
 __all__ = ["Committer"]
@@ -36,6 +39,15 @@ CLOSE_LOOK = 0.1
 """Seconds that what still waits has at the end, and between two looks whether it is done."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be done in a transaction, and who waits for it. `new`: it needs no row that others could keep."""
+
+    work: Callable[[Transaction], Any]
+    future: Future[Any]
+    new: bool
+
+
 class Committer:
     """Runs transactions of `database`, which it owns, in a thread called `name`. Not for a forked child."""
 
@@ -43,7 +55,7 @@ class Committer:
         self._database = database
         self._pid = os.getpid()
         self._condition = threading.Condition()
-        self._waiting: deque[tuple[Callable[[Transaction], Any], Future[Any]]] = deque()
+        self._waiting: deque[_Asked] = deque()
         self._closed = False
         self._failure: Exception | None = None
         self._began: float | None = None
@@ -64,11 +76,14 @@ class Committer:
             return None
         return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
 
-    def start(self, work: Callable[[Transaction], T], silence: float | None = None) -> Future[T]:
+    def start(
+        self, work: Callable[[Transaction], T], silence: float | None = None, *, new: bool = False
+    ) -> Future[T]:
         """Run `work` in a transaction; done when that is durable. Raises `JournalError` when this is closed.
 
         Raises `Unreachable` when there is no database now, or one transaction has taken `silence` seconds already
-        (`SILENT`, without).
+        (`SILENT`, without). `new`: it only puts in what nobody else has yet, so it need not wait for those who need
+        what somebody keeps.
         """
         future: Future[T] = Future()
         with self._condition:
@@ -76,7 +91,7 @@ class Committer:
                 raise JournalError("this journal is closed, or was opened before the process forked")
             if (why := self._why(SILENT if silence is None else silence)) is not None:
                 raise Unreachable(why)
-            self._waiting.append((work, future))
+            self._waiting.append(_Asked(work, future, new))
             self._condition.notify()
         return future
 
@@ -96,48 +111,61 @@ class Committer:
         return self._give_up(Unreachable(self.down or "the journal was closed before it could do that"))
 
     def _work(self) -> None:
+        rounds = Rounds("the journal")
         while batch := self._next():
+            with rounds.each():
+                self._round(batch)
+        self._database.close()
+
+    def _round(self, batch: Sequence[_Asked]) -> None:
+        try:
             # Whoever waits for one of these can give up until here, not any more afterwards.
-            wanted = [each for each in batch if each[1].set_running_or_notify_cancel()]
+            wanted = [each for each in batch if each.future.set_running_or_notify_cancel()]
             if wanted:
                 self._commit(wanted)
             if self._failure is not None:
                 self._probe(self._failure)
-        self._database.close()
+        except Exception as error:
+            # Else nobody would ask any more whether that is over; and some would wait for ever.
+            self._failure = None
+            for each in batch:
+                with suppress(InvalidStateError):
+                    each.future.set_exception(error)
+            raise
 
-    def _next(self) -> list[tuple[Callable[[Transaction], Any], Future[Any]]]:
+    def _next(self) -> list[_Asked]:
         with self._condition:
             while not self._waiting and not self._closed:
                 self._condition.wait()
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
 
-    def _commit(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> BaseException | None:
+    def _commit(self, batch: Sequence[_Asked]) -> BaseException | None:
         """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault.
 
         But not when the database is away, or several are kept: they would wait for it one after the other. What one
         met.
         """
         try:
-            results = self._transact(lambda tx: [work(tx) for work, _ in batch])
+            results = self._transact(lambda tx: [each.work(tx) for each in batch])
         except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
             if isinstance(error, Unreachable | JournalBusy) and not isinstance(error, Kept):
                 self._failure = error
             elif len(batch) > 1:
                 self._commit_apart(batch)
                 return None
-            for _, future in batch:
-                future.set_exception(error)
+            for each in batch:
+                each.future.set_exception(error)
             return error
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+        for each, result in zip(batch, results, strict=True):
+            each.future.set_result(result)
         return None
 
-    def _commit_apart(self, batch: Sequence[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+    def _commit_apart(self, batch: Sequence[_Asked]) -> None:
         kept: list[BaseException] = []
-        for each in batch:
+        for each in sorted(batch, key=lambda each: not each.new):
             failure = self._failure or (kept[-1] if len(kept) == MOST_KEPT else None)
             if failure is not None:
-                each[1].set_exception(failure)
+                each.future.set_exception(failure)
             elif isinstance(met := self._commit([each]), Kept):
                 kept.append(met)
 
@@ -172,7 +200,7 @@ class Committer:
         """End the waiting of all who wait with `error`; how many that were."""
         with self._condition:
             waiting, self._waiting = self._waiting, deque()
-        futures = [future for _, future in waiting if future.set_running_or_notify_cancel()]
+        futures = [each.future for each in waiting if each.future.set_running_or_notify_cancel()]
         for future in futures:
             future.set_exception(error)
         return len(futures)

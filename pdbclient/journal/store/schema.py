@@ -11,8 +11,8 @@ SCHEMA = 2
 
 1: as commit 709fb8b wrote it.
 2: `owed` is `deliveries`, which says who is at work on each (`owner`). Older ones are dropped when a newer one is
-   shown, so that none is `superseded`; void ones are marked. `paces`, `leases` and `replicas` are for all who share,
-   `pruned` says what retention took.
+   shown, so that none is `superseded`. Void ones are marked (small ones: larger ones are compressed). `paces`,
+   `leases` and `replicas` are for all who share, `pruned` says what retention took.
 """
 APPLICATION_ID = 0x7064626A  # "pdbj"
 
@@ -90,6 +90,16 @@ DROP INDEX owed_entry;
 CREATE INDEX deliveries_entry ON deliveries (entry, target);
 CREATE TABLE paces (server {text} PRIMARY KEY, allowance {float} NOT NULL, at {float} NOT NULL){clustered};
 ALTER TABLE entries ADD COLUMN void INTEGER NOT NULL DEFAULT 0;
+UPDATE entries SET void = 1 WHERE name = 'replace catalog inputs' AND encoding = 'identity' AND packing = 'none'
+    AND ({holds_no_inputs});
+DELETE FROM newest WHERE name = 'replace catalog inputs';
+INSERT INTO newest (certname, name, producer_timestamp, entry)
+    SELECT certname, name, producer_timestamp, id FROM entries AS own
+    WHERE name = 'replace catalog inputs' AND state <> 'parked' AND void = 0 AND NOT EXISTS (
+        SELECT 1 FROM entries AS newer WHERE newer.certname = own.certname AND newer.name = own.name
+        AND newer.state <> 'parked' AND newer.void = 0 AND (newer.producer_timestamp > own.producer_timestamp
+            OR newer.producer_timestamp = own.producer_timestamp AND newer.id > own.id)
+    );
 DELETE FROM copies WHERE state = 'superseded';
 UPDATE entries SET state = 'delivered' WHERE state = 'superseded';
 DROP INDEX entries_by_state;
@@ -109,6 +119,9 @@ _TYPES = {
         "float": "REAL",
         "bytes": "BLOB",
         "clustered": " WITHOUT ROWID",
+        "holds_no_inputs": """
+            instr(body, CAST('"inputs":[]' AS BLOB)) OR instr(body, CAST('"inputs": []' AS BLOB))
+        """,
     },
     "postgresql": {
         "identity": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
@@ -118,6 +131,9 @@ _TYPES = {
         "float": "DOUBLE PRECISION",
         "bytes": "BYTEA",
         "clustered": "",
+        "holds_no_inputs": """
+            position('"inputs":[]'::bytea IN body) > 0 OR position('"inputs": []'::bytea IN body) > 0
+        """,
     },
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
+
+from pdbclient.journal.rounds import Rounds
 
 __all__ = ["Watchdog"]
 
@@ -45,18 +46,25 @@ class Watchdog:
         self._thread.join()
 
     def _run(self) -> None:
+        rounds = Rounds("a wait for PostgreSQL could not be ended")
         with self._condition:
             while not self._closed:
                 now = time.monotonic()
                 if self._watched is not None and now >= self._until:
-                    _shut_down(self._watched)
-                    self._watched = None
+                    descriptor, self._watched = self._watched, None
+                    with rounds.each():
+                        _shut_down(descriptor)
                 # While waits follow each other, nobody wakes it: it looks when the first of them would be over.
                 self._wakes = self._until if now < self._until else inf
                 self._condition.wait(None if self._wakes == inf else self._wakes - now)
 
 
 def _shut_down(descriptor: int) -> None:
-    # On a copy: the descriptor itself is libpq's to close.
-    with closing(socket.socket(fileno=os.dup(descriptor))) as copy:
-        copy.shutdown(socket.SHUT_RDWR)
+    # On a connection that is gone already, which is no socket any more: whoever waits sees that, too.
+    with suppress(OSError):
+        connection = socket.socket(fileno=descriptor)
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        finally:
+            # It is libpq's to close.
+            connection.detach()

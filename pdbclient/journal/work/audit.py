@@ -25,7 +25,7 @@ from pdbclient.errors import ServerError, TransportError
 from pdbclient.http.presence import queue_depth
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
-from pdbclient.journal.ledger import exported_sql, holdings
+from pdbclient.journal.ledger import entries, exported_sql, holdings
 from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
 from pdbclient.journal.work.leases import Leased
 from pdbclient.journal.work.recovery import Recovery, recover
@@ -122,6 +122,7 @@ class Audit:
         self._next_loss = float("-inf")
         self._until: int | None = None
         self._lost_at: float | None = None
+        self._lost: Sequence[int] = ()
 
     def came_back(self) -> None:
         """The server was away: whether it has lost data is to be seen in the next round."""
@@ -150,9 +151,8 @@ class Audit:
             return
         there = look(self._session, page, within=ASKING)
         seen = held(page, there)
-        missing = [
-            entry for entry in page if entry.id not in seen and is_known(entry, there) and late(entry, self._url, now)
-        ]
+        overdue = [entry for entry in page if entry.id not in seen and late(entry, self._url, now)]
+        missing = [entry for entry in overdue if is_known(entry, there)]
         self._say_unanswered(there)
         if seen:
             self._journal.confirm(self._url, seen)
@@ -160,7 +160,8 @@ class Audit:
             self._late.pop(entry, None)
         self._report([entry for entry in missing if entry.id not in self._late])
         again = self._send_again(missing, now) if self._heal else set()
-        self._pass_over(page, seen.keys(), {entry.id for entry in missing} - again)
+        # Also what the server cannot be asked about.
+        self._pass_over(page, seen.keys(), {entry.id for entry in overdue} - again)
 
     def _say_unanswered(self, there: Shown) -> None:
         """Once each: what the server cannot be asked about is not confirmed, and neither late nor lost."""
@@ -238,13 +239,16 @@ class Audit:
         until = newest[0].id if newest else 0
         # What was confirmed since the last look can hide a loss: a server that was emptied gets new commands.
         before = until if self._until is None else self._until
-        sample = self._journal.run(holdings.confirmed, self._url, before, SAMPLE)
+        sample = self._journal.run(entries.listed, self._lost)
+        # What was lost is not confirmed any more: it is looked for until it is there again, or was replaced.
+        sample = sample or self._journal.run(holdings.confirmed, self._url, before, SAMPLE)
         loss = judge_loss(sample, look(self._session, sample, within=ASKING), now) if sample else None
         if loss is None:
             if self._lost_at is not None:
                 log.info("%s has again what it was seen to have", self._url)
-            self._until, self._lost_at = until or None, None
+            self._until, self._lost_at, self._lost = until or None, None, ()
             return
+        self._lost = [entry.id for entry in sample]
         due = self._lost_at is None or monotonic() >= self._lost_at + REMIND_EVERY
         if due:
             # It must not answer about exported resources as if it had them still.

@@ -11,16 +11,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
+from pdbclient.errors import CallerLeft, JournalError, Rejected, ServerError, TransportError
 from pdbclient.http.failover import Failover
 from pdbclient.http.outcome import Blame, Kind, Operation, Outcome, blame
 from pdbclient.http.route import write_order
+from pdbclient.http.sender import caller_left
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.paces import Paces
 
@@ -36,6 +38,8 @@ OVERTAKEN = 1.0
 SENDERS = 8
 """Commands under way to one target at once, at the most."""
 RESTING_LIMIT = 30.0
+ENDING = 2.0
+"""Seconds that deliveries under way have at the end."""
 
 
 class Delivery:
@@ -49,9 +53,14 @@ class Delivery:
         # Not so many that the last one's time is over before it is sent.
         batch = min(max(int(config.journal_rate), 1), BATCH)
         limit = config.timeouts.attempt
-        self._targets = [
-            _Target(journal, failover, resting, paces, *pair, batch=batch, limit=limit) for pair in candidates
-        ]
+        self._targets: list[_Target] = []
+        try:
+            for pair in candidates:
+                target = _Target(journal, failover, resting, paces, *pair, batch=batch, limit=limit)
+                self._targets.append(target)
+        except BaseException:
+            self.close()
+            raise
 
     def wake(self) -> None:
         """There may be something to deliver."""
@@ -59,11 +68,12 @@ class Delivery:
             target.wake()
 
     def close(self) -> None:
-        """End the threads; deliveries under way are waited for."""
+        """End the threads; deliveries under way have a few seconds, and are left to the next process then."""
+        end = time.monotonic() + ENDING
         for target in self._targets:
             target.stop()
         for target in self._targets:
-            target.join()
+            target.join(end)
 
 
 class _Resting:
@@ -110,8 +120,8 @@ class _Target:
         self._journal, self._failover, self._resting, self._paces = journal, failover, resting, paces
         self._target, self._servers = target, servers
         self._batch, self._limit = batch, limit
-        self._closed, self._work = threading.Event(), threading.Event()
-        self._senders = ThreadPoolExecutor(SENDERS, "pdbclient-deliver")
+        self._closed, self._broken_off, self._work = threading.Event(), threading.Event(), threading.Event()
+        self._going: dict[Future[None], float] = {}
         self._thread = threading.Thread(target=self._run, name="pdbclient-delivery", daemon=True)
         self._thread.start()
 
@@ -122,38 +132,35 @@ class _Target:
         self._closed.set()
         self._work.set()
 
-    def join(self) -> None:
+    def join(self, end: float) -> None:
+        """Until `end` (monotonic seconds); then what is under way is broken off."""
         self._thread.join()
-        self._senders.shutdown()
+        wait(self._going, max(end - time.monotonic(), 0.0))
+        self._broken_off.set()
+        wait(self._going, ENDING)
 
     def _run(self) -> None:
         waiting: deque[Claim] = deque()
-        going: dict[Future[None], float] = {}
-        until, troubled = 0.0, False
+        until, rounds = 0.0, Rounds("nothing can be delivered")
         while not self._closed.is_set():
             now, pause = time.monotonic(), PAUSE
-            going = {each: since for each, since in going.items() if not each.done()}
-            if waiting and self._journal.clock() >= until:
-                # Others may have them by now.
-                waiting.clear()
-            servers = self._usable()
-            try:
+            with rounds.each():
+                going = self._going = {each: since for each, since in self._going.items() if not each.done()}
+                if waiting and self._journal.clock() >= until:
+                    # Others may have them by now.
+                    waiting.clear()
+                servers = self._usable()
                 if not waiting and servers and len(going) < SENDERS:
                     until = self._journal.clock() + self._journal.lease
                     waiting.extend(self._claimed(until))
                 free = len(going) < SENDERS and all(now - since >= OVERTAKEN for since in going.values())
                 if waiting and servers and free:
-                    pause = self._paces.take(servers[0].url)
-                    if not pause:
-                        sending = self._senders.submit(self._deliver, waiting.popleft(), servers)
-                        sending.add_done_callback(lambda _: self._work.set())
-                        going[sending] = now
+                    early = self._paces.take(servers[0].url)
+                    if not early:
+                        going[self._started(waiting[0], servers)] = now
+                        waiting.popleft()
                         continue
-                troubled = False
-            except JournalError as error:
-                if not troubled:
-                    log.error("nothing can be delivered: %s", error)
-                troubled = True
+                    pause = early
             # Only the pause is sure: what another process put in wakes nobody here.
             self._work.wait(pause)
             self._work.clear()
@@ -168,6 +175,21 @@ class _Target:
         """The servers that may be sent something, in order."""
         usable = self._failover.registry.usable
         return [s for s in self._servers if usable(s, Operation.COMMAND) and not self._resting.rests(s)]
+
+    def _started(self, claim: Claim, servers: Sequence[Endpoint]) -> Future[None]:
+        """Deliver it in a thread of its own. Raises `RuntimeError` where this machine has none, and nothing began."""
+        done: Future[None] = Future()
+
+        def deliver() -> None:
+            caller_left.set(self._broken_off)
+            try:
+                self._deliver(claim, servers)
+            finally:
+                done.set_result(None)
+                self._work.set()
+
+        threading.Thread(target=deliver, name="pdbclient-deliver", daemon=True).start()
+        return done
 
     def _deliver(self, claim: Claim, servers: Sequence[Endpoint]) -> None:
         """Deliver it to the first of `servers` that takes it; give it back when there is none."""
@@ -199,6 +221,9 @@ class _Target:
                 log.error("parked: %s: %s", about, error)
                 self._note(entry, Copy(server.url, CopyState.REJECTED, None, self._journal.clock(), str(error)))
                 return
+            except CallerLeft:
+                log.info("broken off, and to be delivered again: %s to %s", about, server)
+                break
             except (TransportError, ServerError) as error:
                 outcome = Outcome.of(error)
                 log.info("not delivered yet: %s: %s", about, error)

@@ -18,6 +18,7 @@ from pdbclient.config.model import Endpoint
 from pdbclient.errors import JournalError, Rejected, ServerError, StaleAnswer, TransportError
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.registry import ServerRegistry
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.journal import Journal
@@ -76,7 +77,7 @@ class _Progress:
 
 @dataclass(slots=True)
 class _Refused:
-    """What a server did not take of what it was sent just now, without calling it bad; and why, the first time."""
+    """What a server did not take, or was not sent, just now, without calling it bad; and why, the first time."""
 
     entries: set[int] = field(default_factory=set)
     all: bool = False
@@ -88,6 +89,10 @@ class _Refused:
         self.all = self.all or blame(Outcome.of(error)) is Blame.SERVER
         self.why = self.why or f"it does not take them: HTTP {error.status}: {error.reason}"
 
+    def give_up(self, why: str) -> None:
+        """None of them can be sent now."""
+        self.all, self.why = True, self.why or why
+
     def covers(self, behind: Behind) -> bool:
         """Whether waiting brings nothing more."""
         return not behind.awaited and all(self.all or entry.id in self.entries for entry in behind.missing)
@@ -98,6 +103,8 @@ class Exported:
 
     `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `stale` is
     called then. `aged` gives the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds.
+    `unsure`: whether the journal lacks what was said about commands, so that what it says is not the whole. Setting
+    `stop` ends early what is under way.
     """
 
     def __init__(
@@ -109,21 +116,25 @@ class Exported:
         budget: float,
         serve: bool,
         aged: Callable[[], float],
+        unsure: Callable[[], bool] = lambda: False,
         stale: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        stop: threading.Event | None = None,
     ) -> None:
         self._journal = journal
         self._registry = registry
         self._budget = budget
         self._serve = serve
-        self._aged = aged
+        self._aged, self._unsure = aged, unsure
         self._stale = stale
         self._clock = clock
+        self._stop = stop or threading.Event()
         self._progress = {server: _Progress() for server in servers}
         self._pushers = {server: ThreadPoolExecutor(PUSHERS, "pdbclient-exported") for server in servers}
 
     def close(self) -> None:
         """End its threads."""
+        self._stop.set()
         for pushers in self._pushers.values():
             pushers.shutdown()
 
@@ -138,6 +149,8 @@ class Exported:
         try:
             lag, why = self._brought_up(session, budget)
             reason = why or f"not visible there within {budget:.2g} s"
+            if not lag.stale and self._unsure():
+                lag, reason = Freshness(1), "what became of a command could not be noted in the journal yet"
         except JournalError as error:
             lag, reason = Freshness(1), f"what it lacks is not known: {error}"
         if lag.stale:
@@ -160,7 +173,7 @@ class Exported:
     def _brought_up(self, session: Session, budget: float) -> tuple[Freshness, str]:
         """What it lacks then, and why, where its own answers to what was pushed say so."""
         deadline = self._clock() + budget
-        behind = self._look(session, budget)
+        behind = self._look(session, self._time(deadline))
         if not behind.entries:
             return Freshness(), ""
         working = self._progress[session.endpoint].working
@@ -169,7 +182,7 @@ class Exported:
             return self._look(session, LAST_LOOK).freshness, ""
         pause, refused = LOOK_AGAIN, _Refused()
         try:
-            while (behind := self._look(session, self._time(deadline))).entries and self._clock() < deadline:
+            while (behind := self._look(session, self._time(deadline))).entries and self._may_go_on(deadline):
                 if not self._advance(session, behind, deadline, refused):
                     if refused.covers(behind):
                         break
@@ -210,7 +223,8 @@ class Exported:
         """Send these, newest first, several at once, as far as the time goes."""
 
         def push(entry: Listed) -> None:
-            if self._clock() >= deadline or refused.all or entry.id in refused.entries:
+            caller_left.set(self._stop)
+            if not self._may_go_on(deadline) or refused.all or entry.id in refused.entries:
                 return
             # Delivery may be at work on the same ones, when this server is the first one back.
             found = self._journal.start(exported_sql.still_missing, session.endpoint.url, entry.id)
@@ -225,8 +239,14 @@ class Exported:
             else:
                 self._journal.wait(self._journal.start(deliveries.ack, entry.id, [copy]), self._time(deadline))
 
-        pushers = self._pushers[session.endpoint]
-        pushes = [pushers.submit(push, entry) for entry in sorted(missing, key=lambda each: -each.id)]
+        pushers, pushes = self._pushers[session.endpoint], []
+        try:
+            for entry in sorted(missing, key=lambda each: -each.id):
+                pushes.append(pushers.submit(push, entry))  # noqa: PERF401  # what was begun is waited for
+        except RuntimeError as error:
+            # This machine has no thread for it, or this was closed. Those that there are do what was begun.
+            if not pushes:
+                refused.give_up(str(error))
         try:
             done, _ = wait(pushes, self._time(deadline))
             for each in done:
@@ -247,6 +267,9 @@ class Exported:
             log.error("%s does not take %s, which it lacks: %s", session.endpoint, about, error)
             return Copy(url, CopyState.REJECTED, None, self._journal.clock(), f"HTTP {error.status}: {error.reason}")
         return Copy(url, CopyState.ACCEPTED, uuid, self._journal.clock())
+
+    def _may_go_on(self, deadline: float) -> bool:
+        return self._clock() < deadline and not self._stop.is_set()
 
     def _time(self, deadline: float) -> float:
         """How long to wait for the journal."""

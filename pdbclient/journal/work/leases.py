@@ -12,11 +12,11 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
 
 from pdbclient.errors import JournalBusy, JournalError
 from pdbclient.journal.journal import Journal
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Transaction
 
 __all__ = ["Lease", "Leased", "hold"]
@@ -26,6 +26,8 @@ log = logging.getLogger("pdbclient.journal")
 LEASE = 60.0
 """Seconds after which the work of an owner that died on another host is for others."""
 RENEWED_EVERY = 15.0
+UNKNOWN = "-"
+"""The namespace of a process that cannot see its own: nobody says of it that it died."""
 
 
 class Leased(JournalBusy):
@@ -56,11 +58,18 @@ class Lease:
         """Have it for `LEASE` seconds from now on; None, or who else has it. Raises `JournalError`."""
         began, now = monotonic(), self._journal.clock()
         owner = self._journal.run(_take, self._name, self._owner, now, now + LEASE)
-        if owner != self._owner and _has_died(owner):
+        if owner != self._owner and self._has_died(owner):
             self._journal.run(_give_back, self._name, owner)
             owner = self._journal.run(_take, self._name, self._owner, now, now + LEASE)
         self._until = began + LEASE if owner == self._owner else float("-inf")
         return None if owner == self._owner else owner.partition(" ")[0]
+
+    def _has_died(self, owner: str) -> bool:
+        """Whether it was a process of this host that is no more: nobody need wait for its end."""
+        who, namespace, _ = owner.split(" ")
+        host, _, pid = who.rpartition("/")
+        here = namespace != UNKNOWN and (host, namespace) == (self._journal.writer, _pid_namespace())
+        return here and not _lives(int(pid))
 
     def give_back(self) -> None:
         """Let others have it. Raises `JournalError`."""
@@ -74,12 +83,11 @@ def hold(journal: Journal, name: str) -> Iterator[Lease]:
     lease, over = Lease(journal, name), threading.Event()
 
     def renew() -> None:
+        rounds = Rounds(f"{name}: that it goes on could not be noted")
         while not over.wait(RENEWED_EVERY):
-            try:
+            with rounds.each():
                 if lease.take() is not None:
                     return
-            except JournalError as error:
-                log.warning("%s: that it goes on could not be noted: %s", name, error)
 
     if (other := lease.take()) is not None:
         raise Leased(name, other)
@@ -97,14 +105,23 @@ def hold(journal: Journal, name: str) -> Iterator[Lease]:
 
 
 def _pid_namespace() -> str:
-    """Where pids are told apart: this boot of the kernel, and a container or none."""
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    """In which container pids are told apart, or in none; `UNKNOWN` where that cannot be seen."""
+    try:
+        # Of /proc, a service may see its own processes only (ProcSubset=pid, ProtectProc=invisible).
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return UNKNOWN
 
 
-def _has_died(owner: str) -> bool:
-    """Whether it was a process of this host that is no more: nobody need wait for its end."""
-    who, namespace, _ = owner.split(" ")
-    return namespace == _pid_namespace() and not Path(f"/proc/{who.rpartition('/')[2]}").exists()
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        return True
+    return True
 
 
 def _take(tx: Transaction, name: str, owner: str, now: float, until: float) -> str:

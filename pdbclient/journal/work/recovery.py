@@ -8,10 +8,11 @@ is stored once.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from pdbclient.errors import Ambiguous, Busy, IncompleteResponse, Rejected, ServerError, TransportError
+from pdbclient.errors import Ambiguous, Busy, CallerLeft, IncompleteResponse, Rejected, ServerError, TransportError
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, holdings, replay_sql
@@ -44,6 +46,8 @@ DEPTH_EVERY = 25
 DEPTH_POLL = 0.5
 TRIES = 5
 EXAMPLES = 20
+ROUNDS, SHORT_ROUND = 20, 5.0
+"""Looks at what was put in meanwhile, at most; after one that took so few seconds, little was."""
 FAILED_IN_A_ROW = 5
 """Commands that a server fails one after the other, after which it is the server that cannot go on."""
 
@@ -132,16 +136,16 @@ def recover(
     url = session.endpoint.url
     result = Recovery(url, dry_run)
     with nullcontext() if dry_run else hold(journal, f"recovery of {url}") as lease:
-        run = _Run(journal, session, lease, rate, since, node_ttl, progress, stop or threading.Event(), result)
+        stop = stop or threading.Event()
+        # So that a question under way ends, too.
+        before = caller_left.set(stop)
         try:
-            run.all(only)
-        except _Stopped:
+            _Run(journal, session, lease, rate, since, node_ttl, progress, stop, result).all(only)
+        except CallerLeft:
             result.stopped = True
+        finally:
+            caller_left.reset(before)
     return result
-
-
-class _Stopped(Exception):
-    """It was asked to end."""
 
 
 class _Run:
@@ -163,7 +167,7 @@ class _Run:
         self._result = result
         self._paces = Paces(journal, rate)
         self._replayed = array("q")
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = self._gone = 0
         # Asking twice and sending twice change nothing.
         self._patiently = Retrying(
             retry=retry_if_exception_type((Busy, Ambiguous, IncompleteResponse)),
@@ -175,11 +179,28 @@ class _Run:
 
     def all(self, only: Sequence[Listed] | None) -> None:
         self._let_queue_run_empty()
-        for page in self._pages() if only is None else [only]:
+        if only is not None:
+            self._settle([only])
+            return
+        first, last, _ = self._journal.run(replay_sql.extent)
+        after = first - 1
+        for number in range(ROUNDS):
+            began, lacked, gone = time.monotonic(), sum(self._result.lacked.values()), self._gone
+            self._settle(self._pages(after, last))
+            self._look_at_the_clock()
+            short = number > 0 and time.monotonic() < began + SHORT_ROUND and self._gone == gone
+            newest = self._journal.run(holdings.newest_id)
+            if short or newest == last or sum(self._result.lacked.values()) == lacked:
+                return
+            # Nodes that ran meanwhile were in no page, when what they sent did not come to this server.
+            after, last = last, newest
+        log.warning("%s: not all: more is put in than is sent at journal_rate", self._session.endpoint)
+        self._result.stopped = True
+
+    def _settle(self, pages: Iterable[Sequence[Listed]]) -> None:
+        """Send what is lacking of these, and see that it arrives."""
+        for page in pages:
             self._page([entry for entry in page if self._since is None or entry.received >= self._since])
-        newest = self._journal.run(entries.listed, [self._journal.run(holdings.newest_id)])
-        # Where nothing at all is young, the clock may be wrong, and nothing have expired.
-        self._result.silent = bool(self._result.expired and newest and newest[0].received < self._alive_since)
         missing = self._verify()
         while missing and self._depth() == 0:
             # The server makes nothing of what counts: then the one before it does.
@@ -189,23 +210,27 @@ class _Run:
                 self._page(page)
                 missing += self._verify()
 
-    def _pages(self) -> Iterator[Sequence[Listed]]:
+    def _look_at_the_clock(self) -> None:
+        newest = self._journal.run(entries.listed, [self._journal.run(holdings.newest_id)])
+        # Where nothing at all is young, the clock may be wrong, and nothing have expired.
+        self._result.silent = bool(self._result.expired and newest and newest[0].received < self._alive_since)
+
+    def _pages(self, begin: int, last: int) -> Iterator[Sequence[Listed]]:
         """Deactivations first: a node that was decommissioned must not be active for a moment. Reports last."""
-        first, last, nodes = self._journal.run(replay_sql.extent)
+        nodes = self._journal.run(replay_sql.extent)[2]
         done = 0
         for names in (STATUS, RECORDS):
-            after: int | None = 0
+            after: int | None = begin
             while after is not None:
                 page, after = self._journal.run(replay_sql.newest_page, names, after, last, PAGE)
                 yield page
                 done += len(page)
                 self._progress("nodes", done, max(nodes, done))
-        after = first - 1
+        after = begin
         while after is not None:
-            begin = after
-            page, after = self._journal.run(replay_sql.reports_page, begin, last, PAGE)
+            page, after = self._journal.run(replay_sql.reports_page, after, last, PAGE)
             yield page
-            self._progress("reports", (last if after is None else after) - first + 1, last - first + 1)
+            self._progress("reports", (last if after is None else after) - begin, last - begin)
 
     def _page(self, page: Sequence[Listed]) -> None:
         self._check()
@@ -264,13 +289,23 @@ class _Run:
 
     def _send(self, command: Command) -> str:
         if self._result.replayed % DEPTH_EVERY == 0:
-            while self._depth() > DEPTH_LIMIT:
-                self._wait(DEPTH_POLL)
+            self._let_queue_get_shorter()
         while pause := self._paces.take(self._session.endpoint.url):
             self._wait(pause)
         self._check()
         uuid: str = self._patiently(self._session.submit, command)
         return uuid
+
+    def _let_queue_get_shorter(self) -> None:
+        """Wait while the server's queue is long. Raises `Busy` when that does not get shorter any more."""
+        least, news = math.inf, time.monotonic()
+        while (depth := self._depth()) > DEPTH_LIMIT:
+            if depth < least:
+                least, news = depth, time.monotonic()
+            elif _hopeless(time.monotonic() - news, DEPTH_LIMIT):
+                why = f"{depth} commands wait in its queue, which has not got shorter for a while: see its log"
+                raise Busy(self._session.endpoint.url, 503, why, 0.0)
+            self._wait(DEPTH_POLL)
 
     def _refuse(self, entry: Listed, reason: str) -> None:
         self._result.rejected += 1
@@ -293,8 +328,8 @@ class _Run:
         self._replayed = array("q")
         while left:
             before = len(left)
-            left = self._not_visible(left)
-            self._result.verified += before - len(left)
+            left, seen = self._not_visible(left)
+            self._result.verified += seen
             self._progress("verified", self._result.verified, self._result.replayed)
             if len(left) < before:
                 news, delay = time.monotonic(), LOOK_FIRST
@@ -308,8 +343,9 @@ class _Run:
         self._result.examples += self._journal.run(entries.listed, some.tolist())
         return left
 
-    def _not_visible(self, ids: array[int]) -> array[int]:
-        left = array("q")
+    def _not_visible(self, ids: array[int]) -> tuple[array[int], int]:
+        """Those that are not seen there, and how many are. Neither is what left the journal, for something newer."""
+        left, seen = array("q"), 0
         for start in range(0, len(ids), PAGE):
             self._check()
             page = self._journal.run(entries.listed, ids[start : start + PAGE].tolist())
@@ -317,7 +353,9 @@ class _Run:
             there = held(page, shown)
             self._journal.confirm(self._session.endpoint.url, there)
             left.extend(entry.id for entry in page if entry.id not in there)
-        return left
+            seen += len(there)
+            self._gone += len(ids[start : start + PAGE]) - len(page)
+        return left, seen
 
     def _let_queue_run_empty(self) -> None:
         """Wait while the server works off what it has: what waits there is not visible, and would be sent twice."""
@@ -343,7 +381,7 @@ class _Run:
 
     def _check(self) -> None:
         if self._stop.is_set():
-            raise _Stopped
+            raise CallerLeft("the recovery was told to end")
         if self._lease is not None:
             self._lease.require()
 

@@ -7,25 +7,28 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Self
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.config.model import ClientConfig, Endpoint
-from pdbclient.errors import JournalError, ServerError, TransportError
+from pdbclient.errors import CallerLeft, JournalError, ServerError, TransportError
 from pdbclient.http.failover import Accepted, Failover
 from pdbclient.http.outcome import Operation
+from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, exported_sql, holdings, upkeep
 from pdbclient.journal.model import ANY, EntryState
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Unreachable
 from pdbclient.journal.work.age import JUMP, Age
 from pdbclient.journal.work.audit import Audit
 from pdbclient.journal.work.delivery import Delivery
 from pdbclient.journal.work.exported import Exported
 from pdbclient.journal.work.figures import Figures
-from pdbclient.journal.work.submission import Submitter, lease_for, targets_of
+from pdbclient.journal.work.submission import Submitter, Taken, lease_for, targets_of, urls_of
 from pdbclient.wire.command import Command
 
 __all__ = ["Service"]
@@ -35,8 +38,10 @@ log = logging.getLogger("pdbclient.journal")
 ROUND = 5.0
 PRUNE_EVERY = 60.0
 PRUNED_AT_ONCE = 500
-MOVED_AT_ONCE = 500
+MOVED_AT_ONCE = 50
 PREPARING = 30.0
+QUIET = (Unreachable, CallerLeft)
+"""The journal says the first one itself; the other one means that this is being closed."""
 
 
 class Service:
@@ -48,31 +53,15 @@ class Service:
         self.stale_answers = 0
         self._failover = failover
         self._config = config
+        self._closed, self._ending = threading.Event(), ExitStack()
+        self._ending.callback(journal.close)
         try:
             self._reconfigure()
             self._age, self._jumped = age or self._begun(), False
+            self._begin()
         except BaseException:
-            journal.close()
+            self.close()
             raise
-        self._delivery = Delivery(journal, failover, config)
-        self._submitter = Submitter(journal, config, self._delivery.wake)
-        self._exported = Exported(
-            journal,
-            failover.registry,
-            config.server_urls,
-            budget=config.stale_exported_budget,
-            serve=config.stale_exported == "serve",
-            aged=self._aged,
-            stale=self._count_stale,
-        )
-        self._closed = threading.Event()
-        self._threads = [threading.Thread(target=self._keep, name="pdbclient-upkeep", daemon=True)]
-        self._threads += [
-            threading.Thread(target=self._audit, args=(server,), name="pdbclient-audit", daemon=True)
-            for server in config.server_urls
-        ]
-        for thread in self._threads:
-            thread.start()
 
     @classmethod
     def start(cls, failover: Failover, config: ClientConfig, before: Self | None = None) -> Self | None:
@@ -93,16 +82,11 @@ class Service:
         return self._submitter.journal_only
 
     def close(self) -> None:
-        """End the threads, and let go of the journal."""
+        """End the threads, and let go of the journal. That takes a few seconds at most, whatever they wait for."""
         self._closed.set()
-        self._delivery.close()
-        self._submitter.close()
-        for thread in self._threads:
-            thread.join()
-        self._exported.close()
-        self.journal.close()
+        self._ending.close()
 
-    def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+    def submit(self, command: Command, send: Callable[[Command, Taken], Accepted]) -> Accepted:
         """As `Submitter.submit`."""
         return self._submitter.submit(command, send)
 
@@ -110,46 +94,69 @@ class Service:
         """As `Exported.bring_up`."""
         return self._exported.bring_up(session, within)
 
+    def _begin(self) -> None:
+        """Begin with each part of the work; `close` ends what was begun, the last one first."""
+        journal, failover, config = self.journal, self._failover, self._config
+        self._exported = Exported(
+            journal,
+            failover.registry,
+            config.server_urls,
+            budget=config.stale_exported_budget,
+            serve=config.stale_exported == "serve",
+            aged=self._aged,
+            unsure=lambda: self._submitter.unnoted,
+            stale=self._count_stale,
+            stop=self._closed,
+        )
+        self._ending.callback(self._exported.close)
+        threads = [threading.Thread(target=self._keep, name="pdbclient-upkeep", daemon=True)]
+        threads += [
+            threading.Thread(target=self._audit, args=(server,), name="pdbclient-audit", daemon=True)
+            for server in config.server_urls
+        ]
+        for thread in threads:
+            thread.start()
+            self._ending.callback(thread.join)
+        delivery = Delivery(journal, failover, config)
+        self._ending.callback(delivery.close)
+        self._submitter = Submitter(journal, config, delivery.wake)
+        self._ending.callback(self._submitter.close)
+
     def _count_stale(self) -> None:
         self.stale_answers += 1
 
     def _keep(self) -> None:
         """Retention, and the next server made ready when the first one is out."""
-        rounds = 0
+        # What is asked for nobody any more is broken off.
+        caller_left.set(self._closed)
+        rounds, number = Rounds("upkeep of the journal", quiet=QUIET), 0
         while not self._closed.wait(ROUND):
-            try:
-                if rounds % (PRUNE_EVERY // ROUND) == 0:
+            with rounds.each():
+                if number % (PRUNE_EVERY // ROUND) == 0:
+                    # Again: the gateway that was there before a reload may have put something in since.
+                    self._reconfigure()
                     self._prune()
                 self._prepare()
-            except Unreachable as error:
-                # The journal says that itself.
-                log.debug("upkeep of the journal: %s", error)
-            except JournalError as error:
-                log.error("upkeep of the journal: %s", error)
-            rounds += 1
+            number += 1
 
     def _audit(self, server: Endpoint) -> None:
         """Whether a server shows what it took, and has what it showed; each in a thread, for some are silent."""
         heal, rate = self._config.journal_heal == "heal", self._config.journal_rate
         audit = Audit(self.journal, self._failover.session(server), heal=heal, rate=rate, stop=self._closed)
-        away = False
+        caller_left.set(self._closed)
+        rounds, away = Rounds(f"what {server} holds could not be noted", quiet=QUIET), False
         while not self._closed.wait(ROUND):
-            was_away, away = away, not self._failover.registry.usable(server, Operation.QUERY)
-            if away:
-                continue
-            if was_away:
-                audit.came_back()
-            try:
+            with rounds.each():
+                was_away, away = away, not self._failover.registry.usable(server, Operation.QUERY)
+                if away:
+                    continue
+                if was_away:
+                    audit.came_back()
                 audit.round()
-            except Unreachable as error:
-                log.debug("what %s holds could not be noted: %s", server, error)
-            except JournalError as error:
-                log.error("what %s holds could not be noted: %s", server, error)
 
     def _reconfigure(self) -> None:
         """What is pending for servers of another configuration is so by this one from now on; and said."""
-        targets = targets_of(self._config)
-        servers = [server.url for server in (*self._config.server_urls, *self._config.submit_only_server_urls)]
+        targets, servers = targets_of(self._config), urls_of(self._config)
         self.journal.run(exported_sql.enrol, [server.url for server in self._config.server_urls])
         moved: Counter[str] = Counter()
         while now := self.journal.run(deliveries.reconfigure, targets, servers, MOVED_AT_ONCE, self.journal.clock()):
@@ -203,11 +210,11 @@ class Service:
 
     def _prune(self) -> None:
         before, limit = self._aged() - self._config.journal_max_age, PRUNED_AT_ONCE
-        max_bytes = self._config.journal_max_bytes
+        max_bytes, servers = self._config.journal_max_bytes, urls_of(self._config)
         dropped, pruned = 0, limit
         while pruned and not self._closed.is_set():
             # In small bites: whoever submits meanwhile waits for one of them at most.
-            pruned = self.journal.run(upkeep.prune, before, max_bytes, limit, self.journal.writer)
+            pruned = self.journal.run(upkeep.prune, before, max_bytes, limit, self.journal.writer, servers)
             dropped += pruned
         if dropped:
             log.info("%d entries left the journal, by age or size", dropped)

@@ -16,10 +16,11 @@ from pdbclient.http.outcome import Attempt, Kind
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, Entry
+from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.command import Command
 
-__all__ = ["Submitter", "copies_of", "lease_for", "targets_of"]
+__all__ = ["Submitter", "Taken", "copies_of", "lease_for", "targets_of", "urls_of"]
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -34,11 +35,18 @@ NOTING_LIMIT = 5.0
 """Seconds that what is still to be noted has at the end."""
 
 
+Taken = Callable[[Endpoint, str], None]
+"""Told which server took a command, and the uuid there."""
+
+
 def targets_of(config: ClientConfig) -> tuple[str, ...]:
     """For whom a new entry is pending: any server, or with broadcast each of them."""
-    if not config.command_broadcast:
-        return (ANY,)
-    return tuple(endpoint.url for endpoint in (*config.server_urls, *config.submit_only_server_urls))
+    return tuple(urls_of(config)) if config.command_broadcast else (ANY,)
+
+
+def urls_of(config: ClientConfig) -> list[str]:
+    """All servers that are configured."""
+    return [endpoint.url for endpoint in (*config.server_urls, *config.submit_only_server_urls)]
 
 
 def lease_for(config: ClientConfig) -> float:
@@ -66,31 +74,47 @@ class Submitter:
 
     def __init__(self, journal: Journal, config: ClientConfig, wake: Callable[[], None]) -> None:
         self._journal = journal
-        self._targets = targets_of(config)
+        self._targets, self._servers = targets_of(config), urls_of(config)
         self._shared = config.journal is not None and "://" in config.journal
         self._limit = config.timeouts.operation / 2
         self._wake = wake
         self._notes = _Notes(journal, wake)
         self.journal_only = 0
 
+    @property
+    def unnoted(self) -> bool:
+        """Whether the journal lacks what became of commands that somebody was told of."""
+        return self._notes.left
+
     def close(self) -> None:
         """Note what is left to be noted, once more."""
         self._notes.close()
 
-    def submit(self, command: Command, send: Callable[[Command], Accepted]) -> Accepted:
+    def submit(self, command: Command, send: Callable[[Command, Taken], Accepted]) -> Accepted:
         """Submit by `send`. When no server takes the command, the journal has it, and its uuid is in `journalled`.
 
-        Raises `JournalError` when it could not be put on disk (nothing was sent then), and `Rejected`.
+        `send` says at once which server took it, where it goes to several. Raises `JournalError` when it could not be
+        put on disk (nothing was sent then), and `Rejected`.
         """
         entry = self._appended(command)
+
+        def taken(server: Endpoint, uuid: str) -> None:
+            """Others may see it there, while another server keeps us waiting."""
+            copy = Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock())
+            try:
+                self._journal.start(deliveries.ack, entry.id, [copy])
+            except JournalError as error:
+                # All is noted once more when the last one has answered, for as long as it takes.
+                log.debug("not noted before the end: %s", error)
+
         try:
-            accepted = send(command)
+            accepted = send(command, taken)
         except (Rejected, AllEndpointsFailed) as error:
             return self._ended(entry, error)
         return self._taken(entry, accepted)
 
     def _appended(self, command: Command) -> Entry:
-        journal, limit = self._journal, self._limit
+        journal, limit, needed = self._journal, self._limit, ROOM * (len(command.body) + PAGE)
         try:
             return journal.wait(journal.append(command, self._targets), limit)
         except JournalFull as full:
@@ -102,7 +126,7 @@ class Submitter:
             try:
                 return entries.append(tx, *args)
             except JournalFull:
-                gone = upkeep.make_room(tx, ROOM * (len(command.body) + PAGE), journal.writer)
+                gone = upkeep.make_room(tx, needed, journal.writer, self._servers)
                 if not gone:
                     raise
             return entries.append(tx, *args)
@@ -152,8 +176,15 @@ class _Notes:
         self._going: set[Future[bool]] = set()
         self._left: list[tuple[int, Sequence[Copy], threading.Event]] = []
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
         self._troubled = False
+        # Not when it is needed: there may be no thread to be had then.
+        self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
+        self._thread.start()
+
+    @property
+    def left(self) -> bool:
+        """Whether something could not be noted yet."""
+        return bool(self._left)
 
     def start(self, entry: int, copies: Sequence[Copy]) -> threading.Event:
         """Note it as soon as the journal can; set when that is done."""
@@ -176,7 +207,7 @@ class _Notes:
 
         try:
             future = self._journal.start(_conclude, entry, copies, self._journal.clock(), self._journal.owner)
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001  # said, and tried again
             self._failed(entry, copies, done, error)
             return
         with self._lock:
@@ -186,10 +217,7 @@ class _Notes:
     def close(self) -> None:
         """Try what is left once more, and say what is left then."""
         self._closed.set()
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        self._thread.join()
         self._again()
         with self._lock:
             going = set(self._going)
@@ -205,14 +233,13 @@ class _Notes:
             if not self._troubled:
                 log.error("the journal could not note a delivery, which is tried again: %s", error)
             self._troubled = True
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="pdbclient-notes", daemon=True)
-                self._thread.start()
 
     def _run(self) -> None:
+        rounds = Rounds("what became of commands could not be noted")
         while not self._closed.wait(AGAIN):
-            if self._journal.answers:
-                self._again()
+            with rounds.each():
+                if self._journal.answers:
+                    self._again()
 
     def _again(self) -> None:
         with self._lock:

@@ -31,7 +31,7 @@ from pdbclient.journal.store.database import Transaction, Unreachable
 from pdbclient.journal.store.postgresql import SILENCE, _Connection
 from pdbclient.journal.store.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
-from tests.unit.journal.old_format import make_file, make_tables, require_all
+from tests.unit.journal.old_format import add_inputs, make_file, make_tables, require_all, require_inputs
 from tests.unit.journal.store import CATALOG, REPORT, A, B, Store, command
 
 from .server import Server, frozen, name_of, running
@@ -449,6 +449,14 @@ def test_a_journal_of_format_1_is_migrated_and_goes_on(place: str, tmp_path: Pat
         one.journal.close()
 
 
+def test_inputs_of_which_puppetdb_keeps_nothing_are_marked(place: str, tmp_path: Path) -> None:
+    make_file(tmp_path / "journal")
+    add_inputs(tmp_path / "journal")
+    make_tables(place, tmp_path / "journal")
+    with Journal.open(place) as journal:
+        require_inputs(journal)
+
+
 def test_a_migration_that_fails_changes_nothing(
     place: str, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -602,7 +610,7 @@ def test_there_nothing_is_dropped_that_makes_no_room(store: Store) -> None:
     """It makes none before it was vacuumed: on a full disk, all that was delivered went, for nothing."""
     for number in range(5):
         store.taken(store.put(command(REPORT, at=number, body=os.urandom(10_000))))
-    assert store.journal.run(upkeep.make_room, 1000, store.journal.writer) == 0
+    assert store.journal.run(upkeep.make_room, 1000, store.journal.writer, [A]) == 0
     assert len(store.ids()) == 5
 
 

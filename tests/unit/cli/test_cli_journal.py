@@ -252,6 +252,32 @@ def test_verify_reads_everything_and_tells_what_is_damaged(run: Run, filled: Fil
     assert "damaged" in ended.err
 
 
+def test_one_damaged_entry_leaves_the_list_and_can_be_dropped(run: Run, filled: Filled) -> None:
+    ids = [filled.on_a(f"n{n}") for n in range(3)]
+    with closing(sqlite3.connect(filled.place)) as connection, connection:
+        connection.execute("UPDATE copies SET state = 'acceptee' WHERE entry = ?", (ids[0],))
+    ended = run("journal", "list", "--limit", "2", "--json", "--config", filled.conf)
+    assert ended.code == 0
+    assert [entry["id"] for entry in json.loads(ended.out)] == ids[1:]
+    assert run("journal", "verify", "--config", filled.conf).code == 4
+    assert run("journal", "show", str(ids[0]), "--config", filled.conf).code == 4
+    assert run("journal", "drop", str(ids[0]), "--config", filled.conf).code == 1, "nobody knows who has it"
+    assert run("journal", "drop", "--yes", str(ids[0]), "--config", filled.conf).code == 0
+    assert run("journal", "verify", "--config", filled.conf).code == 0
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999", str(1 << 63)])
+@pytest.mark.parametrize("command", ["retry", "drop", "show"])
+def test_no_entry_has_a_number_that_the_database_does_not_know(
+    run: Run, filled: Filled, command: str, number: str
+) -> None:
+    ended = run("journal", command, number, "--config", filled.conf)
+    assert ended.code == 1
+    assert number in ended.err
+    assert "no" in ended.err
+    assert run("journal", command, str((1 << 63) - 1), "--config", filled.conf).code == 1
+
+
 def test_verify_leaves_the_structure_alone_while_a_gateway_works(run: Run, filled: Filled) -> None:
     with Journal.open(str(filled.place)):
         ended = run("journal", "verify", "--json", "--config", filled.conf)

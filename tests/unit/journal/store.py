@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pdbclient.journal import Journal
-from pdbclient.journal.ledger import deliveries, entries
+from pdbclient.journal.ledger import deliveries, entries, exported_sql
 from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Counts, Entry, EntryState, Listed
 from pdbclient.wire.command import Command
 
-START = 1_800_000_000.0
+START = 1_767_225_600.0
+"""The time that `stamp(0)` tells."""
 A, B = "https://a.example:8081", "https://b.example:8081"
 CATALOG, FACTS, INPUTS, REPORT = "replace catalog", "replace facts", "replace catalog inputs", "store report"
 DEACTIVATE, EXPIRE = "deactivate node", "configure expiration"
 LEASE = 120.0
+ON_DISK = {
+    "stamp": "UPDATE entries SET producer_timestamp = '2026-01-01T00:00:X3.000Z' WHERE id = {}",
+    "state": "UPDATE entries SET state = 'delivereq' WHERE id = {}",
+    "copy": "UPDATE copies SET state = 'acceptee' WHERE entry = {}",
+}
+"""What was damaged on disk of one entry."""
 
 
 def stamp(number: int) -> str:
@@ -74,7 +81,12 @@ class Store:
         self.journal.confirm(server, dict.fromkeys(ids, itself))
 
     def retry(self, entry: int, targets: Sequence[str] = (ANY,)) -> bool:
-        return self.journal.run(entries.retry, entry, targets)
+        return self.journal.run(entries.retry, entry, targets, (A, B))
+
+    def lacking(self, server: str = A, aged: float = 0.0) -> list[int]:
+        """What is to be sent to a server before it is asked about exported resources."""
+        found = self.journal.run(exported_sql.behind, server, self.now, aged, 10**9)
+        return [entry.id for entry in reversed(found.missing)]
 
     def show(self, entry: int | str) -> Listed:
         found = self.journal.run(entries.show, str(entry))
@@ -83,6 +95,10 @@ class Store:
 
     def state(self, entry: int) -> EntryState:
         return self.show(entry).state
+
+    def damage(self, what: str, entry: int) -> None:
+        """As if that had become so on disk."""
+        self.journal.run(lambda tx: tx.rows(ON_DISK[what].format(entry)))
 
     def copies(self, entry: int) -> dict[str, CopyState]:
         return {copy.server: copy.state for copy in self.show(entry).copies}

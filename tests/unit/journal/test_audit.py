@@ -23,7 +23,7 @@ from pdbclient.journal.work.seen import Shown
 from pdbclient.wire import timestamp
 
 from .server import Server
-from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, ON_DISK, REPORT, A, B, Store, command, stamp
 
 NOW = timestamp.to_millis(stamp(1000)) / 1000
 DAY = 86400
@@ -341,6 +341,39 @@ def test_a_server_that_lost_data_is_not_taken_for_up_to_date_any_more(site: Site
     assert lacking() == 4
 
 
+def test_what_was_lost_is_looked_for_until_it_is_there_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """That it was lost is also noted in the journal: with that, nothing seemed to be lacking any more."""
+    for n in range(4):
+        site.take(CATALOG, f"n{n}")
+    site.later(SETTLING + 1)
+    site.audit.round()
+    before = dict(site.server.newest)
+    site.server.forget()
+    for _ in range(2):
+        site.audit.came_back()
+        site.audit.round()
+    assert len(caplog.messages) == 1
+    assert "has lost data" in caplog.messages[0]
+    site.server.newest = before
+    site.audit.came_back()
+    site.audit.round()
+    assert caplog.messages[1:] == [f"{A} has again what it was seen to have"]
+
+
+def test_what_a_server_cannot_be_asked_about_does_not_stand_before_what_comes_after_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PAGE", 5)
+    for n in range(5):
+        site.take(REPORT, f"n{n}")
+    entry = site.take(FACTS, "n")
+    site.server.cannot[REPORT] = ServerError(A, 500, "a bug")
+    site.later(LATE + 1)
+    site.audit.round()
+    site.audit.round()
+    assert site.store.copies(entry)[A] is CopyState.CONFIRMED
+
+
 def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     filled(site)
     site.later(audit.LOSS_EVERY)
@@ -371,6 +404,18 @@ def test_healing_sends_it_again_and_says_so(
         f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 failed,"
         " 0 missing, 0 older than node-ttl left out"
     )
+
+
+@pytest.mark.parametrize("what", ON_DISK)
+def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(site: Site, what: str) -> None:
+    """The audit of that server was over, with its thread."""
+    ids = [site.take(REPORT, f"n{n}") for n in range(4)]
+    site.store.damage(what, ids[1])
+    site.later(SETTLING + 1)
+    for _ in range(2):
+        site.audit.came_back()
+        site.audit.round()
+    assert {site.state(entry) for entry in ids if entry != ids[1]} == {CopyState.CONFIRMED}
 
 
 @pytest.fixture

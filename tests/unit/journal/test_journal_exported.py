@@ -44,6 +44,7 @@ class Site:
         self.registry = ServerRegistry(SERVERS, self.clock, lambda: 0.0)
         self.a, self.b = (PuppetDb(server, self.clock) for server in SERVERS)
         self.stale = 0
+        self.unsure = False
         self.aged: Callable[[], float] = self.clock
         self._made: list[Exported] = []
         self.exported = self.made()
@@ -57,6 +58,7 @@ class Site:
             budget=budget,
             serve=serve,
             aged=lambda: self.aged(),
+            unsure=lambda: self.unsure,
             stale=self._count,
             clock=self.clock,
         )
@@ -185,6 +187,52 @@ def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: Site) ->
     site.clock.now += STILL_ALIVE + 1
     assert site.ask(site.b) == Freshness()
     assert [each.certname for each in site.b.taken] == ["node.example"]
+
+
+def test_after_a_failover_what_is_on_its_way_is_awaited_where_readers_saw_something_newer(site: Site) -> None:
+    """B took the third one itself, at once, and still showed the first: the second was seen at A."""
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    site.put(CATALOG, "node.example", 2, site.a)
+    third = site.put(CATALOG, "node.example", 3)
+    site.store.settle(third, Copy(B, CopyState.ACCEPTED, None, site.clock.now))
+    assert site.ask(site.b).missing == 1
+    site.b.show(command(CATALOG, "node.example", 3))
+    assert site.ask(site.b) == Freshness()
+
+
+def test_so_is_what_was_pushed_while_a_newer_one_is_under_way(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    second = site.put(CATALOG, "node.example", 2, site.a)
+    site.store.settle(second, Copy(B, CopyState.ACCEPTED, None, site.clock.now))
+    site.store.journal.append(command(CATALOG, "node.example", 3), (ANY,)).result()
+    assert site.ask(site.b).missing == 1
+    site.b.show(command(CATALOG, "node.example", 2))
+    assert site.ask(site.b) == Freshness()
+
+
+def test_where_one_server_took_and_shows_everything_nothing_is_awaited(site: Site) -> None:
+    """The ordinary life of a site."""
+    for number in range(3):
+        site.put(CATALOG, "node.example", number, site.a)
+        assert site.ask(site.a) == Freshness()
+    assert (site.a.looks, site.a.taken) == (0, [])
+
+
+def test_with_broadcast_what_one_server_took_is_not_hidden_by_another_that_hangs(site: Site) -> None:
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    under_way = site.store.journal.append(command(CATALOG, "node.example", 2), (A, B)).result().id
+    assert site.ask(site.b) == Freshness(), "nobody was told"
+    site.store.settle(under_way, Copy(A, CopyState.ACCEPTED, None, site.clock.now))
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(2)]
+
+
+def test_while_something_could_not_be_noted_no_answer_is_called_fresh(site: Site) -> None:
+    """On a full disk, what was acknowledged looked as if it were under way still."""
+    site.unsure = True
+    assert site.ask(site.b) == Freshness(1)
+    site.unsure = False
+    assert site.ask(site.b) == Freshness()
 
 
 def test_what_went_to_all_servers_at_once_is_awaited_on_each(site: Site) -> None:
@@ -554,9 +602,11 @@ def test_what_counts_again_while_it_is_looked_at_is_not_passed_over(site: Site) 
 def test_how_often_it_is_asked_does_not_decide_whether_it_is_up_to_date(site: Site, pause: float) -> None:
     """The mark went past what was still to be found to be ignored."""
     site.put(CATALOG, "node.example", 1, site.a)
+    began = site.clock.now
     site.store.taken(site.put(CATALOG, "node.example", 2), B)
     for _ in range(int(2 * PATIENCE / pause)):
-        assert site.ask(site.b) == Freshness()
+        waits = site.clock.now < began + PATIENCE
+        assert site.ask(site.b).missing == waits
         site.clock.now += pause
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
 
@@ -618,3 +668,39 @@ def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site
     assert SERVERS[0] in site.registry.to_confirm(10)
     site.ask(site.a)
     assert site.registry.to_confirm(10) == {}
+
+
+def test_without_a_thread_to_send_it_what_a_server_lacks_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The query ended with `RuntimeError`."""
+    site.put(CATALOG, "node.example", 1, site.a)
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        assert site.ask(site.b) == Freshness(1, stamp(1))
+    assert "can't start new thread" in caplog.text
+    assert site.ask(site.b) == Freshness()
+    assert len(site.b.taken) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_fewer_threads_than_usual_all_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    for at in range(10):
+        site.put(CATALOG, f"n{at}", at, site.a)
+    start, started = threading.Thread.start, 0
+
+    def few(thread: threading.Thread) -> None:
+        nonlocal started
+        if started == threads:
+            raise RuntimeError("can't start new thread")
+        started += 1
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", few)
+        assert site.ask(site.b) == Freshness()
+    assert {command.certname for command in site.b.taken} == {f"n{at}" for at in range(10)}

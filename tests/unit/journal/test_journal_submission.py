@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from pdbclient.journal import CopyState, EntryState, Journal
 from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import Copy, Entry, Listed
 from pdbclient.journal.store.database import Transaction
-from pdbclient.journal.work import submission
+from pdbclient.journal.work import service, submission
 from pdbclient.journal.work.service import Service
 from pdbclient.journal.work.submission import Submitter
 from pdbclient.wire import Command
@@ -325,6 +325,20 @@ def test_a_service_that_cannot_start_lets_go_of_the_journal(
         client.submit(command())
 
 
+def test_what_becomes_pending_for_other_servers_later_is_found_later(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a reload, the gateway that was there before takes commands until it has ended."""
+    monkeypatch.setattr(service, "ROUND", 0.01)
+    monkeypatch.setattr(service, "PRUNE_EVERY", 0.05)
+    with client_of(rig, tmp_path) as client:
+        journal = journal_of(client)
+        entry = journal.append(command(), ["https://gone.example:8081"]).result()
+        journal.run(deliveries.release, entry.id, 0.0, journal.owner)
+        until(lambda: all_entries(client)[0].state is EntryState.DELIVERED)
+    assert rig.session["a"].commands == [command()]
+
+
 def test_the_room_that_was_made_is_used_in_the_same_transaction(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,9 +356,9 @@ def test_the_room_that_was_made_is_used_in_the_same_transaction(
         used.append(tx)
         return append(tx, *args)
 
-    def room(tx: Transaction, needed: int, writer: str) -> int:
+    def room(tx: Transaction, needed: int, writer: str, servers: Collection[str]) -> int:
         made.append(tx)
-        return make_room(tx, needed, writer) or 1
+        return make_room(tx, needed, writer, servers) or 1
 
     monkeypatch.setattr(entries, "append", appended)
     monkeypatch.setattr(upkeep, "make_room", room)

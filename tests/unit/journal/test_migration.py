@@ -17,7 +17,7 @@ from pdbclient.journal.store import schema
 from pdbclient.journal.store.schema import SCHEMA
 from pdbclient.journal.store.sqlite import SqliteDatabase
 
-from .old_format import make_file, require_all
+from .old_format import add_inputs, make_file, require_all, require_inputs
 from .store import Store
 
 
@@ -41,6 +41,13 @@ def test_one_of_format_1_is_migrated_and_goes_on(store: Store) -> None:
     require_all(store)
     store.reopen()
     assert len(store.ids()) == 9
+
+
+def test_inputs_of_which_puppetdb_keeps_nothing_are_marked(old: Path) -> None:
+    """They were the newest of their node, and never seen anywhere: no recovery was ever whole."""
+    add_inputs(old)
+    with Journal.open(str(old)) as journal:
+        require_inputs(journal)
 
 
 def test_it_is_said(old: Path, caplog: pytest.LogCaptureFixture) -> None:

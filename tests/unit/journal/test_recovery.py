@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pdbclient.errors import Ambiguous, Busy, DeadlineExceeded, JournalError, NotSent, Rejected, ServerError
+from pdbclient.errors import (
+    Ambiguous,
+    Busy,
+    CallerLeft,
+    DeadlineExceeded,
+    JournalError,
+    NotSent,
+    Rejected,
+    ServerError,
+)
+from pdbclient.http.sender import caller_left
 from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import CopyState, EntryState
 from pdbclient.journal.work import recovery
@@ -19,7 +31,7 @@ from pdbclient.wire import timestamp
 from pdbclient.wire.command import Command
 
 from .server import Server
-from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, ON_DISK, REPORT, A, B, Store, command, stamp
 
 
 @pytest.fixture
@@ -59,6 +71,81 @@ def test_a_server_that_lacks_everything_gets_the_newest_of_each_node_and_all_rep
     ]
     assert result == Recovery(A, False, 5, 0, {FACTS: 1, CATALOG: 1, REPORT: 3}, 5, 5)
     assert result.ok
+
+
+def test_nodes_that_run_meanwhile_are_recovered_too(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twenty nodes that ran on the other server meanwhile, ten were on none of the pages: and all was well."""
+    monkeypatch.setattr(recovery, "PAGE", 2)
+    for number in range(20):
+        on_b(store, command(FACTS, f"n{number}", 1))
+    left = [f"n{number}" for number in range(19, -1, -1)]
+    submit = puppetdb.submit
+
+    def running(sent: Command, *, within: float | None = None) -> str:
+        for _ in range(2):
+            if left:
+                on_b(store, command(FACTS, left.pop(), 2))
+        return submit(sent)
+
+    monkeypatch.setattr(puppetdb, "submit", running)
+    result = run(store, puppetdb)
+    assert puppetdb.newest == {(FACTS, f"n{number}"): stamp(2) for number in range(20)}
+    assert result.ok
+
+
+def test_what_never_ends_is_no_success(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "SHORT_ROUND", 0.0)
+    on_b(store, command(FACTS, "n0", 1))
+    submit, numbers = puppetdb.submit, itertools.count(1)
+
+    def running(sent: Command, *, within: float | None = None) -> str:
+        on_b(store, command(FACTS, f"n{next(numbers)}", 1))
+        return submit(sent)
+
+    monkeypatch.setattr(puppetdb, "submit", running)
+    result = run(store, puppetdb)
+    assert (result.stopped, result.ok) == (True, False)
+
+
+def test_what_left_the_journal_before_it_was_seen_is_not_counted_as_seen(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other server shows something newer meanwhile, which is what this one gets then."""
+    entry = on_b(store, command(FACTS, "n", 1))
+    submit = puppetdb.submit
+    newer: list[int] = []
+
+    def running(sent: Command, *, within: float | None = None) -> str:
+        if not newer:
+            newer.append(on_b(store, command(FACTS, "n", 2)))
+            puppetdb.ignores.add(stamp(1))
+            store.shown(newer[0], server=B)
+            assert entry not in store.ids()
+        return submit(sent)
+
+    monkeypatch.setattr(puppetdb, "submit", running)
+    result = run(store, puppetdb)
+    assert puppetdb.newest == {(FACTS, "n"): stamp(2)}
+    assert (result.replayed, result.verified, result.ok) == (2, 1, True)
+
+
+def test_a_server_that_shows_nothing_is_not_recovered_though_all_that_it_got_was_replaced(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_b(store, command(FACTS, "n", 1))
+    puppetdb.discards.add("n")
+    submit, stamps = puppetdb.submit, itertools.count(2)
+
+    def running(sent: Command, *, within: float | None = None) -> str:
+        newer = on_b(store, command(FACTS, "n", next(stamps)))
+        store.shown(newer, server=B)
+        return submit(sent)
+
+    monkeypatch.setattr(puppetdb, "submit", running)
+    result = run(store, puppetdb)
+    assert (result.verified, result.ok) == (0, False)
 
 
 def test_exactly_what_it_lacks_is_sent(store: Store, puppetdb: Server) -> None:
@@ -181,7 +268,7 @@ def test_only_what_was_put_in_since_then_counts(store: Store, puppetdb: Server) 
     assert result.looked_at == 2
 
 
-def test_what_comes_in_meanwhile_is_left_to_whoever_puts_it_in(
+def test_it_ends_though_something_more_comes_in_each_time(
     store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_b(store, command(REPORT, "n", 1))
@@ -192,7 +279,7 @@ def test_what_comes_in_meanwhile_is_left_to_whoever_puts_it_in(
         on_b(store, command(REPORT, "later", len(puppetdb.commands)))
 
     monkeypatch.setattr(puppetdb, "apply", and_one_more)
-    assert run(store, puppetdb).looked_at == 1
+    assert run(store, puppetdb).looked_at == 2, "the last one came within seconds"
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 7])
@@ -262,6 +349,19 @@ def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppe
     assert (result.rejected, result.replayed, puppetdb.commands) == (1, 0, [])
     assert [r.entry.id for r in result.rejections] == [entry]
     assert "damaged" in result.rejections[0].reason
+
+
+@pytest.mark.parametrize("what", ON_DISK)
+@pytest.mark.parametrize("name", [REPORT, CATALOG])
+def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(
+    store: Store, puppetdb: Server, name: str, what: str
+) -> None:
+    """One stamp that was none any more: none of a page was sent, each time."""
+    ids = [on_b(store, command(name, f"n{n}", n)) for n in range(5)]
+    store.damage(what, ids[2])
+    result = run(store, puppetdb)
+    assert (result.replayed, result.verified) == (4, 4)
+    assert {each.certname for each in puppetdb.commands} == {"n0", "n1", "n3", "n4"}
 
 
 def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, puppetdb: Server) -> None:
@@ -381,6 +481,41 @@ def test_it_ends_early_when_told_to(store: Store, puppetdb: Server, monkeypatch:
     assert run(store, puppetdb).replayed == 6
 
 
+def test_told_to_end_it_waits_for_no_answer(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that the server leaves unanswered may take as long as a query: SIGTERM waited for that."""
+    on_b(store, command(CATALOG, "n", 1))
+    stop = threading.Event()
+
+    def hanging(*_: object, **__: object) -> Iterator[Any]:
+        stop.set()
+        left, end = caller_left.get(), time.monotonic() + 20
+        while time.monotonic() < end:
+            if left is not None and left.is_set():
+                raise CallerLeft("as a session does")
+            time.sleep(0.01)
+        yield from ()
+
+    monkeypatch.setattr(puppetdb, "records", hanging)
+    began = time.monotonic()
+    assert run(store, puppetdb, stop=stop).stopped
+    assert time.monotonic() - began < 10
+    assert caller_left.get() is None
+
+
+def test_a_queue_that_does_not_get_shorter_ends_it_with_words(
+    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was waited for without an end, and so was nothing else of that server looked at by a gateway that heals."""
+    monkeypatch.setattr(recovery, "SLOWEST", 1e6)
+    on_b(store, command(CATALOG, "n", 1))
+    puppetdb.depths = [0, *[1500 - n for n in range(50)], *[1451, 1460] * 5_000]
+    with pytest.raises(Busy, match=r"14(51|60) commands wait in its queue, which has not got shorter for a while"):
+        run(store, puppetdb)
+    assert puppetdb.commands == []
+    puppetdb.depths = []
+    assert run(store, puppetdb).ok
+
+
 def test_progress_tells_how_far_it_is(store: Store, puppetdb: Server) -> None:
     for n in range(3):
         on_b(store, command(FACTS, f"n{n}", 1))
@@ -457,7 +592,7 @@ def test_when_nothing_at_all_is_young_the_clock_may_be_wrong_which_is_no_success
     """The clock was eight days ahead: 0 of 3 were sent to an empty server, and that was called done."""
     for number in range(3):
         on_b(store, command(FACTS, f"n{number}", 1))
-    store.now += TTL + 1
+    store.now += TTL + 100
     for dry_run in (True, False):
         result = run(store, puppetdb, node_ttl=TTL, dry_run=dry_run)
         assert (result.expired, result.replayed, result.silent, result.ok) == (3, 0, True, False)

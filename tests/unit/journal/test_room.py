@@ -16,16 +16,16 @@ from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import pack
 from pdbclient.journal.store.sqlite import MARGIN, PAGE
 
-from .store import REPORT, Store, command
+from .store import REPORT, A, Store, command
 from .test_store_content import aged
 
 
 def test_room_is_made_of_what_servers_have_in_the_same_order(store: Store) -> None:
     kept = store.put(command(REPORT, body=os.urandom(100)))
     ids = aged(store)
-    assert store.journal.run(upkeep.make_room, 150, store.journal.writer) == 2
+    assert store.journal.run(upkeep.make_room, 150, store.journal.writer, [A]) == 2
     assert store.ids() == [kept, *ids[2:]]
-    assert store.journal.run(upkeep.make_room, 800, store.journal.writer) == 8
+    assert store.journal.run(upkeep.make_room, 800, store.journal.writer, [A]) == 8
     assert store.ids() == [kept]
 
 

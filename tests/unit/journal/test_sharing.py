@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,19 +185,111 @@ def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_long(store: Store, o
     assert Lease(other, "work").take() is None
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_what_a_process_of_this_host_held_that_died_is_free_at_once(
-    store: Store, monkeypatch: pytest.MonkeyPatch, here: bool
-) -> None:
-    """A recovery that was killed is repeated without waiting; but pids and names of other containers tell nothing."""
-    died = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    lease = Lease(store.journal, "work")
+@pytest.fixture
+def died() -> int:
+    """The pid of a process that is no more."""
+    ran = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    return int(ran.stdout)
+
+
+def taken_by(store: Store, monkeypatch: pytest.MonkeyPatch, pid: int, host: str = "") -> None:
+    """The process of this id has the work."""
     with monkeypatch.context() as patched:
-        patched.setattr(store.journal, "owner", f"{store.journal.writer}/{int(died.stdout)}")
-        if not here:
-            patched.setattr(leases, "_pid_namespace", lambda: "another")
+        patched.setattr(store.journal, "owner", f"{host or store.journal.writer}/{pid}")
         assert Lease(store.journal, "work").take() is None
-    assert (lease.take() is None) is here
+
+
+def test_what_a_process_of_this_host_held_that_died_is_free_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, died: int
+) -> None:
+    """A recovery that was killed is repeated without waiting."""
+    taken_by(store, monkeypatch, died)
+    assert Lease(store.journal, "work").take() is None
+
+
+def test_pids_of_other_containers_and_hosts_tell_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, died: int
+) -> None:
+    taken_by(store, monkeypatch, died, host="other.example")
+    assert Lease(store.journal, "work").take() is not None
+    store.now += LEASE
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "_pid_namespace", lambda: "another")
+        taken_by(store, monkeypatch, died)
+    assert Lease(store.journal, "work").take() is not None
+
+
+def test_who_cannot_see_where_pids_are_told_apart_says_of_nobody_that_it_died(
+    store: Store, monkeypatch: pytest.MonkeyPatch, died: int
+) -> None:
+    """Where there is no /proc, that raised, and nothing was healed."""
+
+    stat = os.stat
+
+    def hidden(path: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith("/proc/"):
+            raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", hidden)
+        taken_by(store, monkeypatch, died)
+        assert Lease(store.journal, "work").take() is not None
+        with hold(store.journal, "other work"):
+            pass
+
+
+def test_another_users_process_that_lives_keeps_its_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ProtectProc=invisible, root's process is not in /proc: it counted as dead."""
+
+    def not_ours(pid: int, signal: int) -> None:
+        raise PermissionError(f"{pid}: {signal}")
+
+    taken_by(store, monkeypatch, 2**22 + 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", not_ours)
+        assert Lease(store.journal, "work").take() is not None
+
+
+def test_a_service_that_sees_little_of_proc_holds_work_and_tells_the_dead_from_the_living(tmp_path: Path) -> None:
+    """As the unit has it: ProcSubset=pid, ProtectProc=invisible. Nothing was ever healed under it."""
+    hidden = "mount -t proc -o subset=pid,hidepid=invisible proc /proc && "
+    unshare = ["unshare", "--mount", "--pid", "--fork", "sh", "-c"]
+    try:
+        able = (
+            subprocess.run([*unshare, hidden + "test ! -e /proc/sys"], capture_output=True, timeout=20).returncode
+            == 0
+        )
+    except FileNotFoundError:
+        able = False
+    if not able:
+        pytest.skip("only root can hide /proc, where the kernel lets it")
+    ran = subprocess.run(
+        [*unshare, f"{hidden} exec {sys.executable} -c '{SEES_LITTLE}' {tmp_path / 'journal.db'}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout.split() == ["True", "False", "True"], ran.stderr
+
+
+SEES_LITTLE = """
+import os, subprocess, sys
+from pdbclient.journal import Journal
+from pdbclient.journal.work.leases import Lease
+
+other = subprocess.Popen(["sleep", "60"])
+with Journal.open(sys.argv[1]) as journal:
+    own, journal.owner = journal.owner, f"{journal.writer}/{other.pid}"
+    print(Lease(journal, "work").take() is None)
+    journal.owner = own
+    os.setresuid(0, 65534, 0)
+    print(Lease(journal, "work").take() is None)
+    os.setresuid(0, 0, 0)
+    other.kill()
+    other.wait()
+    print(Lease(journal, "work").take() is None)
+"""
 
 
 def test_it_is_renewed_in_the_background(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

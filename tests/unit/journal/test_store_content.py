@@ -15,12 +15,13 @@ import pytest
 
 from pdbclient.errors import InvalidCommand, JournalError
 from pdbclient.journal.ledger import deliveries, entries, exported_sql, holdings, upkeep
+from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.model import ANY, CopyState, Entry, EntryState, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged, pack, unpack
 from pdbclient.wire.command import Command
 
-from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, START, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, FACTS, LEASE, ON_DISK, REPORT, START, A, B, Store, command, stamp
 
 ENTIRE = 1 << 60
 """Bytes that nothing here reaches."""
@@ -165,21 +166,18 @@ def test_the_bytes_that_are_counted_are_those_that_are_there(store: Store) -> No
 # --- what a server lacks -----------------------------------------------------------------------------------------
 
 
-def lacking(store: Store, server: str = A, after: int = 0, limit: int = 100, since: float = 0.0) -> list[int]:
-    return store.journal.run(holdings.lacking, server, [CATALOG, DEACTIVATE], after, limit, store.now, since)
-
-
 def test_a_server_lacks_the_newest_of_each_node_that_it_did_not_take(store: Store) -> None:
     old, new = (store.put(command(CATALOG, "a", number)) for number in range(2))
     other = store.put(command(CATALOG, "b", 0))
     gone = store.put(command(DEACTIVATE, "c", 0))
     store.put(command(FACTS, "a", 0))
     store.put(command(REPORT, "a", 0))
-    assert lacking(store) == [gone, other, new]
+    assert store.lacking() == [gone, other, new]
     store.taken(new, A)
-    assert (lacking(store), lacking(store, B)) == ([gone, other], [gone, other, new])
-    assert lacking(store, B, limit=1) == [gone]
-    assert lacking(store, B, after=new) == [gone, other]
+    assert (store.lacking(), store.lacking(B)) == ([gone, other], [gone, other, new])
+    store.journal.run(exported_sql.enrol, [B])
+    store.journal.run(exported_sql.advance, B, new, 0)
+    assert store.lacking(B) == [gone, other]
     store.shown(new)
     assert old not in store.ids()
 
@@ -188,40 +186,48 @@ def test_the_newest_is_that_of_the_latest_timestamp_and_of_equal_ones_the_last(s
     store.put(command(CATALOG, "a", 9))
     last = store.put(command(CATALOG, "a", 9))
     store.put(command(CATALOG, "a", 5))
-    assert lacking(store) == [last]
+    assert store.lacking() == [last]
 
 
 def test_what_was_just_put_in_is_not_lacking_before_its_first_attempt_is_over(store: Store) -> None:
     entry = store.journal.append(command(CATALOG), [ANY]).result().id
-    assert lacking(store) == []
+    assert store.lacking() == []
     store.now += LEASE
-    assert lacking(store) == [entry]
+    assert store.lacking() == [entry]
 
 
-def test_what_is_older_than_asked_for_is_not_lacking(store: Store) -> None:
-    store.put(command(CATALOG, "a"))
-    store.now += 100
-    entry = store.put(command(CATALOG, "b"))
-    assert lacking(store, since=store.now) == [entry]
+def test_of_a_node_that_has_expired_nothing_is_lacking(store: Store) -> None:
+    """J16; but a node is alive that still sends facts or reports, though its catalogs do not compile any more."""
+    for name in ("gone", "deactivated", "alive", "reporting"):
+        store.put(command(CATALOG, name, 0))
+    deactivated = store.put(command(DEACTIVATE, "deactivated", 0))
+    store.put(command(FACTS, "alive", 200))
+    store.put(command(REPORT, "reporting", 200))
+    store.now += STILL_ALIVE + 100
+    store.put(command(CATALOG, "of a clock that is behind", 0))
+    lacking = store.lacking(B, store.now)
+    names = {entry.certname for entry in store.journal.run(entries.listed, lacking)}
+    assert names == {"deactivated", "alive", "reporting", "of a clock that is behind"}
+    assert deactivated in lacking
 
 
 def test_one_that_a_server_called_bad_gives_way_to_the_one_before_until_it_is_tried_again(store: Store) -> None:
     old, new = (store.put(command(CATALOG, "a", number)) for number in range(2))
     store.rejected(new)
-    assert lacking(store, B) == [old]
+    assert store.lacking(B) == [old]
     store.retry(new)
-    assert lacking(store, B) == [new]
+    assert store.lacking(B) == [new]
     store.rejected(new)
     store.rejected(old)
-    assert lacking(store, B) == []
+    assert store.lacking(B) == []
 
 
 def test_when_the_newest_is_dropped_the_one_before_counts_again(store: Store) -> None:
     first, second, third = (store.put(command(CATALOG, "a", number)) for number in range(3))
     store.drop(third)
-    assert lacking(store) == [second]
+    assert store.lacking() == [second]
     store.drop(first, second)
-    assert lacking(store) == []
+    assert store.lacking() == []
 
 
 def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) -> None:
@@ -236,7 +242,7 @@ def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) ->
     assert [row.id for row in store.journal.run(holdings.confirmed, A, 1 << 40, 10)] == [taken, seen]
     assert [row.id for row in store.journal.run(holdings.confirmed, A, 1 << 40, 1)] in ([taken], [seen])
     assert store.journal.run(holdings.confirmed, B, 1 << 40, 10) == []
-    assert lacking(store) == []
+    assert store.lacking() == []
     (copy,) = store.show(taken).copies
     assert (copy.state, copy.uuid, copy.at) == (CopyState.CONFIRMED, "0f1e", store.now)
 
@@ -259,7 +265,7 @@ def test_the_newest_id_is_that_of_the_last_entry(store: Store) -> None:
 
 
 def prune(store: Store, before: float = 0.0, most: int = ENTIRE, limit: int = 100) -> int:
-    return store.journal.run(upkeep.prune, before, most, limit, store.journal.writer)
+    return store.journal.run(upkeep.prune, before, most, limit, store.journal.writer, (A, B))
 
 
 def aged(store: Store) -> list[int]:
@@ -357,6 +363,26 @@ def test_what_only_a_server_has_that_is_never_asked_goes_by_age_and_size_as_well
     assert store.ids() == [*ids[5:], both]
 
 
+def test_what_only_a_server_has_that_is_not_configured_any_more_stays_while_it_is_pending(store: Store) -> None:
+    """No configured server ever had it, and it was dropped by size, and for room."""
+    entry = store.put(command(REPORT, body=os.urandom(1000)), (A, B))
+    store.taken(entry, A)
+    assert store.journal.run(upkeep.prune, store.now + 1, 0, 100, store.journal.writer, [B]) == 0
+    assert store.journal.run(upkeep.make_room, 10, store.journal.writer, [B]) == 0
+    assert store.ids() == [entry]
+    assert store.journal.run(upkeep.prune, store.now + 1, 0, 100, store.journal.writer, [A, B]) == 1
+
+
+def test_what_was_lost_is_not_parked_by_what_another_server_says(store: Store) -> None:
+    """A recovery then left it out, and called that done."""
+    entry = store.put(command(CATALOG))
+    store.taken(entry, A)
+    store.shown(entry)
+    store.journal.run(exported_sql.forget, A)
+    assert store.rejected(entry, B) is EntryState.DELIVERED
+    assert store.lacking(A) == [entry]
+
+
 def test_what_was_put_in_by_a_clock_that_was_ahead_keeps_nothing_that_is_old(store: Store) -> None:
     store.now += 10**8
     for number in range(5):
@@ -370,7 +396,7 @@ def test_what_was_put_in_by_a_clock_that_was_ahead_keeps_nothing_that_is_old(sto
 
 def test_no_room_is_made_where_it_would_not_be_enough(store: Store) -> None:
     ids = aged(store)
-    assert store.journal.run(upkeep.make_room, 1001, store.journal.writer) == 0
+    assert store.journal.run(upkeep.make_room, 1001, store.journal.writer, [A]) == 0
     assert store.ids() == ids
 
 
@@ -480,6 +506,30 @@ def test_an_entry_with_any_part_changed_is_damaged_and_the_others_can_be_read(st
     assert isinstance(found[bad], Damaged)
     assert store.fetch(sound).command.body == b"x" * 1000
     assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == [bad]
+
+
+@pytest.mark.parametrize("what", ON_DISK)
+def test_what_lists_entries_leaves_damaged_ones_out_and_names_each_once(
+    store: Store, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    ids = [store.put(command(REPORT, f"n{n}", n)) for n in range(6)]
+    for entry in ids:
+        store.taken(entry)
+    bad, good = ids[1:3], [ids[0], *ids[3:]]
+    for entry in bad:
+        store.damage(what, entry)
+    entries._tell.cache_clear()
+    for _ in range(2):
+        assert [entry.id for entry in store.journal.run(entries.listed, ids)] == good
+        assert [entry.id for entry in store.journal.run(entries.listing)] == good
+    assert [entry.id for entry in store.journal.run(entries.listing, after=ids[0], limit=1)] == [ids[3]]
+    assert [f"entry {entry}:" in caplog.text for entry in bad] == [True, True]
+    assert len(caplog.records) == 2
+    with pytest.raises(Damaged, match=f"entry {bad[0]}: "):
+        store.journal.run(entries.show, str(bad[0]))
+    assert list(store.journal.run(upkeep.verify, 0, 10).damaged) == bad
+    assert sum(store.counts().entries.values()) == (4 if what == "state" else 6)
+    assert store.taken(bad[0], B) is EntryState.DELIVERED, "what becomes of it is noted all the same"
 
 
 def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pdbclient.journal.ledger import deliveries, holdings
+from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import ANY, BACKOFF_LIMIT, LATE, Copy, CopyState, EntryState
 
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, LEASE, REPORT, A, B, Store, command
@@ -186,7 +186,7 @@ def test_with_broadcast_what_all_reject_is_parked(store: Store) -> None:
 
 def test_what_one_server_rejected_and_another_one_took_is_the_newest_of_its_node_again(store: Store) -> None:
     def lacked_by_b() -> list[int]:
-        return store.journal.run(holdings.lacking, B, [CATALOG], 0, 100, store.now)
+        return store.lacking(B)
 
     older = store.put(command(CATALOG, at=1))
     store.taken(older, A)
@@ -381,13 +381,10 @@ def test_inputs_that_are_none_supersede_nothing(store: Store, first: bool) -> No
     assert store.claim() == ([] if first else [real])
     store.shown(void, itself=False)
     assert store.ids() == [real, void]
-    assert lacked(store, [INPUTS], B) == [real]
+    newest = "SELECT entry FROM newest"
+    assert store.journal.run(lambda tx: tx.rows(newest)) == [(real,)]
     store.drop(real)
-    assert lacked(store, [INPUTS], B) == []
-
-
-def lacked(store: Store, names: Sequence[str], server: str) -> list[int]:
-    return store.journal.run(holdings.lacking, server, names, 0, 100, store.now)
+    assert store.journal.run(lambda tx: tx.rows(newest)) == []
 
 
 @pytest.mark.parametrize("name", [REPORT, DEACTIVATE, EXPIRE])
@@ -532,7 +529,7 @@ def test_what_is_seen_on_a_server_is_not_pending_for_it_any_more(store: Store) -
         EntryState.DELIVERED,
     ]
     assert store.counts().pending == {B: 1}
-    assert lacked(store, [CATALOG], "https://c.example:8081") == [bad]
+    assert store.lacking("https://c.example:8081") == [bad]
 
 
 # --- another configuration ---------------------------------------------------------------------------------------
@@ -562,10 +559,24 @@ def test_what_all_have_that_are_left_is_delivered(store: Store) -> None:
 def test_without_broadcast_any_server_may_have_what_a_lost_one_was_to_have(store: Store) -> None:
     nobodys, had = store.put(command(REPORT), (A, B)), store.put(command(FACTS), (A, B))
     store.taken(had, A)
-    assert reconfigure(store, ANY, servers=[C]) == {A: 1, B: 2}
-    assert store.counts().pending == {ANY: 1}
-    assert store.claim() == [nobodys]
+    assert reconfigure(store, ANY, servers=[A, C]) == {B: 2}
+    assert store.counts().pending == {A: 1}
+    assert store.claim(A) == [nobodys]
     assert store.state(had) is EntryState.DELIVERED
+
+
+def test_what_only_a_server_has_that_is_not_configured_any_more_nobody_has(store: Store) -> None:
+    """X had it, Y was to have it; both were replaced by Z, which never got it."""
+    entry = store.put(command(REPORT), (A, B))
+    store.taken(entry, A)
+    assert reconfigure(store, ANY, servers=[C]) == {B: 1}
+    assert store.counts().pending == {ANY: 1}
+    assert store.claim() == [entry]
+    bad = store.put(command(REPORT))
+    store.taken(bad, A)
+    store.rejected(bad, B)
+    assert store.journal.run(entries.retry, bad, (ANY,), [C]) is True
+    assert store.claim() == [bad]
 
 
 def test_without_broadcast_each_that_is_still_there_gets_what_it_was_to_have(store: Store) -> None:

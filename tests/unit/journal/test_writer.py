@@ -15,9 +15,12 @@ import pytest
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal import Journal
 from pdbclient.journal.ledger import deliveries
+from pdbclient.journal.model import ANY
 from pdbclient.journal.store.committer import MOST_KEPT
 from pdbclient.journal.store.database import Kept, Transaction, Unreachable
 from pdbclient.journal.store.postgresql import _converted
+
+from .store import Store, command
 
 T = TypeVar("T")
 SECRET = "-".join(["s3", "cret"])
@@ -157,6 +160,24 @@ def test_what_others_keep_costs_those_that_need_it_and_takes_the_journal_from_no
     assert tried <= 1 + MOST_KEPT, "the rest is not tried: each would wait for as long"
     assert journal.answers
     assert journal.run(number, 7) == 7
+
+
+def test_new_entries_need_nothing_that_others_keep(store: Store) -> None:
+    """Innocent commands were refused, seconds after they came, behind a few notes that somebody kept waiting."""
+
+    def keeps(_: Transaction) -> None:
+        raise Kept("on purpose")
+
+    go = threading.Event()
+    first = store.journal.start(lambda _: go.wait(20))
+    while store.journal._commits._waiting:
+        time.sleep(0.001)
+    kept = [store.journal.start(keeps) for _ in range(MOST_KEPT + 1)]
+    new = [store.journal.append(command(), [ANY]) for _ in range(5)]
+    go.set()
+    first.result(20)
+    assert all(isinstance(each.exception(20), Kept) for each in kept)
+    assert [each.exception(20) for each in new] == [None] * 5
 
 
 def test_behind_a_transaction_that_takes_too_long_nobody_waits(
