@@ -40,8 +40,9 @@ collection: what is lacking of it is left out and counted.
 _EXIT_CODES = """\
 exit codes:
   0    the server has all that the journal has (--dry-run: it lacks nothing), but for nodes older than node-ttl
-  1    something was rejected or did not become visible (--dry-run: something is lacking), or the server cannot answer
-       about some commands, which are named and left alone
+  1    something was rejected or did not become visible (--dry-run: something is lacking), the server cannot answer
+       about some commands, which are named and left alone, or nothing in the journal is younger than node-ttl by the
+       clock of this machine
   2    the configuration or the command line is wrong
   3    the server cannot be reached, or went away
   4    the journal cannot be used, or this server is being recovered already: by a gateway that heals it, or by hand
