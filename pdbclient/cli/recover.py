@@ -21,8 +21,9 @@ from pdbclient.config.values import SettingError, span
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.http.session import Session
 from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
+from pdbclient.journal.work.recovered import Recovery, Refused
 from pdbclient.journal.work.recovery import Progress as Report
-from pdbclient.journal.work.recovery import Recovery, Refused, recover
+from pdbclient.journal.work.recovery import recover
 
 __all__ = ["register"]
 
@@ -40,8 +41,9 @@ collection: what is lacking of it is left out and counted.
 _EXIT_CODES = """\
 exit codes:
   0    the server has all that the journal has (--dry-run: it lacks nothing), but for nodes older than node-ttl
-  1    something was rejected or did not become visible (--dry-run: something is lacking), or the server cannot answer
-       about some commands, which are named and left alone
+  1    something was rejected or did not become visible (--dry-run: something is lacking), the server cannot answer
+       about some commands, which are named and left alone, something cannot be read in the journal, or nothing there
+       is younger than node-ttl by the clock of this machine
   2    the configuration or the command line is wrong
   3    the server cannot be reached, or went away
   4    the journal cannot be used, or this server is being recovered already: by a gateway that heals it, or by hand
@@ -137,6 +139,7 @@ def _print(result: Recovery) -> None:
             ("failed", result.failed),
             ("missing", result.missing),
         ]
+    rows += [("damaged in the journal", result.damaged)] if result.damaged else []
     output.print_table(("what", "entries"), rows)
     for name, reason in sorted(result.reasons.items()):
         output.note(f"pdbclient: whether it has its {name!r} commands cannot be seen: {reason}")
@@ -144,12 +147,14 @@ def _print(result: Recovery) -> None:
         for refused in some:
             entry = refused.entry
             output.note(f"pdbclient: {word}: {entry.id} ({entry.name} of {entry.certname}): {refused.reason}")
+    for text in result.damage:
+        output.note(f"pdbclient: damaged in the journal, and left out: {text}; see `pdbclient journal verify`")
     for entry in result.examples:
         output.note(
             f"pdbclient: not visible there: {entry.id} ({entry.name} of {entry.certname}): see the server's log"
         )
-    named = len(result.rejections) + len(result.failures) + len(result.examples)
-    if result.rejected + result.failed + result.missing > named:
+    named = len(result.rejections) + len(result.failures) + len(result.examples) + len(result.damage)
+    if result.rejected + result.failed + result.missing + result.damaged > named:
         output.note("pdbclient: only the first of these are named")
     output.note(f"{result.server}: {_verdict(result)}")
 
@@ -161,6 +166,8 @@ def _verdict(result: Recovery) -> str:
         but += f"; left out are {result.expired} of nodes that have been silent for longer than node-ttl (--node-ttl)"
     if result.silent:
         but += "; the journal has nothing younger, by the clock of this machine: see whether it is right"
+    if result.damaged:
+        but += f"; {result.damaged} cannot be read in the journal"
     if result.dry_run:
         return (f"lacks {lacking} commands; nothing was changed" if lacking else "lacks nothing") + but
     return ("has all that the journal has" if result.ok else "does not have all that the journal has") + but
@@ -184,6 +191,8 @@ def _document(result: Recovery) -> dict[str, Any]:
         "rejections": list(map(_refused_document, result.rejections)),
         "failed": result.failed,
         "failures": list(map(_refused_document, result.failures)),
+        "damaged": result.damaged,
+        "damage": result.damage,
         "missing": result.missing,
         "missing_examples": [entry_document(entry) for entry in result.examples],
     }

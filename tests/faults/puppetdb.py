@@ -40,7 +40,7 @@ class PuppetDb:
 
     def __init__(self, delay: float = 0.05) -> None:
         self.arrivals: list[Arrival] = []
-        self._delay = delay
+        self.delay = delay
         self._lock = threading.Lock()
         self._queue: list[Arrival] = []
         self._newest: dict[tuple[str, str], str] = {}
@@ -69,6 +69,11 @@ class PuppetDb:
                 return self._reports.get((command.certname, command.producer_timestamp)) == command.body
             return self._newest.get((command.name, command.certname), "") >= command.producer_timestamp
 
+    def came(self, command: Command) -> float | None:
+        """When it first came, in monotonic seconds."""
+        with self._lock:
+            return next((each.at for each in self.arrivals if each.command == command), None)
+
     def forget(self) -> None:
         """Its database was emptied, and its queue is gone."""
         with self._lock:
@@ -76,7 +81,7 @@ class PuppetDb:
                 each.clear()
 
     def _work(self) -> None:
-        until = time.monotonic() - self._delay
+        until = time.monotonic() - self.delay
         done = [each.command for each in self._queue if each.at <= until]
         self._queue = [each for each in self._queue if each.at > until]
         for command in done:

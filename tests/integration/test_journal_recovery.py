@@ -24,7 +24,8 @@ from pdbclient.journal import Journal
 from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import CopyState
 from pdbclient.journal.work.audit import Audit
-from pdbclient.journal.work.recovery import Recovery, recover
+from pdbclient.journal.work.recovered import Recovery
+from pdbclient.journal.work.recovery import recover
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node

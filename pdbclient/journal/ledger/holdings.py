@@ -32,12 +32,19 @@ def unconfirmed(tx: Transaction, server: str, after: int, before: float, limit: 
 
 
 def confirmed(tx: Transaction, server: str, until: int, limit: int) -> list[Listed]:
-    """The newest entries, of those with ids up to `until`, that `server` was seen to hold; by id."""
-    rows = tx.rows(
-        "SELECT entry FROM copies WHERE server = :server AND state = 'confirmed' AND entry <= :until"
-        " ORDER BY entry DESC LIMIT :limit",
-        server=server,
-        until=until,
-        limit=limit,
-    )
-    return listed(tx, [entry for (entry,) in rows])
+    """The newest entries, at most `limit` of those with ids up to `until`, that `server` was seen to hold; by id.
+
+    Without damaged ones; none: there are no more.
+    """
+    while True:
+        rows = tx.rows(
+            "SELECT entry FROM copies WHERE server = :server AND state = 'confirmed' AND entry <= :until"
+            " ORDER BY entry DESC LIMIT :limit",
+            server=server,
+            until=until,
+            limit=limit,
+        )
+        found = listed(tx, [entry for (entry,) in rows])
+        if found or len(rows) < limit:
+            return found
+        until = rows[-1][0] - 1

@@ -6,12 +6,13 @@ Short, because a gateway may be at work on the same journal, and waits meanwhile
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from pdbclient.journal.ledger.entries import listed
+from pdbclient.journal.ledger.entries import damage, listed
 from pdbclient.journal.model import REPLACED, Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["EXPIRED", "Extent", "before", "expired", "extent", "newest_page", "reports_page"]
+__all__ = ["EXPIRED", "Extent", "Page", "before", "expired", "extent", "newest_page", "reports_page"]
 
 Extent = tuple[int, int, int]
 
@@ -35,6 +36,18 @@ EXPIRED = f"""(
 """Whether the entry `own` is of a node that has expired as of the producer timestamp `:since`: see `expired`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries, and what is wrong with those that cannot be read; the next page begins after the id `after`.
+
+    `after` is None for the last page.
+    """
+
+    entries: Sequence[Listed]
+    damaged: Sequence[str]
+    after: int | None
+
+
 def extent(tx: Transaction) -> Extent:
     """The first and the last id, and the number of entries that count as the newest of a node."""
     # Each by itself: both in one would read all of the table.
@@ -43,12 +56,10 @@ def extent(tx: Transaction) -> Extent:
     return int(first), int(last), int(tx.rows("SELECT count(*) FROM newest")[0][0])
 
 
-def newest_page(
-    tx: Transaction, names: Sequence[str], after: int, until: int, limit: int
-) -> tuple[list[Listed], int | None]:
+def newest_page(tx: Transaction, names: Sequence[str], after: int, until: int, limit: int) -> Page:
     """Newest entries of nodes for the commands `names`, with ids above `after` up to `until`, at most `limit`.
 
-    Without those that servers called bad. And the id after which the next page begins; None when this was the last.
+    Without those that servers called bad.
     """
     sql = (
         f"SELECT entry FROM newest WHERE entry > :after AND entry <= :until AND name {tx.among('names')}"
@@ -58,10 +69,10 @@ def newest_page(
     ids = [entry for (entry,) in rows]
     # One that is parked counts no more, but its row may still say so.
     found = [entry for entry in listed(tx, ids) if entry.state != "parked"]
-    return found, ids[-1] if len(ids) == limit else None
+    return Page(found, _damaged(tx, ids), ids[-1] if len(ids) == limit else None)
 
 
-def reports_page(tx: Transaction, after: int, until: int, limit: int) -> tuple[list[Listed], int | None]:
+def reports_page(tx: Transaction, after: int, until: int, limit: int) -> Page:
     """The reports among the `limit` ids after `after`, up to `until`. As `newest_page`."""
     end = min(after + limit, until)
     # By the range of ids, however few of them are reports: the time that a page takes has a bound.
@@ -70,7 +81,8 @@ def reports_page(tx: Transaction, after: int, until: int, limit: int) -> tuple[l
         after=after,
         end=end,
     )
-    return listed(tx, [entry for (entry,) in rows]), end if end < until else None
+    ids = [entry for (entry,) in rows]
+    return Page(listed(tx, ids), _damaged(tx, ids), end if end < until else None)
 
 
 def before(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
@@ -97,3 +109,7 @@ def expired(tx: Transaction, ids: Sequence[int], since: str) -> set[int]:
     sql = f"SELECT own.id FROM entries AS own WHERE own.id {tx.among('ids')} AND {EXPIRED}"
     rows = tx.rows(sql, ids=tx.several(ids), since=since)
     return {entry for (entry,) in rows}
+
+
+def _damaged(tx: Transaction, ids: Sequence[int]) -> list[str]:
+    return list(damage(tx, ids).values())

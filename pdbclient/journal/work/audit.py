@@ -28,7 +28,8 @@ from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import entries, exported_sql, holdings
 from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
 from pdbclient.journal.work.leases import Leased
-from pdbclient.journal.work.recovery import Recovery, recover
+from pdbclient.journal.work.recovered import Recovery
+from pdbclient.journal.work.recovery import recover
 from pdbclient.journal.work.seen import DEACTIVATION, REPORT, Shown, has, held, is_known, look
 from pdbclient.wire import timestamp
 
@@ -282,7 +283,7 @@ class Audit:
         log.log(
             logging.INFO if result.ok else logging.ERROR,
             "%s: %s: looked at %d entries, had %d of them, %d sent again, %d seen there; %d rejected, %d failed,"
-            " %d missing, %d older than node-ttl left out",
+            " %d missing, %d damaged in the journal, %d older than node-ttl left out",
             self._url,
             "recovery broken off" if result.stopped else "recovered" if result.ok else "not recovered in full",
             result.looked_at,
@@ -292,6 +293,7 @@ class Audit:
             result.rejected,
             result.failed,
             result.missing,
+            result.damaged,
             result.expired,
         )
 

@@ -15,7 +15,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
@@ -32,11 +31,12 @@ from pdbclient.journal.model import Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.leases import Lease, hold
 from pdbclient.journal.work.paces import Paces
+from pdbclient.journal.work.recovered import EXAMPLES, Recovery
 from pdbclient.journal.work.seen import Shown, held, is_known, look
 from pdbclient.wire.command import Command
 from pdbclient.wire.timestamp import from_millis
 
-__all__ = ["Progress", "Recovery", "Refused", "recover"]
+__all__ = ["Progress", "recover"]
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -45,7 +45,6 @@ DEPTH_LIMIT = 1000
 DEPTH_EVERY = 25
 DEPTH_POLL = 0.5
 TRIES = 5
-EXAMPLES = 20
 ROUNDS, SHORT_ROUND = 20, 5.0
 """Looks at what was put in meanwhile, at most; after one that took so few seconds, little was."""
 FAILED_IN_A_ROW = 5
@@ -63,54 +62,6 @@ RECORDS = ("replace catalog", "replace facts", "replace catalog inputs")
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An entry that could not be replayed, and why: the server rejected it, or failed to take it."""
-
-    entry: Listed
-    reason: str
-
-
-@dataclass(slots=True)
-class Recovery:
-    """What a recovery came to.
-
-    `looked_at` counts the entries that matter: all reports, else the newest of each node; `had` those that the
-    server had, or something newer in their place. Of what it lacked (`lacked`, by command), so many were `replayed`,
-    and seen there afterwards (`verified`). `rejections`, and `examples` of the `missing`, have the first few.
-    `failed` counts, and `failures` has the first few of, those that the server did not manage (a 500, no answer)
-    while it took others. `unknown` counts, by command, the entries that the server could not be asked about, which
-    were left alone; `reasons` say why. `expired` counts what it lacked of nodes that have been silent for longer than
-    node-ttl, and is not sent again; `silent`: all nodes have, by this machine's clock.
-    """
-
-    server: str
-    dry_run: bool = False
-    looked_at: int = 0
-    had: int = 0
-    lacked: dict[str, int] = field(default_factory=dict)
-    replayed: int = 0
-    verified: int = 0
-    unknown: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    rejected: int = 0
-    rejections: list[Refused] = field(default_factory=list)
-    failed: int = 0
-    failures: list[Refused] = field(default_factory=list)
-    expired: int = 0
-    silent: bool = False
-    missing: int = 0
-    examples: list[Listed] = field(default_factory=list)
-    stopped: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether the server has all that it lacked; after a dry run: whether it lacks nothing."""
-        if self.dry_run:
-            return not (self.lacked or self.unknown or self.silent)
-        return not (self.stopped or self.rejected or self.failed or self.missing or self.unknown or self.silent)
 
 
 def recover(
@@ -222,14 +173,17 @@ class _Run:
         for names in (STATUS, RECORDS):
             after: int | None = begin
             while after is not None:
-                page, after = self._journal.run(replay_sql.newest_page, names, after, last, PAGE)
-                yield page
-                done += len(page)
+                page = self._journal.run(replay_sql.newest_page, names, after, last, PAGE)
+                self._result.leave_out(page.damaged)
+                yield page.entries
+                done, after = done + len(page.entries), page.after
                 self._progress("nodes", done, max(nodes, done))
         after = begin
         while after is not None:
-            page, after = self._journal.run(replay_sql.reports_page, after, last, PAGE)
-            yield page
+            page = self._journal.run(replay_sql.reports_page, after, last, PAGE)
+            self._result.leave_out(page.damaged)
+            yield page.entries
+            after = page.after
             self._progress("reports", (last if after is None else after) - begin, last - begin)
 
     def _page(self, page: Sequence[Listed]) -> None:
@@ -267,19 +221,20 @@ class _Run:
             # Retention took it meanwhile: some server has it, and it is older than what is to be kept.
             return None
         if isinstance(stored, Damaged):
-            self._refuse(entry, f"damaged in the journal: {stored}")
+            self._result.refuse(entry, f"damaged in the journal: {stored}")
             return None
         try:
             uuid = self._send(stored.command)
         except Rejected as error:
             reason = f"HTTP {error.status}: {error.reason}"
-            self._refuse(entry, reason)
+            self._result.refuse(entry, reason)
             return self._note(entry, CopyState.REJECTED, reason=reason)
         except (TransportError, ServerError) as error:
             self._failed_in_a_row += 1
             if blame(Outcome.of(error)) is not Blame.EITHER or self._failed_in_a_row == FAILED_IN_A_ROW:
                 raise
-            self._fail(entry, error.reason)
+            log.warning("not replayed: %s for %s (%s): %s", entry.name, entry.certname, entry.uuid, error.reason)
+            self._result.fail(entry, error.reason)
             return None
         self._failed_in_a_row = 0
         self._result.replayed += 1
@@ -306,17 +261,6 @@ class _Run:
                 why = f"{depth} commands wait in its queue, which has not got shorter for a while: see its log"
                 raise Busy(self._session.endpoint.url, 503, why, 0.0)
             self._wait(DEPTH_POLL)
-
-    def _refuse(self, entry: Listed, reason: str) -> None:
-        self._result.rejected += 1
-        if len(self._result.rejections) < EXAMPLES:
-            self._result.rejections.append(Refused(entry, reason))
-
-    def _fail(self, entry: Listed, reason: str) -> None:
-        log.warning("not replayed: %s for %s (%s): %s", entry.name, entry.certname, entry.uuid, reason)
-        self._result.failed += 1
-        if len(self._result.failures) < EXAMPLES:
-            self._result.failures.append(Refused(entry, reason))
 
     def _note(self, entry: Listed, state: CopyState, uuid: str | None = None, reason: str = "") -> Future[Any]:
         copy = Copy(self._session.endpoint.url, state, uuid, self._journal.clock(), reason)

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ import pytest
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.journal import EntryState, Journal
 from pdbclient.journal.ledger import entries
+from pdbclient.journal.ledger.exported_sql import TOLD
 from pdbclient.journal.model import DECIDING
 from pdbclient.lab.ports import free_port
 from pdbclient.wire import Command, timestamp
@@ -116,14 +117,32 @@ class Acknowledged:
     by: int | None
 
 
+class Seen:
+    """The newest catalog of each node that any reader was shown; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[str, str] = {}
+
+    def so_far(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._newest)
+
+    def note(self, shown: Mapping[str, str]) -> None:
+        with self._lock:
+            for certname, stamp in shown.items():
+                self._newest[certname] = max(stamp, self._newest.get(certname, ""))
+
+
 class Nodes(threading.Thread):
     """Nodes that run one after the other, each through gateways that happen to answer, and read what is exported."""
 
-    def __init__(self, place: Place, number: int, over: threading.Event) -> None:
+    def __init__(self, place: Place, number: int, over: threading.Event, seen: Seen) -> None:
         super().__init__(name=f"nodes-{number}")
         self.acknowledged: list[Acknowledged] = []
-        self.reads = self.stale = 0
+        self.reads = self.stale = self.queued = 0
         self.backwards: list[str] = []
+        self._seen = seen
         self.broken: BaseException | None = None
         self._place, self._number, self._over = place, number, over
         self._random = random.Random(number)
@@ -161,18 +180,39 @@ class Nodes(threading.Thread):
 
     def _read(self, catalog: Command, by: int | None) -> None:
         """Somebody asks for exported resources, through any gateway."""
-        while (told := self._told(self._place.exported)) is None:
+        while (asked := self._asked()) is None:
             if self._over.is_set():
                 return
+        began, before, told = asked
         self.reads += 1
         shown = {row["certname"]: row["title"] for row in told.json}
-        is_there = shown.get(catalog.certname, "") >= catalog.producer_timestamp
-        is_marked = told.headers["X-Pdbclient-Stale"] == "true"
-        self.stale += is_marked
-        if not is_there and not is_marked:
-            after = time.monotonic() - self.acknowledged[-1].at
-            was = f"{shown.get(catalog.certname)} at {told.server} after {after:.3f} s"
-            self.backwards.append(f"{catalog.certname} of {catalog.producer_timestamp}, taken by {by}, was {was}")
+        if told.headers["X-Pdbclient-Stale"] == "true":
+            self.stale += 1
+            return
+        self._seen.note(shown)
+        back = {name: (stamp, shown.get(name)) for name, stamp in before.items() if shown.get(name, "") < stamp}
+        if back:
+            self.backwards.append(f"at {told.server}, not as others saw it before: {back}")
+        if shown.get(catalog.certname, "") >= catalog.producer_timestamp:
+            return
+        if self._in_queue(catalog, told.server, began):
+            self.queued += 1
+            return
+        after = time.monotonic() - self.acknowledged[-1].at
+        was = f"{shown.get(catalog.certname)} at {told.server} after {after:.3f} s"
+        self.backwards.append(f"{catalog.certname} of {catalog.producer_timestamp}, taken by {by}, was {was}")
+
+    def _asked(self) -> tuple[float, dict[str, str], Told] | None:
+        """When the question began, what all had seen before, and the answer."""
+        began, before = time.monotonic(), self._seen.so_far()
+        told = self._told(self._place.exported)
+        return None if told is None else (began, before, told)
+
+    def _in_queue(self, catalog: Command, port: int, began: float) -> bool:
+        """Whether the server took it as soon as the journal, and had no time to look at it: so nobody had seen it."""
+        puppetdb = self._place.puppetdb_at(port)
+        came = puppetdb.came(catalog)
+        return came is not None and came < self.acknowledged[-1].at + TOLD and began < came + puppetdb.delay
 
     def _told(self, what: object) -> Told | None:
         """What a gateway says, when that is a 200."""
@@ -221,7 +261,8 @@ def trouble(place: Place, server: Server, seconds: float) -> None:
 def test_killed_frozen_and_cut_off_they_lose_nothing_and_never_go_back(running: Place, server: Server) -> None:
     running.up()
     over = threading.Event()
-    nodes = [Nodes(running, number, over) for number in range(WRITERS)]
+    seen = Seen()
+    nodes = [Nodes(running, number, over, seen) for number in range(WRITERS)]
     for each in nodes:
         each.start()
     try:
@@ -237,10 +278,11 @@ def test_killed_frozen_and_cut_off_they_lose_nothing_and_never_go_back(running: 
     acknowledged = [one for each in nodes for one in each.acknowledged]
     # A gateway that was killed has its commands until its lease is over.
     assert eventually(lambda: lost(running, acknowledged) == [], 150), lost(running, acknowledged)[:5]
-    twice = repeated(running)
+    twice, queued = repeated(running), sum(each.queued for each in nodes)
     print(
         f"{len(acknowledged)} acknowledged, {sum(one.by is None for one in acknowledged)} by the journal alone;"
-        f" {reads} reads, {stale} marked stale, {len(backwards)} went back; {twice} deliveries made twice"
+        f" {reads} reads, {stale} marked stale, {queued} before the server's queue was done,"
+        f" {len(backwards)} went back; {twice} deliveries made twice"
     )
     assert backwards == [], running.logs()
     assert reached

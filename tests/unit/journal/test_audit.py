@@ -14,7 +14,7 @@ import pytest
 
 from pdbclient.errors import NotSent, ServerError
 from pdbclient.journal import Journal
-from pdbclient.journal.ledger import exported_sql
+from pdbclient.journal.ledger import exported_sql, holdings
 from pdbclient.journal.model import LATE, Copy, CopyState, EntryState, Listed
 from pdbclient.journal.work import audit, recovery
 from pdbclient.journal.work.audit import SETTLING, Audit, Loss, judge_loss, late
@@ -389,6 +389,18 @@ def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: Site, caplog: pyt
     assert "has lost data: of 4 nodes 4 lack something" in caplog.messages[0]
 
 
+@pytest.mark.parametrize("what", ["stamp", "state"])
+def test_a_damaged_entry_does_not_hide_a_loss(site: Site, caplog: pytest.LogCaptureFixture, what: str) -> None:
+    """The newest one that a server was seen to hold says whether there is anything to look at."""
+    filled(site)
+    newest = site.store.journal.run(holdings.confirmed, A, 10**9, 1)[0].id
+    site.store.damage(what, newest)
+    site.server.forget()
+    site.later(audit.LOSS_EVERY)
+    site.audit.round()
+    assert any("has lost data" in message for message in caplog.messages)
+
+
 def test_healing_sends_it_again_and_says_so(
     store: Store, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -402,7 +414,7 @@ def test_healing_sends_it_again_and_says_so(
     assert "what the journal has is sent again" in caplog.messages[0]
     assert caplog.messages[1] == (
         f"{A}: recovered: looked at 4 entries, had 0 of them, 4 sent again, 4 seen there; 0 rejected, 0 failed,"
-        " 0 missing, 0 older than node-ttl left out"
+        " 0 missing, 0 damaged in the journal, 0 older than node-ttl left out"
     )
 
 

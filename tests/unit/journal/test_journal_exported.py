@@ -218,6 +218,17 @@ def test_where_one_server_took_and_shows_everything_nothing_is_awaited(site: Sit
     assert (site.a.looks, site.a.taken) == (0, [])
 
 
+def test_nor_is_what_no_server_took_at_first_and_one_did_at_once(site: Site) -> None:
+    """Its client was told that the journal has it, and delivery was quick: nobody has seen it anywhere yet."""
+    entry = site.put(CATALOG, "node.example", 1)
+    site.clock.now += TOLD / 2
+    site.store.settle(entry, Copy(A, CopyState.ACCEPTED, None, site.clock.now))
+    assert site.ask(site.a) == Freshness()
+    assert site.ask(site.b) == Freshness()
+    assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
+    assert site.ask(site.a).missing == 1, "from now on somebody has"
+
+
 def test_with_broadcast_what_one_server_took_is_not_hidden_by_another_that_hangs(site: Site) -> None:
     site.put(CATALOG, "node.example", 1, site.a, site.b)
     under_way = site.store.journal.append(command(CATALOG, "node.example", 2), (A, B)).result().id

@@ -26,7 +26,8 @@ from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import CopyState, EntryState
 from pdbclient.journal.work import recovery
 from pdbclient.journal.work.leases import Lease, Leased, hold
-from pdbclient.journal.work.recovery import Recovery, recover
+from pdbclient.journal.work.recovered import Recovery
+from pdbclient.journal.work.recovery import recover
 from pdbclient.wire import timestamp
 from pdbclient.wire.command import Command
 
@@ -362,6 +363,10 @@ def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(
     result = run(store, puppetdb)
     assert (result.replayed, result.verified) == (4, 4)
     assert {each.certname for each in puppetdb.commands} == {"n0", "n1", "n3", "n4"}
+    assert (result.ok, result.damaged) == (False, 1)
+    assert f"entry {ids[2]}:" in result.damage[0]
+    again = run(store, puppetdb, dry_run=True)
+    assert (again.ok, again.lacked, again.damaged) == (False, {}, 1)
 
 
 def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, puppetdb: Server) -> None:

@@ -255,15 +255,8 @@ def test_a_service_that_sees_little_of_proc_holds_work_and_tells_the_dead_from_t
     """As the unit has it: ProcSubset=pid, ProtectProc=invisible. Nothing was ever healed under it."""
     hidden = "mount -t proc -o subset=pid,hidepid=invisible proc /proc && "
     unshare = ["unshare", "--mount", "--pid", "--fork", "sh", "-c"]
-    try:
-        able = (
-            subprocess.run([*unshare, hidden + "test ! -e /proc/sys"], capture_output=True, timeout=20).returncode
-            == 0
-        )
-    except FileNotFoundError:
-        able = False
-    if not able:
-        pytest.skip("only root can hide /proc, where the kernel lets it")
+    if os.geteuid():
+        pytest.skip("only root can hide /proc; what an unprivileged process meets is in the tests before")
     ran = subprocess.run(
         [*unshare, f"{hidden} exec {sys.executable} -c '{SEES_LITTLE}' {tmp_path / 'journal.db'}"],
         capture_output=True,
