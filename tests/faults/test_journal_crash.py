@@ -21,6 +21,7 @@ from pdbclient.journal import Journal
 from pdbclient.journal.ledger import entries
 from pdbclient.journal.model import ANY
 from pdbclient.journal.store.database import Transaction
+from pdbclient.wire import Command
 
 from .journal import acknowledged_by, apart, appending, look, numbered, put, require_sound
 
@@ -253,3 +254,24 @@ def test_one_that_another_program_changed_to_a_write_ahead_log_is_to_be_changed_
     program.execute("PRAGMA journal_mode = PERSIST")
     program.close()
     assert look(path) == 0
+
+
+def test_who_opens_a_journal_that_grows_at_this_moment_does_not_call_it_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its length was looked up, another process put something in, and then its beginning named the new length."""
+    place = tmp_path / "journal"
+    with Journal.open(str(place)) as gateway:
+        before, real = place.stat().st_size, os.stat
+        left = [Command.ready("replace facts", 5, "n", "2026-01-01T00:00:00.000Z", os.urandom(200_000))]
+
+        def stat(path: Any, **options: Any) -> os.stat_result:
+            status = real(path, **options)
+            if left and path == place and sys._getframe(1).f_code.co_name == "require_sound":
+                gateway.append(left.pop(), (ANY,)).result()
+            return status
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "stat", stat)
+            Journal.open(str(place), beside=True).close()
+        assert place.stat().st_size > before

@@ -181,6 +181,8 @@ def verify(tx: Transaction, after: int, limit: int) -> Verified:
     ids = [entry for entry, _ in rows[: max(sum(size <= VERIFIED_BYTES for size in sums), 1)]]
     found = fetch(tx, ids)
     damaged = damage(tx, ids)
-    damaged |= {entry: str(each) for entry in ids if isinstance(each := found[entry].unpacked(), Damaged)}
+    # In an index, and not in the table, or the other way round.
+    damaged |= {entry: f"entry {entry}: cannot be found again" for entry in ids if entry not in found}
+    damaged |= {entry: str(each) for entry, stored in found.items() if isinstance(each := stored.unpacked(), Damaged)}
     ended = len(ids) == len(rows) < limit
     return Verified(len(ids), None if ended else ids[-1], damaged)

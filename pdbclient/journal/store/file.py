@@ -25,12 +25,13 @@ ADVICE = (
 )
 
 
-def require_sound(path: Path, *, beside: bool = False) -> int | None:
+def require_sound(path: Path, *, beside: bool = False, growing: bool = False) -> int | None:
     """The format of the file; None when it is not there.
 
     Raises `JournalError` for one that is not ours, `JournalCorrupt` for damage.
 
-    `beside` another process, that one sees to the side file.
+    `beside` another process, that one sees to the side file. `growing`: it may be writing at this moment, so that the
+    file's length says nothing.
     """
     side = side_file(path)
     try:
@@ -63,7 +64,7 @@ def require_sound(path: Path, *, beside: bool = False) -> int | None:
             f"(touch {side}), and let `pdbclient journal verify` look"
         )
     size = _pages(header)
-    if status.st_size < size and not _hot(side):
+    if not growing and status.st_size < size and not _hot(side):
         raise JournalCorrupt(f"{path}: is cut off: {status.st_size} bytes of {size}: {ADVICE}")
     return version
 

@@ -138,7 +138,7 @@ class SqliteDatabase:
 
     def _open(self, beside: bool) -> sqlite3.Connection:
         try:
-            exists = require_sound(self._path, beside=beside)
+            exists = require_sound(self._path, beside=beside, growing=beside)
             if exists is None and beside:
                 raise JournalError(f"{self._path}: there is no journal yet")
             if exists is None:
@@ -186,12 +186,17 @@ class SqliteDatabase:
                 left.unlink(missing_ok=True)
 
     def _look(self, connection: sqlite3.Connection, beside: bool) -> None:
-        # Reads the table of tables: a file with a damaged beginning ends here. Lets others at it again.
+        # Reads the table of tables: a file with a damaged beginning ends here. Nobody writes meanwhile.
+        connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("SELECT max(id) FROM entries").fetchone()
-        if not beside:
-            _reserve(self._path)
-        version = require_sound(self._path, beside=beside)
+        if beside:
+            require_sound(self._path, beside=True)
+        connection.execute("COMMIT")
+        if beside:
+            return
+        _reserve(self._path)
+        version = require_sound(self._path)
         if version is not None and version < SCHEMA:
             self._migrate(connection, version)
 
