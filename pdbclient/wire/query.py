@@ -31,6 +31,7 @@ __all__ = [
     "factset_summary",
     "nodes_summary",
     "parse_ast",
+    "report_count",
     "report_hashes",
     "report_hour_buckets",
     "report_keys",
@@ -184,6 +185,11 @@ def report_hour_buckets(start: str, end: str | None) -> Ast:
         ["function", "max", "producer_timestamp"],
     ]
     return ["extract", columns, _during(start, end), ["group_by", label]]
+
+
+def report_count(start: str, end: str) -> Ast:
+    """For `reports`: one row, with the `count` of those produced from `start` up to, not including, `end`."""
+    return ["extract", [["function", "count"]], _during(start, end)]
 
 
 def report_hashes(start: str, end: str | None) -> Ast:

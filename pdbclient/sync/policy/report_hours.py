@@ -11,6 +11,7 @@ a server elsewhere, and such a pair lists all of them each time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ __all__ = [
     "cut",
     "fingerprint",
     "oldest_kept",
+    "remembered",
+    "uncounted",
 ]
 
 HOUR = 3_600_000
@@ -36,6 +39,7 @@ HOUR = 3_600_000
 DAY = 86_400.0
 BEGINNING = to_millis("0001-01-01T00:00:00.000Z")
 SLICE_ROWS = 20_000
+_MARKS = re.compile(r"(\d+) (\S+) (\S+) (\S+)", re.ASCII).fullmatch
 HOT_HOURS = 2
 """The hour that it is and the one before: reports of theirs still come in all the time, and what is compared of
 them is out of date at once.
@@ -47,8 +51,8 @@ class Hour:
     """One hour of a remote's reports, known to be here as far as they are to be.
 
     `fingerprint` is what both sides counted when their full lists were compared, at `verified_at`; empty: they
-    were not. `partial`: some were left out because of their nodes. `fills`: how often it was empty here and was
-    filled from the remote.
+    were not. An hour of which only this side has reports has nothing to compare. `partial`: some were left out
+    because of their nodes. `fills`: how often it was empty here and was filled from the remote.
     """
 
     fingerprint: str = ""
@@ -205,9 +209,37 @@ def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:
     return slices
 
 
-def fingerprint(there: HourBucket, here: HourBucket | None) -> str:
+def fingerprint(there: HourBucket | None, here: HourBucket | None) -> str:
     """What both sides count in an hour."""
-    return f"{_marks(there)} / {'-' if here is None else _marks(here)}"
+    return " / ".join("-" if bucket is None else _marks(bucket) for bucket in (there, here))
+
+
+def remembered(known: Mapping[int, Hour], start: int) -> tuple[dict[int, HourBucket], dict[int, HourBucket]]:
+    """What the remote, and what this side, had in the hours from `start` (ms) on when those were compared."""
+    there: dict[int, HourBucket] = {}
+    here: dict[int, HourBucket] = {}
+    for hour, each in known.items():
+        sides = each.fingerprint.split(" / ") if hour >= start else ()
+        for side, text in zip((there, here), sides, strict=False):
+            if marks := _MARKS(text):
+                count, least, greatest, newest = marks.groups()
+                side[hour] = HourBucket("", int(count), least, greatest, newest)
+    return there, here
+
+
+def uncounted(counted: Counted, now: float) -> dict[int, Hour | None]:
+    """What is to be remembered of hours that the remote has no reports of, as of `now` (s); None: nothing is."""
+    hot = counted.hot(now)
+    alone = {
+        start: Hour(fingerprint(None, bucket), now)
+        for start, bucket in counted.here.items()
+        if start < hot and start not in counted.there
+    }
+    known = {start: each.fingerprint for start, each in counted.known.items()}
+    changed: dict[int, Hour | None] = {
+        start: hour for start, hour in alone.items() if known.get(start) != hour.fingerprint
+    }
+    return changed | dict.fromkeys(known.keys() - counted.there.keys() - alone.keys())
 
 
 def _turn(due: Iterable[int], counted: Counted) -> list[int]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from heapq import nlargest
 
 from pdbclient.sync.inventory.budget import Budget
-from pdbclient.sync.inventory.records import list_hours
+from pdbclient.sync.inventory.records import counted_hours, list_hours
 from pdbclient.sync.inventory.reports import Received, known_reports, newest_received, received_since
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports
-from pdbclient.sync.policy.report_hours import DAY, HOUR, Counted, Hour, oldest_kept
+from pdbclient.sync.policy.report_hours import DAY, HOUR, Counted, Hour, oldest_kept, remembered
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.state.store import Anchor, Cursor
 from pdbclient.wire.summary import HourBucket
@@ -55,10 +55,11 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is remembered of the remote, and the times as in `Survey`."""
+    """What is remembered of the remote, its hours (`counted`) among that, and the times as in `Survey`."""
 
     cursor: Cursor | None
     known: Mapping[int, Hour]
+    counted: Mapping[int, HourBucket]
     now: float
     oldest: int
     start: int
@@ -86,9 +87,10 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
         cursor, known = context.state.cursor(context.scope), context.state.hours(context.scope)
         names = context.state.left_out(context.scope)
     with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
-        question = _Question(cursor, known, now, oldest, start)
+        before_there, before_here = remembered(known, start)
+        question = _Question(cursor, known, before_there, now, oldest, start)
         asked_there = pool.submit(_ask_remote, context, nodes, question, budget)
-        asked_here = pool.submit(list_hours, context.here, start, None, budget.left())
+        asked_here = pool.submit(counted_hours, context.here, start, before_here, budget.left())
         remote, here = asked_there.result(), asked_here.result()
 
     void = ""
@@ -132,7 +134,7 @@ def _ask_remote(context: Context, nodes: Nodes, question: _Question, budget: Bud
         found = known_reports(there, (ReportRow(*anchor) for anchor in cursor.anchors), budget, _many)
         restored = _restored(cursor.anchors, found, nodes, question.oldest)
     # The hours first: then whatever they count was received before the second question.
-    hours = list_hours(there, start, None, budget.left())
+    hours = counted_hours(there, start, question.counted, budget.left())
     received = None
     if cursor is not None and not restored:
         produced = max(start, Counted(hours, {}, question.known).changed_from(question.now))

@@ -17,7 +17,17 @@ from pdbclient.sync.inventory.kinds import REPORTS
 from pdbclient.sync.inventory.reports import Compared, compare, known_reports
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports, compare_unusable, planned
 from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
-from pdbclient.sync.policy.report_hours import HOUR, SLICE_ROWS, Hour, Slice, choose, cut, fingerprint, oldest_kept
+from pdbclient.sync.policy.report_hours import (
+    HOUR,
+    SLICE_ROWS,
+    Hour,
+    Slice,
+    choose,
+    cut,
+    fingerprint,
+    oldest_kept,
+    uncounted,
+)
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.report_survey import Survey, survey_reports
@@ -204,6 +214,10 @@ def _heed(context: Context, survey: Survey) -> None:
     elif survey.returned or survey.gone:
         names = survey.returned | survey.gone
         context.state.forget_left_out(context.scope, names, distrust=bool(survey.returned))
+    hours = uncounted(survey.counted, survey.now)
+    if hours:
+        kept = {start: hour for start, hour in hours.items() if hour is not None}
+        context.state.remember_hours(context.scope, kept, survey.oldest, gone=hours.keys() - kept.keys())
     if (until := survey.counted.dropped_until(survey.now)) is not None:
         _logger.warning(
             "%d reports of %s up to %s are not pulled: they were stored here before, and were dropped again each "

@@ -238,10 +238,20 @@ class State(LocalNotes):
 
     @kept
     def remember_hours(
-        self, remote: str, hours: Mapping[int, Hour], oldest: int, left_out: Collection[str] = ()
+        self,
+        remote: str,
+        hours: Mapping[int, Hour],
+        oldest: int,
+        left_out: Collection[str] = (),
+        gone: Collection[int] = (),
     ) -> None:
-        """Remember hours by their start, and the nodes `left_out` of them; forget what is before `oldest` (ms)."""
+        """Remember hours by their start, and the nodes `left_out` of them; forget what is before `oldest` (ms), and
+        those that are `gone`.
+        """
         with self._transaction():
+            self._db.executemany(
+                "DELETE FROM verified_hour WHERE remote = ? AND start = ?", [(remote, start) for start in gone]
+            )
             self._db.execute("DELETE FROM verified_hour WHERE remote = ? AND start < ?", (remote, oldest))
             self._db.executemany(
                 "INSERT OR REPLACE INTO verified_hour VALUES (?, ?, ?, ?, ?, ?)",

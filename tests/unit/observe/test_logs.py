@@ -150,3 +150,19 @@ def test_text_from_other_machines_cannot_forge_a_line_or_move_the_cursor() -> No
     record = logging.LogRecord("sync", logging.INFO, "f", 1, "%s", ("a\nERROR forged\x1b[2J",), None)
     line = logs.TextFormatter().format(record)
     assert line.endswith(r"a\nERROR forged\x1b[2J")
+
+
+@pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()], ids=["json", "text"])
+def test_half_a_character_keeps_no_line_out_of_a_file(formatter: logging.Formatter, tmp_path: Path) -> None:
+    """Also in a traceback."""
+    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    handler.setFormatter(formatter)
+    try:
+        raise ValueError("a \udcff b")
+    except ValueError as error:
+        raised = (ValueError, error, error.__traceback__)
+    handler.handle(logging.LogRecord("pdbclient", logging.ERROR, __file__, 1, "of %s", ("\udcff",), raised))
+    handler.close()
+    written = (tmp_path / "log").read_text()
+    assert "of \\udcff" in written
+    assert "a \\udcff b" in written

@@ -181,6 +181,8 @@ class FakePuppetDB(Store):
         for order in params.get("order_by", ()):
             rows.sort(key=lambda row: str(row[order["field"]]), reverse=order["order"] == "desc")
         rows = rows[: params.get("limit")]
+        if columns == [["function", "count"]]:
+            return [{"count": len(rows)}]
         if grouped and columns is not None:
             return [self._shown_group(row) for row in _group(rows, columns)]
         rows = [self._shown(row) for row in rows]
@@ -242,6 +244,8 @@ class FakePuppetDB(Store):
                 return (row[column] is None) is wanted
             case ["in", column, ["array", values]]:
                 return bool(row[column] in values)
+            case ["or", *clauses]:
+                return any(self._matches(row, clause) for clause in clauses)
             case [">=", column, value]:
                 return bool(micros(row[column]) >= micros(value))
             case ["<", column, value]:
