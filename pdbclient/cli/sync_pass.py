@@ -189,7 +189,7 @@ def _print_plan(remote: Remote, plans: Sequence[EntityPlan]) -> None:
             (act, part.entity, part.certnames.get(key, key), from_millis(version.millis), version.hash)
             for key, version in part.pull.items()
         ]
-        rows += [("leave", part.entity, part.certnames.get(key, key), "", why) for key, why in part.skipped]
+        rows += [("leave", part.entity, part.certnames.get(key, key), "", why.meaning) for key, why in part.skipped]
     output.print_table(("DO", "ENTITY", "NODE", "AS OF", "HASH OR REASON"), rows)
     for part in plans:
         if part.error is not None:

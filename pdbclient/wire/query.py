@@ -20,6 +20,7 @@ __all__ = [
     "Ast",
     "InvalidQuery",
     "QueryText",
+    "Range",
     "address",
     "by_certnames",
     "by_hashes",
@@ -29,8 +30,10 @@ __all__ = [
     "exported_resources",
     "facts_expiration",
     "factset_summary",
+    "in_ranges",
     "nodes_summary",
     "parse_ast",
+    "record_buckets",
     "report_count",
     "report_hashes",
     "report_hour_buckets",
@@ -46,6 +49,9 @@ __all__ = [
 Ast: TypeAlias = list[Any]
 QueryText: TypeAlias = str | Ast
 """A query in PQL or AST form."""
+
+Range: TypeAlias = tuple[str, str]
+"""Two producer timestamps: from the first one up to, not including, the other."""
 
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
 
@@ -176,15 +182,20 @@ def facts_expiration(certnames: Iterable[str] | None = None) -> Ast:
 
 def report_hour_buckets(start: str, end: str | None) -> Ast:
     """For `reports`: rows of `HourBucket` produced from `start` up to, not including, `end` (None: without end)."""
-    label = ["function", "to_string", "producer_timestamp", HOUR_FORMAT]
-    columns: Ast = [
-        label,
-        ["function", "count"],
-        ["function", "min", "hash"],
-        ["function", "max", "hash"],
-        ["function", "max", "producer_timestamp"],
-    ]
-    return ["extract", columns, _during(start, end), ["group_by", label]]
+    return _buckets(HOUR_FORMAT, _during(start, end))
+
+
+def record_buckets(label: str, ranges: Sequence[Range] = ()) -> Ast:
+    """For `factsets` or `catalogs`: rows of `HourBucket`, of all nodes, for each `label` (`HOUR_FORMAT`,
+    `MINUTE_FORMAT`); only of what was produced in one of the `ranges`, if there are any.
+    """
+    return _buckets(label, ["and", _state("any"), *_in_ranges(ranges)])
+
+
+def in_ranges(listing: Ast, ranges: Sequence[Range]) -> Ast:
+    """`listing`, a query like `factset_summary`, for what was produced in one of the `ranges`."""
+    extract, columns, condition = listing
+    return [extract, columns, ["and", condition, *_in_ranges(ranges)]]
 
 
 def report_count(start: str, end: str) -> Ast:
@@ -246,6 +257,23 @@ def by_hashes(hashes: Iterable[str], start: str | None = None, end: str | None =
     if start is None:
         return ["and", _in("hash", hashes), _ANY_TYPE, _state("any")]
     return ["and", _in("hash", hashes), *_during(start, end)[1:]]
+
+
+def _buckets(label: str, condition: Ast) -> Ast:
+    group = ["function", "to_string", "producer_timestamp", label]
+    columns: Ast = [
+        group,
+        ["function", "count"],
+        ["function", "min", "hash"],
+        ["function", "max", "hash"],
+        ["function", "max", "producer_timestamp"],
+    ]
+    return ["extract", columns, condition, ["group_by", group]]
+
+
+def _in_ranges(ranges: Sequence[Range]) -> list[Ast]:
+    either = [["and", [">=", "producer_timestamp", start], ["<", "producer_timestamp", end]] for start, end in ranges]
+    return [["or", *either]] if either else []
 
 
 def _extract(columns: Sequence[str], condition: Ast) -> Ast:

@@ -14,6 +14,7 @@ from pdbclient.wire.timestamp import from_millis, to_millis
 
 __all__ = [
     "HOUR_FORMAT",
+    "MINUTE_FORMAT",
     "CatalogInputsSummary",
     "CatalogSummary",
     "ExpirationSummary",
@@ -30,8 +31,10 @@ __all__ = [
 
 HOUR_FORMAT = 'YYYY-MM-DD"T"HH24 OF'
 """PostgreSQL's format of an hour's label: in the zone of the server's JVM, hence with the offset."""
+MINUTE_FORMAT = 'YYYY-MM-DD"T"HH24:MI OF'
+"""The same of a minute."""
 
-_LABEL = re.compile(r"(\d{4,9}-\d\d-\d\dT\d\d) ([+-]\d\d)(?::(\d\d))?", re.ASCII).fullmatch
+_LABEL = re.compile(r"(\d{4,9}-\d\d-\d\dT\d\d)(?::(\d\d))? ([+-]\d\d)(?::(\d\d))?", re.ASCII).fullmatch
 
 
 class CatalogSummary(Struct, frozen=True, gc=False):
@@ -109,7 +112,7 @@ class NodeSummary(Struct, frozen=True, gc=False):
 
 
 class HourBucket(Struct, frozen=True, gc=False):
-    """The reports of one hour: how many, and marks that change when a report is added.
+    """The records of one hour, or minute: how many, and marks that change when one is added.
 
     Equal marks do not prove equal contents. `label` is the hour in the server's own zone (`HOUR_FORMAT`).
     """
@@ -122,7 +125,7 @@ class HourBucket(Struct, frozen=True, gc=False):
 
     @property
     def start(self) -> int:
-        """The hour's beginning in milliseconds since 1970. Raises ValueError for a label in another format.
+        """Its beginning in milliseconds since 1970. Raises ValueError for a label in another format.
 
         In a zone that is not whole hours from UTC this is no full UTC hour: such buckets cannot be compared
         with those of a server elsewhere.
@@ -130,5 +133,5 @@ class HourBucket(Struct, frozen=True, gc=False):
         found = _LABEL(self.label)
         if found is None:
             raise ValueError(f"{self.label!r} is not an hour in the format {HOUR_FORMAT}")
-        hour, zone, minutes = found.groups()
-        return to_millis(f"{hour}:00:00{zone}:{minutes or '00'}")
+        hour, minute, zone, minutes = found.groups()
+        return to_millis(f"{hour}:{minute or '00'}:00{zone}:{minutes or '00'}")

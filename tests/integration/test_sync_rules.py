@@ -20,10 +20,11 @@ from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab
 from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
+from pdbclient.sync.inventory.kinds import CATALOGS, FACTS, Kind
 from pdbclient.wire import query
 from pdbclient.wire.check import VERSIONS
 from pdbclient.wire.command import Command
-from pdbclient.wire.summary import from_millis, to_millis
+from pdbclient.wire.summary import HOUR_FORMAT, MINUTE_FORMAT, from_millis, to_millis
 
 from ..unit.sync import fake
 from ..unit.sync.fake import FakePuppetDB
@@ -388,6 +389,49 @@ def test_hours_of_reports_and_what_was_received_last(duel: Duel) -> None:
         for row in map(json.loads, rows):
             # By the server's clock, whatever the report says.
             assert abs(to_millis(row["receive_time"]) - duel.now) < HOUR
+
+
+@pytest.mark.parametrize("kind", [FACTS, CATALOGS], ids=lambda kind: str(kind.entity))
+def test_groups_of_facts_and_catalogs_by_the_hour_and_by_the_minute(duel: Duel, kind: Kind) -> None:
+    for number, hours in enumerate((0.1, 0.101, 0.2, 1.1, 30, 30.2, -5)):
+        for name in ("facts", "catalog"):
+            duel.give(f"n{number}", name, hours, number)
+    duel.give("n6", "deactivation", -6)
+    duel.run()
+    ranges = [(from_millis(duel.ago(start)), from_millis(duel.ago(end))) for start, end in ((31, 30.1), (0.15, -9))]
+    for label in (HOUR_FORMAT, MINUTE_FORMAT):
+        for within in ([], ranges):
+            ast = query.record_buckets(label, within)
+
+            def groups_of(server: Session | FakePuppetDB, ast: query.Ast = ast) -> list[tuple[str, int, int]]:
+                found = [json.loads(row) for row in server.rows(kind.path, query=ast)]
+                assert all(len(row["min"]) == len(row["max"]) == 40 for row in found)
+                return sorted((row["to_string"], row["count"], to_millis(row["max_2"])) for row in found)
+
+            real, model = duel.both(groups_of)
+            assert real == model, (label, within)
+    assert kind.listing is not None
+    listing = query.in_ranges(kind.listing, ranges)
+
+    def names_of(server: Session | FakePuppetDB) -> set[str]:
+        return {json.loads(row)["certname"] for row in server.rows(kind.path, query=listing)}
+
+    real_names, model_names = duel.both(names_of)
+    assert real_names == model_names
+    assert real_names
+
+
+def test_the_number_of_reports_of_a_time(duel: Duel) -> None:
+    for number, hours in enumerate((0.1, 1.1, 30, -5)):
+        duel.give(f"n{number}", "report", hours, number)
+    duel.give("n", "plan report", 2, 9)
+    duel.run()
+    ast = query.report_count(from_millis(duel.ago(31)), from_millis(duel.ago(0)))
+
+    def count_of(server: Session | FakePuppetDB) -> list[int]:
+        return [json.loads(row)["count"] for row in server.rows("/reports", query=ast)]
+
+    assert duel.both(count_of) == ([4], [4])
 
 
 def test_a_server_says_when_it_received_facts_and_reports_and_when_it_began(duel: Duel) -> None:

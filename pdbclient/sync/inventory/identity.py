@@ -11,7 +11,7 @@ import msgspec
 
 from pdbclient.errors import ServerError
 from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.records import read_rows
+from pdbclient.sync.inventory.rows import read_rows
 from pdbclient.sync.policy.identity import Arrivals
 from pdbclient.wire import query
 from pdbclient.wire.summary import StoredFactset, StoredReport, to_millis

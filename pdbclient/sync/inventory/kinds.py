@@ -39,7 +39,8 @@ class Kind:
     """One kind of record. `read` and `command` take a row's bytes; `records` and `summaries` make queries for
     keys, `listing` is the query for the summaries of all nodes, whatever their state.
 
-    `params` go with `records`, `summary_params` with the other two.
+    `grouped`: their hashes are shown, so that they can be compared by groups. `params` go with `records`,
+    `summary_params` with the other two.
     """
 
     entity: Entity
@@ -49,6 +50,7 @@ class Kind:
     records: Callable[[Sequence[str]], query.Ast]
     summaries: Callable[[Sequence[str]], query.Ast]
     listing: query.Ast | None = None
+    grouped: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
     summary_params: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,8 +105,8 @@ EXPIRATION = Kind(
     query.facts_expiration,
     query.facts_expiration,
     query.facts_expiration(),
-    {"include_facts_expiration": "true"},
-    {"include_facts_expiration": "true"},
+    params={"include_facts_expiration": "true"},
+    summary_params={"include_facts_expiration": "true"},
 )
 FACTS = Kind(
     Entity.FACTS,
@@ -114,8 +116,9 @@ FACTS = Kind(
     lambda keys: query.by_certnames("factsets", keys),
     lambda keys: _extract(FactsetSummary.__struct_fields__, query.by_certnames("factsets", keys)),
     query.factset_summary("any"),
+    grouped=True,
     # The hash covers the packages, and a factset submitted without them would wipe those at the destination.
-    {"include_package_inventory": "true"},
+    params={"include_package_inventory": "true"},
 )
 CATALOGS = Kind(
     Entity.CATALOGS,
@@ -125,6 +128,7 @@ CATALOGS = Kind(
     lambda keys: query.by_certnames("catalogs", keys),
     lambda keys: _extract(CatalogSummary.__struct_fields__, query.by_certnames("catalogs", keys)),
     query.catalog_summary("any"),
+    grouped=True,
 )
 INPUTS = Kind(
     Entity.INPUTS,

@@ -16,11 +16,11 @@ import msgspec
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.kinds import REPORTS
-from pdbclient.sync.inventory.records import batches, both_sides, read_rows, upto
+from pdbclient.sync.inventory.rows import CHUNK, batches, both_sides, read_rows
 from pdbclient.sync.policy.classify import ReportRow
 from pdbclient.sync.policy.report_hours import HOUR
 from pdbclient.wire import query
-from pdbclient.wire.summary import ReceivedReport, from_millis, to_millis
+from pdbclient.wire.summary import HourBucket, ReceivedReport, from_millis, to_millis
 
 __all__ = [
     "RECEIVED_ROWS",
@@ -29,7 +29,9 @@ __all__ = [
     "Expected",
     "Received",
     "compare",
+    "counted_hours",
     "known_reports",
+    "list_hours",
     "newest_received",
     "received_since",
 ]
@@ -37,7 +39,6 @@ __all__ = [
 RECEIVED_ROWS = 50_000
 """So many reports received since the last pass, and listing whole hours is no worse."""
 NEWEST_ROWS = 50
-CHUNK = 500
 WORTH_LISTING = 10
 """Listing ten reports costs a server less than looking for one of them by its hash (PuppetDB 7.12.1: a fifteenth)."""
 
@@ -72,12 +73,46 @@ class Compared:
     unusable: Mapping[str, str]
 
 
+class _Count(msgspec.Struct):
+    count: int
+
+
 class _Key(msgspec.Struct):
     hash: str
 
 
+_bucket = msgspec.json.Decoder(HourBucket).decode
+_count = msgspec.json.Decoder(_Count).decode
 _key = msgspec.json.Decoder(_Key).decode
 _received = msgspec.json.Decoder(ReceivedReport).decode
+
+
+def list_hours(server: Server, start: int, end: int | None, within: float) -> dict[int, HourBucket]:
+    """The hours with reports, by their start; all times in ms, `end` None: without end."""
+    ast = query.report_hour_buckets(from_millis(start), _upto(end))
+    rows = server.rows("/reports", query=ast, within=within)
+    buckets = read_rows(server, rows, lambda row: ((bucket := _bucket(row)).start, bucket))
+    return dict(buckets)
+
+
+def counted_hours(
+    server: Server, start: int, remembered: Mapping[int, HourBucket], within: float
+) -> dict[int, HourBucket]:
+    """As `list_hours`, without end. Where the server has as many reports as in the `remembered` hours, those are not
+    asked for one by one: that costs it ten times as much as their number.
+    """
+    if remembered:
+        end = max(remembered) + HOUR
+        rows = server.rows("/reports", query=query.report_count(from_millis(start), from_millis(end)), within=within)
+        found = sum(read_rows(server, rows, lambda row: _count(row).count))
+        if found == sum(bucket.count for bucket in remembered.values()):
+            return {**remembered, **list_hours(server, end, None, within)}
+    return list_hours(server, start, None, within)
+
+
+def _upto(end: int | None) -> str | None:
+    """The end of a range (ms) as a query has it."""
+    return None if end is None else from_millis(end)
 
 
 def compare(
@@ -174,7 +209,7 @@ def _read_received(row: bytes) -> Received:
 
 
 def _list(server: Server, start: int, end: int | None, within: float) -> Iterator[bytes]:
-    ast = query.report_keys(from_millis(start), upto(end))
+    ast = query.report_keys(from_millis(start), _upto(end))
     return server.rows(REPORTS.path, query=ast, within=within)
 
 
@@ -190,7 +225,7 @@ def _summaries(
     within: float,
     unusable: dict[str, str] | None = None,
 ) -> Iterator[ReportRow]:
-    ast = query.report_summaries(hashes, from_millis(start), upto(end))
+    ast = query.report_summaries(hashes, from_millis(start), _upto(end))
     rows = server.rows(REPORTS.path, query=ast, within=within)
     # Who only wants to know what is there can do without the rest.
     for found in read_rows(server, rows, REPORTS.read, {} if unusable is None else unusable, "hash"):

@@ -19,8 +19,10 @@ from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
-from pdbclient.sync.inventory.records import batches, both_sides, list_hours, list_records, newest_records, read_rows
-from pdbclient.sync.inventory.reports import compare
+from pdbclient.sync.inventory.nodes import newest_records
+from pdbclient.sync.inventory.records import list_records
+from pdbclient.sync.inventory.reports import compare, list_hours
+from pdbclient.sync.inventory.rows import batches, both_sides, read_rows
 from pdbclient.sync.policy.classify import Found, Nodes, compare_nodes, compare_reports, compare_unusable
 from pdbclient.sync.policy.content import content
 from pdbclient.sync.policy.liveness import flipped, undecided_deactivations

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pdbclient.errors import InvalidCommand, PdbError, Rejected
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.records import both_sides, list_nodes, newest_records
+from pdbclient.sync.inventory.nodes import list_nodes, newest_records
+from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
 from pdbclient.sync.policy.classify import Nodes, compare_nodes, planned
 from pdbclient.sync.policy.expiry import Expired, expired_here, outdated, purged_since, too_old

@@ -15,7 +15,7 @@ from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.sync.inventory.capabilities import release
 from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
 from pdbclient.sync.inventory.interfaces import Answer, Clock, Server
-from pdbclient.sync.inventory.records import both_sides
+from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.identity import may_be_one, one_database
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.wire.summary import from_millis

@@ -29,7 +29,7 @@ from pdbclient.errors import (
 )
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import Kind, Summary
-from pdbclient.sync.inventory.records import batches, read_rows
+from pdbclient.sync.inventory.rows import batches, read_rows
 from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.submit import Submitter, submit_patiently

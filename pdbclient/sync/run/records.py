@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.groups import differing_groups
 from pdbclient.sync.inventory.kinds import Kind
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
 from pdbclient.sync.policy.brakes import brake_empty
@@ -26,20 +28,45 @@ from pdbclient.sync.run.verify import judge_first, judge_record
 
 __all__ = ["differences", "plan_kind", "reconcile_kind"]
 
+MANY = 2000
+"""Of so many records it is worth while to ask for groups first."""
+
 
 def plan_kind(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> EntityPlan:
     """The plan for one of `kinds.PER_NODE`. Raises `SafetyBrake` when the remote lost them all."""
-    return _planned(context, kind, nodes, budget)[0]
+    return _planned(context, kind, nodes, budget).plan
 
 
-def _planned(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> tuple[EntityPlan, Records, Records]:
-    """The plan, and what it was made of: the remote's and the local server's records."""
-    there, here = differing_records(context.there, context.here, kind, budget.left())
+class _Planned(NamedTuple):
+    """The plan, and what it was made of: the remote's and the local server's records; whether all were listed."""
+
+    plan: EntityPlan
+    there: Records
+    here: Records
+    listed: bool
+
+
+def _planned(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> _Planned:
+    known = sorted(context.state.left_alone(context.remote, kind.entity))
+    groups = None if _is_due(context, kind) else differing_groups(context.there, context.here, kind, budget.left())
+    if groups is not None and 2 * groups.most > max(groups.there, groups.here):
+        groups = None
+    there, here = differing_records(context.there, context.here, kind, budget.left(), groups, known)
     # Few nodes have an expiration, and the last one may go with its node: that alone says nothing.
     if kind.entity is not Entity.EXPIRATION:
         brake_empty(kind.entity, there.total, here.total, context.state.seen(context.remote, kind.entity))
     found = differences(kind.entity, here, there, nodes, context.terms(), context.memory(kind.entity))
-    return planned(kind.entity, found), there, here
+    return _Planned(planned(kind.entity, found), there, here, groups is None)
+
+
+def _is_due(context: Context, kind: Kind) -> bool:
+    """Whether all records are to be listed: there are few, or it is their turn, as equal groups prove nothing."""
+    few = context.state.seen(context.remote, kind.entity) < MANY
+    if context.mode.audit or not kind.grouped or few:
+        return True
+    at = context.state.listed_at(context.scope, kind.entity)
+    # Later than now: the clock was set back since.
+    return at is None or not 0 <= context.clock.wall() - at < context.config.audit_interval
 
 
 def differences(
@@ -54,7 +81,7 @@ def differences(
 
 def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityResult, budget: Budget) -> None:
     """Pull what differs and verify it."""
-    plan, there, here = _planned(context, kind, nodes, budget)
+    plan, there, here, listed = _planned(context, kind, nodes, budget)
     forget_settled(context, kind.entity, there.versions, {*there.unusable, *here.unusable})
     count_skipped(context, plan, result)
     terms, memory = context.terms(), context.memory(kind.entity)
@@ -77,3 +104,5 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
         here.versions,
     )
     context.remember_seen(kind.entity, there.total)
+    if listed and kind.grouped:
+        context.state.remember_listed(context.scope, kind.entity, context.clock.wall())

@@ -10,8 +10,14 @@ from dataclasses import dataclass, replace
 from heapq import nlargest
 
 from pdbclient.sync.inventory.budget import Budget
-from pdbclient.sync.inventory.records import counted_hours, list_hours
-from pdbclient.sync.inventory.reports import Received, known_reports, newest_received, received_since
+from pdbclient.sync.inventory.reports import (
+    Received,
+    counted_hours,
+    known_reports,
+    list_hours,
+    newest_received,
+    received_since,
+)
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports
 from pdbclient.sync.policy.report_hours import DAY, HOUR, Counted, Hour, oldest_kept, remembered
 from pdbclient.sync.run.context import Context

@@ -12,7 +12,9 @@ from pdbclient.errors import PdbError
 from pdbclient.http.session import Session
 from pdbclient.sync.inventory.interfaces import Clock, Connect
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
-from pdbclient.sync.inventory.records import both_sides, list_hours, list_records
+from pdbclient.sync.inventory.records import list_records
+from pdbclient.sync.inventory.reports import list_hours
+from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.model import Entity, Mode, Outcome, PassResult, Selection, Version
 from pdbclient.sync.policy.report_hours import oldest_kept
 from pdbclient.sync.run.blame import ends_all

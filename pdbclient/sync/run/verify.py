@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from pdbclient.sync.inventory.budget import Budget
-from pdbclient.sync.inventory.records import CHUNK, batches
+from pdbclient.sync.inventory.rows import CHUNK, batches
 from pdbclient.sync.policy.model import Version
 
 __all__ = [

@@ -56,6 +56,7 @@ _TABLES: Mapping[str, _Table] = MappingProxyType(
         ),
         "entity_pass": _Table("entity, last_success, last_error", list[tuple[Entity, _Wall | None, str | None]]),
         "server": _Table("url, version, answers", list[tuple[str, str, str]]),
+        "listed": _Table("entity, at", list[tuple[Entity, _Wall]]),
         "under_way": _Table("entity", list[tuple[Entity]]),
         "expired": _Table("remote, certname, millis, age", list[tuple[str, str, _Millis, int]]),
     }

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from pdbclient.config.model import Endpoint
 from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
+from pdbclient.sync.state.listings import Listings
 from pdbclient.sync.state.local import LocalNotes
 from pdbclient.sync.state.opened import kept
 from pdbclient.sync.state.rows import read_result
@@ -112,7 +113,7 @@ class ServerRecord:
     answers: frozenset[str]
 
 
-class State(LocalNotes):
+class State(Listings, LocalNotes):
     """What is remembered. Every method that writes is one durable transaction, but for `keeps`."""
 
     # --- records that are left alone
@@ -281,7 +282,7 @@ class State(LocalNotes):
         """Of the selections of the remote's reports, only the whole and `scope` are remembered."""
         own = f"{remote} "
         with self._transaction():
-            for table in _OF_REPORTS:
+            for table in (*_OF_REPORTS, "listed"):
                 self._db.execute(
                     f"DELETE FROM {table} WHERE substr(remote, 1, ?) = ? AND remote <> ?", (len(own), own, scope)
                 )

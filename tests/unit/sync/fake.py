@@ -4,7 +4,8 @@ What it takes for granted, each with its test in tests/integration/test_sync_rul
 
 - A query that does not say which nodes it means is about the active ones, but for catalogs and reports; one for
   reports that does not name their type is about those of agents.
-- An hour's label is in UTC, and hours come with count, least and greatest hash, and last timestamp.
+- The label of an hour or a minute is in UTC. With it come count, least and greatest hash, and last timestamp, of
+  reports as of facts and catalogs.
 - `receive_time` of a report, and `timestamp` of facts, are the server's own clock, when it got them.
 """
 
@@ -22,7 +23,7 @@ from pdbclient.errors import IncompleteResponse, Misrouted
 from pdbclient.http.outcome import Operation, answer_of_puppetdb, error_for_status
 from pdbclient.wire import query as wire_query
 from pdbclient.wire.command import Command
-from pdbclient.wire.summary import HOUR_FORMAT, from_millis
+from pdbclient.wire.summary import HOUR_FORMAT, MINUTE_FORMAT, from_millis
 
 from ...versions import PUPPETDB_7_12, Refusal, Release, micros
 from .fake_store import STAMPS, FakeNode, Row, Store
@@ -279,10 +280,12 @@ def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
             text = row["producer_timestamp"]
             newest[row["certname"]] = max(text, newest.get(row["certname"], text), key=micros)
         return [{"certname": name, "max": text} for name, text in newest.items()]
-    assert columns[0] == ["function", "to_string", "producer_timestamp", HOUR_FORMAT]
+    parts = {HOUR_FORMAT: 1, MINUTE_FORMAT: 2}[columns[0][3]]
+    assert columns[0][:3] == ["function", "to_string", "producer_timestamp"]
     hours: dict[str, list[Row]] = {}
     for row in rows:
-        hours.setdefault(f"{row['producer_timestamp'].removeprefix('+').partition(':')[0]} +00", []).append(row)
+        label = ":".join(row["producer_timestamp"].removeprefix("+").split(":")[:parts])
+        hours.setdefault(f"{label} +00", []).append(row)
     return [
         {
             "to_string": label,

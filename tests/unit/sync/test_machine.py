@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from pdbclient.sync.inventory import groups
+from pdbclient.sync.run import records
+
 from ...soak import LONG, rounds
 from ...versions import RELEASES, Release
 from .conftest import MEMORY, NOW
@@ -192,7 +195,12 @@ def _quiet_log() -> Any:
 
 @pytest.mark.soak
 @pytest.mark.timeout(rounds(300, 7200))
-def test_after_any_history_servers_left_in_peace_hold_the_same_or_say_truly_why_not() -> None:
+@pytest.mark.parametrize("many", [records.MANY, 0], ids=["few", "many"])
+def test_after_any_history_servers_left_in_peace_hold_the_same_or_say_truly_why_not(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MANY", many)
+    monkeypatch.setattr(groups, "FEW", min(many, groups.FEW))
     Machine.TestCase.settings = settings(
         max_examples=rounds(25, 1000),
         stateful_step_count=rounds(30, 60),
