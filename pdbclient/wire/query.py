@@ -31,6 +31,9 @@ __all__ = [
     "facts_expiration",
     "factset_summary",
     "in_ranges",
+    "node_count",
+    "nodes_named",
+    "nodes_not_active",
     "nodes_summary",
     "parse_ast",
     "record_buckets",
@@ -52,6 +55,8 @@ QueryText: TypeAlias = str | Ast
 
 Range: TypeAlias = tuple[str, str]
 """Two producer timestamps: from the first one up to, not including, the other."""
+
+NODE_COLUMNS = ("certname", "deactivated", "expired")
 
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
 
@@ -171,7 +176,23 @@ def nodes_summary(state: str) -> Ast:
 
     A node that is in `any` but neither active nor inactive waits to be purged.
     """
-    return _extract(["certname", "deactivated", "expired"], _state(state))
+    return _extract(NODE_COLUMNS, _state(state))
+
+
+def nodes_not_active() -> Ast:
+    """For `nodes`: rows of `NodeSummary` of those that were deactivated or have expired."""
+    flagged = ["or", *(["null?", flag, False] for flag in ("deactivated", "expired"))]
+    return _extract(NODE_COLUMNS, ["and", _state("any"), flagged])
+
+
+def nodes_named(certnames: Iterable[str]) -> Ast:
+    """For `nodes`: rows of `NodeSummary` of those of `certnames` that are there, in whatever state."""
+    return _extract(NODE_COLUMNS, by_certnames("nodes", certnames))
+
+
+def node_count() -> Ast:
+    """For `nodes`: one row, with the `count` of all."""
+    return ["extract", [["function", "count"]], _state("any")]
 
 
 def facts_expiration(certnames: Iterable[str] | None = None) -> Ast:

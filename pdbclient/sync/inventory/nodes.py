@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,10 +13,14 @@ from pdbclient.sync.policy.model import Liveness, NodeStatus
 from pdbclient.wire import query
 from pdbclient.wire.summary import NodeSummary, from_millis, to_millis
 
-__all__ = ["list_nodes", "newest_records"]
+__all__ = ["Listing", "active_nodes", "list_nodes", "newest_records"]
 
 _ACTIVE = NodeStatus(Liveness.ACTIVE)
 _node = msgspec.json.Decoder(NodeSummary).decode
+
+
+class _Count(msgspec.Struct):
+    count: int
 
 
 class _Newest(msgspec.Struct):
@@ -24,11 +28,23 @@ class _Newest(msgspec.Struct):
     max: str
 
 
+_count = msgspec.json.Decoder(_Count).decode
 _newest = msgspec.json.Decoder(_Newest).decode
 
 
-def list_nodes(server: Server, gone_before: int, within: float) -> tuple[dict[str, NodeStatus], dict[str, str]]:
-    """All nodes; and those of which the server shows no usable status, and why: they count as inactive.
+class Listing(NamedTuple):
+    """How many nodes a server has, and the status of those that are not active, by their names.
+
+    `unusable`: those of which it shows no usable status, and why: they count as inactive.
+    """
+
+    total: int
+    inactive: dict[str, NodeStatus]
+    unusable: dict[str, str]
+
+
+def list_nodes(server: Server, gone_before: int, within: float) -> Listing:
+    """The nodes that are not active.
 
     One that died before `gone_before` (ms) and that the server does not count as inactive any more waits there to be
     purged.
@@ -37,18 +53,14 @@ def list_nodes(server: Server, gone_before: int, within: float) -> tuple[dict[st
     is asked for its inactive nodes only when one died as long ago as that.
     """
 
-    def ask(state: str) -> Iterator[NodeSummary]:
-        rows = server.rows("/nodes", query=query.nodes_summary(state), within=within)
-        return read_rows(server, rows, _node, unusable)
+    def ask(ast: query.Ast) -> Iterator[NodeSummary]:
+        return read_rows(server, server.rows("/nodes", query=ast, within=within), _node, unusable)
 
     unusable: dict[str, str] = {}
     nodes: dict[str, NodeStatus] = {}
     long_dead: dict[str, NodeStatus] = {}
-    for node in ask("any"):
+    for node in ask(query.nodes_not_active()):
         certname = node.certname or ""
-        if node.deactivated is None and node.expired is None:
-            nodes[certname] = _ACTIVE
-            continue
         try:
             deactivated, expired = _millis(node.deactivated), _millis(node.expired)
         except ValueError as error:
@@ -58,9 +70,22 @@ def list_nodes(server: Server, gone_before: int, within: float) -> tuple[dict[st
         if max(deactivated or 0, expired or 0) < gone_before:
             long_dead[certname] = NodeStatus(Liveness.GONE, deactivated, expired)
     if long_dead:
-        kept = {node.certname or "" for node in ask("inactive")}
+        kept = {node.certname or "" for node in ask(query.nodes_summary("inactive"))}
         nodes |= {certname: status for certname, status in long_dead.items() if certname not in kept}
-    return nodes | dict.fromkeys(unusable, NodeStatus(Liveness.INACTIVE)), unusable
+    counted = server.rows("/nodes", query=query.node_count(), within=within)
+    total = sum(read_rows(server, counted, lambda row: _count(row).count))
+    return Listing(total, nodes | dict.fromkeys(unusable, NodeStatus(Liveness.INACTIVE)), unusable)
+
+
+def active_nodes(server: Server, certnames: Sequence[str], within: float) -> dict[str, NodeStatus]:
+    """Those of these nodes that the server has and that are active there."""
+    rows = (
+        row
+        for chunk in batches(certnames, CHUNK)
+        for row in server.rows("/nodes", query=query.nodes_named(chunk), within=within)
+    )
+    found = read_rows(server, rows, _node, {})
+    return {node.certname or "": _ACTIVE for node in found if node.deactivated is None and node.expired is None}
 
 
 def newest_records(

@@ -18,21 +18,24 @@ FEW_NODES = 2
 def brake_deactivations(
     planned: Collection[str],
     here: Mapping[str, NodeStatus],
+    active: int,
     allowed: int | None = None,
     done: Collection[str] = (),
 ) -> None:
     """Raise `SafetyBrake` when too many of this side's active nodes are to be deactivated in one pass.
 
     Too many are more than half of them (and more than 2), and more than max(50, 5 %); or more than `allowed`, where
-    somebody said how many are right. `done` are those that were active and that the pass has deactivated already.
+    somebody said how many are right. `active` is how many there are. `done` are those that were active and that the
+    pass has deactivated already.
     """
-    active = active_among(here, here) | set(done)
+    # Something may have made one of them active again since.
+    active += len(set(done) - active_among(done, here))
     hit = active_among(planned, here) | set(done)
-    limit = _most(len(active)) if allowed is None else allowed
+    limit = _most(active) if allowed is None else allowed
     if len(hit) > limit:
         left = f"{len(done)} were, the others were not" if done else "none was"
         raise SafetyBrake(
-            f"{len(hit)} of {len(active)} active nodes would be deactivated in one pass, more than {limit}: {left}. "
+            f"{len(hit)} of {active} active nodes would be deactivated in one pass, more than {limit}: {left}. "
             f"`pdbclient sync once --allow-deactivations {len(hit)}` does it, with --dry-run it lists them; if they "
             f"are not to go, find out what did it at the remote"
         )

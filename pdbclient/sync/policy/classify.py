@@ -75,7 +75,10 @@ _PULLED = frozenset({Difference.MISSING_HERE, Difference.NEWER_THERE, Difference
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Both sides' nodes. `dead` are those that stay dead here (`liveness.dead_for_good`), or were purged here and
+    """Both sides' nodes: how many there are in all, and the status of each that is not active on one side at least,
+    or was asked for. One that is not in `there` and `here` is active, or not known.
+
+    `dead` are those that stay dead here (`liveness.dead_for_good`), or were purged here and
     would be again (`expiry.too_old`); `dead_there` the same of the remote, as far as that is known here.
 
     Of those that are `unusable`, a server shows no status that makes sense: they count as inactive there. `unsure` is
@@ -88,6 +91,13 @@ class Nodes:
     dead_there: frozenset[str] = frozenset()
     unusable: frozenset[str] = frozenset()
     unsure: PdbError | None = None
+    total_there: int = 0
+    total_here: int = 0
+
+    @property
+    def active_here(self) -> int:
+        """How many are active here."""
+        return self.total_here - sum(status.liveness is not Liveness.ACTIVE for status in self.here.values())
 
 
 @dataclass(frozen=True, slots=True)

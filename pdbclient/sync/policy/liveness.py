@@ -13,7 +13,15 @@ __all__ = ["deactivated_first", "dead_for_good", "flipped", "revival_candidates"
 
 def flipped(nodes: Nodes) -> Nodes:
     """The same nodes as the remote sees them."""
-    return replace(nodes, there=nodes.here, here=nodes.there, dead=nodes.dead_there, dead_there=nodes.dead)
+    return replace(
+        nodes,
+        there=nodes.here,
+        here=nodes.there,
+        dead=nodes.dead_there,
+        dead_there=nodes.dead,
+        total_there=nodes.total_here,
+        total_here=nodes.total_there,
+    )
 
 
 def undecided_deactivations(nodes: Nodes) -> list[str]:

@@ -179,7 +179,7 @@ class _Comparison:
         return self._records(next(kind for kind in PER_NODE if kind.entity is entity), nodes, result, budget)
 
     def _nodes(self, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
-        result.here, result.there = len(nodes.here), len(nodes.there)
+        result.here, result.there = nodes.total_here, nodes.total_there
         context = self._context
         newest_here = newest_records(context.here, undecided_deactivations(nodes), budget.left())
         newest_there = newest_records(context.there, undecided_deactivations(flipped(nodes)), budget.left())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pdbclient.errors import InvalidCommand, PdbError, Rejected
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.nodes import list_nodes, newest_records
+from pdbclient.sync.inventory.nodes import active_nodes, list_nodes, newest_records
 from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
 from pdbclient.sync.policy.classify import Nodes, compare_nodes, planned
@@ -46,7 +46,7 @@ def list_both(context: Context, budget: Budget) -> Nodes:
     """
     nodes = listed_nodes(context, budget)
     seen = context.state.seen(context.remote, Entity.NODES)
-    brake_empty(Entity.NODES, len(nodes.there), len(nodes.here), seen)
+    brake_empty(Entity.NODES, nodes.total_there, nodes.total_here, seen)
     nodes = _judged_here(context, nodes, budget)
     try:
         _remember_expired(context, nodes, budget)
@@ -58,11 +58,24 @@ def list_both(context: Context, budget: Budget) -> Nodes:
 
 
 def listed_nodes(context: Context, budget: Budget) -> Nodes:
-    """Both sides' nodes."""
+    """Both sides' nodes, with those that something is remembered of."""
     within, gone = budget.left(), context.gone_before()
-    sides = both_sides(context.there, context.here, lambda server: list_nodes(server, gone, within))
-    (there, unusable_there), (here, unusable_here) = sides
-    return Nodes(there, here, unusable=frozenset({*unusable_there, *unusable_here}))
+    there, here = both_sides(context.there, context.here, lambda server: list_nodes(server, gone, within))
+    remembered = {*context.state.expired(context.remote), *context.state.left_out(context.scope)}
+    asked = {
+        context.there: sorted((here.inactive.keys() | remembered) - there.inactive.keys()),
+        context.here: sorted((there.inactive.keys() | remembered) - here.inactive.keys()),
+    }
+    active_there, active_here = both_sides(
+        context.there, context.here, lambda server: active_nodes(server, asked[server], within)
+    )
+    return Nodes(
+        there.inactive | active_there,
+        here.inactive | active_here,
+        unusable=frozenset({*there.unusable, *here.unusable}),
+        total_there=there.total,
+        total_here=here.total,
+    )
 
 
 def judged_nodes(context: Context, budget: Budget) -> Nodes:
@@ -131,8 +144,11 @@ def _remember_expired(context: Context, nodes: Nodes, budget: Budget) -> None:
 
 def list_again_here(context: Context, nodes: Nodes) -> Nodes:
     """The same nodes with what the local server has now, after deactivations."""
-    here, _ = list_nodes(context.here, context.gone_before(), context.budget().left())
-    return replace(nodes, here=here)
+    within = context.budget().left()
+    here = list_nodes(context.here, context.gone_before(), within)
+    asked = sorted((nodes.here.keys() | nodes.there.keys()) - here.inactive.keys())
+    found = here.inactive | active_nodes(context.here, asked, within)
+    return replace(nodes, here=found, total_here=here.total)
 
 
 def plan_nodes(context: Context, nodes: Nodes, budget: Budget, done: Collection[str] = ()) -> EntityPlan:
@@ -140,7 +156,7 @@ def plan_nodes(context: Context, nodes: Nodes, budget: Budget, done: Collection[
     newest = newest_records(context.here, undecided_deactivations(nodes), budget.left())
     terms, memory = context.terms(), context.memory(Entity.NODES)
     plan = planned(Entity.NODES, compare_nodes(nodes, terms, memory, newest_here=newest))
-    brake_deactivations(plan.pull, nodes.here, terms.deactivations, done)
+    brake_deactivations(plan.pull, nodes.here, nodes.active_here, terms.deactivations, done)
     return plan
 
 
@@ -176,8 +192,7 @@ def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget:
         context.progress(Entity.NODES, done, len(plan.pull))
 
     def look(keys: Sequence[str]) -> Mapping[str, Version]:
-        # All nodes: their listing is small, and it is asked only while something is outstanding.
-        nodes, _ = list_nodes(context.here, context.gone_before(), budget.left())
+        nodes = list_nodes(context.here, context.gone_before(), budget.left()).inactive
         found = ((key, nodes[key].deactivated) for key in keys if key in nodes)
         return {key: Version(millis, "") for key, millis in found if millis is not None}
 

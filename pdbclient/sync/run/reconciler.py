@@ -184,7 +184,7 @@ class _Pass:
             self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
         if Entity.NODES in selected and not self._ending.part(Entity.NODES).error and self._may_be_outdated(began):
             self._deactivate_again()
-        context.remember_seen(Entity.NODES, len(nodes.there))
+        context.remember_seen(Entity.NODES, nodes.total_there)
         if self._ending.errors:
             raise PassFailed("; ".join(self._ending.errors))
 

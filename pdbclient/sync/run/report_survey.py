@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from heapq import nlargest
 
 from pdbclient.sync.inventory.budget import Budget
+from pdbclient.sync.inventory.nodes import active_nodes
 from pdbclient.sync.inventory.reports import (
     Received,
     counted_hours,
@@ -138,7 +139,9 @@ def _ask_remote(context: Context, nodes: Nodes, question: _Question, budget: Bud
     restored = False
     if cursor is not None and cursor.anchors:
         found = known_reports(there, (ReportRow(*anchor) for anchor in cursor.anchors), budget, _many)
-        restored = _restored(cursor.anchors, found, nodes, question.oldest)
+        gone = sorted({anchor.certname for anchor in cursor.anchors if anchor.hash not in found})
+        known = nodes.there.keys() | active_nodes(there, gone, budget.left())
+        restored = _restored(cursor.anchors, found, known, question.oldest)
     # The hours first: then whatever they count was received before the second question.
     hours = counted_hours(there, start, question.counted, budget.left())
     received = None
@@ -149,11 +152,11 @@ def _ask_remote(context: Context, nodes: Nodes, question: _Question, budget: Bud
     return _Remote(hours, received, newest, restored)
 
 
-def _restored(anchors: Sequence[Anchor], found: Collection[str], nodes: Nodes, oldest: int) -> bool:
+def _restored(anchors: Sequence[Anchor], found: Collection[str], known: Collection[str], oldest: int) -> bool:
     """Whether a remote has lost reports otherwise than by its retention, or with a node that it purged."""
     judged = [anchor for anchor in anchors if anchor.millis >= oldest + DAY * 1000]
     gone = [anchor for anchor in judged if anchor.hash not in found]
-    return bool(gone) and (len(gone) == len(judged) or any(anchor.certname in nodes.there for anchor in gone))
+    return bool(gone) and (len(gone) == len(judged) or any(anchor.certname in known for anchor in gone))
 
 
 def _lacking(context: Context, received: Sequence[Received], counted: Counted, budget: Budget) -> list[ReportRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from pdbclient.sync import Entity, EntityPlan, Version
-from pdbclient.sync.policy.brakes import brake_deactivations
+from pdbclient.sync.policy.brakes import active_among, brake_deactivations
 from pdbclient.sync.policy.classify import (
     Memory,
     Nodes,
@@ -38,5 +38,5 @@ def plan_reports(
 
 def plan_deactivations(nodes: Nodes, newest_here: Mapping[str, int], terms: Terms, memory: Memory) -> EntityPlan:
     plan = planned(Entity.NODES, compare_nodes(nodes, terms, memory, newest_here=newest_here))
-    brake_deactivations(plan.pull, nodes.here, terms.deactivations)
+    brake_deactivations(plan.pull, nodes.here, len(active_among(nodes.here, nodes.here)), terms.deactivations)
     return plan

@@ -133,16 +133,19 @@ def test_a_record_of_the_future_brings_no_dead_node_back_to_life(site: Site) -> 
 
 
 def spoil(server: FakePuppetDB, path: str, certname: str, column: str, value: object) -> None:
-    """Let a server show something else in one of its rows."""
-    plain = server._answer
+    """Let a server have, or only show, something else in one of its rows."""
 
-    def spoilt(table: str, query: object, params: object) -> list[Row]:
-        rows = plain(table, query, params)  # type: ignore[arg-type]
-        if table != path:
-            return rows
+    def spoilt(rows: list[Row]) -> list[Row]:
         return [{**row, column: value} if row.get("certname") == certname and column in row else row for row in rows]
 
-    server._answer = spoilt  # type: ignore[method-assign]
+    has, shows = server._rows, server._answer
+    if path == "nodes":
+        # It tells by the column itself which nodes are active.
+        server._rows = lambda table: spoilt(has(table)) if table == path else has(table)  # type: ignore[method-assign]
+        return
+    server._answer = lambda table, *asked: (  # type: ignore[method-assign]
+        spoilt(shows(table, *asked)) if table == path else shows(table, *asked)
+    )
 
 
 ODD: tuple[Any, ...] = (None, 17, "yesterday", "2026-02-30T00:00:00.000Z", {})

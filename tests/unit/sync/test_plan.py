@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from pdbclient.errors import SafetyBrake
 from pdbclient.sync import Difference, Entity, Mode, Version, plan
-from pdbclient.sync.policy.brakes import brake_deactivations, brake_empty
+from pdbclient.sync.policy.brakes import active_among, brake_deactivations, brake_empty
 from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
 from pdbclient.sync.policy.liveness import dead_for_good
 from pdbclient.sync.policy.model import Liveness, NodeStatus
@@ -184,6 +185,12 @@ def test_a_deactivation_from_the_future_is_held() -> None:
     assert list(made.skipped) == [("n", Difference.FUTURE)]
 
 
+def brake(
+    planned: list[str], here: dict[str, NodeStatus], allowed: int | None = None, done: Collection[str] = ()
+) -> None:
+    brake_deactivations(planned, here, len(active_among(here, here)), allowed, done)
+
+
 @pytest.mark.parametrize(
     ("active", "dead", "braked"),
     [(100, 50, False), (100, 51, True), (2000, 100, False), (2000, 101, True)],
@@ -192,10 +199,10 @@ def test_the_brake_is_at_fifty_nodes_or_five_in_a_hundred(active: int, dead: int
     here = {f"n{number}": ACTIVE for number in range(active)}
     planned = [f"n{number}" for number in range(dead)]
     if not braked:
-        brake_deactivations(planned, here)
+        brake(planned, here)
         return
     with pytest.raises(SafetyBrake, match=f"{dead} of {active}"):
-        brake_deactivations(planned, here)
+        brake(planned, here)
 
 
 @pytest.mark.parametrize(
@@ -216,23 +223,23 @@ def test_who_says_how_many_may_go_is_taken_at_that_word(dead: int, allowed: int,
     here = {f"n{number}": ACTIVE for number in range(50)}
     planned = [f"n{number}" for number in range(dead)]
     if not braked:
-        brake_deactivations(planned, here, allowed)
+        brake(planned, here, allowed)
         return
     with pytest.raises(SafetyBrake, match=f"more than {allowed}: none was.*--allow-deactivations {dead}`"):
-        brake_deactivations(planned, here, allowed)
+        brake(planned, here, allowed)
 
 
 def test_what_a_pass_has_deactivated_already_counts_for_its_brake() -> None:
     here = {f"n{number}": DEAD if number < 8 else ACTIVE for number in range(20)}
     done = [f"n{number}" for number in range(8)]
-    brake_deactivations(["n8", "n9"], here, None, done)
+    brake(["n8", "n9"], here, None, done)
     with pytest.raises(SafetyBrake, match=r"11 of 20 .* more than 10: 8 were, the others were not"):
-        brake_deactivations(["n8", "n9", "n10"], here, None, done)
+        brake(["n8", "n9", "n10"], here, None, done)
 
 
 def test_nodes_that_are_dead_here_already_do_not_count_for_the_brake() -> None:
     here = {f"n{number}": DEAD for number in range(200)}
-    brake_deactivations(list(here), here)
+    brake(list(here), here)
 
 
 @pytest.mark.parametrize(
