@@ -203,14 +203,15 @@ def facts_expiration(certnames: Iterable[str] | None = None) -> Ast:
 
 def report_hour_buckets(start: str, end: str | None) -> Ast:
     """For `reports`: rows of `HourBucket` produced from `start` up to, not including, `end` (None: without end)."""
-    return _buckets(HOUR_FORMAT, _during(start, end))
+    return _buckets(HOUR_FORMAT, "hash", _during(start, end))
 
 
-def record_buckets(label: str, ranges: Sequence[Range] = ()) -> Ast:
-    """For `factsets` or `catalogs`: rows of `HourBucket`, of all nodes, for each `label` (`HOUR_FORMAT`,
-    `MINUTE_FORMAT`); only of what was produced in one of the `ranges`, if there are any.
+def record_buckets(label: str, marks: str, ranges: Sequence[Range] = ()) -> Ast:
+    """For `factsets`, `catalogs` or `catalog-inputs`: rows of `HourBucket`, of all nodes, for each `label`
+    (`HOUR_FORMAT`, `MINUTE_FORMAT`), with the least and the greatest of the column `marks`; only of what was produced
+    in one of the `ranges`, if there are any.
     """
-    return _buckets(label, ["and", _state("any"), *_in_ranges(ranges)])
+    return _buckets(label, marks, ["and", _state("any"), *_in_ranges(ranges)])
 
 
 def in_ranges(listing: Ast, ranges: Sequence[Range]) -> Ast:
@@ -280,15 +281,11 @@ def by_hashes(hashes: Iterable[str], start: str | None = None, end: str | None =
     return ["and", _in("hash", hashes), *_during(start, end)[1:]]
 
 
-def _buckets(label: str, condition: Ast) -> Ast:
+def _buckets(label: str, marks: str, condition: Ast) -> Ast:
     group = ["function", "to_string", "producer_timestamp", label]
-    columns: Ast = [
-        group,
-        ["function", "count"],
-        ["function", "min", "hash"],
-        ["function", "max", "hash"],
-        ["function", "max", "producer_timestamp"],
-    ]
+    columns: Ast = [group, ["function", "count"], ["function", "min", marks], ["function", "max", marks]]
+    if marks != "producer_timestamp":
+        columns.append(["function", "max", "producer_timestamp"])
     return ["extract", columns, condition, ["group_by", group]]
 
 

@@ -112,7 +112,8 @@ class NodeSummary(Struct, frozen=True, gc=False):
 
 
 class HourBucket(Struct, frozen=True, gc=False):
-    """The records of one hour, or minute: how many, and marks that change when one is added.
+    """The records of one hour, or minute: how many, and marks that change when one is added: the least and greatest
+    hash, and the newest time; where no hash is shown, the oldest and the newest time.
 
     Equal marks do not prove equal contents. `label` is the hour in the server's own zone (`HOUR_FORMAT`).
     """
@@ -121,7 +122,7 @@ class HourBucket(Struct, frozen=True, gc=False):
     count: int
     min_hash: str = field(name="min")
     max_hash: str = field(name="max")
-    max_producer_timestamp: str = field(name="max_2")
+    max_producer_timestamp: str = field(name="max_2", default="")
 
     @property
     def start(self) -> int:

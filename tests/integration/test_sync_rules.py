@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab
 from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
-from pdbclient.sync.inventory.kinds import CATALOGS, FACTS, Kind
+from pdbclient.sync.inventory.kinds import CATALOGS, FACTS, INPUTS, Kind
 from pdbclient.wire import query
 from pdbclient.wire.check import VERSIONS
 from pdbclient.wire.command import Command
@@ -391,25 +392,32 @@ def test_hours_of_reports_and_what_was_received_last(duel: Duel) -> None:
             assert abs(to_millis(row["receive_time"]) - duel.now) < HOUR
 
 
-@pytest.mark.parametrize("kind", [FACTS, CATALOGS], ids=lambda kind: str(kind.entity))
-def test_groups_of_facts_and_catalogs_by_the_hour_and_by_the_minute(duel: Duel, kind: Kind) -> None:
+def groups_of(
+    kind: Kind, label: str, within: list[query.Range], server: Session | FakePuppetDB
+) -> list[tuple[Any, ...]]:
+    """What a server shows of groups; hashes are others here and there."""
+    assert kind.marks is not None
+    ast = query.record_buckets(label, kind.marks, within)
+    found = [json.loads(row) for row in server.rows(kind.path, query=ast)]
+    if kind.marks == "hash":
+        assert all(len(row["min"]) == len(row["max"]) == 40 for row in found)
+        return sorted((row["to_string"], row["count"], to_millis(row["max_2"])) for row in found)
+    return sorted((row["to_string"], row["count"], to_millis(row["min"]), to_millis(row["max"])) for row in found)
+
+
+@pytest.mark.parametrize("kind", [FACTS, CATALOGS, INPUTS], ids=lambda kind: str(kind.entity))
+def test_groups_of_facts_catalogs_and_inputs_by_the_hour_and_by_the_minute(duel: Duel, kind: Kind) -> None:
     for number, hours in enumerate((0.1, 0.101, 0.2, 1.1, 30, 30.2, -5)):
-        for name in ("facts", "catalog"):
+        for name in ("facts", "catalog", "inputs"):
             duel.give(f"n{number}", name, hours, number)
     duel.give("n6", "deactivation", -6)
     duel.run()
     ranges = [(from_millis(duel.ago(start)), from_millis(duel.ago(end))) for start, end in ((31, 30.1), (0.15, -9))]
     for label in (HOUR_FORMAT, MINUTE_FORMAT):
         for within in ([], ranges):
-            ast = query.record_buckets(label, within)
-
-            def groups_of(server: Session | FakePuppetDB, ast: query.Ast = ast) -> list[tuple[str, int, int]]:
-                found = [json.loads(row) for row in server.rows(kind.path, query=ast)]
-                assert all(len(row["min"]) == len(row["max"]) == 40 for row in found)
-                return sorted((row["to_string"], row["count"], to_millis(row["max_2"])) for row in found)
-
-            real, model = duel.both(groups_of)
+            real, model = duel.both(partial(groups_of, kind, label, within))
             assert real == model, (label, within)
+            assert real
     assert kind.listing is not None
     listing = query.in_ranges(kind.listing, ranges)
 

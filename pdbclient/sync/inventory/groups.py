@@ -1,7 +1,7 @@
 """Where the records of two servers differ, by the hour and by the minute: asked before any record is listed.
 
-Equal groups do not prove equal records, as they show the number, the least and the greatest hash, and the newest time
-only. So whoever goes by them lists everything now and then.
+Equal groups do not prove equal records, as they show little: how many there are, the least and the greatest hash, the
+newest time. So whoever goes by them lists everything now and then.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def _groups(
     within: float,
     unusable: dict[str, str],
 ) -> frozenset[HourBucket]:
-    rows = server.rows(kind.path, query=query.record_buckets(label, ranges), within=within)
+    assert kind.marks is not None, f"{kind.entity} have no groups"
+    rows = server.rows(kind.path, query=query.record_buckets(label, kind.marks, ranges), within=within)
     return frozenset(read_rows(server, rows, _bucket, unusable, "to_string"))
 
 

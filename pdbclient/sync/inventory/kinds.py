@@ -39,7 +39,7 @@ class Kind:
     """One kind of record. `read` and `command` take a row's bytes; `records` and `summaries` make queries for
     keys, `listing` is the query for the summaries of all nodes, whatever their state.
 
-    `grouped`: their hashes are shown, so that they can be compared by groups. `params` go with `records`,
+    `marks`: what tells their groups apart (`query.record_buckets`), None: they are few. `params` go with `records`,
     `summary_params` with the other two.
     """
 
@@ -50,7 +50,7 @@ class Kind:
     records: Callable[[Sequence[str]], query.Ast]
     summaries: Callable[[Sequence[str]], query.Ast]
     listing: query.Ast | None = None
-    grouped: bool = False
+    marks: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     summary_params: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,7 +116,7 @@ FACTS = Kind(
     lambda keys: query.by_certnames("factsets", keys),
     lambda keys: _extract(FactsetSummary.__struct_fields__, query.by_certnames("factsets", keys)),
     query.factset_summary("any"),
-    grouped=True,
+    marks="hash",
     # The hash covers the packages, and a factset submitted without them would wipe those at the destination.
     params={"include_package_inventory": "true"},
 )
@@ -128,7 +128,7 @@ CATALOGS = Kind(
     lambda keys: query.by_certnames("catalogs", keys),
     lambda keys: _extract(CatalogSummary.__struct_fields__, query.by_certnames("catalogs", keys)),
     query.catalog_summary("any"),
-    grouped=True,
+    marks="hash",
 )
 INPUTS = Kind(
     Entity.INPUTS,
@@ -138,6 +138,7 @@ INPUTS = Kind(
     lambda keys: query.by_certnames("catalog-inputs", keys),
     lambda keys: _extract(CatalogInputsSummary.__struct_fields__, query.by_certnames("catalog-inputs", keys)),
     query.catalog_inputs_summary("any"),
+    marks="producer_timestamp",
 )
 REPORTS = Kind(
     Entity.REPORTS,

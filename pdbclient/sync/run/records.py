@@ -62,7 +62,7 @@ def _planned(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> _Pla
 def _is_due(context: Context, kind: Kind) -> bool:
     """Whether all records are to be listed: there are few, or it is their turn, as equal groups prove nothing."""
     few = context.state.seen(context.remote, kind.entity) < MANY
-    if context.mode.audit or not kind.grouped or few:
+    if context.mode.audit or kind.marks is None or few:
         return True
     at = context.state.listed_at(context.scope, kind.entity)
     # Later than now: the clock was set back since.
@@ -104,5 +104,5 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
         here.versions,
     )
     context.remember_seen(kind.entity, there.total)
-    if listed and kind.grouped:
+    if listed and kind.marks is not None:
         context.state.remember_listed(context.scope, kind.entity, context.clock.wall())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from zlib import crc32
 
 from pdbclient.lab import Lab
 
@@ -29,12 +30,15 @@ class Site:
 
     def load(self, lab: Lab, name: str, first: int, last: int) -> None:
         """Put the nodes number `first` to `last` into the database of a server that runs, and have it analysed."""
-        statements = [_COMMON, *(text.format(first=first, last=last, now=self.now) for text in _PER_NODE)]
-        statements += self._report_statements(first, last)
+        # No two servers get anything in the same millisecond: by that a pass knows that they are two.
+        late = f"interval '{crc32(name.encode()) % 1000} ms'"
+        each = {"first": first, "last": last, "now": self.now, "late": late}
+        statements = [_COMMON, *(text.format(**each) for text in _PER_NODE)]
+        statements += self._report_statements(first, last, late)
         lab.sql(name, ";\n".join(["set synchronous_commit = off", "begin", *statements, "commit"]))
         lab.sql(name, "vacuum (analyze)", superuser=True)
 
-    def _report_statements(self, first: int, last: int) -> Iterator[str]:
+    def _report_statements(self, first: int, last: int, late: str) -> Iterator[str]:
         midnight = self.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         begin = midnight - timedelta(days=DAYS)
         period = (self.now - begin).total_seconds() / self.reports
@@ -43,6 +47,7 @@ class Site:
                 table=f"reports_{day:%Y%m%d}z",
                 first=first,
                 last=last,
+                late=late,
                 reports=self.reports,
                 begin=begin,
                 period=period,
@@ -88,13 +93,13 @@ join generate_series({{first}}, {{last}}) i on c.certname = {_NAME} where i % 10
     f"""
 insert into factsets (certname, timestamp, environment_id, hash, producer_timestamp, producer_id, stable, stable_hash,
   volatile)
-select {_NAME}, {_WHEN}, {_ENVIRONMENT}, {_HASH.format("'facts ' || i")}, {_WHEN}, {_PRODUCER},
+select {_NAME}, {_WHEN} + {{late}}, {_ENVIRONMENT}, {_HASH.format("'facts ' || i")}, {_WHEN}, {_PRODUCER},
   '{{{{"kernel": "Linux"}}}}', {_HASH.format("'stable ' || i")}, '{{{{}}}}'
 from generate_series({{first}}, {{last}}) i""",
     f"""
 insert into catalogs (hash, transaction_uuid, certname, producer_timestamp, api_version, timestamp, catalog_version,
   environment_id, catalog_uuid, producer_id)
-select {_HASH.format("'catalog ' || i")}, {_UUID.format("'run ' || i")}, {_NAME}, {_WHEN}, 9, {_WHEN}, '1',
+select {_HASH.format("'catalog ' || i")}, {_UUID.format("'run ' || i")}, {_NAME}, {_WHEN}, 9, {_WHEN} + {{late}}, '1',
   {_ENVIRONMENT}, {_UUID.format("'catalog ' || i")}, {_PRODUCER}
 from generate_series({{first}}, {{last}}) i""",
 )
@@ -104,7 +109,8 @@ insert into {{table}} (hash, transaction_uuid, certname, puppet_version, report_
   start_time, end_time, receive_time, noop, environment_id, status_id, producer_timestamp, metrics, logs, resources,
   catalog_uuid, cached_catalog_status, producer_id, noop_pending, corrective_change, report_type)
 select {_HASH.format(_REPORT)}, {_UUID.format(_REPORT)}, {_NAME}, '8.10.0', 12, n::text, t - interval '12 seconds', t,
-  t + interval '1 second', false, {_ENVIRONMENT}, {_STATUS}, t, '[]', '[]', '[]', {_UUID.format("'catalog ' || i")},
+  t + interval '1 second' + {{late}}, false, {_ENVIRONMENT}, {_STATUS}, t, '[]', '[]', '[]',
+  {_UUID.format("'catalog ' || i")},
   'not_used', {_PRODUCER}, false, false, 'agent'
 from (
   select i, n, timestamptz '{{begin}}' + (n + (i % 1000) / 1000.0) * {{period}} * interval '1 second' as t

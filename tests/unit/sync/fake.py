@@ -196,9 +196,9 @@ class FakePuppetDB(Store):
         return {**row, **{name: self.release.shown(row[name]) for name in stamps}}
 
     def _shown_group(self, row: Row) -> Row:
-        """`max` is a time, or with `max_2` beside it a hash."""
-        name = "max_2" if "max_2" in row else "max"
-        return {**row, name: self.release.shown(row[name])}
+        """`max` is a time, as `min` is, or with `max_2` beside it a hash."""
+        names = ("max_2",) if "max_2" in row else ("min", "max")
+        return row | {name: self.release.shown(row[name]) for name in names if name in row}
 
     def _rows(self, table: str) -> list[Row]:
         if table == "catalogs":
@@ -290,9 +290,18 @@ def _group(rows: list[Row], columns: list[Any]) -> list[Row]:
         {
             "to_string": label,
             "count": len(group),
-            "min": min(row["hash"] for row in group),
-            "max": max(row["hash"] for row in group),
-            "max_2": max((row["producer_timestamp"] for row in group), key=micros),
+            **(
+                {
+                    "min": min((row["producer_timestamp"] for row in group), key=micros),
+                    "max": max((row["producer_timestamp"] for row in group), key=micros),
+                }
+                if columns[2][2] == "producer_timestamp"
+                else {
+                    "min": min(row["hash"] for row in group),
+                    "max": max(row["hash"] for row in group),
+                    "max_2": max((row["producer_timestamp"] for row in group), key=micros),
+                }
+            ),
         }
         for label, group in hours.items()
     ]

@@ -9,11 +9,11 @@ import pytest
 
 from pdbclient.sync import Entity, Mode, PassResult, reconcile
 from pdbclient.sync.inventory import groups
-from pdbclient.sync.inventory.kinds import CATALOGS, FACTS, Kind
+from pdbclient.sync.inventory.kinds import CATALOGS, FACTS, INPUTS, Kind
 from pdbclient.sync.run import records
 
 from .conftest import Site
-from .fake import FakePuppetDB, catalog, facts
+from .fake import FakePuppetDB, catalog, facts, inputs
 
 DAY = 86_400.0
 
@@ -30,6 +30,7 @@ def fill(site: Site, number: int = 30) -> None:
         for side in (site.a, site.b):
             side.apply("replace facts", facts(f"n{n}", site.ago(1000 + 600 * n)))
             side.apply("replace catalog", catalog(f"n{n}", site.ago(1000 + 600 * n)))
+            side.apply("replace catalog inputs", inputs(f"n{n}", site.ago(1000 + 600 * n)))
 
 
 def pull(site: Site, mode: Mode | None = None) -> PassResult:
@@ -51,7 +52,7 @@ def moved(result: PassResult) -> dict[Entity, int]:
 
 def listings(server: FakePuppetDB, *kinds: Kind) -> list[Any]:
     """The queries for rows of facts and catalogs: neither for groups nor for certain nodes."""
-    columns = [kind.listing[1] for kind in kinds or (FACTS, CATALOGS) if kind.listing]
+    columns = [kind.listing[1] for kind in kinds or (FACTS, CATALOGS, INPUTS) if kind.listing]
     return [
         query
         for _, query in server.queries
@@ -64,7 +65,7 @@ def named(query: Any) -> bool:
 
 
 def in_full(server: FakePuppetDB) -> int:
-    return sum(query in (FACTS.listing, CATALOGS.listing) for _, query in server.queries)
+    return sum(query in (FACTS.listing, CATALOGS.listing, INPUTS.listing) for _, query in server.queries)
 
 
 def test_a_converged_pass_lists_nothing(site: Site) -> None:
@@ -77,7 +78,8 @@ def test_what_changed_is_listed_by_the_minute_and_pulled(site: Site) -> None:
     converged(site)
     site.a.apply("replace facts", facts("n7", site.ago(5)))
     site.a.apply("replace catalog", catalog("new", site.ago(5)))
-    assert moved(pull(site)) == {Entity.FACTS: 1, Entity.CATALOGS: 1}
+    site.a.apply("replace catalog inputs", inputs("n9", site.ago(5)))
+    assert moved(pull(site)) == {Entity.FACTS: 1, Entity.CATALOGS: 1, Entity.INPUTS: 1}
     for server in (site.a, site.b):
         assert in_full(server) == 0
         (of_facts,) = listings(server, FACTS)
@@ -128,20 +130,20 @@ def test_what_groups_do_not_show_is_found_when_all_is_listed_again(site: Site) -
     assert moved(pull(site)) == {}
     site.time.elapsed += DAY + 1
     assert moved(pull(site)) == {Entity.FACTS: 1}
-    assert in_full(site.a) == 2
+    assert in_full(site.a) == 3
 
 
 def test_an_audit_lists_all(site: Site) -> None:
     converged(site)
     pull(site, Mode(audit=True))
-    assert in_full(site.a) == 2
+    assert in_full(site.a) == 3
 
 
 def test_after_the_clock_was_set_back_all_is_listed(site: Site) -> None:
     converged(site)
     site.time.elapsed -= 3600
     pull(site)
-    assert in_full(site.a) == 2
+    assert in_full(site.a) == 3
 
 
 def test_what_did_not_become_equal_is_remembered_while_its_group_shows_nothing_of_it(site: Site) -> None:
@@ -206,4 +208,4 @@ def test_few_records_are_just_listed(site: Site, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(records, "MANY", 2000)
     converged(site)
     pull(site)
-    assert in_full(site.a) == 2
+    assert in_full(site.a) == 3
