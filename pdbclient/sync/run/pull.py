@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 from pdbclient.errors import (
     Ambiguous,
@@ -38,6 +41,11 @@ from pdbclient.wire.summary import from_millis
 __all__ = ["Again", "Pulled", "pull"]
 
 _logger = logging.getLogger(__name__)
+
+AHEAD = 3
+"""Batches that are fetched ahead at most: one fewer than records are submitted at once."""
+LARGE = 2 * 1024 * 1024
+"""Bytes of a batch; after one that is larger, nothing is fetched ahead."""
 
 Again = Callable[[Mapping[str, Version]], EntityPlan]
 """Plans anew for records that are newer than planned, by key."""
@@ -84,26 +92,50 @@ class _Pull:
     breaks: int = 0
 
     def run(self, keys: Sequence[str]) -> None:
-        for batch in batches(keys, self.context.config.batch_size):
-            self.submitter.room()
-            for row in self.rows(batch):
-                self.submitter.put(partial(self.transfer, row), partial(self.arrived, row))
-        self.submitter.drain()
-
-    def rows(self, keys: Sequence[str]) -> Iterator[_Row]:
-        """The records of `keys` as they were planned, each once; a query that breaks is tried again in halves, down
-        to the record that breaks it.
+        """Over a long way, the link is to be the limit: while one batch is worked off, the next ones are fetched, but
+        for large ones, which are read row by row.
         """
-        ast = self.kind.records(keys)
-        text = json.dumps(ast, ensure_ascii=False, separators=(",", ":"))
+        ahead = min(AHEAD, self.context.config.concurrency - 1)
+        left = deque(batches(keys, self.context.config.batch_size))
+        fetching: deque[tuple[Sequence[str], Future[Iterator[bytes]]]] = deque()
+        size = 0
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="sync-fetch")
+        try:
+            while left or fetching:
+                self.submitter.room()
+                while left and len(fetching) < ahead and size <= LARGE:
+                    fetching.append((left[0], pool.submit(self.fetched, left.popleft())))
+                batch, rows = fetching.popleft() if fetching else (left.popleft(), None)
+                size = 0
+                for row in self.rows(batch, None if rows is None else rows.result()):
+                    size += len(row.raw)
+                    self.submitter.put(partial(self.transfer, row), partial(self.arrived, row))
+            self.submitter.drain()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def fetch(self, keys: Sequence[str]) -> Iterator[bytes]:
+        """The remote's rows of `keys`, as they come."""
+        ast, params = self.kind.records(keys), self.kind.params or None
+        return self.context.there.rows(self.kind.path, query=ast, params=params, within=self.budget.left())
+
+    def fetched(self, keys: Sequence[str]) -> Iterator[bytes]:
+        """The same, read to the end on a thread of its own; whoever comes to the end meets what this met there."""
+        rows: list[bytes] = []
+        try:
+            rows.extend(self.fetch(keys))
+        except PdbError as error:
+            return chain(rows, _raising(error))
+        return iter(rows)
+
+    def rows(self, keys: Sequence[str], fetched: Iterator[bytes] | None = None) -> Iterator[_Row]:
+        """The records of `keys` as they were planned, each once; a query that breaks is tried again in halves, down
+        to the record that breaks it. `fetched`: what came of the first one.
+        """
+        text = json.dumps(self.kind.records(keys), ensure_ascii=False, separators=(",", ":"))
         wrong: dict[str, PdbError] = {}
         try:
-            rows = self.context.there.rows(
-                self.kind.path,
-                query=ast,
-                params=self.kind.params or None,
-                within=self.budget.left(),
-            )
+            rows = self.fetch(keys) if fetched is None else fetched
             for row in read_rows(self.context.there, rows, lambda raw: _Row(self.kind.read(raw), raw, text)):
                 self.breaks = 0
                 if self.fits(row, keys, wrong):
@@ -249,6 +281,11 @@ def pull(
         work = _Pull(context, kind, plan, result, budget, submitter, again)
         work.run(list(plan.pull))
     return work.pulled
+
+
+def _raising(error: PdbError) -> Iterator[bytes]:
+    raise error
+    yield b""
 
 
 def _shown(version: Version) -> str:

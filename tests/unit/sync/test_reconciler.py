@@ -222,7 +222,8 @@ def test_a_remote_that_breaks_every_query_ends_the_entity_instead_of_failing_eac
     result = site.pull(site.b)
     assert result.errors == ["facts: https://a: no answer"]
     assert result.entities[Entity.FACTS].failed < 5
-    assert len([query for path, query in site.a.queries if path == "/factsets"]) < 12
+    # Some of them were fetched ahead.
+    assert len([query for path, query in site.a.queries if path == "/factsets"]) < 15
 
 
 def test_a_record_that_the_local_server_rejects_fails_alone_and_waits_before_it_is_tried_again(

@@ -72,10 +72,12 @@ def test_an_empty_server_has_it_all_after_a_seeding_and_the_last_pass_found_noth
 
 def test_a_seeding_that_was_stopped_goes_on_from_there(site: Site) -> None:
     fill(site, 60)
-    submit = site.b.submit
+    submit, once = site.b.submit, ["stop"]
 
     def stopping(*arguments: object, **options: object) -> str:
-        if len(site.b.submitted) == 25:
+        # Several at once: it may never be 25 exactly.
+        if len(site.b.submitted) >= 25 and once:
+            once.clear()
             site.time.set()
         return submit(*arguments, **options)  # type: ignore[arg-type]
 
