@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
 from pdbclient.wire.collector import Filter, InvalidQuery, filter_ast
-from pdbclient.wire.summary import HOUR_FORMAT
+from pdbclient.wire.summary import HOUR_FORMAT, CatalogSummary, FactsetSummary
 
 __all__ = [
     "Ast",
@@ -41,6 +41,7 @@ __all__ = [
     "report_hashes",
     "report_hour_buckets",
     "report_keys",
+    "report_outcomes",
     "report_summaries",
     "reports_received",
     "resource_type",
@@ -158,12 +159,12 @@ def exported_resources(type_name: str, filters: Filter | None, for_certname: str
 
 def factset_summary(state: str = "active") -> Ast:
     """For `factsets`: rows of `FactsetSummary`, of the nodes in `state` (active, inactive, any)."""
-    return _extract(["certname", "hash", "producer_timestamp"], _state(state))
+    return _extract(FactsetSummary.__struct_fields__, _state(state))
 
 
 def catalog_summary(state: str = "active") -> Ast:
     """For `catalogs`: rows of `CatalogSummary`, of the nodes in `state` (active, inactive, any)."""
-    return _extract(["certname", "hash", "producer_timestamp", "transaction_uuid"], _state(state))
+    return _extract(CatalogSummary.__struct_fields__, _state(state))
 
 
 def catalog_inputs_summary(state: str = "active") -> Ast:
@@ -233,6 +234,12 @@ def report_hashes(start: str, end: str | None) -> Ast:
 def report_keys(start: str, end: str | None) -> Ast:
     """For `reports`: the hashes alone of those produced from `start` up to `end`, as `report_hashes`."""
     return _extract(["hash"], _during(start, end))
+
+
+def report_outcomes(start: str, end: str | None) -> Ast:
+    """For `reports`: as `report_keys`, with what a hash does not cover and can be listed."""
+    beside = ("status", "noop", "noop_pending", "corrective_change", "cached_catalog_status", "environment")
+    return _extract(["hash", *beside], _during(start, end))
 
 
 def report_summaries(hashes: Iterable[str], start: str, end: str | None) -> Ast:

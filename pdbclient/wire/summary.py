@@ -38,12 +38,18 @@ _LABEL = re.compile(r"(\d{4,9}-\d\d-\d\dT\d\d)(?::(\d\d))? ([+-]\d\d)(?::(\d\d))
 
 
 class CatalogSummary(Struct, frozen=True, gc=False):
-    """`hash` leaves out the run's identifiers; a later run of the same catalog differs only in the others."""
+    """`hash` covers the resources and edges, and nothing that comes after it here."""
 
     certname: str | None
     hash: str
     producer_timestamp: str
     transaction_uuid: str | None = None
+    catalog_uuid: str | None = None
+    environment: str | None = None
+    code_id: str | None = None
+    job_id: str | None = None
+    version: str | None = None
+    producer: str | None = None
 
 
 class FactsetSummary(Struct, frozen=True, gc=False):
@@ -52,6 +58,7 @@ class FactsetSummary(Struct, frozen=True, gc=False):
     certname: str | None
     hash: str
     producer_timestamp: str
+    producer: str | None = None
 
 
 class ReportSummary(Struct, frozen=True, gc=False):

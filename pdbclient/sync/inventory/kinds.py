@@ -64,12 +64,14 @@ _report = msgspec.json.Decoder(ReportSummary).decode
 
 def _read_factset(row: bytes) -> Summary:
     found = _factset(row)
-    return _of_node(found.certname, found.producer_timestamp, found.hash)
+    return _of_node(found.certname, found.producer_timestamp, found.hash, found.producer)
 
 
 def _read_catalog(row: bytes) -> Summary:
     found = _catalog(row)
-    return _of_node(found.certname, found.producer_timestamp, found.hash, found.transaction_uuid)
+    beside = (found.catalog_uuid, found.environment, found.code_id, found.job_id, found.version, found.producer)
+    run = [found.transaction_uuid or "", *(each or "" for each in beside)]
+    return _of_node(found.certname, found.producer_timestamp, found.hash, "\n".join(run))
 
 
 def _read_inputs(row: bytes) -> Summary:
@@ -88,8 +90,8 @@ def _read_report(row: bytes) -> Summary:
     return Summary(found.hash, found.certname or "", Version(to_millis(found.producer_timestamp), found.hash))
 
 
-def _of_node(certname: str | None, stamp: str, content: str | None, uuid: str | None = None) -> Summary:
-    return Summary(certname or "", certname or "", Version(to_millis(stamp), content or "", uuid or ""))
+def _of_node(certname: str | None, stamp: str, content: str | None, run: str | None = None) -> Summary:
+    return Summary(certname or "", certname or "", Version(to_millis(stamp), content or "", run or ""))
 
 
 def _extract(columns: Sequence[str], clause: query.Ast) -> query.Ast:

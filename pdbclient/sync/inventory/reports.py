@@ -62,7 +62,8 @@ class Received(NamedTuple):
 class Compared:
     """Two full lists of reports: how many each side has, and those `missing` at the local one.
 
-    `extra`: those that only the local one has, where they were asked for. `unusable`: those of which a server shows
+    `extra`: those that only the local one has, and `unlike` those that both have with another outcome, where they
+    were asked for. `unusable`: those of which a server shows
     something that is no report, and why, by their hash.
     """
 
@@ -71,6 +72,7 @@ class Compared:
     missing: Sequence[ReportRow]
     extra: Sequence[ReportRow]
     unusable: Mapping[str, str]
+    unlike: Sequence[ReportRow] = ()
 
 
 class _Count(msgspec.Struct):
@@ -116,17 +118,31 @@ def _upto(end: int | None) -> str | None:
 
 
 def compare(
-    there: Server, here: Server, start: int, end: int | None, budget: Budget, *, extra: bool = False
+    there: Server,
+    here: Server,
+    start: int,
+    end: int | None,
+    budget: Budget,
+    *,
+    extra: bool = False,
+    outcomes: bool = False,
 ) -> Compared:
-    """The reports produced from `start` up to, not including, `end` (ms; None: without end) on both sides."""
-    within = budget.left()
-    theirs, ours = both_sides(there, here, lambda server: set(_list(server, start, end, within)))
+    """The reports produced from `start` up to, not including, `end` (ms; None: without end) on both sides;
+    `outcomes`: with what their hashes do not cover.
+    """
+    within, listing = budget.left(), query.report_outcomes if outcomes else query.report_keys
+    ast = listing(from_millis(start), _upto(end))
+    theirs, ours = both_sides(there, here, lambda server: set(server.rows(REPORTS.path, query=ast, within=within)))
     # Servers of two versions may write the same row in two ways: what is left is compared by what it says.
     only_here, only_there = set(_keys(here, ours - theirs)), set(_keys(there, theirs - ours))
     unusable: dict[str, str] = {}
     missing = _alone(there, here, only_there - only_here, start, end, budget, unusable)
     beyond = _alone(here, there, only_here - only_there, start, end, budget, unusable) if extra else []
-    return Compared(len(theirs), len(ours), missing, beyond, unusable)
+    both = sorted(only_here & only_there) if outcomes else ()
+    unlike = [
+        row for chunk in batches(both, CHUNK) for row in _summaries(there, chunk, start, end, budget.left(), unusable)
+    ]
+    return Compared(len(theirs), len(ours), missing, beyond, unusable, unlike)
 
 
 def _alone(

@@ -22,6 +22,7 @@ __all__ = [
     "Nodes",
     "ReportRow",
     "Terms",
+    "compare_alike",
     "compare_nodes",
     "compare_records",
     "compare_reports",
@@ -183,6 +184,17 @@ def compare_reports(
             why = memory(row.hash, version)
         mine, its = (version, None) if from_here else (None, version)
         yield Found(why or _kind(mine, its), row.hash, row.certname, mine, its, from_here)
+
+
+def compare_alike(entity: Entity, keys: Iterable[tuple[str, str, Version]], terms: Terms) -> Iterator[Found]:
+    """Records (key, certname, version) of which both sides have that version, with another content: what came first
+    stays.
+    """
+    if entity not in FIRST_WINS and entity is not Entity.REPORTS:
+        raise ValueError(f"of {entity}, the version is all that differs")
+    for key, certname, version in keys:
+        if terms.select(certname, version.millis):
+            yield Found(Difference.TIED, key, certname, version, version, False)
 
 
 def compare_nodes(

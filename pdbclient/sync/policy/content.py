@@ -13,7 +13,7 @@ def content(body: bytes) -> str:
     payload = json.loads(body)
     if isinstance(payload.get("resources"), list):
         payload["resources"] = _in_order([{**each, "tags": _in_order(each["tags"])} for each in payload["resources"]])
-    for name in ("edges", "package_inventory"):
+    for name in ("edges", "package_inventory", "inputs"):
         if isinstance(payload.get(name), list):
             payload[name] = _in_order(payload[name])
     return _text(payload)

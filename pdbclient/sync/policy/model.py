@@ -96,13 +96,13 @@ class Version(NamedTuple):
     """What a summary says about one record. The order of versions IS the precedence rule.
 
     The newer producer timestamp (ms since the epoch: servers differ below that) wins; at equal times the
-    greater hash, then the greater transaction uuid (catalogs: the hash does not cover it). Both sides compare
-    alike, so only one of them pulls and a conflict ends instead of swapping for ever.
+    greater hash, then whatever is greater of what the hash does not cover (of a catalog its transaction uuid first).
+    Both sides compare alike, so only one of them pulls and a conflict ends instead of swapping for ever.
     """
 
     millis: int
     hash: str
-    uuid: str = ""
+    beside: str = ""
 
 
 class Liveness(StrEnum):

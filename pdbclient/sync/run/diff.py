@@ -18,12 +18,19 @@ from pdbclient.http.session import Session
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
 from pdbclient.sync.inventory.interfaces import Clock, Connect, Server
-from pdbclient.sync.inventory.kinds import PER_NODE, Kind
+from pdbclient.sync.inventory.kinds import INPUTS, PER_NODE, Kind
 from pdbclient.sync.inventory.nodes import newest_records
 from pdbclient.sync.inventory.records import list_records
 from pdbclient.sync.inventory.reports import compare, list_hours
-from pdbclient.sync.inventory.rows import batches, both_sides, read_rows
-from pdbclient.sync.policy.classify import Found, Nodes, compare_nodes, compare_reports, compare_unusable
+from pdbclient.sync.inventory.rows import CHUNK, batches, both_sides, read_rows
+from pdbclient.sync.policy.classify import (
+    Found,
+    Nodes,
+    compare_alike,
+    compare_nodes,
+    compare_reports,
+    compare_unusable,
+)
 from pdbclient.sync.policy.content import content
 from pdbclient.sync.policy.liveness import flipped, undecided_deactivations
 from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, Mode, Selection, Version
@@ -47,7 +54,8 @@ class Scope:
     """What is compared, and how much of it is shown.
 
     `min_age` (s): what is younger may still be on its way. `examples`: at most so many of each kind. `full`: list
-    the reports of all hours, not only of those whose number, least or greatest hash differ.
+    the reports of all hours, not only of those whose number, least or greatest hash differ; and look at what no
+    hash covers: the outcome of reports, the inputs of catalogs.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -201,6 +209,12 @@ class _Comparison:
             for key in batch:
                 found = unequal[key]
                 yield found._replace(difference=Difference.SAME_CONTENT) if key in same else found
+        if self._scope.full and kind is INPUTS:
+            alike = sorted(key for key, version in here.versions.items() if there.versions.get(key) == version)
+            for chunk in batches(alike, CHUNK):
+                same = self._same(kind, chunk, budget)
+                other = [(key, key, here.versions[key]) for key in chunk if key not in same]
+                yield from compare_alike(kind.entity, other, self._terms)
 
     def _same(self, kind: Kind, keys: Sequence[str], budget: Budget) -> set[str]:
         """Those of `keys` whose contents are the same, for all that can be asked, although their hashes differ."""
@@ -238,9 +252,13 @@ class _Comparison:
         for part in parts:
             first, last = (first_future, end) if part is None else (part.start, part.end)
             last = last if end is None or (last is not None and last < end) else end
-            found = compare(self._context.there, self._context.here, max(first, start), last, budget, extra=True)
+            sides = self._context.there, self._context.here
+            full = self._scope.full
+            found = compare(*sides, max(first, start), last, budget, extra=True, outcomes=full)
             yield from compare_unusable(found.unusable)
             yield from compare_reports(found.extra, found.missing, nodes, self._terms, memory)
+            unlike = [(row.hash, row.certname, Version(row.millis, row.hash)) for row in found.unlike]
+            yield from compare_alike(Entity.REPORTS, unlike, self._terms)
 
     def _both(self, budget: Budget, ask: Callable[[Server, float], T]) -> tuple[T, T]:
         within = budget.left()

@@ -24,7 +24,8 @@ _QUERIES = {
     Entity.FACTS: f"select certname, certname, {_MILLIS.format('producer_timestamp')}, {_HASH.format('hash')}"
     " from factsets",
     Entity.CATALOGS: f"select certname, certname, {_MILLIS.format('producer_timestamp')},"
-    f" {_HASH.format('hash')} || ' ' || transaction_uuid from catalogs",
+    f" concat_ws(' ', {_HASH.format('hash')}, transaction_uuid, catalog_uuid, environment, code_id, job_id,"
+    " catalog_version) from catalogs c left join environments e on e.id = c.environment_id",
     Entity.INPUTS: f"select c.certname, c.certname, {_MILLIS.format('c.catalog_inputs_timestamp')},"
     " c.catalog_inputs_uuid || ' ' || string_agg(i.type || '=' || i.name, ',' order by i.type, i.name)"
     " from certnames c join catalog_inputs i on i.certname_id = c.id group by 1, 2, 3, c.catalog_inputs_uuid",

@@ -1,0 +1,87 @@
+"""What no hash covers: settled where the server takes it, listed where it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from pdbclient.sync import Difference, Entity
+from pdbclient.sync.run.diff import Diff, Scope, diff
+
+from .conftest import Site
+from .fake import CATALOG_UUID, Row, catalog, facts, inputs, report
+
+OF_CATALOGS = {
+    "environment": ("production", "test"),
+    "catalog_uuid": (CATALOG_UUID, CATALOG_UUID.replace("1e", "2f")),
+    "code_id": (None, "c2"),
+    "job_id": (None, "7"),
+    "version": ("1", "2"),
+    "producer": (None, "p2"),
+}
+
+
+def compare(site: Site, *, full: bool = True) -> Diff:
+    config = site.config(site.b)
+    return diff(config, config.remotes[0].endpoint, Scope(full=full), connect=site.connect, clock=site.clock)
+
+
+def counted(found: Diff) -> dict[Entity, dict[Difference, int]]:
+    return {part.entity: dict(part.counts) for part in found.entities if part.counts}
+
+
+@pytest.mark.parametrize("field", OF_CATALOGS)
+def test_catalogs_of_one_time_and_hash_become_the_same_everywhere(site: Site, field: str) -> None:
+    less, greater = OF_CATALOGS[field]
+    at = site.ago(50)
+    site.a.apply("replace catalog", {**catalog("n", at, uuid="u"), field: greater})
+    site.b.apply("replace catalog", {**catalog("n", at, uuid="u"), field: less})
+    assert counted(compare(site, full=False)) == {Entity.CATALOGS: {Difference.UNEQUAL: 1}}
+    assert site.pull(site.a).entities[Entity.CATALOGS].transferred == 0, "the other side has the greater one"
+    assert site.pull(site.b).entities[Entity.CATALOGS].transferred == 1
+    assert site.a.tables["catalogs"] == site.b.tables["catalogs"]
+    assert site.pull(site.b).entities[Entity.CATALOGS].transferred == 0
+    assert compare(site).equal
+
+
+def test_so_does_who_sent_the_facts(site: Site) -> None:
+    at = site.ago(50)
+    site.a.apply("replace facts", {**facts("n", at), "producer": "p2"})
+    site.b.apply("replace facts", {**facts("n", at), "producer": "p1"})
+    assert site.pull(site.b).entities[Entity.FACTS].transferred == 1
+    assert site.a.tables["factsets"] == site.b.tables["factsets"]
+
+
+@pytest.mark.releases
+def test_other_inputs_of_one_catalog_are_listed_by_a_full_comparison(site: Site) -> None:
+    """PuppetDB keeps those that came first."""
+    for name in ("same", "other"):
+        site.a.apply("replace catalog inputs", inputs(name, site.ago(50), names=("x", "y")))
+    site.b.apply("replace catalog inputs", inputs("same", site.ago(50), names=("y", "x")))
+    site.b.apply("replace catalog inputs", inputs("other", site.ago(50), names=("x", "z")))
+    assert site.pull(site.b).entities[Entity.INPUTS].transferred == 0
+    assert counted(compare(site, full=False)) == {}
+    found = compare(site)
+    assert counted(found) == {Entity.INPUTS: {Difference.TIED: 1}}
+    assert found.equal
+    ((example,),) = (part.examples for part in found.entities if part.examples)
+    assert example.certname == "other"
+
+
+OUTCOMES: dict[str, object] = {"status": "failed", "noop": True, "corrective_change": True, "environment": "test"}
+
+
+@pytest.mark.parametrize("field", OUTCOMES)
+def test_another_outcome_of_one_report_is_listed_by_a_full_comparison(site: Site, field: str) -> None:
+    def fill(row: Row) -> Row:
+        return {**row, field: OUTCOMES[field]}
+
+    site.a.apply("store report", report("n", site.ago(50), "u"))
+    site.b.apply("store report", fill(report("n", site.ago(50), "u")))
+    site.a.apply("store report", report("n", site.ago(40), "v"))
+    site.b.apply("store report", report("n", site.ago(40), "v"))
+    assert site.a.tables["reports"].keys() == site.b.tables["reports"].keys(), "the hash does not cover it"
+    assert site.pull(site.b).entities[Entity.REPORTS].transferred == 0
+    assert counted(compare(site, full=False)) == {}
+    found = compare(site)
+    assert counted(found) == {Entity.REPORTS: {Difference.TIED: 1}}
+    assert found.equal
