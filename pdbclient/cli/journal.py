@@ -178,7 +178,7 @@ def _listed(journal: Journal, args: argparse.Namespace) -> Iterator[Listed]:
 
 def _row(entry: Listed) -> tuple[object, ...]:
     there = [copy.server for copy in entry.copies if copy.state in (CopyState.ACCEPTED, CopyState.CONFIRMED)]
-    reasons = [copy.reason for copy in entry.copies if copy.reason]
+    reasons = [copy.reason for copy in entry.copies if copy.state is CopyState.REJECTED]
     return (
         entry.id,
         moment_text(entry.received),

@@ -17,6 +17,7 @@ __all__ = [
     "ANY",
     "DECIDING",
     "LATE",
+    "LATER",
     "REPLACED",
     "Claim",
     "Copy",
@@ -67,6 +68,10 @@ class EntryState(StrEnum):
     PARKED = "parked"
 
 
+LATER = "later"
+"""Of a copy: whoever submitted the command may have been told before this server took it."""
+
+
 class CopyState(StrEnum):
     """What is known of an entry on one server; no copy there means: not sent."""
 
@@ -77,7 +82,9 @@ class CopyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """An entry on the server at the URL `server`. `at` is in seconds since 1970, `reason` why it was rejected."""
+    """An entry on the server at the URL `server`. `at` is in seconds since 1970. `reason` is why it was rejected; of
+    one that was accepted it is `LATER`, unless that was by the submission itself.
+    """
 
     server: str
     state: CopyState

@@ -69,11 +69,6 @@ class PuppetDb:
                 return self._reports.get((command.certname, command.producer_timestamp)) == command.body
             return self._newest.get((command.name, command.certname), "") >= command.producer_timestamp
 
-    def came(self, command: Command) -> float | None:
-        """When it first came, in monotonic seconds."""
-        with self._lock:
-            return next((each.at for each in self.arrivals if each.command == command), None)
-
     def forget(self) -> None:
         """Its database was emptied, and its queue is gone."""
         with self._lock:

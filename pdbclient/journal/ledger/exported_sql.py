@@ -12,13 +12,10 @@ from pdbclient.journal.model import DECIDING, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.timestamp import from_millis
 
-__all__ = ["STILL_ALIVE", "TOLD", "Behind", "advance", "behind", "enrol", "forget", "still_missing"]
+__all__ = ["STILL_ALIVE", "Behind", "advance", "behind", "enrol", "forget", "still_missing"]
 
 STILL_ALIVE = 7 * 86400.0
 """Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
-
-TOLD = 1.0
-"""Seconds: what a server took later than that after it was put in, others may have known before."""
 
 PAGE = 1000
 
@@ -53,7 +50,7 @@ LEFT JOIN copies AS here ON here.entry = own.id AND here.server = :server
 WHERE own.id > :after AND (
     here.state IS NULL AND NOT (own.received < :received_since AND {EXPIRED})
     OR here.state = 'accepted' AND (
-        here.at > own.received + :told
+        here.reason <> ''
         OR EXISTS (
             SELECT 1 FROM copies AS c WHERE c.entry = own.id AND c.server <> :server
             AND (c.state = 'confirmed' OR c.state = 'accepted' AND c.at <= here.at)
@@ -75,8 +72,8 @@ ORDER BY own.id DESC LIMIT :limit
 """
 """Of each node, the entry that counts for a server, where that lacks it, or took it and has to show it.
 
-What nobody can have seen elsewhere it need not show: it took that at once, nobody else has it, and it has what others
-had before. All states stand in the text: only then are the partial indexes used.
+What nobody can have seen elsewhere it need not show: it took that before anybody was told, nobody else has it, and it
+has what others had before. All states stand in the text: only then are the partial indexes used.
 """
 
 
@@ -147,7 +144,6 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
         received_since=aged - STILL_ALIVE,
         since=from_millis(int((aged - STILL_ALIVE) * 1000)),
         taken_since=now - patience,
-        told=TOLD,
         limit=PAGE,
     )
     missing, awaited = ([entry for entry, state in rows if (state is None) is lacks] for lacks in (True, False))

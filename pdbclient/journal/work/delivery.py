@@ -21,7 +21,7 @@ from pdbclient.http.route import write_order
 from pdbclient.http.sender import caller_left
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries
-from pdbclient.journal.model import ANY, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
+from pdbclient.journal.model import ANY, LATER, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
 from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.paces import Paces
@@ -233,7 +233,7 @@ class _Target:
             else:
                 log.info("delivered: %s to %s", about, server)
                 self._resting.well(server)
-                self._note(entry, Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock()))
+                self._note(entry, Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock(), LATER))
                 return
         if at_fault:
             now, owner = self._journal.clock(), self._journal.owner

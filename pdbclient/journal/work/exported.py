@@ -24,7 +24,7 @@ from pdbclient.http.staleness import Freshness
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, exported_sql
 from pdbclient.journal.ledger.exported_sql import Behind
-from pdbclient.journal.model import Copy, CopyState, Entry, Listed
+from pdbclient.journal.model import LATER, Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.seen import seen
 
@@ -266,7 +266,7 @@ class Exported:
         except Rejected as error:
             log.error("%s does not take %s, which it lacks: %s", session.endpoint, about, error)
             return Copy(url, CopyState.REJECTED, None, self._journal.clock(), f"HTTP {error.status}: {error.reason}")
-        return Copy(url, CopyState.ACCEPTED, uuid, self._journal.clock())
+        return Copy(url, CopyState.ACCEPTED, uuid, self._journal.clock(), LATER)
 
     def _may_go_on(self, deadline: float) -> bool:
         return self._clock() < deadline and not self._stop.is_set()

@@ -27,7 +27,7 @@ from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, holdings, replay_sql
 from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
-from pdbclient.journal.model import Copy, CopyState, Entry, Listed
+from pdbclient.journal.model import LATER, Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.leases import Lease, hold
 from pdbclient.journal.work.paces import Paces
@@ -240,7 +240,7 @@ class _Run:
         self._result.replayed += 1
         self._replayed.append(entry.id)
         self._progress("replayed", self._result.replayed, 0)
-        return self._note(entry, CopyState.ACCEPTED, uuid)
+        return self._note(entry, CopyState.ACCEPTED, uuid, LATER)
 
     def _send(self, command: Command) -> str:
         if self._result.replayed % DEPTH_EVERY == 0:
