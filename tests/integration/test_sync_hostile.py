@@ -195,7 +195,7 @@ def excuse(difference: Difference, dead: Mapping[str, frozenset[str]], same: fro
         return Kind.NOT_ACTIVE
     # Other hashes of the same: one side has what came first, the other what the database made of it.
     alike = difference.entity is Entity.FACTS and difference.tied and difference.certname in same
-    return Kind.KNOWN_UNEQUAL if alike else None
+    return Kind.SAME_CONTENT if alike else None
 
 
 def test_after_a_hostile_history_both_databases_hold_the_same(

@@ -157,7 +157,7 @@ def compare_records(
         if why is None and equal_time and entity in FIRST_WINS:
             why = Difference.TIED
         said = None if why is not None or theirs is None else memory(certname, theirs)
-        if said is Difference.KNOWN_UNEQUAL:
+        if said in (Difference.KNOWN_UNEQUAL, Difference.SAME_CONTENT):
             # At another time, what was stored here then has been lost: restored from a backup, emptied, or purged.
             why = said if equal_time else None
         elif not from_here:

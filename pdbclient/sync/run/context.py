@@ -80,12 +80,13 @@ class Context:
     def memory(self, entity: Entity) -> Memory:
         """What the state says against pulling a version, as of now."""
         unequal = self.state.unequal(self.remote, entity)
+        same = self.state.same_content(self.remote, entity)
         refused = self.state.refused(self.remote, entity)
         now = self.clock.wall()
 
         def recall(key: str, version: Version) -> Difference | None:
             if unequal.get(key) == version:
-                return Difference.KNOWN_UNEQUAL
+                return Difference.SAME_CONTENT if key in same else Difference.KNOWN_UNEQUAL
             before = refused.get(key)
             return before.verdict(now) if before is not None and before.version == version else None
 

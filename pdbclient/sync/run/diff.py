@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pdbclient.config.model import Endpoint, SyncConfig
-from pdbclient.errors import InvalidCommand, PdbError
+from pdbclient.errors import PdbError
 from pdbclient.http.session import Session
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.capabilities import PassServer
@@ -22,7 +22,7 @@ from pdbclient.sync.inventory.kinds import INPUTS, PER_NODE, Kind
 from pdbclient.sync.inventory.nodes import newest_records
 from pdbclient.sync.inventory.records import list_records
 from pdbclient.sync.inventory.reports import compare, list_hours
-from pdbclient.sync.inventory.rows import CHUNK, batches, both_sides, read_rows
+from pdbclient.sync.inventory.rows import CHUNK, batches, both_sides
 from pdbclient.sync.policy.classify import (
     Found,
     Nodes,
@@ -31,10 +31,10 @@ from pdbclient.sync.policy.classify import (
     compare_reports,
     compare_unusable,
 )
-from pdbclient.sync.policy.content import content
 from pdbclient.sync.policy.liveness import flipped, undecided_deactivations
 from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, Mode, Selection, Version
 from pdbclient.sync.policy.report_hours import HOUR, Slice, cut, oldest_kept
+from pdbclient.sync.run.alike import same_content
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, known_capabilities
 from pdbclient.sync.run.events import SyncLog
@@ -217,14 +217,7 @@ class _Comparison:
                 yield from compare_alike(kind.entity, other, self._terms)
 
     def _same(self, kind: Kind, keys: Sequence[str], budget: Budget) -> set[str]:
-        """Those of `keys` whose contents are the same, for all that can be asked, although their hashes differ."""
-
-        def contents(server: Server, within: float) -> dict[str, str | None]:
-            rows = server.rows(kind.path, query=kind.records(keys), params=kind.params or None, within=within)
-            return dict(read_rows(server, rows, lambda row: (kind.read(row).key, _content(kind, row))))
-
-        there, here = self._both(budget, contents)
-        return {key for key in keys if there.get(key) is not None and there[key] == here.get(key)}
+        return same_content(self._context.there, self._context.here, kind, keys, budget.left())
 
     def _reports(self, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
         # What is older than the retention goes at each server's own time.
@@ -263,14 +256,6 @@ class _Comparison:
     def _both(self, budget: Budget, ask: Callable[[Server, float], T]) -> tuple[T, T]:
         within = budget.left()
         return both_sides(self._context.there, self._context.here, lambda server: ask(server, within))
-
-
-def _content(kind: Kind, row: bytes) -> str | None:
-    """The content of a full row, None of one that is no record of its kind."""
-    try:
-        return content(kind.command(row).body)
-    except InvalidCommand:
-        return None
 
 
 def _marks(bucket: HourBucket | None) -> tuple[int, str, str] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pdbclient.errors import PdbError
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.groups import differing_groups
 from pdbclient.sync.inventory.kinds import Kind
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
+from pdbclient.sync.inventory.rows import batches
 from pdbclient.sync.policy.brakes import brake_empty
 from pdbclient.sync.policy.classify import (
     FIRST_WINS,
@@ -21,12 +24,16 @@ from pdbclient.sync.policy.classify import (
     planned,
 )
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult
+from pdbclient.sync.run.alike import same_content
+from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.results import count_skipped, forget_settled, settle
 from pdbclient.sync.run.verify import judge_first, judge_record
 
 __all__ = ["differences", "plan_kind", "reconcile_kind"]
+
+_logger = logging.getLogger(__name__)
 
 MANY = 2000
 """Of so many records it is worth while to ask for groups first."""
@@ -102,7 +109,21 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
         result,
         budget,
         here.versions,
+        lambda keys: _alike(context, kind, keys, budget),
     )
     context.remember_seen(kind.entity, there.total)
     if listed and kind.marks is not None:
         context.state.remember_listed(context.scope, kind.entity, context.clock.wall())
+
+
+def _alike(context: Context, kind: Kind, keys: Sequence[str], budget: Budget) -> set[str]:
+    """Those of `keys` that differ in their hash alone; where that cannot be asked, none."""
+    same: set[str] = set()
+    for batch in batches(keys, context.config.batch_size):
+        try:
+            same |= same_content(context.there, context.here, kind, batch, budget.left())
+        except PdbError as error:
+            if ends_all(error):
+                raise
+            _logger.warning("%s of %s cannot be compared by their contents: %s", kind.entity, context.remote, error)
+    return same

@@ -36,10 +36,12 @@ def settle(
     result: EntityResult,
     budget: Budget,
     before: Mapping[str, Version] | None = None,
+    alike: Callable[[Sequence[str]], Collection[str]] = lambda keys: (),
 ) -> dict[str, Version]:
     """Verify `pulled` and write the outcome into the state and `result`; what was taken as it was submitted.
 
-    `before` is as for `verify`. A record that was queued and then not stored counts as failed, not as transferred.
+    `before` is as for `verify`. `alike` gives those of some keys that differ in nothing but their hash. A record that
+    was queued and then not stored counts as failed, not as transferred.
     """
     verified = verify(
         pulled.submitted, look, judge, lambda: queue_depth(context.here), budget, context.clock.monotonic, before
@@ -51,7 +53,17 @@ def settle(
         refused[key] = (version, NOT_VISIBLE)
     result.transferred -= len(verified.missing)
     result.failed += len(verified.missing)
-    for key in verified.unequal:
+    same = frozenset(alike(sorted(verified.unequal)) if verified.unequal else ())
+    if same:
+        some = ", ".join(sorted(same)[:5]) + (", …" if len(same) > 5 else "")
+        _logger.info(
+            "%d %s of %s have another hash here, and differ in nothing that is stored: %s",
+            len(same),
+            entity,
+            context.remote,
+            some,
+        )
+    for key in sorted(verified.unequal.keys() - same):
         _logger.warning(
             "%s of %s from %s: stored, but with another hash: not pulled again", entity, key, context.remote
         )
@@ -61,7 +73,7 @@ def settle(
     result.unequal += len(unequal)
     state = context.state
     if unequal:
-        state.remember_unequal(context.remote, entity, unequal)
+        state.remember_unequal(context.remote, entity, unequal, same)
     if refused:
         state.remember_refused(context.remote, entity, refused, context.clock.wall())
     if known := state.refused(context.remote, entity).keys() & (pulled.submitted.keys() - refused.keys()):

@@ -45,12 +45,13 @@ CREATE TABLE entity_pass (remote TEXT, entity TEXT, last_success REAL, last_erro
 CREATE TABLE server (url TEXT PRIMARY KEY, version TEXT, answers TEXT) WITHOUT ROWID;
 """
 
-# Since schema 4: what may wait in the local queue still, which nodes expired here alone, and when all records of an
-# entity were listed.
+# Since schema 4: what may wait in the local queue still, which nodes expired here alone, what differs in
+# its hash only, and when all records of an entity were listed.
 _SINCE_4 = """
 CREATE TABLE under_way (entity TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE expired (remote TEXT, certname TEXT, millis INTEGER, age INTEGER, PRIMARY KEY (remote, certname))
     WITHOUT ROWID;
+ALTER TABLE unequal ADD COLUMN same INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE listed (remote TEXT, entity TEXT, at REAL, PRIMARY KEY (remote, entity)) WITHOUT ROWID;
 """
 

@@ -37,7 +37,8 @@ class _Table(NamedTuple):
 _TABLES: Mapping[str, _Table] = MappingProxyType(
     {
         "unequal": _Table(
-            "remote, entity, key, millis, hash, uuid", list[tuple[str, Entity, str, _Millis, str, str]]
+            "remote, entity, key, millis, hash, uuid, same",
+            list[tuple[str, Entity, str, _Millis, str, str, _Flag]],
         ),
         "refused": _Table(
             "remote, entity, key, millis, hash, uuid, tries, retry_at, reason, dropped",

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from pdbclient.config.model import Endpoint
 from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import HOUR, Hour
-from pdbclient.sync.state.listings import Listings
+from pdbclient.sync.state.compared import Compared
 from pdbclient.sync.state.local import LocalNotes
 from pdbclient.sync.state.opened import kept
 from pdbclient.sync.state.rows import read_result
@@ -113,20 +113,10 @@ class ServerRecord:
     answers: frozenset[str]
 
 
-class State(Listings, LocalNotes):
+class State(Compared, LocalNotes):
     """What is remembered. Every method that writes is one durable transaction, but for `keeps`."""
 
     # --- records that are left alone
-
-    def unequal(self, remote: str, entity: Entity) -> dict[str, Version]:
-        """Records that were pulled and still differ, by key: hashes that no transfer preserves."""
-        rows = self._rows("unequal", "WHERE remote = ? AND entity = ?", remote, entity)
-        return {key: Version(*version) for _, _, key, *version in rows}
-
-    def unequals(self) -> list[tuple[str, Entity, str, Version]]:
-        """As `unequal`, of all remotes and entities: remote, entity, key, version."""
-        rows = self._rows("unequal")
-        return [(remote, entity, key, Version(*version)) for remote, entity, key, *version in rows]
 
     def refused(self, remote: str, entity: Entity) -> dict[str, Refused]:
         """Records that the local server did not take, and those dropped, by key."""
@@ -135,15 +125,6 @@ class State(Listings, LocalNotes):
     def refusals(self) -> list[tuple[str, Entity, str, Refused]]:
         """As `refused`, of all remotes and entities: remote, entity, key, what is known."""
         return list(self._refused(""))
-
-    @kept
-    def remember_unequal(self, remote: str, entity: Entity, versions: Mapping[str, Version]) -> None:
-        """Remember pulled versions that still differ from what is here."""
-        with self._transaction():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO unequal VALUES (?, ?, ?, ?, ?, ?)",
-                [(remote, entity, key, *version) for key, version in versions.items()],
-            )
 
     @kept
     def remember_refused(

@@ -13,6 +13,7 @@ from pdbclient.errors import NotSent, Rejected
 from pdbclient.sync import Entity, Version
 from pdbclient.sync.service.status_port import StatusPort
 from pdbclient.sync.state.store import State, state_path
+from pdbclient.wire.summary import to_millis
 from tests.unit.sync.fake import facts
 
 from .conftest import Run
@@ -27,11 +28,13 @@ def opened(site: SyncSite) -> closing[State]:
     return closing(State(path))
 
 
-def refuse(site: SyncSite, entity: Entity, key: str, times: int, remote: str = REMOTE) -> None:
-    """As if the local server had not taken it so often, long enough ago to be tried again."""
+def refuse(
+    site: SyncSite, entity: Entity, key: str, times: int, remote: str = REMOTE, version: Version = BAD
+) -> None:
+    """As if the local server had not taken it so often, just now."""
     with opened(site) as state:
         for _ in range(times):
-            state.remember_refused(remote, entity, {key: (BAD, "HTTP 400: bad")}, time.time())
+            state.remember_refused(remote, entity, {key: (version, "HTTP 400: bad")}, time.time())
 
 
 def unequal(site: SyncSite, key: str) -> None:
@@ -116,7 +119,9 @@ def test_the_status_counts_what_waits_and_what_is_quarantined(run: Run, sync_sit
 def test_a_record_that_waits_or_is_quarantined_is_exit_4_unless_a_pass_failed(
     times: int, run: Run, sync_site: SyncSite
 ) -> None:
-    refuse(sync_site, Entity.FACTS, "a", times)
+    sync_site.there.apply("replace facts", facts("a", sync_site.ago(50)))
+    row = sync_site.there.tables["factsets"]["a"]
+    refuse(sync_site, Entity.FACTS, "a", times, version=Version(to_millis(row["producer_timestamp"]), row["hash"]))
     assert status(run, sync_site)[0] == 1, "no pass yet"
     assert run("sync", "once", "--config", sync_site.conf).code == 0
     assert status(run, sync_site)[0] == 4

@@ -82,7 +82,7 @@ class _Pair:
                 return self.here.newest(certname) > version.millis
             case Difference.UNKNOWN:
                 return certname not in self.here.nodes
-            case Difference.KNOWN_UNEQUAL:
+            case Difference.KNOWN_UNEQUAL | Difference.SAME_CONTENT:
                 return certname in self.world.mangled and equal_time
             case Difference.TIED:
                 return self.entity in (Entity.INPUTS, Entity.EXPIRATION) and equal_time

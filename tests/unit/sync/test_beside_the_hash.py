@@ -85,3 +85,38 @@ def test_another_outcome_of_one_report_is_listed_by_a_full_comparison(site: Site
     found = compare(site)
     assert counted(found) == {Entity.REPORTS: {Difference.TIED: 1}}
     assert found.equal
+
+
+def test_what_differs_in_its_hash_alone_is_told_once_and_warned_of_never(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A WARNING for each node and run: somebody's catalogs had keys that PuppetDB does not keep."""
+    caplog.set_level("INFO")
+    site.b.mangles = {f"n{number}" for number in range(8)}
+    for name in site.b.mangles:
+        site.a.apply("replace catalog", catalog(name, site.ago(50)))
+    first = site.pull(site.b)
+    assert (first.ok, first.entities[Entity.CATALOGS].unequal) == (True, 8)
+    told = [record.levelname for record in caplog.records if "another hash" in record.getMessage()]
+    assert told == ["INFO"]
+    caplog.clear()
+    again = site.pull(site.b)
+    # Of some, the hash here is the greater one: there is nothing to pull.
+    assert again.entities[Entity.CATALOGS].transferred == 0
+    assert 0 < again.entities[Entity.CATALOGS].unequal < 8
+    assert [record for record in caplog.records if "another hash" in record.getMessage()] == []
+    assert counted(compare(site)) == {Entity.CATALOGS: {Difference.SAME_CONTENT: 8}}
+
+
+def test_what_also_says_something_else_is_warned_of(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.a.apply("replace facts", facts("n", site.ago(50), "there"))
+    site.b.mangles = {"n"}
+    apply = site.b.apply
+
+    def other(name: str, payload: Row) -> None:
+        apply(name, {**payload, "values": {"v": "here"}} if name == "replace facts" else payload)
+
+    site.b.apply = other  # type: ignore[method-assign]
+    assert site.pull(site.b).entities[Entity.FACTS].unequal == 1
+    assert any(record.levelname == "WARNING" and "another hash" in record.getMessage() for record in caplog.records)
+    assert counted(compare(site)) == {Entity.FACTS: {Difference.KNOWN_UNEQUAL: 1}}

@@ -96,7 +96,7 @@ def test_what_is_remembered_of_a_record_long_before_is_no_damage(site: Site, yea
         assert not result.errors
         site.time.elapsed += 3600
     assert set(site.b.tables["factsets"]) >= {"n"}
-    left = {"known_unequal": 1} if year == "0001" else {"quarantined": 1}
+    left = {"same_content": 1} if year == "0001" else {"quarantined": 1}
     assert {entity: kinds for entity, kinds in counted(compare(site, site.b)).items() if entity != "reports"} == {
         "facts": left,
         "catalogs": left,

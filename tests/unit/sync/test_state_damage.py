@@ -156,7 +156,7 @@ def test_damage_that_comes_while_a_reconciler_runs_ends_its_passes_in_words_unti
     with Reconciler(config, connect=site.connect, clock=site.clock) as reconciler:
         assert reconciler.run_once(site.a.endpoint).ok
         # What it had is settled by now.
-        spoil(path, f"INSERT INTO unequal VALUES ('{site.a.endpoint.url}', 'facts', 'n', 1, 'h', '')")
+        spoil(path, f"INSERT INTO unequal VALUES ('{site.a.endpoint.url}', 'facts', 'n', 1, 'h', '', 0)")
         spoil(path, DAMAGE[damage])
         site.a.apply("replace facts", facts("new", site.ago(5)))
         if damage != "result that is no JSON":
