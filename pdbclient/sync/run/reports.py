@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import REPORTS
@@ -159,15 +159,18 @@ def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget:
     )
     now, hot = context.now(), counted.hot(survey.now)
     known = {start: counted.known.get(start, Hour()) for start in there}
+    noted = {
+        start: Hour(
+            fingerprint(counted.there[start], counted.here.get(start)), now, start in partial, known[start].fills
+        )
+        for start in there
+        if steady and start < hot and start not in lacking
+    }
+    # Nor do the marks that are remembered, if it is by them that this was counted.
+    outdated = {} if steady else {start: replace(hour, fingerprint="") for start, hour in known.items()}
     return SlicePlan(
         plan,
-        hours={
-            start: Hour(
-                fingerprint(counted.there[start], counted.here.get(start)), now, start in partial, known[start].fills
-            )
-            for start in there
-            if steady and start < hot and start not in lacking
-        },
+        hours=noted | {start: hour for start, hour in outdated.items() if known[start].fingerprint},
         left_out=frozenset(left_out),
         empty={start: known[start] for start in there if start not in counted.here},
     )
