@@ -102,11 +102,13 @@ def test_hours_that_the_remote_has_dropped_are_forgotten(site: Site) -> None:
 
 def test_what_a_number_does_not_show_is_found_in_the_rotation_which_ends(site: Site) -> None:
     """One of this side's own reports went, and another one of another hour came: as many as before."""
-    run(site.b, site, "own", 3600 * 4)
+    for number in (20, 30):
+        run(site.a, site, f"r{number}", 3600 * number)
+    run(site.b, site, "own", 3600 * 20)
     pull(site)
     pull(site)
     lose(site.b, *[key for key, row in site.b.tables["reports"].items() if row["transaction_uuid"] == "own"])
-    site.b.apply("store report", report("n", site.ago(3600 * 6), "other"))
+    site.b.apply("store report", report("n", site.ago(3600 * 30), "other"))
     forget(site)
     assert moved(site) == 0
     assert hours_asked(site.b) == [False]
