@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer nodes")
     parser.add_argument("--lab", type=Path, help="a lab of two nodes that is up, instead of one of its own")
     args = parser.parse_args()
-    nodes, seeded = (2_000, 60) if args.quick else (10_000, 300)
+    nodes, seeded = (2_000, 150) if args.quick else (10_000, 300)
     with running_lab(args.lab, 2) as lab, workplace() as home:
         url = urlsplit(lab.node(THERE).url)
         with far_away(cast(int, url.port), ROUND_TRIP, RATE) as link:
