@@ -44,7 +44,7 @@ _logger = logging.getLogger(__name__)
 
 AHEAD = 3
 """Batches that are fetched ahead at most: one fewer than records are submitted at once."""
-LARGE = 2 * 1024 * 1024
+LARGE = 8 * 1024 * 1024
 """Bytes of a batch; after one that is larger, nothing is fetched ahead."""
 
 Again = Callable[[Mapping[str, Version]], EntityPlan]
