@@ -14,7 +14,7 @@ from pdbclient.config import ClientConfig, load_config
 from pdbclient.config.values import SettingError, span
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.journal import Journal
-from pdbclient.journal.model import Listed
+from pdbclient.journal.model import CopyState, Listed
 from pdbclient.wire import timestamp
 
 __all__ = ["add_since_option", "entry_document", "moment_text", "opened"]
@@ -71,7 +71,8 @@ def entry_document(entry: Listed) -> dict[str, Any]:
                 "state": copy.state,
                 "uuid": copy.uuid,
                 "at": moment_text(copy.at),
-                "reason": copy.reason or None,
+                # Of one that was accepted, it is for the journal alone.
+                "reason": copy.reason if copy.state is CopyState.REJECTED else None,
             }
             for copy in entry.copies
         ],

@@ -55,7 +55,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--examples", type=not_negative, default=5, metavar="N", help="list at most so many of each kind (default: 5)"
     )
-    parser.add_argument("--full", action="store_true", help="list the reports of every hour")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="list the reports of every hour, and look at what no hash covers (inputs, outcomes of reports)",
+    )
     output.add_json_option(parser)
 
 

@@ -67,8 +67,8 @@ than 5 % of them, deactivates none. If they are right, --allow-deactivations N s
 
 _AUDIT = """\
 One pass against each remote that takes nothing for granted: as `once`, but it lists all there is on both sides, and
-trusts neither where the last pass ended nor which hours were equal before. The daemon does the same by and by, within
-audit_interval.
+trusts neither where the last pass ended, nor which hours were equal before, nor numbers. The daemon does the same by
+and by, within audit_interval.
 """
 
 _RUN = """\
