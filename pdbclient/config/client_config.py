@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from pdbclient.config import settings
 from pdbclient.config.client_rules import apply_rules, endpoints, rule_warnings
 from pdbclient.config.document import Document
-from pdbclient.config.model import ClientConfig, Timeouts
+from pdbclient.config.model import ClientConfig
 from pdbclient.config.puppet_conf import confdir_candidates, find_confdir
 from pdbclient.config.reading import read_document
 from pdbclient.config.tls import TlsSearch, find_tls
@@ -17,6 +18,9 @@ from pdbclient.errors import ConfigError, Problem
 __all__ = ["load_config"]
 
 _SECTIONS = ("main", "pdbclient")
+_JUDGED = {"server_urls", "submit_only_server_urls"}
+_PLAIN = [each.name for each in fields(ClientConfig) if each.name in settings.CLIENT and each.name not in _JUDGED]
+"""Settings whose values are fields of the same name."""
 
 
 def load_config(path: Path | str | None = None, *, check_files: bool = True) -> ClientConfig:
@@ -75,10 +79,10 @@ def _is_there(path: Path) -> bool:
 
 def _judge(document: Document) -> Verdict:
     main, own = (document.sections.get(name, {}) for name in _SECTIONS)
-    known = settings.STOCK.keys() | settings.OWN.keys()
+    known = settings.CLIENT.keys()
     elsewhere = {**dict.fromkeys(settings.OWN, "belongs into the section [pdbclient]"), **settings.RETIRED}
     stock = {name: entry for name, entry in main.items() if name in settings.STOCK}
-    verdict = judge((stock, own), {**settings.STOCK, **settings.OWN})
+    verdict = judge((stock, own), settings.CLIENT)
     verdict.problems += unknown(main, settings.STOCK, elsewhere)
     verdict.problems += unknown(own, known, settings.RETIRED)
     # A substitution may well be named like the setting it is for; but then the setting is there too.
@@ -106,37 +110,8 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
         server_urls=servers,
         submit_only_server_urls=submit_only,
         tls=tls.files,
-        timeouts=Timeouts(
-            attempt=value["server_url_timeout"],
-            connect=value["connect_timeout"],
-            read=value["read_timeout"],
-            operation=value["operation_timeout"],
-            query=value["query_timeout"],
-        ),
-        min_successful_submissions=value["min_successful_submissions"],
-        command_broadcast=value["command_broadcast"],
-        sticky_read_failover=value["sticky_read_failover"],
-        soft_write_failure=value["soft_write_failure"],
-        include_unchanged_resources=value["include_unchanged_resources"],
-        include_catalog_edges=value["include_catalog_edges"],
-        verify_client_certificate=value["verify_client_certificate"],
-        gateway_url=value["gateway_url"],
-        gateway_allow=value["gateway_allow"],
-        gateway_local_url=value["gateway_local_url"],
-        gateway_local_commands=value["gateway_local_commands"],
-        gateway_health_interval=value["gateway_health_interval"],
-        gateway_concurrency=value["gateway_concurrency"],
-        gateway_max_body_bytes=value["gateway_max_body_bytes"],
-        gateway_max_total_bytes=value["gateway_max_total_bytes"],
-        gateway_max_url_bytes=value["gateway_max_url_bytes"],
-        journal=value["journal"],
-        journal_max_age=value["journal_max_age"],
-        journal_max_bytes=value["journal_max_bytes"],
-        journal_rate=value["journal_rate"],
-        journal_heal=value["journal_heal"],
-        stale_exported=value["stale_exported"],
-        stale_exported_budget=value["stale_exported_budget"],
-        gzip_min_bytes=value["gzip_min_bytes"],
+        timeouts=settings.timeouts(value),
+        **{name: value[name] for name in _PLAIN},
         origins={**verdict.origins(), **tls.origins},
         warnings=warnings,
     )

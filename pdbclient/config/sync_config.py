@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from pdbclient.config import settings
 from pdbclient.config.document import Document, Entry
 from pdbclient.config.ini import PUPPETDB
-from pdbclient.config.model import Endpoint, SyncConfig, Timeouts
+from pdbclient.config.model import Endpoint, SyncConfig
 from pdbclient.config.puppet_conf import find_confdir, layout_of
 from pdbclient.config.reading import read_document
 from pdbclient.config.remotes import judge_remotes
@@ -21,10 +21,8 @@ from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["load_sync_config"]
 
-_PLAIN = (
-    *("entity_time_limit", "report_ttl", "node_purge_ttl", "max_clock_skew", "max_queue_depth"),
-    *("batch_size", "concurrency", "audit_interval", "one_way", "entities", "certnames", "max_age", "status_port"),
-)
+_JUDGED = {"remotes", "state_dir", "logging_config"}
+_PLAIN = [each.name for each in fields(SyncConfig) if each.name in settings.SYNC and each.name not in _JUDGED]
 """Settings whose values are fields of the same name."""
 
 
@@ -56,12 +54,7 @@ def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfi
         remotes=remotes,
         tls=tls.files,
         state_dir=_state_dir(verdict, document),
-        timeouts=Timeouts(
-            attempt=value["server_url_timeout"],
-            connect=value["connect_timeout"],
-            read=value["read_timeout"],
-            operation=value["operation_timeout"],
-        ),
+        timeouts=settings.timeouts(value),
         **{name: value[name] for name in _PLAIN},
         logging_config=logging_config,
         origins={**_origins(verdict), "local_url": local_origin, **tls.origins},

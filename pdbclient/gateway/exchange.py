@@ -28,7 +28,7 @@ from pdbclient.errors import (
     StaleAnswer,
     TransportError,
 )
-from pdbclient.gateway import addresses
+from pdbclient.gateway import addresses, header_names
 from pdbclient.gateway.addresses import Goal, Refusal
 from pdbclient.gateway.budget import Reservation
 from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
@@ -210,7 +210,7 @@ class Exchange:
         answer = await self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
-            headers["X-Pdbclient-Stale"] = str(answer.freshness.stale).lower()
+            headers[header_names.STALE] = str(answer.freshness.stale).lower()
         gzip = Gzip() if wants_gzip(self._line("Accept-Encoding")) and request.method != "HEAD" else None
         headers["Vary"] = "Accept-Encoding"
         if answer.rest is not None:
@@ -303,7 +303,7 @@ class Exchange:
                 headers |= _origin(endpoint, endpoint.order > 0, self.upstream.registry.freshness(endpoint))
         if 300 <= error.status < 400:
             # To a dashboard that the gateway does not have: what PuppetDB before 8.5 says to an unknown address.
-            headers = {name: value for name, value in headers.items() if name.startswith("X-Pdbclient-")}
+            headers = {name: value for name, value in headers.items() if name.startswith(header_names.PREFIX)}
             return _refusal(addresses.NOT_FOUND, headers)
         return web.Response(status=error.status, body=error.body, headers=headers)
 
@@ -331,17 +331,17 @@ def _octets(value: str) -> str:
 def _taken_by(accepted: Accepted) -> dict[str, str]:
     """The headers that say who has a command."""
     if accepted.journalled is not None:
-        return {"X-Pdbclient-Journalled": "true"}
+        return {header_names.JOURNALLED: "true"}
     return _origin(next(iter(accepted.uuids)), accepted.attempts[0].endpoint not in accepted.uuids)
 
 
 def _origin(endpoint: Endpoint, failed_over: bool, freshness: Freshness | None = None) -> dict[str, str]:
     """The headers that say where an answer came from, and what that server may lack."""
-    headers = {"X-Pdbclient-Server": endpoint.url, "X-Pdbclient-Failed-Over": str(failed_over).lower()}
+    headers = {header_names.SERVER: endpoint.url, header_names.FAILED_OVER: str(failed_over).lower()}
     if freshness is not None:
-        headers["X-Pdbclient-Missing"] = str(freshness.missing)
+        headers[header_names.MISSING] = str(freshness.missing)
         if freshness.since is not None:
-            headers["X-Pdbclient-Missing-Since"] = freshness.since
+            headers[header_names.MISSING_SINCE] = freshness.since
     return headers
 
 

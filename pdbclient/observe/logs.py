@@ -21,20 +21,24 @@ from pdbclient.observe.terminal import visible
 
 __all__ = ["SYNC_ATTRIBUTES", "JsonFormatter", "TextFormatter", "configure"]
 
-SYNC_ATTRIBUTES = (
-    "phase",
-    "event",
-    "ok",
-    "elapsed",
-    "remote",
-    "entity",
-    "transferred",
-    "failed",
-    "query",
-    "certname",
-    "hash",
-)
-"""The attributes of the log `sync`, as the PuppetDB HA guide documents them."""
+SYNC_ATTRIBUTES = {
+    "phase": ("all", "`sync`, `entity`, `record`, `deactivate`"),
+    "event": ("all", "`start`, `finished`, `error`"),
+    "ok": ("finished, error", "`true`, `false`"),
+    "elapsed": ("finished, error", "milliseconds since the start, a number"),
+    "remote": ("sync, entity, record", "URL of the peer"),
+    "entity": (
+        "entity, record",
+        "`nodes`, `facts`, `catalogs`, `reports`, and what the guide does not know: `fact_expiration`, "
+        "`catalog_inputs`",
+    ),
+    "transferred": ("entity finished", "number of records; of `nodes`, deactivations"),
+    "failed": ("entity finished", "number of records; of `nodes`, deactivations"),
+    "query": ("record", "the query to the peer"),
+    "certname": ("record, deactivate", "the node"),
+    "hash": ("record, reports only", "the report's hash"),
+}
+"""The attributes of the log `sync`, as the PuppetDB HA guide documents them: which events have it, and its value."""
 
 
 class JsonFormatter(logging.Formatter):
