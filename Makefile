@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
-.PHONY: setup demo test matrix lint unit soak bench clean
+.PHONY: setup demo test matrix lint docs unit soak bench clean
 
 setup: .venv/ready
 
@@ -13,7 +13,7 @@ setup: .venv/ready
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3-venv; }
 	$(PYTHON) -c 'import sys; sys.exit("pdbclient needs Python 3.11 or later") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
 	@touch $@
 
 # The main job as a story, on a real pair of PuppetDBs; installs them first where they are missing (as root).
@@ -39,6 +39,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation, into build/docs. Warnings are errors; links and anchors are checked.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # What needs neither root nor a server; but fuse3, for disks whose power is cut (tests/install-packages installs it).
 unit: setup

@@ -1,7 +1,7 @@
 """What one attempt met, and what follows from it: the one truth table of failover.
 
 Pure. Rules: the stock terminus's, minus its defects (a 404 that hides an outage, a 400 that counts as a
-success in broadcast), see the README, "How failover decides".
+success in broadcast), see docs/explain/failover.md.
 """
 
 from __future__ import annotations

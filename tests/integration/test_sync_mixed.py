@@ -1,4 +1,4 @@
-"""Two releases of PuppetDB: what the reconciler carries between them, and the upgrade as the README tells it."""
+"""Two releases of PuppetDB: what the reconciler carries between them, and the upgrade as docs/ tells it."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ select encode(r.hash, 'hex'), r.report_type, r.logs, r.metrics,
     from resource_events e where e.report_id = r.id) event)
 from reports r order by 1
 """
-README = Path(__file__).parents[2] / "README.md"
-PAGE = "## Upgrading PuppetDB 7 to 8 without an outage"
+PAGE = Path(__file__).parents[2] / "docs/operate/upgrade-puppetdb.md"
 
 
 @pytest.fixture
@@ -200,14 +199,13 @@ def test_the_number_with_which_enterprise_syncs_would_keep_7_and_8_apart(site: S
 
 
 class Upgrade:
-    """The commands of the README's page, step by step, beside the old server and the new one."""
+    """The commands of the page, step by step, beside the old server and the new one."""
 
     def __init__(self, site: Site, running: ExitStack, directory: Path) -> None:
         self._site, self._running, self._directory = site, running, directory
         self._sides = {"old": OLD, "new": NEW}
         self.logs: dict[str, Log] = {}
-        _, _, text = README.read_text().partition(f"\n{PAGE}\n")
-        text, _, _ = text.partition("\n## ")
+        text, _, _ = PAGE.read_text().partition("\n## ")
         self._steps = re.findall(r"^\d+\. .*?(?=^\d+\. |\Z)", text, flags=re.M | re.S)
 
     def step(self, title: str) -> list[str]:
@@ -245,7 +243,7 @@ def puppet_runs(site: Site, conf: Path, first: str, number: int) -> None:
     site.lab.settle(first)
 
 
-def test_the_upgrade_goes_as_the_readme_tells_it(site: Site, tmp_path: Path) -> None:
+def test_the_upgrade_goes_as_its_page_tells_it(site: Site, tmp_path: Path) -> None:
     for number in range(6):
         site.run(OLD, f"web{number}.example.com", number, site.ago(minutes=20 + 11 * number))
     site.simple_facts(OLD, "dead.example.com", site.ago(hours=3), x=1)

@@ -77,7 +77,7 @@ LEAVES = [row for row in PARSERS if _groups(row[2]) is None]
 
 
 def test_these_are_the_commands() -> None:
-    """A new command is added here, and then to what the README lists."""
+    """A new command is added here; the reference page has it by itself."""
     assert {" ".join(path) for path, _, _ in LEAVES} == COMMANDS
 
 

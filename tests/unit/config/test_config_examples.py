@@ -52,7 +52,7 @@ def test_the_example_sync_configurations_load_and_point_at_each_other(
 def test_the_example_sync_configurations_name_every_setting_and_show_the_defaults(
     side: str, write: Write, tmp_path: Path
 ) -> None:
-    """The README sends readers there for both."""
+    """The reference page sends readers there for both."""
     _ssl(write)
     config = load_sync_config(shutil.copy(EXAMPLES / f"sync-{side}.conf", tmp_path))
     text = (EXAMPLES / f"sync-{side}.conf").read_text()

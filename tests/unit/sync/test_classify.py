@@ -282,8 +282,8 @@ def test_other_values_are_other_content(one: bytes, other: bytes) -> None:
     assert content(one) != content(other)
 
 
-def test_the_readme_has_every_kind_of_difference_and_whether_it_counts() -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text()
+def test_the_documentation_has_every_kind_of_difference_and_whether_it_counts() -> None:
+    text = (Path(__file__).parents[3] / "docs/operate/reconciler.md").read_text()
     lines = [
         line.split("|") for line in text.splitlines() if line.startswith("| `") and line.endswith(("yes |", "no |"))
     ]
