@@ -2,11 +2,11 @@
 
 A block of commands (`sh`, `python`) has a comment before it, `<!-- run: NAME -->`, which says who runs it:
 
-- `pair`: tests/integration/test_documentation.py, on a real pair; so `sync` and `recover`, beside what they need
+- `pair`, `sync`, `recover`: tests/integration/test_documentation.py, on a real pair
 - `journal`: tests/unit/cli/test_cli_documentation.py, on a journal with entries of every kind
-- `host`: tests/integration/test_documentation_path.py, in a fresh Debian, as root, in the order of the pages (soak)
-- `lab`: the same, by hand of whoever looks at the lab
-- `make`: nobody runs the targets of the Makefile by way of a page: that they are there is what is tested
+- `host`, `venv`, `lab`: tests/integration/test_documentation_path.py (soak), on fresh systems
+- `make`: that these targets are there is what is tested
+- `redhat`: what needs a system of Red Hat's, which no test has
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
 ]
-RUNS = {"pair", "sync", "recover", "journal", "host", "lab", "make"}
+RUNS = {"pair", "sync", "recover", "journal", "host", "venv", "lab", "make", "redhat"}
 
 _BLOCK = re.compile(
     r"^(?:<!-- run: (?P<run>\S+) -->\n)?(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
