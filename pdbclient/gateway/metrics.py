@@ -11,13 +11,15 @@ from prometheus_client.registry import Collector
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.journal.model import ANY, Counts
 from pdbclient.journal.work.service import Service
+from pdbclient.observe.traffic import TrafficSnapshot
 
 __all__ = ["exposition"]
 
 
 class _Gateway(Collector):
-    def __init__(self, registry: ServerRegistry, service: Service | None) -> None:
+    def __init__(self, registry: ServerRegistry, traffic: TrafficSnapshot, service: Service | None) -> None:
         self._registry = registry
+        self._traffic = traffic
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
@@ -54,7 +56,7 @@ class _Gateway(Collector):
         yield CounterMetricFamily(
             "pdbclient_stale_answers",
             "Answers about exported resources whose server could not be brought up to date in time",
-            value=float(service.stale_answers),
+            value=float(self._traffic.stale_answers),
         )
 
     def _counts(self, service: Service, counts: Counts) -> Iterator[Metric]:
@@ -74,8 +76,8 @@ class _Gateway(Collector):
         )
 
 
-def exposition(registry: ServerRegistry, service: Service | None) -> bytes:
+def exposition(registry: ServerRegistry, traffic: TrafficSnapshot, service: Service | None) -> bytes:
     """All of it, as `text/plain; version=0.0.4`."""
     collectors = CollectorRegistry()
-    collectors.register(_Gateway(registry, service))
+    collectors.register(_Gateway(registry, traffic, service))
     return generate_latest(collectors)

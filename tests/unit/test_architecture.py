@@ -99,7 +99,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync.service": {ERRORS, CONFIG, LOOPBACK, "sync.policy", "sync.state", "sync.inventory", "sync.run"},
     TERMINUS: {ERRORS, WIRE},
     # The gateway takes the layer itself: a client's soft_write_failure, say, is the terminus's to decide.
-    GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL, LOOPBACK},
+    GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL, LOOPBACK, OBSERVE},
     OBSERVE: {ERRORS},
     LAB: {ERRORS, CONFIG},
     "puppet_setup": {ERRORS, CONFIG},
