@@ -232,9 +232,9 @@ def test_whoever_listens_is_told_of_each_circuit_that_opens_or_closes_and_why(
     registry.note(A, COMMAND, REFUSED, 100)
     assert told == [(A, each, False, "not sent: Connection refused") for each in ("command", "query")]
     told.clear()
-    clock.now = 102
-    registry.note(A, QUERY, ACCEPTED, 102)
+    clock.now = 104
+    registry.note(A, QUERY, ACCEPTED, 104)
     registry.probed(A, ok=True)
-    clock.now = 107
+    clock.now = 109
     registry.probed(A, ok=True)
     assert told == [(A, "query", True, "it answered a request"), (A, "command", True, "it answered probes")]
