@@ -124,6 +124,7 @@ def _config(verdict: Verdict, tls: TlsSearch, warnings: tuple[Problem, ...]) -> 
         gateway_allow=value["gateway_allow"],
         gateway_local_url=value["gateway_local_url"],
         gateway_local_commands=value["gateway_local_commands"],
+        gateway_status_port=value["gateway_status_port"],
         gateway_health_interval=value["gateway_health_interval"],
         gateway_concurrency=value["gateway_concurrency"],
         gateway_max_body_bytes=value["gateway_max_body_bytes"],

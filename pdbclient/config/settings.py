@@ -64,6 +64,7 @@ OWN = _table(
     Setting("gateway_allow", (), values.certnames),
     Setting("gateway_local_url", None, values.local_url),
     Setting("gateway_local_commands", False, values.boolean),
+    Setting("gateway_status_port", None, values.count(1, 65535)),
     Setting("gateway_health_interval", 2.0, values.timeout),
     Setting("gateway_concurrency", 64, values.count(1, 64)),
     Setting("gateway_max_body_bytes", 134217728, values.count(1)),

@@ -173,8 +173,12 @@ class Upstream:
         return await _run(self._commands, submit)
 
     async def metrics(self) -> bytes:
+        """As `exposition`, for coroutines."""
+        return await _run(self._hands, self.exposition)
+
+    def exposition(self) -> bytes:
         """What is counted, for Prometheus."""
-        return await _run(self._hands, lambda: exposition(self.registry, self.traffic.snapshot(), self._journal))
+        return exposition(self.registry, self.traffic.snapshot(), self._journal)
 
     async def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False
