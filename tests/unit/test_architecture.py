@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     STREAM: set(),
     "http.tls": {ERRORS, MODEL},
     "http.tls_check": {ERRORS, MODEL},
+    "http.tls_dates": {MODEL},
     "http.json_completeness": {STREAM},
     STATUS: set(),
     # From the wait of one socket up to what one server is asked.
@@ -96,7 +97,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(ERRORS, MODEL, WIRE, "http.session", STATUS, "http.resolver", LOOPBACK),
         *("sync.policy", "sync.state", "sync.inventory"),
     },
-    "sync.service": {ERRORS, CONFIG, LOOPBACK, "sync.policy", "sync.state", "sync.inventory", "sync.run"},
+    "sync.service": {
+        *(ERRORS, CONFIG, LOOPBACK, "http.tls_dates", OBSERVE),
+        *("sync.policy", "sync.state", "sync.inventory", "sync.run"),
+    },
     TERMINUS: {ERRORS, WIRE},
     # The gateway takes the layer itself: a client's soft_write_failure, say, is the terminus's to decide.
     GATEWAY: {ERRORS, CONFIG, WIRE, HTTP, TERMINUS, JOURNAL, LOOPBACK, OBSERVE},

@@ -23,10 +23,12 @@ from pdbclient.config.model import Endpoint, Remote, SyncConfig
 from pdbclient.config.settings import PUPPETDB_PORT
 from pdbclient.config.urls import parse_server_url
 from pdbclient.errors import ConfigError, SyncError
+from pdbclient.http.tls_dates import earliest
+from pdbclient.observe.exposition import exposition
 from pdbclient.sync.inventory.interfaces import Clock
 from pdbclient.sync.policy.model import PassResult
 from pdbclient.sync.run.reconciler import Reconciler
-from pdbclient.sync.service.metrics import Counted, exposition
+from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.service.status_port import StatusPort
 from pdbclient.sync.state.status import read_status
 
@@ -163,7 +165,8 @@ class _Sources:
         return [each.as_json() for each in read_status(self.config, self.clock.wall())]
 
     def metrics(self) -> bytes:
-        return exposition(read_status(self.config, self.clock.wall()), self.counted)
+        passes = SyncMetrics(read_status(self.config, self.clock.wall()), earliest(self.config.tls))
+        return exposition(passes, self.counted)
 
     def trigger(self, remote: str | None) -> Sequence[str]:
         chosen = [each.endpoint for each in self.config.remotes]
