@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from pdbclient.http.outcome import Operation
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.journal.model import ANY, Counts, EntryState
 from pdbclient.journal.work.service import Service
@@ -143,7 +144,9 @@ class GatewayMetrics(Collector):
         usable, missing = USABLE.family(), MISSING.family()
         health = self.registry.health()
         for (endpoint, operation), each in health.items():
-            usable.add_metric([endpoint.url, operation.value], float(each.usable))
+            # A submit-only server is asked nothing, however well it is.
+            if operation is Operation.COMMAND or not endpoint.submit_only:
+                usable.add_metric([endpoint.url, operation.value], float(each.usable))
         for endpoint in {endpoint: None for endpoint, _ in health}:
             missing.add_metric([endpoint.url], float(self.registry.freshness(endpoint).missing))
         yield from (usable, missing)

@@ -13,8 +13,8 @@ from pdbclient.http.registry import ServerRegistry
 from pdbclient.observe.exposition import exposition
 from pdbclient.observe.traffic import Ending, Failed, Kind, Traffic
 
-SERVERS = (Endpoint("a", 8081), Endpoint("b", 8081, 1))
-A, B = (server.url for server in SERVERS)
+SERVERS = (Endpoint("a", 8081), Endpoint("b", 8081, 1), Endpoint("s", 8081, 2, submit_only=True))
+A, B, S = (server.url for server in SERVERS)
 
 
 class Gateway:
@@ -93,6 +93,8 @@ def test_the_health_of_servers_and_the_end_of_certificates_show() -> None:
     gateway.registry.note(SERVERS[0], Operation.QUERY, Outcome(Met.NOT_SENT, Sent.NO, detail="refused"), 100.0)
     assert gateway.sample("server_usable", server=A, **{"for": "query"}) == 0
     assert gateway.sample("server_usable", server=B, **{"for": "query"}) == 1
+    assert gateway.sample("server_usable", server=S, **{"for": "command"}) == 1
+    assert gateway.sample("server_usable", server=S, **{"for": "query"}) is None, "it would hide that nobody answers"
     assert gateway.sample("server_missing", server=B) == 0
     assert gateway.sample("certificate_expiry_timestamp_seconds", setting="ssl_cert") == 1_790_000_000.0
 
