@@ -24,15 +24,17 @@ from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
-from pdbclient.gateway.metrics import exposition
+from pdbclient.gateway.metrics import GatewayMetrics
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
 from pdbclient.http.staleness import Freshness
+from pdbclient.http.tls_dates import earliest
 from pdbclient.journal.work.service import Service
 from pdbclient.journal.work.submission import Taken
+from pdbclient.observe.exposition import exposition
 from pdbclient.observe.traffic import Traffic
 from pdbclient.wire import Command
 
@@ -115,6 +117,7 @@ class Upstream:
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
         registry = None if before is None else before.registry
+        self._tls = config.tls
         self._query_limits = (config.timeouts.query, timeouts_below(config.timeouts).operation)
         config = _below(config)
         places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
@@ -183,7 +186,8 @@ class Upstream:
 
     def exposition(self) -> bytes:
         """What is counted, for Prometheus."""
-        return exposition(self.registry, self.traffic.snapshot(), self._journal)
+        expiry = earliest(self._tls)
+        return exposition(GatewayMetrics(self.registry, self.traffic.snapshot(), self._journal, expiry))
 
     async def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False

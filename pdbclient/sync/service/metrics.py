@@ -1,4 +1,5 @@
-"""The daemon's metrics, in the text form of Prometheus, under the names that Puppet Enterprise has for its sync.
+"""The daemon's metrics, in the text form of Prometheus, under the names that Puppet Enterprise has for its sync,
+where Prometheus has no other rule: a counter does not say so in its name.
 
 What the state file holds survives a restart: the last passes, and what differs. The counters begin at 0 with the
 daemon.
@@ -8,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pdbclient.observe.exposition import certificate_expiry
 from pdbclient.sync.policy.model import Entity, PassResult
 from pdbclient.sync.state.status import RemoteStatus
 
-__all__ = ["PREFIX", "Counted", "exposition"]
+__all__ = ["PREFIX", "Counted", "SyncMetrics"]
 
 PREFIX = "pdbclient_sync_"
 
@@ -60,7 +61,7 @@ class Counted(Collector):
             passes = _counter("passes", "Passes, by how they ended", "remote", "outcome")
             for (remote, outcome), number in self._passes.items():
                 passes.add_metric([remote, outcome], number)
-            requests = _counter("failed_request_counter", "Requests that failed, also those tried again", "remote")
+            requests = _counter("failed_requests", "Requests that failed, also those tried again", "remote")
             for remote, number in self._failed_requests.items():
                 requests.add_metric([remote], number)
             transferred = _counter("records_transferred", "Records pulled and stored", "remote", "entity")
@@ -72,17 +73,19 @@ class Counted(Collector):
         yield from (passes, requests, transferred, failed)
 
 
-class _Passes(Collector):
-    """What the state file knows of the last passes."""
+class SyncMetrics(Collector):
+    """What the state file knows of the last passes, at one look, and when the TLS files end (s since 1970)."""
 
-    def __init__(self, remotes: Sequence[RemoteStatus]) -> None:
-        self._remotes = remotes
+    def __init__(self, remotes: Sequence[RemoteStatus], expiry: Mapping[str, float]) -> None:
+        self._remotes, self._expiry = remotes, expiry
 
     def collect(self) -> Iterator[Metric]:
+        """As metrics."""
         yield from self._outcomes()
         yield from self._durations()
         yield from self._entities()
         yield self._divergence()
+        yield certificate_expiry(self._expiry)
 
     def _outcomes(self) -> Iterator[Metric]:
         succeeded = _gauge("last_sync_succeeded", "1 when the last pass succeeded", "remote")
@@ -142,14 +145,6 @@ class _Passes(Collector):
                 for kind in _LEFT:
                     kept.add_metric([each.remote, str(entity), kind], each.of(entity, kind))
         return kept
-
-
-def exposition(remotes: Sequence[RemoteStatus], counted: Counted) -> bytes:
-    """All of it, as `text/plain; version=0.0.4`."""
-    registry = CollectorRegistry()
-    registry.register(_Passes(remotes))
-    registry.register(counted)
-    return generate_latest(registry)
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:

@@ -14,10 +14,11 @@ import msgspec
 from pdbclient.config.model import Endpoint, SyncConfig
 from pdbclient.config.settings import PUPPETDB_PORT
 from pdbclient.config.urls import parse_server_url
-from pdbclient.http.tls_dates import expiries
+from pdbclient.http.tls_dates import earliest, expiries
+from pdbclient.observe.exposition import exposition
 from pdbclient.observe.page.document import Certificate, Document, Program, Remote
 from pdbclient.sync.inventory.interfaces import Clock
-from pdbclient.sync.service.metrics import Counted, exposition
+from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.state.status import read_status
 
 __all__ = ["Shown"]
@@ -56,7 +57,8 @@ class Shown:
 
     def metrics(self) -> bytes:
         """The text form of Prometheus. Raises `SyncError` as `document` does."""
-        return exposition(read_status(self.config, self.clock.wall()), self.counted)
+        passes = SyncMetrics(read_status(self.config, self.clock.wall()), earliest(self.config.tls))
+        return exposition(passes, self.counted)
 
     def trigger(self, query: Mapping[str, list[str]]) -> tuple[int, dict[str, Any]]:
         """Have a pass made against the `remote` of the query, or all; the answer tells against which that will be."""

@@ -47,7 +47,10 @@ def gateway(*, failed_over: bool = False, **changes: object) -> Document:
             "outages": (Outage(PRIMARY, since, None, WHY),),
         }
     values |= {
-        "servers": (Server(PRIMARY, circuits[PRIMARY], next_probe=4.0 if failed_over else None), Server(REPLICA, circuits[REPLICA])),
+        "servers": (
+            Server(PRIMARY, circuits[PRIMARY], next_probe=4.0 if failed_over else None),
+            Server(REPLICA, circuits[REPLICA]),
+        ),
         "requests": (Requests("command", 2, {"answered": 7}, 0.02, 0.1, 1.5), Requests("query")),
         "journal": JournalFigures("/var/lib/pdbclient/journal", answers=True, delivered=7, bytes=2048),
         "exported": Exported(0, "serve"),
