@@ -145,6 +145,11 @@ class Upstream:
         """What is known of the servers."""
         return self._failover.registry
 
+    @property
+    def journal(self) -> Service | None:
+        """The journal at work, where there is one."""
+        return self._journal
+
     async def run(self, call: Callable[[], T]) -> T:
         """Run something that takes long, but waits for no server, in a thread."""
         return await _run(self._hands, call)
