@@ -15,6 +15,7 @@ from typing import Any
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from pdbclient.errors import SafetyBrake
 from pdbclient.observe.exposition import CERTIFICATE_EXPIRY, Declared, certificate_expiry, counter, gauge
 from pdbclient.sync.policy.model import Entity, PassResult
 from pdbclient.sync.state.status import RemoteStatus
@@ -56,13 +57,17 @@ ENTITY_SUCCEEDED = gauge(
 ENTITY_SUCCESS = gauge(
     f"{PREFIX}entity_success_time", "When the entity was last done (Unix time)", "remote", "entity"
 )
+BRAKED = gauge(
+    f"{PREFIX}entity_braked", "1 when a safety brake kept the entity from being done in that pass", "remote", "entity"
+)
 DIVERGENCE = gauge(
     f"{PREFIX}divergence", "Records that differ and are left so, by the reason", "remote", "entity", "kind"
 )
 
 METRICS: tuple[Declared[Any], ...] = (
     *(PASSES, FAILED_REQUESTS, TRANSFERRED, FAILED, SUCCEEDED, WORKED, BROKEN, SUCCESS, FAILURE, LAG, SINCE_FAILURE),
-    *(DURATION, TRANSFER, *DURATIONS.values(), ENTITY_SUCCEEDED, ENTITY_SUCCESS, DIVERGENCE, CERTIFICATE_EXPIRY),
+    *(DURATION, TRANSFER, *DURATIONS.values(), ENTITY_SUCCEEDED, ENTITY_SUCCESS, BRAKED, DIVERGENCE),
+    CERTIFICATE_EXPIRY,
 )
 """All of them."""
 
@@ -162,13 +167,14 @@ class SyncMetrics(Collector):
 
     def _entities(self) -> Iterator[Metric]:
         succeeded = ENTITY_SUCCEEDED.family()
-        success = ENTITY_SUCCESS.family()
+        success, braked = ENTITY_SUCCESS.family(), BRAKED.family()
         for each in self._remotes:
             for entity, part in each.entities.items():
                 succeeded.add_metric([each.remote, str(entity)], float(part.last_error is None))
+                braked.add_metric([each.remote, str(entity)], float(SafetyBrake.PREFIX in (part.last_error or "")))
                 if part.last_success is not None:
                     success.add_metric([each.remote, str(entity)], part.last_success)
-        yield from (succeeded, success)
+        yield from (succeeded, success, braked)
 
     def _divergence(self) -> Metric:
         kept = DIVERGENCE.family()
