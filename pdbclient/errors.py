@@ -41,6 +41,7 @@ __all__ = [
     "SafetyBrake",
     "ServerError",
     "StaleAnswer",
+    "StatusError",
     "SyncError",
     "TlsError",
     "TransportError",
@@ -243,6 +244,16 @@ class SyncError(PdbError):
 
 class SafetyBrake(SyncError):
     """The plan looks like an accident (mass deactivation, an empty peer): nothing was done."""
+
+    PREFIX = "safety brake: "
+    """What its message begins with, by which it is known where only that is kept."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{self.PREFIX}{why}")
+
+
+class StatusError(PdbError):
+    """A daemon's status port cannot be had, or nobody answers there."""
 
 
 class LabError(PdbError):

@@ -35,6 +35,7 @@ __all__ = [
     "print_table",
     "printable",
     "progress",
+    "shown",
 ]
 
 EXIT_CODES = """\
@@ -71,14 +72,14 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on a terminal; elsewhere one tab-separated line a row, without a heading, for cut and awk."""
-    texts = [["-" if cell is None else _shown(str(cell)) for cell in row] for row in rows]
+    texts = [["-" if cell is None else shown(str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in texts:
             sys.stdout.write("\t".join(row) + "\n")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(_shown(column), overflow="fold")
+        table.add_column(shown(column), overflow="fold")
     for row in texts:
         table.add_row(*row)
     Console(markup=False, highlight=False, emoji=False).print(table)
@@ -118,7 +119,8 @@ def exit_code(error: PdbError) -> int:
     return 1
 
 
-def _shown(cell: str) -> str:
+def shown(cell: str) -> str:
+    """`cell` as one line that standard output can show, and a terminal does not act on."""
     encoding = sys.stdout.encoding or "utf-8"
     return visible(cell).encode(encoding, "backslashreplace").decode(encoding)
 

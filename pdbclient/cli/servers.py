@@ -1,4 +1,4 @@
-"""`pdbclient status`: the health of every server, and who is asked next."""
+"""`pdbclient status` where no daemon has a status port: every server is asked how it is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from pdbclient.cli.clients import asking_client
 from pdbclient.client import ServerStatus
 from pdbclient.http.outcome import Operation
 
-__all__ = ["add_config_option", "register"]
-
-_DESCRIPTION = """\
-Ask every server of puppetdb.conf how it is, all at once, and say which one a command and a query would go to.
-Exit 0 when all are running, 1 when some are not, 3 when none is.
-"""
+__all__ = ["add_config_option", "show_servers"]
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -25,20 +20,8 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `status`."""
-    parser = groups.add_parser(
-        "status",
-        help="health of every server, and who is asked next",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_config_option(parser)
-    output.add_json_option(parser)
-    parser.set_defaults(run=_status)
-
-
-def _status(args: argparse.Namespace) -> int:
+def show_servers(args: argparse.Namespace) -> int:
+    """Ask every server of `args.config` how it is, all at once. 0 when all are running, 1 some, 3 none."""
     with asking_client(args.config) as client:
         servers = client.status()
         next_for = {operation: str(client.next_in_line(operation)[0]) for operation in Operation}

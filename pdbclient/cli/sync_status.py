@@ -9,7 +9,7 @@ from pdbclient.cli import output
 from pdbclient.cli.sync_options import add_command, add_remote_option, age, chosen_remotes
 from pdbclient.config import load_sync_config
 from pdbclient.errors import ConfigError, Problem
-from pdbclient.sync.service.status_port import ask_for_pass
+from pdbclient.observe.status_client import ask_for_pass
 from pdbclient.sync.state.status import RemoteStatus, read_status
 
 __all__ = ["register"]

@@ -80,7 +80,8 @@ class ClientConfig:
     """`puppetdb.conf`, checked.
 
     `gateway_allow` has the certnames that the gateway lets in, in lower case; empty: its own. At `gateway_local_url`
-    it lets in every program of this machine, to read, and with `gateway_local_commands` to submit.
+    it lets in every program of this machine, to read, and with `gateway_local_commands` to submit. At
+    `gateway_status_port` of the loopback it shows how it is and its metrics, and no PuppetDB's data.
 
     `journal` is an absolute path or a URL of PostgreSQL, which may hold a password: show it only through
     `without_password`. `journal_max_age` and `stale_exported_budget` are in seconds, `journal_rate` in commands
@@ -105,6 +106,7 @@ class ClientConfig:
     gateway_allow: tuple[str, ...] = ()
     gateway_local_url: LocalAddress | None = None
     gateway_local_commands: bool = False
+    gateway_status_port: int | None = None
     gateway_health_interval: float = 2.0
     gateway_concurrency: int = 64
     gateway_max_body_bytes: int = 134217728

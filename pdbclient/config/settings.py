@@ -160,6 +160,11 @@ OWN = _table(
     ),
     Setting("gateway_local_commands", values.boolean, "whether these may submit, too; else they read"),
     Setting(
+        "gateway_status_port",
+        values.count(1, 65535),
+        "status page, status and metrics of the gateway on this port of 127.0.0.1",
+    ),
+    Setting(
         "gateway_health_interval",
         values.timeout,
         "how often the gateway asks every server in use how it is (3 s limit)",
@@ -271,7 +276,7 @@ SYNC = _table(
     Setting(
         "status_port",
         values.count(1, 65535),
-        "status and metrics of `pdbclient sync run` on this port of 127.0.0.1",
+        "status page, status and metrics of `pdbclient sync run` on this port of 127.0.0.1",
     ),
     Setting(
         "logging_config",

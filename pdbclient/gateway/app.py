@@ -15,7 +15,7 @@ from pdbclient.gateway.client_auth import certname_of_peer, refusal_of_local
 from pdbclient.gateway.exchange import Exchange, Rules, plain
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.upstream import Upstream
-from pdbclient.http.outcome import Operation
+from pdbclient.observe.traffic import Ending, Kind, UnderWay
 
 __all__ = ["App"]
 
@@ -30,7 +30,7 @@ class App:
     def __init__(self, upstream: Upstream, rules: Rules) -> None:
         self._upstream, self._rules = upstream, rules
         # Apart, like the threads: of these, none must wait for those that wait for the journal.
-        self._doors = {kind: _Door(upstream.places) for kind in (*Operation, "exported")}
+        self._doors = {kind: _Door(upstream.places) for kind in Kind}
         self._memory = MemoryBudget(rules.max_total_bytes)
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
@@ -85,18 +85,19 @@ class App:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
-        who, why = self._who(request, path)
-        if why is not None:
-            log.warning("%s may not use this gateway: %s (from %s)", who, why, request.remote)
-            return plain(403, f"{who} may not use this gateway: {why}\n")
-        is_command = path in (addresses.COMMAND_PATH, addresses.REPORT_PATH)
-        query = "exported" if is_about_exported(request.raw_path, None) else Operation.QUERY
-        door = self._doors[Operation.COMMAND if is_command else query]
-        if door.full:
-            return plain(503, "the gateway has more requests than it can hold\n")
-        answer = self._through(door, request, who)
+        kind = _kind(request, path)
+        answer = self._counted(kind, request, path)
         # A command goes on when its client has left, and keeps its place and its memory until it is done.
-        return await (asyncio.shield(asyncio.ensure_future(answer)) if is_command else answer)
+        return await (asyncio.shield(asyncio.ensure_future(answer)) if kind is Kind.COMMAND else answer)
+
+    async def _counted(self, kind: Kind, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        with self._upstream.traffic.request(kind) as under_way:
+            who, why = self._who(request, path)
+            if why is not None:
+                under_way.note(Ending.REFUSED)
+                log.warning("%s may not use this gateway: %s (from %s)", who, why, request.remote)
+                return plain(403, f"{who} may not use this gateway: {why}\n")
+            return await self._through(self._doors[kind], request, who, under_way)
 
     def _who(self, request: web.BaseRequest, path: str) -> tuple[str, str | None]:
         """Who asks, and why it may not."""
@@ -108,17 +109,31 @@ class App:
         allowed = certname is not None and certname.lower() in self._rules.allowed
         return str(certname), None if allowed else "it is not in gateway_allow"
 
-    async def _through(self, door: _Door, request: web.BaseRequest, certname: str) -> web.StreamResponse:
+    async def _through(
+        self, door: _Door, request: web.BaseRequest, certname: str, under_way: UnderWay
+    ) -> web.StreamResponse:
+        under_way.note(Ending.OVERLOADED)
+        if door.full:
+            return plain(503, "the gateway has more requests than it can hold\n")
         try:
             async with asyncio.timeout(self._rules.patience):
                 await door.acquire()
         except TimeoutError:
             return plain(503, "the gateway has more requests than it can work on\n")
         try:
+            under_way.note(Ending.INTERNAL_ERROR)
             with Reservation(self._memory) as memory:
-                return await Exchange(request, certname, self._upstream, self._rules, memory).answer()
+                return await Exchange(request, certname, self._upstream, self._rules, memory, under_way).answer()
         finally:
             door.release()
+
+
+def _kind(request: web.BaseRequest, path: str) -> Kind:
+    if path in (addresses.COMMAND_PATH, addresses.REPORT_PATH):
+        return Kind.COMMAND
+    if path == addresses.METRICS_PATH:
+        return Kind.OWN
+    return Kind.EXPORTED if is_about_exported(request.raw_path, None) else Kind.QUERY
 
 
 class _Door(asyncio.Semaphore):

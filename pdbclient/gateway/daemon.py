@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pdbclient.config.model import ClientConfig
-from pdbclient.errors import ConfigError, GatewayError, JournalError
+from pdbclient.errors import ConfigError, GatewayError, JournalError, StatusError
 from pdbclient.gateway.notify import notify_ready, notify_reloading, notify_stopping
 from pdbclient.gateway.server import DRAIN_LIMIT, Server
+from pdbclient.gateway.status import StatusPage
 from pdbclient.http.tls import TlsState, tls_state
 
 __all__ = ["Gateway"]
@@ -39,11 +40,12 @@ class Gateway:
         self._seen: TlsState = ()
         self._failed: _Failed | None = None
         self._ending: set[asyncio.Task[Any]] = set()
+        self._page = StatusPage()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        Raises `ConfigError`, `GatewayError` when it cannot bind the address, and `JournalError`.
+        Raises `ConfigError`, `GatewayError` or `StatusError` when it cannot bind an address, and `JournalError`.
         """
         asyncio.run(self._run())
 
@@ -56,6 +58,7 @@ class Gateway:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
         try:
+            await asyncio.to_thread(self._page.show, server)
             await server.start()
             notify_ready(server.summary)
             while not self._stopping:
@@ -69,7 +72,7 @@ class Gateway:
             notify_stopping()
             log.info("ending; requests under way have %.0f s", DRAIN_LIMIT)
         finally:
-            await asyncio.gather(server.stop(), *self._ending)
+            await asyncio.gather(server.stop(), asyncio.to_thread(self._page.close), *self._ending)
         log.info("ended")
 
     def _stop(self) -> None:
@@ -108,6 +111,7 @@ class Gateway:
             new, seen = await _in_thread(lambda: self._opened(server), _let_go)
             try:
                 await new.start()
+                await asyncio.to_thread(self._page.show, new)
             except BaseException:
                 await new.stop()
                 raise
@@ -135,7 +139,7 @@ class Gateway:
         now, text = time.monotonic(), str(error) or repr(error)
         last = self._failed
         if last is None or last.text != text or now - last.said_at >= SAID_EVERY:
-            expected = isinstance(error, ConfigError | GatewayError | JournalError | OSError)
+            expected = isinstance(error, ConfigError | GatewayError | JournalError | StatusError | OSError)
             # Anything else is a fault of ours, which somebody has to look into.
             trace = None if expected else error
             log.error("reload failed, the old configuration stays in force: %s", text, exc_info=trace)

@@ -9,7 +9,7 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,8 +36,10 @@ from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
 from pdbclient.http.failover import Accepted
+from pdbclient.http.outcome import Attempt, Kind
 from pdbclient.http.staleness import Freshness
 from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
+from pdbclient.observe.traffic import Ending, Failed, UnderWay
 from pdbclient.wire import Command
 
 __all__ = ["Exchange", "Rules", "plain"]
@@ -96,31 +98,41 @@ class Exchange:
     upstream: Upstream
     rules: Rules
     memory: Reservation
+    under_way: UnderWay
 
     async def answer(self) -> web.StreamResponse:
         """The answer, whatever is met."""
         try:
             return await self._answer()
         except Refused as error:
+            self.under_way.note(Ending.REFUSED if error.status < 500 else Ending.OVERLOADED)
             return _json(error.status, {"error": error.reason})
         except InvalidCommand as error:
+            self.under_way.note(Ending.REFUSED)
             log.warning("refused: %s", error)
             return _json(400, {"error": str(error)})
         except ServerError as error:
+            ending = Ending.REJECTED if error.status < 500 else Ending.SERVER_ERROR
+            self.under_way.note(ending, error.endpoint, _failures(error.attempts))
             return self._handed_on(error)
         except StaleAnswer as error:
+            self.under_way.note(Ending.STALE, error.endpoint, stale=True)
             log.error("%s", error)
             # Not a 5xx: Puppet would go on to the next of its server_urls, and take there what is refused here.
             return _json(409, {"error": str(error)})
         except JournalError as error:
+            self.under_way.note(Ending.UNAVAILABLE)
             log.error("%s", error)
             return _json(503, {"error": str(error)})
         except AllEndpointsFailed as error:
+            self.under_way.note(Ending.UNAVAILABLE, failures=_failures(error.attempts))
             log.warning("%s", error)
             return _json(503, {"error": str(error)})
         except CallerLeft:
+            self.under_way.note(Ending.CLIENT_LEFT)
             return plain(503, "ending\n")
         except NoThread as error:
+            self.under_way.note(Ending.OVERLOADED)
             log.warning("%s", error)
             return plain(503, f"the gateway cannot work on it: {error}\n")
 
@@ -135,14 +147,18 @@ class Exchange:
             case Goal.NO_COMMAND:
                 # PuppetDB looks at the command before it looks at the address.
                 await self._checked(query)
+                self.under_way.note(Ending.REFUSED)
                 return _refusal(addresses.NOT_FOUND)
             case Goal.REPORT:
                 return await self._report()
             case Goal.METRICS:
-                return web.Response(body=await self.upstream.metrics(), headers=_METRICS)
+                response = web.Response(body=await self.upstream.metrics(), headers=_METRICS)
+                self.under_way.note(Ending.ANSWERED)
+                return response
             case Goal.SERVER:
                 return await self._passed_on()
             case refusal:
+                self.under_way.note(Ending.REFUSED)
                 return _refusal(refusal)
 
     def _before(self) -> tuple[str, ...]:
@@ -163,6 +179,7 @@ class Exchange:
         if self.rules.command_broadcast:
             raise Refused(400, "secondsToWaitForCompletion: with command_broadcast the gateway does not wait")
         accepted, completion = await self.upstream.submit_and_wait(command, seconds)
+        self._note_taken(accepted)
         return _json(completion.status, dict(completion.document), _taken_by(accepted))
 
     async def _checked(self, query: str) -> Command:
@@ -199,8 +216,16 @@ class Exchange:
 
     async def _submitted(self, command: Command) -> web.StreamResponse:
         accepted = await self.upstream.submit(command)
+        self._note_taken(accepted)
         uuid = accepted.journalled or next(iter(accepted.uuids.values()))
         return _json(200, {"uuid": uuid}, _taken_by(accepted))
+
+    def _note_taken(self, accepted: Accepted) -> None:
+        failures = _failures(accepted.attempts)
+        if accepted.journalled is not None:
+            self.under_way.note(Ending.JOURNALLED, failures=failures)
+        else:
+            self.under_way.note(Ending.ANSWERED, next(iter(accepted.uuids)).url, failures)
 
     async def _passed_on(self) -> web.StreamResponse:
         request = self.request
@@ -208,9 +233,11 @@ class Exchange:
         headers = {name: _octets(self._line(name)) for name in _PASSED_TO_SERVER if name in request.headers}
         puppet = request.headers.get("User-Agent", "").startswith("Puppet/")
         answer = await self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet)
+        stale = answer.about_exported and answer.freshness.stale
+        self.under_way.note(Ending.ANSWERED, answer.endpoint.url, _failures(answer.attempts), stale=stale)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
-            headers[header_names.STALE] = str(answer.freshness.stale).lower()
+            headers[header_names.STALE] = str(stale).lower()
         gzip = Gzip() if wants_gzip(self._line("Accept-Encoding")) and request.method != "HEAD" else None
         headers["Vary"] = "Accept-Encoding"
         if answer.rest is not None:
@@ -245,8 +272,10 @@ class Exchange:
                 await self._write(response, gzip.end())
             whole = True
         except (TransportError, ServerError, CallerLeft, NoThread) as error:
+            self.under_way.ending = Ending.CUT_OFF
             log.warning("%s %s: cut off: %s", self.request.method, self.request.path, error)
         except (ConnectionError, TimeoutError) as error:
+            self.under_way.ending = Ending.CLIENT_LEFT
             log.info("%s %s: the client took no more: %r", self.request.method, self.request.path, error)
         finally:
             if not whole:
@@ -326,6 +355,15 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
 def _octets(value: str) -> str:
     """A client's header for the server, byte by byte: aiohttp reads it as UTF-8, requests writes Latin-1."""
     return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _failures(attempts: Sequence[Attempt]) -> list[Failed]:
+    """The attempts that failed. A server that was not asked at all has not."""
+    return [
+        Failed(each.endpoint.url, str(each.outcome.kind), each.met)
+        for each in attempts
+        if each.outcome.kind not in (Kind.ACCEPTED, Kind.SKIPPED)
+    ]
 
 
 def _taken_by(accepted: Accepted) -> dict[str, str]:

@@ -97,6 +97,11 @@ class Server:
             held.pop_all()
         return cls(config, context, trust, allowed, sockets, local, upstream)
 
+    @property
+    def upstream(self) -> Upstream:
+        """The servers behind it."""
+        return self._upstream
+
     async def start(self) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()

@@ -24,14 +24,18 @@ from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
-from pdbclient.gateway.metrics import exposition
+from pdbclient.gateway.metrics import GatewayMetrics
 from pdbclient.http.failover import Accepted, Answered, Failover
+from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Page, Session
 from pdbclient.http.staleness import Freshness
+from pdbclient.http.tls_dates import earliest
 from pdbclient.journal.work.service import Service
 from pdbclient.journal.work.submission import Taken
+from pdbclient.observe.exposition import exposition
+from pdbclient.observe.traffic import Traffic
 from pdbclient.wire import Command
 
 __all__ = ["Answer", "NoThread", "Upstream", "timeouts_below"]
@@ -64,6 +68,7 @@ class Answer:
     start: bytes
     rest: _Rest | None
     about_exported: bool = False
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +111,22 @@ def timeouts_below(limits: Timeouts) -> Timeouts:
 class Upstream:
     """Ordered failover over the servers of `config`, for coroutines, with the journal where there is one.
 
-    What the one `before` knew of the servers is not forgotten; it shares its journal, and its `name` among gateways,
-    by which one sees that a request comes from itself. Raises `JournalError`.
+    What the one `before` knew of the servers is not forgotten; it shares its journal, what it counted, and its `name`
+    among gateways, by which one sees that a request comes from itself. Raises `JournalError`.
     """
 
     def __init__(self, config: ClientConfig, before: Upstream | None = None) -> None:
         registry = None if before is None else before.registry
+        self._tls = config.tls
         self._query_limits = (config.timeouts.query, timeouts_below(config.timeouts).operation)
         config = _below(config)
         places, servers = config.gateway_concurrency, len(config.server_urls) + len(config.submit_only_server_urls)
         self.places = places * servers
         self.name: str = secrets.token_hex(8) if before is None else before.name
+        self.traffic: Traffic = Traffic() if before is None else before.traffic
         self._failover = Failover(config, registry=registry, places=places, gateway=self.name)
+        if self._failover.registry is not registry:
+            self._failover.registry.listen(_watched(self.traffic, config))
         self._queried: weakref.WeakSet[threading.Event] = weakref.WeakSet()
         self._commands = ThreadPoolExecutor(self.places, "pdbclient-commands")
         self._queries = ThreadPoolExecutor(self.places, "pdbclient-queries")
@@ -135,6 +144,11 @@ class Upstream:
     def registry(self) -> ServerRegistry:
         """What is known of the servers."""
         return self._failover.registry
+
+    @property
+    def journal(self) -> Service | None:
+        """The journal at work, where there is one."""
+        return self._journal
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run something that takes long, but waits for no server, in a thread."""
@@ -167,8 +181,13 @@ class Upstream:
         return await _run(self._commands, submit)
 
     async def metrics(self) -> bytes:
+        """As `exposition`, for coroutines."""
+        return await _run(self._hands, self.exposition)
+
+    def exposition(self) -> bytes:
         """What is counted, for Prometheus."""
-        return await _run(self._hands, lambda: exposition(self.registry, self._journal))
+        expiry = earliest(self._tls)
+        return exposition(GatewayMetrics(self.registry, self.traffic.snapshot(), self._journal, expiry))
 
     async def ask(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False
@@ -211,6 +230,7 @@ class Upstream:
             beginning.start,
             rest,
             about_exported=journal is not None,
+            attempts=answered.attempts,
         )
 
     async def more(self, rest: _Rest) -> bytes:
@@ -258,6 +278,12 @@ async def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         # It has ended, or this machine has no thread left.
         raise NoThread(str(error)) from error
     return await future
+
+
+def _watched(traffic: Traffic, config: ClientConfig) -> Callable[[Endpoint, Operation, bool, str], None]:
+    """What tells `traffic` of the servers of a new registry."""
+    noted = traffic.watch([each.url for each in (*config.server_urls, *config.submit_only_server_urls)])
+    return lambda endpoint, operation, healthy, why: noted(endpoint.url, operation, healthy, why)
 
 
 def _below(config: ClientConfig) -> ClientConfig:

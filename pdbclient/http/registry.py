@@ -22,6 +22,9 @@ __all__ = ["ServerRegistry"]
 
 log = logging.getLogger("pdbclient.http")
 
+Changed = Callable[[Endpoint, Operation, bool, str], None]
+"""Told that a server is healthy for an operation from now on, or is not, and why."""
+
 FORCED_GAP = 1.0
 HOLD_BACK = 600.0
 
@@ -45,11 +48,16 @@ class ServerRegistry:
         self._health = {(endpoint, operation): Health() for endpoint in endpoints for operation in Operation}
         self._pending = PendingWrites(endpoints)
         self._forced: dict[Endpoint, float] = {}
+        self._changed: Changed = lambda endpoint, operation, healthy, why: None
         self.renew_lock()
 
     def renew_lock(self) -> None:
         """A new lock, for a forked child: the parent's may have been held by a thread that is not there."""
         self._lock = threading.Lock()
+
+    def listen(self, changed: Changed) -> None:
+        """From now on, tell `changed` of each server that becomes unhealthy or healthy again. It must not wait."""
+        self._changed = changed
 
     # -- who is asked
 
@@ -142,8 +150,11 @@ class ServerRegistry:
                 if only_in_use and not before.usable:
                     # The prober asks about that one: a check every two seconds would put off its return each time.
                     continue
-                self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
-                opened |= before.usable and not self._health[endpoint, circuit].usable
+                after = self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
+                opened |= before.usable and not after.usable
+                if before.usable != after.usable:
+                    why = "it answered a request" if after.usable else f"{outcome.kind}: {outcome.detail}"
+                    self._changed(endpoint, circuit, after.usable, why)
         if opened:
             log.warning("%s is unhealthy, not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
         return opened
@@ -176,8 +187,10 @@ class ServerRegistry:
             for operation in Operation:
                 before = self._health[endpoint, operation]
                 if breaker.probe_due(before, now):
-                    self._health[endpoint, operation] = breaker.probed(before, ok, now, jitter)
-                    closed |= self._health[endpoint, operation].usable
+                    after = self._health[endpoint, operation] = breaker.probed(before, ok, now, jitter)
+                    closed |= after.usable
+                    if after.usable:
+                        self._changed(endpoint, operation, True, "it answered probes")
         if closed:
             log.info("%s is healthy again", endpoint)
         return closed

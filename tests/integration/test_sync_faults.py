@@ -291,7 +291,7 @@ def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_
     braked = site.pull(REPLICA)
     assert (braked.ok, braked.outcome) == (False, Outcome.DONE)
     (why,) = braked.errors
-    assert why.startswith(f"nodes: {limit + 1} of {nodes} active nodes would be deactivated")
+    assert why.startswith(f"nodes: safety brake: {limit + 1} of {nodes} active nodes would be deactivated")
     assert f"--allow-deactivations {limit + 1}" in why
     assert braked.entities[Entity.FACTS].transferred == 1
     assert held(site.lab, REPLICA)[Entity.NODES] == {}

@@ -101,10 +101,10 @@ class _Refused:
 class Exported:
     """Brings servers up to date from `journal`, each time within `budget` seconds.
 
-    `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `stale` is
-    called then. `aged` gives the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds.
-    `unsure`: whether the journal lacks what was said about commands, so that what it says is not the whole. Setting
-    `stop` ends early what is under way.
+    `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `aged` gives
+    the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds. `unsure`: whether the journal
+    lacks what was said about commands, so that what it says is not the whole. Setting `stop` ends early what is under
+    way.
     """
 
     def __init__(
@@ -117,7 +117,6 @@ class Exported:
         serve: bool,
         aged: Callable[[], float],
         unsure: Callable[[], bool] = lambda: False,
-        stale: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         stop: threading.Event | None = None,
     ) -> None:
@@ -126,7 +125,6 @@ class Exported:
         self._budget = budget
         self._serve = serve
         self._aged, self._unsure = aged, unsure
-        self._stale = stale
         self._clock = clock
         self._stop = stop or threading.Event()
         self._progress = {server: _Progress() for server in servers}
@@ -154,7 +152,6 @@ class Exported:
         except JournalError as error:
             lag, reason = Freshness(1), f"what it lacks is not known: {error}"
         if lag.stale:
-            self._stale()
             if not self._serve:
                 raise StaleAnswer(session.endpoint.url, lag.missing, lag.since, reason)
             log.warning(

@@ -50,7 +50,6 @@ class Service:
     def __init__(self, journal: Journal, failover: Failover, config: ClientConfig, age: Age | None = None) -> None:
         self.journal = journal
         self.figures = Figures(journal)
-        self.stale_answers = 0
         self._failover = failover
         self._config = config
         self._closed, self._ending = threading.Event(), ExitStack()
@@ -105,7 +104,6 @@ class Service:
             serve=config.stale_exported == "serve",
             aged=self._aged,
             unsure=lambda: self._submitter.unnoted,
-            stale=self._count_stale,
             stop=self._closed,
         )
         self._ending.callback(self._exported.close)
@@ -121,9 +119,6 @@ class Service:
         self._ending.callback(delivery.close)
         self._submitter = Submitter(journal, config, delivery.wake)
         self._ending.callback(self._submitter.close)
-
-    def _count_stale(self) -> None:
-        self.stale_answers += 1
 
     def _keep(self) -> None:
         """Retention, and the next server made ready when the first one is out."""

@@ -12,23 +12,20 @@ import logging
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
-from pdbclient.config.settings import PUPPETDB_PORT
-from pdbclient.config.urls import parse_server_url
-from pdbclient.errors import ConfigError, SyncError
+from pdbclient.errors import ConfigError, StatusError, SyncError
+from pdbclient.observe.status_port import StatusPort
 from pdbclient.sync.inventory.interfaces import Clock
 from pdbclient.sync.policy.model import PassResult
 from pdbclient.sync.run.reconciler import Reconciler
-from pdbclient.sync.service.metrics import Counted, exposition
-from pdbclient.sync.service.status_port import StatusPort
-from pdbclient.sync.state.status import read_status
+from pdbclient.sync.service.metrics import Counted
+from pdbclient.sync.service.sources import Shown
 
 __all__ = ["Daemon", "Runner", "stop_on_signals"]
 
@@ -65,6 +62,7 @@ class Daemon:
         self._reload = threading.Event()
         self._asked: SimpleQueue[Endpoint] = SimpleQueue()
         self._counted = Counted()
+        self._started = self._clock.wall()
 
     def reload(self) -> None:
         """Read the configuration again before the next pass. May be called from a signal handler."""
@@ -75,8 +73,8 @@ class Daemon:
         self._asked.put(remote)
 
     def run(self) -> None:
-        """Run until asked to stop. Raises `ConfigError` at the start, and `SyncError` for a lock, a state file
-        or a status port that cannot be had.
+        """Run until asked to stop. Raises `ConfigError` at the start, `SyncError` for a lock or a state file that
+        cannot be had, and `StatusError` for a status port.
         """
         config = self._load()
         working: SyncConfig | None = None
@@ -85,7 +83,7 @@ class Daemon:
                 with self._runner(config, self._clock) as runner, self._status_port(config):
                     working = config
                     config = self._serve(config, runner)
-            except SyncError as error:
+            except (SyncError, StatusError) as error:
                 # A pass raises none: this is a new configuration whose state directory or port cannot be had.
                 if working is None or working == config:
                     raise
@@ -133,7 +131,8 @@ class Daemon:
     def _status_port(self, config: SyncConfig) -> AbstractContextManager[object]:
         if config.status_port is None:
             return nullcontext()
-        return StatusPort(config.status_port, _Sources(config, self._clock, self._counted, self.trigger))
+        shown = Shown(config, self._clock, self._counted, self.trigger, self._started)
+        return StatusPort(config.status_port, shown, actions={"/trigger": shown.trigger})
 
     def _reloaded(self, old: SyncConfig) -> SyncConfig | None:
         try:
@@ -146,36 +145,6 @@ class Daemon:
             return None
         _logger.info("configuration read again")
         return config
-
-
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """What the status port shows of one configuration. Its state file is opened anew for each look: each thread
-    needs its own.
-    """
-
-    config: SyncConfig
-    clock: Clock
-    counted: Counted
-    wake: Callable[[Endpoint], None]
-
-    def status(self) -> Sequence[dict[str, Any]]:
-        return [each.as_json() for each in read_status(self.config, self.clock.wall())]
-
-    def metrics(self) -> bytes:
-        return exposition(read_status(self.config, self.clock.wall()), self.counted)
-
-    def trigger(self, remote: str | None) -> Sequence[str]:
-        chosen = [each.endpoint for each in self.config.remotes]
-        if remote is not None:
-            try:
-                wanted = parse_server_url(remote, default_port=PUPPETDB_PORT)
-            except ValueError:
-                return []
-            chosen = [endpoint for endpoint in chosen if endpoint == wanted]
-        for endpoint in chosen:
-            self.wake(endpoint)
-        return [endpoint.url for endpoint in chosen]
 
 
 def _reconciler(config: SyncConfig, clock: Clock) -> AbstractContextManager[Runner]:

@@ -1,4 +1,5 @@
-"""The daemon's metrics, in the text form of Prometheus, under the names that Puppet Enterprise has for its sync.
+"""The daemon's metrics, in the text form of Prometheus, under the names that Puppet Enterprise has for its sync,
+where Prometheus has no other rule: a counter does not say so in its name.
 
 What the state file holds survives a restart: the last passes, and what differs. The counters begin at 0 with the
 daemon.
@@ -8,28 +9,67 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from pdbclient.errors import SafetyBrake
+from pdbclient.observe.exposition import CERTIFICATE_EXPIRY, Declared, certificate_expiry, counter, gauge
 from pdbclient.sync.policy.model import Entity, PassResult
 from pdbclient.sync.state.status import RemoteStatus
 
-__all__ = ["PREFIX", "Counted", "exposition"]
+__all__ = ["METRICS", "PREFIX", "Counted", "SyncMetrics"]
 
 PREFIX = "pdbclient_sync_"
 
-_DURATIONS = {
-    Entity.NODES: "nodes_sync_duration",
-    Entity.EXPIRATION: "fact_expiration_sync_duration",
-    Entity.FACTS: "factsets_sync_duration",
-    Entity.CATALOGS: "catalogs_sync_duration",
-    Entity.INPUTS: "catalog_inputs_sync_duration",
-    Entity.REPORTS: "reports_sync_duration",
+PASSES = counter(f"{PREFIX}passes", "Passes, by how they ended", "remote", "outcome")
+FAILED_REQUESTS = counter(f"{PREFIX}failed_requests", "Requests that failed, also those tried again", "remote")
+TRANSFERRED = counter(f"{PREFIX}records_transferred", "Records pulled and stored", "remote", "entity")
+FAILED = counter(f"{PREFIX}records_failed", "Records that the local server did not take", "remote", "entity")
+SUCCEEDED = gauge(f"{PREFIX}last_sync_succeeded", "1 when the last pass succeeded", "remote")
+WORKED = gauge(f"{PREFIX}sync_has_worked_once", "1 when a pass ever succeeded", "remote")
+BROKEN = gauge(f"{PREFIX}sync_has_failed_after_working", "1 when a pass failed after one had succeeded", "remote")
+SUCCESS = gauge(f"{PREFIX}last_successful_sync_time", "When a pass last succeeded (Unix time)", "remote")
+FAILURE = gauge(f"{PREFIX}last_failed_sync_time", "When a pass last failed (Unix time)", "remote")
+LAG = gauge(f"{PREFIX}seconds_since_last_successful_sync", "Seconds since a pass last succeeded", "remote")
+SINCE_FAILURE = gauge(f"{PREFIX}seconds_since_last_failed_sync", "Seconds since a pass last failed", "remote")
+DURATION = gauge(f"{PREFIX}sync_duration", "Seconds that the last pass took", "remote")
+TRANSFER = gauge(
+    f"{PREFIX}record_transfer_duration", "Seconds that a record took in the last pass, the mean", "remote"
+)
+DURATIONS = {
+    entity: gauge(f"{PREFIX}{name}_sync_duration", f"Seconds that {entity} took in the last pass", "remote")
+    for entity, name in (
+        (Entity.NODES, "nodes"),
+        (Entity.EXPIRATION, "fact_expiration"),
+        (Entity.FACTS, "factsets"),
+        (Entity.CATALOGS, "catalogs"),
+        (Entity.INPUTS, "catalog_inputs"),
+        (Entity.REPORTS, "reports"),
+    )
 }
 """Puppet Enterprise's names, and ours for what it does not sync."""
+ENTITY_SUCCEEDED = gauge(
+    f"{PREFIX}entity_succeeded", "1 when the entity was done in the last pass that came to it", "remote", "entity"
+)
+ENTITY_SUCCESS = gauge(
+    f"{PREFIX}entity_success_time", "When the entity was last done (Unix time)", "remote", "entity"
+)
+BRAKED = gauge(
+    f"{PREFIX}entity_braked", "1 when a safety brake kept the entity from being done in that pass", "remote", "entity"
+)
+DIVERGENCE = gauge(
+    f"{PREFIX}divergence", "Records that differ and are left so, by the reason", "remote", "entity", "kind"
+)
+
+METRICS: tuple[Declared[Any], ...] = (
+    *(PASSES, FAILED_REQUESTS, TRANSFERRED, FAILED, SUCCEEDED, WORKED, BROKEN, SUCCESS, FAILURE, LAG, SINCE_FAILURE),
+    *(DURATION, TRANSFER, *DURATIONS.values(), ENTITY_SUCCEEDED, ENTITY_SUCCESS, BRAKED, DIVERGENCE),
+    CERTIFICATE_EXPIRY,
+)
+"""All of them."""
 
 _LEFT = ("unequal", "tied", "held")
 """What the last pass found that differs and stays so, as `EntityResult` names it."""
@@ -57,41 +97,43 @@ class Counted(Collector):
     def collect(self) -> Iterator[Metric]:
         """As metrics."""
         with self._lock:
-            passes = _counter("passes", "Passes, by how they ended", "remote", "outcome")
+            passes = PASSES.family()
             for (remote, outcome), number in self._passes.items():
                 passes.add_metric([remote, outcome], number)
-            requests = _counter("failed_request_counter", "Requests that failed, also those tried again", "remote")
+            requests = FAILED_REQUESTS.family()
             for remote, number in self._failed_requests.items():
                 requests.add_metric([remote], number)
-            transferred = _counter("records_transferred", "Records pulled and stored", "remote", "entity")
+            transferred = TRANSFERRED.family()
             for (remote, entity), number in self._transferred.items():
                 transferred.add_metric([remote, entity], number)
-            failed = _counter("records_failed", "Records that the local server did not take", "remote", "entity")
+            failed = FAILED.family()
             for (remote, entity), number in self._failed.items():
                 failed.add_metric([remote, entity], number)
         yield from (passes, requests, transferred, failed)
 
 
-class _Passes(Collector):
-    """What the state file knows of the last passes."""
+class SyncMetrics(Collector):
+    """What the state file knows of the last passes, at one look, and when the TLS files end (s since 1970)."""
 
-    def __init__(self, remotes: Sequence[RemoteStatus]) -> None:
-        self._remotes = remotes
+    def __init__(self, remotes: Sequence[RemoteStatus], expiry: Mapping[str, float]) -> None:
+        self._remotes, self._expiry = remotes, expiry
 
     def collect(self) -> Iterator[Metric]:
+        """As metrics."""
         yield from self._outcomes()
         yield from self._durations()
         yield from self._entities()
         yield self._divergence()
+        yield certificate_expiry(self._expiry)
 
     def _outcomes(self) -> Iterator[Metric]:
-        succeeded = _gauge("last_sync_succeeded", "1 when the last pass succeeded", "remote")
-        worked = _gauge("sync_has_worked_once", "1 when a pass ever succeeded", "remote")
-        broken = _gauge("sync_has_failed_after_working", "1 when a pass failed after one had succeeded", "remote")
-        success = _gauge("last_successful_sync_time", "When a pass last succeeded (Unix time)", "remote")
-        failure = _gauge("last_failed_sync_time", "When a pass last failed (Unix time)", "remote")
-        lag = _gauge("seconds_since_last_successful_sync", "Seconds since a pass last succeeded", "remote")
-        since = _gauge("seconds_since_last_failed_sync", "Seconds since a pass last failed", "remote")
+        succeeded = SUCCEEDED.family()
+        worked = WORKED.family()
+        broken = BROKEN.family()
+        success = SUCCESS.family()
+        failure = FAILURE.family()
+        lag = LAG.family()
+        since = SINCE_FAILURE.family()
         for each in self._remotes:
             labels = [each.remote]
             if each.ran:
@@ -107,8 +149,8 @@ class _Passes(Collector):
         yield from (succeeded, worked, broken, success, failure, lag, since)
 
     def _durations(self) -> Iterator[Metric]:
-        whole = _gauge("sync_duration", "Seconds that the last pass took", "remote")
-        record = _gauge("record_transfer_duration", "Seconds that a record took in the last pass, the mean", "remote")
+        whole = DURATION.family()
+        record = TRANSFER.family()
         for each in self._remotes:
             if not each.ran:
                 continue
@@ -116,25 +158,26 @@ class _Passes(Collector):
             if (mean := each.transfer_mean) is not None:
                 record.add_metric([each.remote], mean)
         yield from (whole, record)
-        for entity, name in _DURATIONS.items():
-            part = _gauge(name, f"Seconds that {entity} took in the last pass", "remote")
+        for entity, declared in DURATIONS.items():
+            part = declared.family()
             for each in self._remotes:
                 if each.ran:
                     part.add_metric([each.remote], each.of(entity, "elapsed_ms") / 1000)
             yield part
 
     def _entities(self) -> Iterator[Metric]:
-        succeeded = _gauge("entity_succeeded", "1 when the entity was done in the last pass", "remote", "entity")
-        success = _gauge("entity_success_time", "When the entity was last done (Unix time)", "remote", "entity")
+        succeeded = ENTITY_SUCCEEDED.family()
+        success, braked = ENTITY_SUCCESS.family(), BRAKED.family()
         for each in self._remotes:
             for entity, part in each.entities.items():
                 succeeded.add_metric([each.remote, str(entity)], float(part.last_error is None))
+                braked.add_metric([each.remote, str(entity)], float(SafetyBrake.PREFIX in (part.last_error or "")))
                 if part.last_success is not None:
                     success.add_metric([each.remote, str(entity)], part.last_success)
-        yield from (succeeded, success)
+        yield from (succeeded, success, braked)
 
     def _divergence(self) -> Metric:
-        kept = _gauge("divergence", "Records that differ and are left so, by the reason", "remote", "entity", "kind")
+        kept = DIVERGENCE.family()
         for each in self._remotes:
             for entity in Entity:
                 kept.add_metric([each.remote, str(entity), "quarantined"], each.quarantined.get(entity, 0))
@@ -142,19 +185,3 @@ class _Passes(Collector):
                 for kind in _LEFT:
                     kept.add_metric([each.remote, str(entity), kind], each.of(entity, kind))
         return kept
-
-
-def exposition(remotes: Sequence[RemoteStatus], counted: Counted) -> bytes:
-    """All of it, as `text/plain; version=0.0.4`."""
-    registry = CollectorRegistry()
-    registry.register(_Passes(remotes))
-    registry.register(counted)
-    return generate_latest(registry)
-
-
-def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}{name}", meaning, labels=labels)
-
-
-def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(f"{PREFIX}{name}", meaning, labels=labels)

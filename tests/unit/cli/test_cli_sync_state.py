@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from pdbclient.errors import NotSent, Rejected
+from pdbclient.observe.page.document import Document
+from pdbclient.observe.status_port import StatusPort
 from pdbclient.sync import Entity, Version
-from pdbclient.sync.service.status_port import StatusPort
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import to_millis
 from tests.unit.sync.fake import facts
@@ -266,20 +268,21 @@ class Asked:
     def __init__(self) -> None:
         self.remotes: list[str | None] = []
 
-    def status(self) -> list[dict[str, Any]]:
-        return []
+    def document(self) -> Document:
+        raise NotImplementedError
 
     def metrics(self) -> bytes:
         return b""
 
-    def trigger(self, remote: str | None) -> list[str]:
+    def trigger(self, query: Mapping[str, list[str]]) -> tuple[int, Any]:
+        remote = query["remote"][-1] if "remote" in query else None
         self.remotes.append(remote)
-        return [REMOTE] if remote is None else [remote]
+        return 202, {"triggered": [REMOTE]}
 
 
 def test_a_trigger_asks_the_daemon_for_all_remotes_or_one(run: Run, sync_site: SyncSite) -> None:
     daemon = Asked()
-    with StatusPort(0, daemon) as port:
+    with StatusPort(0, daemon, actions={"/trigger": daemon.trigger}) as port:
         sync_site.configured(more=f"  status_port: {port.port}\n")
         ended = run("sync", "trigger", "--config", sync_site.conf)
         assert (ended.code, ended.out) == (0, "")

@@ -25,6 +25,7 @@ def test_the_defaults(write: Write) -> None:
     config = _load(write)
     assert config.gateway_url == Endpoint("gw", 8085)
     assert config.gateway_allow == ()
+    assert config.gateway_status_port is None
     assert config.gateway_health_interval == 2.0
     assert config.gateway_concurrency == 64
     assert config.gateway_max_body_bytes == 128 * 1024 * 1024
@@ -40,7 +41,7 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
         write,
         "gateway_allow = Puppet.example.com, agent_1.example.com\ngateway_health_interval = 500ms\n"
         "gateway_concurrency = 8\ngateway_max_body_bytes = 1000000\ngateway_max_url_bytes = 65536\n"
-        "gateway_max_total_bytes = 2000000\n",
+        "gateway_max_total_bytes = 2000000\ngateway_status_port = 8089\n",
     )
     assert config.gateway_allow == ("puppet.example.com", "agent_1.example.com")
     assert config.gateway_health_interval == 0.5
@@ -48,6 +49,7 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
     assert config.gateway_max_body_bytes == 1_000_000
     assert config.gateway_max_url_bytes == 65_536
     assert config.gateway_max_total_bytes == 2_000_000
+    assert config.gateway_status_port == 8089
     assert config.origins["gateway_allow"].endswith("puppetdb.conf:5")
 
 

@@ -221,3 +221,20 @@ def test_a_memory_covers_the_same_servers_in_the_same_places_with_the_same_rule(
     assert not registry.covers((A, B), sticky_reads=False)
     assert not registry.covers(endpoints("abs"), sticky_reads=False), "submit-only is another place"
     assert not registry.covers(endpoints("ba", "s"), sticky_reads=False)
+
+
+def test_whoever_listens_is_told_of_each_circuit_that_opens_or_closes_and_why(
+    registry: ServerRegistry, clock: FakeClock
+) -> None:
+    told: list[tuple[Endpoint, str, bool, str]] = []
+    registry.listen(lambda endpoint, operation, healthy, why: told.append((endpoint, str(operation), healthy, why)))
+    registry.note(A, COMMAND, REFUSED, 100)
+    registry.note(A, COMMAND, REFUSED, 100)
+    assert told == [(A, each, False, "not sent: Connection refused") for each in ("command", "query")]
+    told.clear()
+    clock.now = 104
+    registry.note(A, QUERY, ACCEPTED, 104)
+    registry.probed(A, ok=True)
+    clock.now = 109
+    registry.probed(A, ok=True)
+    assert told == [(A, "query", True, "it answered a request"), (A, "command", True, "it answered probes")]

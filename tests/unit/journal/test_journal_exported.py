@@ -43,7 +43,6 @@ class Site:
         store.journal.clock = self.clock
         self.registry = ServerRegistry(SERVERS, self.clock, lambda: 0.0)
         self.a, self.b = (PuppetDb(server, self.clock) for server in SERVERS)
-        self.stale = 0
         self.unsure = False
         self.aged: Callable[[], float] = self.clock
         self._made: list[Exported] = []
@@ -59,7 +58,6 @@ class Site:
             serve=serve,
             aged=lambda: self.aged(),
             unsure=lambda: self.unsure,
-            stale=self._count,
             clock=self.clock,
         )
         self._made.append(made)
@@ -73,9 +71,6 @@ class Site:
         """Up to where the server was noted to have all."""
         sql = "SELECT after FROM replicas WHERE server = :server"
         return int(self.store.journal.run(lambda tx: tx.rows(sql, server=server))[0][0])
-
-    def _count(self) -> None:
-        self.stale += 1
 
     def put(self, name: str = CATALOG, certname: str = "node.example", at: int = 0, *by: PuppetDb) -> int:
         """A command that these servers took at once, and show."""
@@ -336,7 +331,6 @@ def test_when_the_budget_runs_out_the_answer_is_stale_and_says_how_much_is_missi
     began = site.clock.now
     assert site.ask(site.b) == Freshness(3, stamp(1))
     assert site.clock.now - began == pytest.approx(BUDGET, abs=0.2)
-    assert site.stale == 1
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "b.example:8081 answers about exported resources without 3 newer commands" in record.getMessage()
@@ -351,7 +345,6 @@ def test_with_stale_exported_fail_there_is_an_error_instead(site: Site) -> None:
     ) as error:
         site.ask(site.b, site.made(serve=False))
     assert (error.value.missing, error.value.since) == (1, stamp(1))
-    assert site.stale == 1
 
 
 def test_bringing_up_leaves_time_for_the_answer(site: Site) -> None:
@@ -387,7 +380,6 @@ def test_preparing_a_server_takes_its_own_time_and_makes_no_answer_stale(site: S
     site.put(CATALOG, "node.example", 1, site.a)
     site.exported.prepare(cast(Session, site.b), 30.0)
     assert site.ask(site.b) == Freshness()
-    assert site.stale == 0
 
 
 def test_more_than_a_page_is_brought_up_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

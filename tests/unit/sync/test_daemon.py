@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig
-from pdbclient.errors import ConfigError, Problem, SyncError
+from pdbclient.errors import ConfigError, Problem, StatusError, SyncError
 from pdbclient.lab.ports import free_port
+from pdbclient.observe.status_client import ask_for_pass
 from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
 from pdbclient.sync.inventory.interfaces import Clock
-from pdbclient.sync.service.status_port import ask_for_pass
 
 from .conftest import FakeTime, Site
 
@@ -259,9 +259,9 @@ def test_the_status_port_is_there_while_the_daemon_runs_and_a_reload_moves_it(
         port, other = (first, second) if number == 1 else (second, first)
         answered = ask_for_pass(port, f"{A.url.upper().replace('HTTPS', 'https')}/")
         for nobody in (B.url, "nonsense"):
-            with pytest.raises(SyncError, match="is not one of the remotes"):
+            with pytest.raises(StatusError, match="is not one of the remotes"):
                 ask_for_pass(port, nobody)
-        with pytest.raises(SyncError, match="no daemon listens"):
+        with pytest.raises(StatusError, match="no daemon listens"):
             ask_for_pass(other, None)
         seen.append((answered, number == 1))
         running.reload()
@@ -289,7 +289,7 @@ def test_the_status_port_shows_the_state_file_and_what_this_daemon_counted(
         return 1.0
 
     daemon(replace(config, status_port=port), Recorder(time, 2, act)).run()
-    (remote,) = json.loads(shown[0])
+    (remote,) = json.loads(shown[0])["remotes"]
     assert (remote["remote"], remote["last_success"]) == (A.url, None)
     counted = f'pdbclient_sync_passes_total{{outcome="done",remote="{A.url}"}}'
     assert counted.encode() not in shown[1]
@@ -321,6 +321,6 @@ def test_a_status_port_that_is_taken_at_the_start_ends_the_daemon(time: FakeTime
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = int(listener.getsockname()[1])
         recorder = Recorder(time, 1)
-        with pytest.raises(SyncError, match=f"status_port {taken}"):
+        with pytest.raises(StatusError, match=f"status_port {taken}"):
             daemon(replace(config, status_port=taken), recorder).run()
     assert recorder.began == []

@@ -9,9 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pdbclient.errors import Rejected
+from pdbclient.observe.exposition import CERTIFICATE_EXPIRY, exposition
 from pdbclient.sync import EntityResult, Outcome, PassResult
 from pdbclient.sync.policy.model import Entity
-from pdbclient.sync.service.metrics import PREFIX, Counted, exposition
+from pdbclient.sync.service.metrics import METRICS, PREFIX, Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 
 from .conftest import Site
@@ -50,7 +51,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def read(*remotes: RemoteStatus, counted: Counted | None = None) -> Samples:
-    text = exposition(remotes, counted or Counted()).decode()
+    text = exposition(SyncMetrics(remotes, {}), counted or Counted()).decode()
     found: Samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -142,7 +143,7 @@ def test_counters_add_up_over_the_passes_of_this_process() -> None:
     counted.add(PASS)
     counted.add(PassResult(A, Outcome.UNREACHABLE, {}, ("gone",), 3000, failed_requests=1))
     samples = read(counted=counted)
-    assert value(samples, "failed_request_counter_total", remote=A) == 11.0
+    assert value(samples, "failed_requests_total", remote=A) == 11.0
     assert value(samples, "passes_total", remote=A, outcome="done") == 2.0
     assert value(samples, "passes_total", remote=A, outcome="unreachable") == 1.0
     assert value(samples, "records_transferred_total", remote=A, entity="facts") == 16.0
@@ -152,10 +153,10 @@ def test_counters_add_up_over_the_passes_of_this_process() -> None:
 def test_every_metric_has_the_prefix_and_says_what_it_means() -> None:
     counted = Counted()
     counted.add(PASS)
-    families = list(text_string_to_metric_families(exposition([WELL], counted).decode()))
-    assert families
+    families = list(text_string_to_metric_families(exposition(SyncMetrics([WELL], {}), counted).decode()))
+    assert {family.name for family in families} == {each.name for each in METRICS}
     for family in families:
-        assert family.name.startswith(PREFIX)
+        assert family.name.startswith(PREFIX) or family.name == CERTIFICATE_EXPIRY.name
         assert len(family.documentation.split()) > 2
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from pdbclient.errors import Forbidden, IncompleteResponse, NotFound, Rejected, ServerError
+from pdbclient.observe.exposition import exposition
 from pdbclient.sync.policy.model import Entity, Mode, Outcome, PassResult, Selection
 from pdbclient.sync.run.diff import diff
 from pdbclient.sync.run.reconciler import plan
 from pdbclient.sync.run.seed import outstanding, seed
-from pdbclient.sync.service.metrics import Counted, exposition
+from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 
 from .conftest import Site
@@ -69,7 +70,7 @@ def test_the_others_are_done_and_it_is_named(site: Site, entity: Entity, error: 
     assert {each for each, part in found.entities.items() if part.last_error} == {entity}
     assert found.entities[entity].last_success is None
     assert all(part.last_success for each, part in found.entities.items() if each is not entity)
-    text = exposition([found], Counted()).decode()
+    text = exposition(SyncMetrics([found], {}), Counted()).decode()
     assert f'entity_succeeded{{entity="{entity}",remote="{site.a.endpoint.url}"}} 0.0' in text
     assert text.count("pdbclient_sync_entity_success_time{") == len(Entity) - 1
 

@@ -12,10 +12,11 @@ import pytest
 from pdbclient.cli.sync_pass import exit_code
 from pdbclient.config.model import Endpoint, SyncConfig
 from pdbclient.errors import SyncError
+from pdbclient.observe.exposition import exposition
 from pdbclient.sync import Daemon, Entity, Outcome, PassResult, Reconciler
 from pdbclient.sync.inventory.interfaces import Clock, Server
 from pdbclient.sync.service.daemon import Runner
-from pdbclient.sync.service.metrics import Counted, exposition
+from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 from pdbclient.sync.state.store import State
 
@@ -38,7 +39,7 @@ def status(site: Site) -> RemoteStatus:
 
 def metric(site: Site, name: str, counted: Counted | None = None) -> str:
     """The value of a metric of the remote."""
-    text = exposition([status(site)], counted or Counted()).decode()
+    text = exposition(SyncMetrics([status(site)], {}), counted or Counted()).decode()
     return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"pdbclient_sync_{name}{{"))
 
 
@@ -233,7 +234,7 @@ def test_a_daemon_lives_on_after_crashes_and_its_status_tells_of_them(
     daemon.run()
     assert [result.outcome for result in results] == [Outcome.CRASHED, Outcome.CRASHED, Outcome.DONE]
     assert seen == ["0.0", "0.0", "1.0"]
-    text = exposition([], daemon._counted).decode()
+    text = exposition(SyncMetrics([], {}), daemon._counted).decode()
     assert f'passes_total{{outcome="crashed",remote="{site.a.endpoint.url}"}} 2.0' in text
     assert tracebacks(caplog) == 2
 

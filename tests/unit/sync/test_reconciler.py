@@ -281,7 +281,7 @@ def test_too_many_deactivations_are_braked_and_the_other_entities_go_on(site: Si
     site.a.apply("replace facts", facts("n55", site.ago(5)))
     result = site.pull(site.b)
     assert (result.ok, result.outcome) == (False, Outcome.DONE)
-    assert result.errors[0].startswith("nodes: 51 of 60 active nodes")
+    assert result.errors[0].startswith("nodes: safety brake: 51 of 60 active nodes")
     assert moved(result) == {"facts": 1}
     assert all(node.deactivated is None for node in site.b.nodes.values())
 
@@ -297,7 +297,7 @@ def decommissioned(site: Site, nodes: int, dead: int) -> None:
 def test_the_nodes_of_a_small_site_do_not_all_go_at_once_unless_somebody_says_so(site: Site) -> None:
     decommissioned(site, nodes=40, dead=40)
     result = site.pull(site.b)
-    assert result.errors[0].startswith("nodes: 40 of 40 active nodes would be deactivated in one pass, more than 20")
+    assert result.errors[0].startswith("nodes: safety brake: 40 of 40 active nodes would be deactivated in one pass")
     assert "--allow-deactivations 40" in result.errors[0]
     assert not site.b.submitted
 

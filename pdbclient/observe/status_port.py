@@ -1,28 +1,29 @@
-"""The daemon's local port: its status and metrics, and a way to have a pass made now.
+"""A daemon's status port: a page for people, the same as JSON and as metrics for programs; the same for all daemons.
 
 It listens on 127.0.0.1 and nowhere else, in clear text and without a password: whoever may run programs on this
-machine may ask, and may have a pass made, which happens anyway. A page that a browser has loaded from elsewhere may
+machine may look, and may have a pass made, which happens anyway. A page that a browser has loaded from elsewhere may
 not, neither openly (`Origin`) nor by a name of its own that it has made to stand for the loopback (`Host`).
 """
 
 from __future__ import annotations
 
 import errno
-import http.client
 import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol
-from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from pdbclient.errors import SyncError
+from pdbclient.errors import PdbError, StatusError
 from pdbclient.loopback import host_in, is_loopback
+from pdbclient.observe.page.document import Document, encode
+from pdbclient.observe.page.html import HEADERS, error_page, page
 
-__all__ = ["ADDRESS", "Sources", "StatusPort", "ask_for_pass"]
+__all__ = ["ADDRESS", "Action", "Sources", "StatusPort"]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,43 +31,49 @@ ADDRESS = "127.0.0.1"
 PATIENCE = 5.0
 """Seconds of a client's silence."""
 POLL = 0.1
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PAGE, STATUS, METRICS = "/", "/status", "/metrics"
+_JSON = {"Content-Type": "application/json"}
+_METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
-_METHODS = {"/status": ("GET", "HEAD"), "/metrics": ("GET", "HEAD"), "/trigger": ("POST",)}
-_SHOWN = "GET /status, GET /metrics and POST /trigger"
+Action = Callable[[Mapping[str, list[str]]], tuple[int, Any]]
+"""What a POST does with its query: the status and the document of the answer."""
 
 
 class Sources(Protocol):
-    """What the port shows and does. Called on the port's threads; what they raise as `SyncError` is a 503."""
+    """What the port shows. Called on the port's threads; what they raise as `PdbError` is a 503."""
 
-    def status(self) -> Sequence[dict[str, Any]]:
-        """What `sync status --json` prints."""
+    def document(self) -> Document:
+        """The status document, as of now."""
         ...
 
     def metrics(self) -> bytes:
         """The text form of Prometheus."""
         ...
 
-    def trigger(self, remote: str | None) -> Sequence[str]:
-        """Have a pass made against `remote`, or all; against which that will be, none for one that is not known."""
-        ...
-
 
 class StatusPort:
     """Answers on 127.0.0.1:`port` while inside the block; `port` 0: any that is free, told by `port`.
 
-    Raises `SyncError` when the port cannot be had. After the block nothing of it is left, whatever clients do.
+    `setting` names the port in errors. `actions` are what a POST does, by its path. Raises `StatusError` when the
+    port cannot be had. After the block nothing of it is left, whatever clients do.
     """
 
-    def __init__(self, port: int, sources: Sources) -> None:
+    def __init__(
+        self,
+        port: int,
+        sources: Sources,
+        *,
+        setting: str = "status_port",
+        actions: Mapping[str, Action] = MappingProxyType({}),
+    ) -> None:
         try:
-            self._server = _Server((ADDRESS, port), sources)
+            self._server = _Server((ADDRESS, port), sources, actions)
         except OSError as error:
             taken = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
-            raise SyncError(f"status_port {port}: cannot listen on {ADDRESS}: {taken}") from error
+            raise StatusError(f"{setting} {port}: cannot listen on {ADDRESS}: {taken}") from error
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL,), name="sync-status-port", daemon=True
+            target=self._server.serve_forever, args=(POLL,), name="pdbclient-status-port", daemon=True
         )
 
     def __enter__(self) -> StatusPort:
@@ -85,8 +92,10 @@ class _Server(ThreadingHTTPServer):
     # server_close waits for these threads, which is no wait once their connections are cut.
     daemon_threads = False
 
-    def __init__(self, address: tuple[str, int], sources: Sources) -> None:
-        self.sources = sources
+    def __init__(self, address: tuple[str, int], sources: Sources, actions: Mapping[str, Action]) -> None:
+        self.sources, self.actions = sources, actions
+        self.methods = {path: ("GET", "HEAD") for path in (PAGE, STATUS, METRICS)} | dict.fromkeys(actions, ("POST",))
+        self.shown = "there are " + ", ".join(f"{methods[0]} {path}" for path, methods in self.methods.items())
         self._clients: set[Any] = set()
         super().__init__(address, _Handler)
 
@@ -118,20 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = _parts(self.path).path
-        wanted = _METHODS.get(path)
+        wanted = self.server.methods.get(path)
         if (refusal := self._refusal()) is not None:
             _logger.warning("the status port refused %s %s: %s", self.command, self.path, refusal)
             self._send(403, _json({"error": refusal}))
         elif wanted is None:
-            self._send(404, _json({"error": f"there are {_SHOWN}"}))
+            self._send(404, _json({"error": self.server.shown}))
         elif self.command not in wanted:
-            self._send(405, _json({"error": f"there are {_SHOWN}"}), headers=(("Allow", ", ".join(wanted)),))
-        elif path == "/trigger":
-            self._answer(self._trigger)
-        elif path == "/metrics":
-            self._answer(lambda: (200, self.server.sources.metrics()), METRICS_TYPE)
+            self._send(405, _json({"error": self.server.shown}), {**_JSON, "Allow": ", ".join(wanted)})
         else:
-            self._answer(lambda: (200, _json(self.server.sources.status())))
+            self._answer(path)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
@@ -147,37 +152,33 @@ class _Handler(BaseHTTPRequestHandler):
             return "this port is for programs of this machine, not for pages in a browser"
         return None
 
-    def _trigger(self) -> tuple[int, bytes]:
-        remotes = parse_qs(_parts(self.path).query).get("remote")
-        remote = remotes[-1] if remotes else None
-        triggered = self.server.sources.trigger(remote)
-        if not triggered:
-            return 404, _json({"error": f"{remote} is not one of the remotes"})
-        return 202, _json({"triggered": triggered})
-
-    def _answer(self, work: Callable[[], tuple[int, bytes]], content_type: str = "application/json") -> None:
+    def _answer(self, path: str) -> None:
         try:
-            status, body = work()
-        except SyncError as error:
-            status, body, content_type = 503, _json({"error": str(error)}), "application/json"
+            answer = self._made(path)
+        except PdbError as error:
+            answer = _failed(path, 503, str(error))
         except Exception:
             # A defect of ours; the client gets an answer, and the log the reason.
             _logger.exception("the status port could not answer %s", self.path)
-            status, body, content_type = 500, _json({"error": "see the log"}), "application/json"
-        self._send(status, body, content_type)
+            answer = _failed(path, 500, "see the log")
+        self._send(*answer)
 
-    def _send(
-        self,
-        status: int,
-        body: bytes,
-        content_type: str = "application/json",
-        headers: Sequence[tuple[str, str]] = (),
-    ) -> None:
+    def _made(self, path: str) -> tuple[int, bytes, Mapping[str, str]]:
+        sources = self.server.sources
+        if path == PAGE:
+            return 200, page(sources.document()), HEADERS
+        if path == STATUS:
+            return 200, encode(sources.document()), _JSON
+        if path == METRICS:
+            return 200, sources.metrics(), _METRICS
+        status, document = self.server.actions[path](parse_qs(_parts(self.path).query))
+        return status, _json(document), _JSON
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str] = MappingProxyType(_JSON)) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers:
+        for name, value in headers.items():
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -186,28 +187,10 @@ class _Handler(BaseHTTPRequestHandler):
         _logger.debug("status port: " + format, *args)
 
 
-def ask_for_pass(port: int, remote: str | None) -> list[str]:
-    """Ask the daemon at `port` for a pass against `remote` (None: all); against which it will make one.
-
-    Raises `SyncError` when no daemon answers there, or it refuses.
-    """
-    where = f"{ADDRESS} port {port}"
-    connection = http.client.HTTPConnection(ADDRESS, port, timeout=2 * PATIENCE)
-    try:
-        connection.request("POST", "/trigger" + (f"?{urlencode({'remote': remote})}" if remote else ""))
-        answer = connection.getresponse()
-        document = json.loads(answer.read())
-        if answer.status != 202:
-            raise SyncError(f"the daemon at {where} refused: {document['error']}")
-        return [str(each) for each in document["triggered"]]
-    except ConnectionRefusedError as error:
-        raise SyncError(
-            f"no daemon listens on {where}: is `pdbclient sync run` running, with this status_port?"
-        ) from error
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        raise SyncError(f"what listens on {where} does not answer as the daemon does: {error}") from error
-    finally:
-        connection.close()
+def _failed(path: str, status: int, why: str) -> tuple[int, bytes, Mapping[str, str]]:
+    if path == PAGE:
+        return status, error_page("No status can be shown", why), HEADERS
+    return status, _json({"error": why}), _JSON
 
 
 def _parts(url: str) -> SplitResult:

@@ -1,4 +1,4 @@
-"""The daemon's local port, on a real socket."""
+"""A daemon's status port, on a real socket."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from pdbclient.errors import SyncError
-from pdbclient.sync.service.status_port import StatusPort, ask_for_pass
+from pdbclient.errors import StatusError, SyncError
+from pdbclient.observe.page.document import Document, Program, decode
+from pdbclient.observe.status_client import ask_for_pass, read_document
+from pdbclient.observe.status_port import StatusPort
 
 URL = "https://b.example.com:8081"
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DOCUMENT = Document(Program("sync", "b.example.com", "0.2.0", NOW), NOW)
 
 
 class Daemon:
@@ -24,22 +29,27 @@ class Daemon:
         self.asked: list[str | None] = []
         self.broken: Exception | None = None
 
-    def status(self) -> Sequence[dict[str, Any]]:
+    def document(self) -> Document:
         self._break()
-        return [{"remote": URL}]
+        return DOCUMENT
 
     def metrics(self) -> bytes:
         self._break()
         return b"a_metric 1.0\n"
 
-    def trigger(self, remote: str | None) -> Sequence[str]:
+    def trigger(self, query: Mapping[str, list[str]]) -> tuple[int, Any]:
         self._break()
+        remote = query["remote"][-1] if "remote" in query else None
         self.asked.append(remote)
-        return [URL] if remote in (None, URL) else []
+        return (202, {"triggered": [URL]}) if remote in (None, URL) else (404, {"error": f"{remote} is not known"})
 
     def _break(self) -> None:
         if self.broken is not None:
             raise self.broken
+
+
+def serving(daemon: Daemon, port: int = 0) -> StatusPort:
+    return StatusPort(port, daemon, actions={"/trigger": daemon.trigger})
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
@@ -57,24 +67,27 @@ def port_threads() -> list[threading.Thread]:
     ]
 
 
-def test_it_shows_the_status_as_json_and_the_metrics_as_text() -> None:
-    with StatusPort(0, Daemon()) as port:
+def test_it_shows_the_status_as_json_and_as_a_page_and_the_metrics_as_text() -> None:
+    with serving(Daemon()) as port:
         status, headers, body = ask(port.port, "GET", "/status")
-        assert (status, headers["Content-Type"], json.loads(body)) == (200, "application/json", [{"remote": URL}])
+        assert (status, headers["Content-Type"], decode(body)) == (200, "application/json", DOCUMENT)
+        status, headers, body = ask(port.port, "GET", "/")
+        assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert b"pdbclient reconciler on b.example.com" in body
         status, headers, body = ask(port.port, "GET", "/metrics")
         assert (status, body) == (200, b"a_metric 1.0\n")
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
 
 
 def test_a_head_is_a_get_without_the_body() -> None:
-    with StatusPort(0, Daemon()) as port:
+    with serving(Daemon()) as port:
         status, headers, body = ask(port.port, "HEAD", "/metrics")
         assert (status, headers["Content-Length"], body) == (200, "13", b"")
 
 
 def test_a_trigger_is_accepted_for_all_remotes_or_one_and_not_for_another() -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         status, _, body = ask(port.port, "POST", "/trigger")
         assert (status, json.loads(body)) == (202, {"triggered": [URL]})
         assert ask(port.port, "POST", "/trigger?remote=https%3A%2F%2Fb.example.com%3A8081")[0] == 202
@@ -87,7 +100,8 @@ def test_a_trigger_is_accepted_for_all_remotes_or_one_and_not_for_another() -> N
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/favicon.ico", 404),
+        ("POST", "/", 405),
         ("POST", "/pdb/cmd/v1", 404),
         ("GET", "/trigger", 405),
         ("POST", "/status", 405),
@@ -97,7 +111,7 @@ def test_a_trigger_is_accepted_for_all_remotes_or_one_and_not_for_another() -> N
 )
 def test_anything_else_is_told_what_there_is(method: str, path: str, status: int) -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         answered, headers, body = ask(port.port, method, path)
     assert answered == status
     assert "POST /trigger" in json.loads(body)["error"]
@@ -109,13 +123,17 @@ def test_a_state_file_that_cannot_be_read_is_a_503_with_the_reason_and_a_defect_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         daemon.broken = SyncError("state.sqlite: is damaged")
         status, _, body = ask(port.port, "GET", "/metrics")
         assert (status, json.loads(body)) == (503, {"error": "state.sqlite: is damaged"})
         daemon.broken = RuntimeError("a secret of the program")
         status, _, body = ask(port.port, "GET", "/status")
         assert status == 500
+        assert b"secret" not in body
+        status, headers, body = ask(port.port, "GET", "/")
+        assert (status, headers["Content-Type"]) == (500, "text/html; charset=utf-8")
+        assert b"see the log" in body
         assert b"secret" not in body
     assert "could not answer /status" in caplog.text
 
@@ -155,10 +173,12 @@ def raw(port: int, request: str) -> tuple[int, str]:
         "Host: 127.0.0.1:{port}\nOrigin: http://127.0.0.1:{port}\nOrigin: http://evil.example.com",
     ],
 )
-@pytest.mark.parametrize("line", ["POST /trigger", "GET /status", "GET /metrics", "HEAD /metrics", "GET /nothing"])
+@pytest.mark.parametrize(
+    "line", ["POST /trigger", "GET /", "GET /status", "GET /metrics", "HEAD /metrics", "GET /nothing"]
+)
 def test_pages_of_other_sites_are_refused_in_words(line: str, headers: str) -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         status, body = raw(port.port, f"{line} HTTP/1.1\n{headers.format(port=port.port)}\n\n")
     assert status == 403
     if not line.startswith("HEAD"):
@@ -168,7 +188,7 @@ def test_pages_of_other_sites_are_refused_in_words(line: str, headers: str) -> N
 
 def test_a_target_that_is_a_whole_url_counts_as_much_as_the_host() -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         for host, status in (("evil.example.com", 403), ("127.0.0.1", 202)):
             request = f"POST http://{host}/trigger HTTP/1.1\nHost: 127.0.0.1\n\n"
             assert raw(port.port, request)[0] == status
@@ -176,7 +196,7 @@ def test_a_target_that_is_a_whole_url_counts_as_much_as_the_host() -> None:
 
 
 def test_a_target_that_is_no_url_is_answered() -> None:
-    with StatusPort(0, Daemon()) as port:
+    with serving(Daemon()) as port:
         assert raw(port.port, "GET http://[ HTTP/1.1\nHost: 127.0.0.1\n\n")[0] == 404
 
 
@@ -197,25 +217,25 @@ def test_a_target_that_is_no_url_is_answered() -> None:
 )
 def test_programs_of_this_machine_are_let_in_by_whatever_name_they_call_it(headers: str) -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         status, _ = raw(port.port, f"POST /trigger HTTP/1.1\n{headers.format(port=port.port)}\n\n")
     assert status == 202
     assert daemon.asked == [None]
 
 
 def test_it_listens_on_the_loopback_address_alone() -> None:
-    with StatusPort(0, Daemon()) as port:
+    with serving(Daemon()) as port:
         assert port._server.socket.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with StatusPort(0, Daemon()) as port, pytest.raises(SyncError, match=f"status_port {port.port}.*another process"):
-        StatusPort(port.port, Daemon())
+    with serving(Daemon()) as port, pytest.raises(StatusError, match=f"status_port {port.port}.*another process"):
+        serving(Daemon(), port.port)
 
 
 def test_nothing_is_left_of_it_even_with_clients_that_say_nothing_or_half_a_request() -> None:
     before = set(port_threads())
-    with StatusPort(0, Daemon()) as port:
+    with serving(Daemon()) as port:
         silent, halfway = (socket.create_connection(("127.0.0.1", port.port), timeout=10) for _ in range(2))
         halfway.sendall(b"GET /status HTT")
         # Answered after those two were taken in, which are still there.
@@ -229,26 +249,26 @@ def test_nothing_is_left_of_it_even_with_clients_that_say_nothing_or_half_a_requ
 
 
 def test_the_port_can_be_had_again_at_once() -> None:
-    with StatusPort(0, Daemon()) as first:
+    with serving(Daemon()) as first:
         assert ask(first.port, "GET", "/status")[0] == 200
-    with StatusPort(first.port, Daemon()) as second:
+    with serving(Daemon(), first.port) as second:
         assert ask(second.port, "GET", "/status")[0] == 200
 
 
 def test_asking_for_a_pass_tells_against_which_remotes() -> None:
     daemon = Daemon()
-    with StatusPort(0, daemon) as port:
+    with serving(daemon) as port:
         assert ask_for_pass(port.port, None) == [URL]
         assert ask_for_pass(port.port, URL) == [URL]
-        with pytest.raises(SyncError, match=r"refused: .*elsewhere"):
+        with pytest.raises(StatusError, match=r"refused: .*elsewhere"):
             ask_for_pass(port.port, "https://elsewhere:8081")
     assert daemon.asked == [None, URL, "https://elsewhere:8081"]
 
 
 def test_asking_where_nobody_listens_says_so() -> None:
-    with StatusPort(0, Daemon()) as port:
+    with serving(Daemon()) as port:
         pass
-    with pytest.raises(SyncError, match=r"no daemon listens on 127\.0\.0\.1 port .*sync run"):
+    with pytest.raises(StatusError, match=r"no daemon listens on 127\.0\.0\.1 port .*sync run"):
         ask_for_pass(port.port, None)
 
 
@@ -263,6 +283,23 @@ def test_asking_where_something_else_listens_says_so() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(SyncError, match="does not answer as the daemon does"):
+        with pytest.raises(StatusError, match="does not answer as a daemon does"):
             ask_for_pass(listener.getsockname()[1], None)
         thread.join()
+
+
+def test_reading_the_document_gives_what_the_daemon_shows_or_says_why_not() -> None:
+    daemon = Daemon()
+    with serving(daemon) as port:
+        assert read_document(port.port, "pdbclient sync run") == DOCUMENT
+        daemon.broken = SyncError("state.sqlite: is damaged")
+        with pytest.raises(StatusError, match=r"cannot tell: state\.sqlite: is damaged"):
+            read_document(port.port, "pdbclient sync run")
+    with pytest.raises(StatusError, match=r"no daemon listens .*`pdbclient gateway`"):
+        read_document(port.port, "pdbclient gateway")
+
+
+def test_a_port_without_actions_takes_no_post() -> None:
+    with StatusPort(0, Daemon()) as port:
+        status, _, body = ask(port.port, "POST", "/trigger")
+    assert (status, json.loads(body)) == (404, {"error": "there are GET /, GET /status, GET /metrics"})

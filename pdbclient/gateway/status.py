@@ -1,0 +1,181 @@
+"""What the status port of the gateway shows: its servers, requests, failovers and journal as they are now."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from pdbclient.config.journal_place import without_password
+from pdbclient.config.model import ClientConfig
+from pdbclient.gateway.server import Server
+from pdbclient.http.breaker import State
+from pdbclient.http.outcome import Operation
+from pdbclient.http.registry import ServerRegistry
+from pdbclient.http.tls_dates import expiries
+from pdbclient.journal.model import ANY, EntryState
+from pdbclient.journal.work.service import Service
+from pdbclient.observe import traffic
+from pdbclient.observe.page import document as shown
+from pdbclient.observe.status_port import StatusPort
+from pdbclient.observe.traffic import DAY, Ending, Kind, TrafficSnapshot
+
+__all__ = ["StatusPage", "document", "outages"]
+
+
+class StatusPage:
+    """The status port of a gateway: it shows the server that is in force, on the port that its settings say."""
+
+    def __init__(self) -> None:
+        self._port: StatusPort | None = None
+        self._at: int | None = None
+
+    def show(self, server: Server) -> None:
+        """Show this one from now on. It takes a moment: not for the event loop.
+
+        Raises `StatusError` when the port cannot be had; the one before is shown as before then.
+        """
+        wanted = server.config.gateway_status_port
+        if wanted != self._at:
+            port = None if wanted is None else StatusPort(wanted, self, setting="gateway_status_port")
+            self._server = server
+            self.close()
+            self._port, self._at = port, wanted
+            if port is not None:
+                port.__enter__()
+        self._server = server
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        if self._port is not None:
+            self._port.__exit__(None, None, None)
+        self._port = self._at = None
+
+    def document(self) -> shown.Document:
+        """The status document, as of now."""
+        server = self._server
+        upstream = server.upstream
+        return document(server.config, upstream.registry, upstream.traffic.snapshot(), upstream.journal)
+
+    def metrics(self) -> bytes:
+        """The text form of Prometheus."""
+        return self._server.upstream.exposition()
+
+
+def document(
+    config: ClientConfig, registry: ServerRegistry, counted: TrafficSnapshot, journal: Service | None
+) -> shown.Document:
+    """The status document of a gateway with this configuration."""
+    return shown.Document(
+        shown.Program("gateway", socket.gethostname(), version("pdbclient"), _time(counted.since)),
+        _time(counted.at),
+        servers=tuple(_servers(config, registry, counted)),
+        requests=tuple(_requests(counted)),
+        oldest_request=None if counted.oldest is None else max(counted.at - counted.oldest, 0.0),
+        failovers=tuple(
+            shown.Failover(_time(each.at), str(each.kind), each.source, each.target, each.why)
+            for each in counted.failovers
+        ),
+        outages=tuple(outages(counted)),
+        journal=None if journal is None else _journal(config, journal),
+        exported=None if journal is None else shown.Exported(counted.stale_answers, config.stale_exported),
+        certificates=tuple(
+            shown.Certificate(each.setting, str(each.path), each.name, each.ends, each.error)
+            for each in expiries(config.tls)
+        ),
+    )
+
+
+def outages(counted: TrafficSnapshot) -> list[shown.Outage]:
+    """When which server was unhealthy in the last day, by the changes of its circuits; the oldest first."""
+    found: list[shown.Outage] = []
+    for server in dict.fromkeys([each.server for each in (*counted.circuits, *counted.changes)]):
+        changes = [each for each in counted.changes if each.server == server]
+        now = [each for each in counted.circuits if each.server == server]
+        found += _outages_of(server, changes, now, counted.at - DAY)
+    return sorted(found, key=lambda each: each.began)
+
+
+def _outages_of(
+    server: str, changes: Iterable[traffic.Circuit], now: Iterable[traffic.Circuit], day_ago: float
+) -> Iterator[shown.Outage]:
+    changes = list(changes)
+    out: set[str] = set()
+    began, why = day_ago, ""
+    first = {each.operation: each for each in reversed([*changes, *now])}
+    for operation, each in first.items():
+        # What changes to healthy was not; what does not change in the day was as it is.
+        if each.healthy == (each in changes):
+            out.add(operation)
+            began, why = (each.since, each.why) if not each.healthy else (day_ago, "since before that day")
+    for each in changes:
+        if not each.healthy and not out:
+            began, why = each.since, each.why
+        was = bool(out)
+        out = out | {each.operation} if not each.healthy else out - {each.operation}
+        if was and not out:
+            yield shown.Outage(server, _time(began), _time(each.since), why)
+    if out:
+        yield shown.Outage(server, _time(began), None, why)
+
+
+def _servers(config: ClientConfig, registry: ServerRegistry, counted: TrafficSnapshot) -> Iterator[shown.Server]:
+    health = registry.health()
+    noted = {(each.server, each.operation): each for each in counted.circuits}
+    answered: Counter[str] = Counter()
+    for (_, server, ending), number in counted.requests.items():
+        answered[server] += number if ending is Ending.ANSWERED else 0
+    failed: Counter[str] = Counter()
+    for (server, _, _), number in counted.failed_attempts.items():
+        failed[server] += number
+    for endpoint in (*config.server_urls, *config.submit_only_server_urls):
+        # Where there is nothing to be read, only what is written counts.
+        operations = (Operation.COMMAND,) if endpoint.submit_only else tuple(Operation)
+        circuits = []
+        for operation in operations:
+            state = health[endpoint, operation].state if (endpoint, operation) in health else State.CLOSED
+            last = noted.get((endpoint.url, str(operation)))
+            since, why = (counted.since, "") if last is None else (last.since, last.why)
+            circuits.append(shown.Circuit(str(operation), str(state), _time(since), why))
+        yield shown.Server(
+            endpoint.url,
+            tuple(circuits),
+            registry.freshness(endpoint).missing,
+            registry.next_probe(endpoint),
+            endpoint.submit_only,
+            answered[endpoint.url],
+            failed[endpoint.url],
+        )
+
+
+def _requests(counted: TrafficSnapshot) -> Iterator[shown.Requests]:
+    for kind in (Kind.COMMAND, Kind.QUERY, Kind.EXPORTED):
+        endings: Counter[str] = Counter()
+        for (what, _, ending), number in counted.requests.items():
+            endings[str(ending)] += number if what is kind else 0
+        latencies = counted.latencies[kind]
+        quantiles = (latencies.recent_quantile(part) for part in (0.5, 0.95, 0.99))
+        yield shown.Requests(str(kind), counted.in_flight[kind], +endings, *quantiles)
+
+
+def _journal(config: ClientConfig, service: Service) -> shown.JournalFigures:
+    place, counts = without_password(config.journal or ""), service.figures.counts()
+    if counts is None:
+        return shown.JournalFigures(place, service.journal.answers, False, journal_only=service.journal_only)
+    oldest = counts.oldest_pending
+    return shown.JournalFigures(
+        place,
+        service.journal.answers,
+        pending={"any" if target == ANY else target: number for target, number in counts.pending.items()},
+        parked=counts.entries.get(EntryState.PARKED, 0),
+        delivered=counts.entries.get(EntryState.DELIVERED, 0),
+        bytes=counts.bytes,
+        oldest=None if oldest is None else max(service.journal.clock() - oldest, 0.0),
+        journal_only=service.journal_only,
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
