@@ -47,7 +47,7 @@ unit: setup
 # The long form of the tests that have one, with what they count: well over an hour.
 soak: setup
 	@$(BIN)/pdbclient lab install
-	@tests/install-packages
+	@tests/install-packages systemd-container
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -m soak -s
 	@# Properties on examples that no run has seen before.
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -n 2 -m 'not soak' tests/unit
@@ -63,7 +63,7 @@ dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null ||
 dist: setup
 	rm -rf build dist share
 	$(BIN)/python -m tools.command_line share
-	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build $(BUILD_FLAGS) --outdir dist
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 
 # A package for each of these releases of Debian, in dist/ too: made on a fresh one, with the wheel, as root.

@@ -26,8 +26,8 @@ def write(directory: Path) -> None:
     _put(directory / "man/man1/pdbclient.1", _man_page())
     parser = make_parser()
     _prepare(parser)
-    for shell, path in {"bash": "bash-completion/completions/pdbclient", "zsh": "zsh/site-functions/_pdbclient"}.items():
-        _put(directory / path, shtab.complete(parser, shell=shell))
+    _put(directory / "bash-completion/completions/pdbclient", shtab.complete(parser, shell="bash"))
+    _put(directory / "zsh/site-functions/_pdbclient", shtab.complete(parser, shell="zsh"))
 
 
 def _man_page() -> str:
