@@ -19,19 +19,19 @@ from pdbclient.config import (
     load_sync_config,
     without_password,
 )
+from pdbclient.doctor.configured import configured_faults
 from pdbclient.errors import ConfigError, Problem
-from pdbclient.gateway.client_auth import allowed_certnames
-from pdbclient.http.tls import client_context
-from pdbclient.http.tls_check import tls_warnings
 
 __all__ = ["register"]
 
 _DESCRIPTION = """\
 Read puppetdb.conf (and a sync configuration), check everything that can be checked without a network,
-load certificates, keys and revocation lists as their first use does, and print what is in force and
-where each value comes from: file:line, or default. With problems, print all of them, one a line, as
-file:line: setting: why, and exit 2. What is accepted but probably not meant, or will not do for long,
-is printed as a warning. Files of keys are named, never printed; a password in journal is shown as ***.
+load certificates, keys and revocation lists as their first use does, look whether the journal can be
+where it is to be, and print what is in force and where each value comes from: file:line, or default.
+With problems, print all of them, one a line, as file:line: setting: why, and exit 2. What is accepted
+but probably not meant, or will not do for long, is printed as a warning. `pdbclient doctor` goes on
+from there: it asks the servers, and looks at the files as the services' users see them. Files of keys
+are named, never printed; a password in journal is shown as ***.
 """
 
 # Attributes of the configurations whose setting has another name.
@@ -86,7 +86,7 @@ def _check(args: argparse.Namespace) -> int:
     for name, load in _wanted(args):
         try:
             config = load()
-            configs[name] = config if args.syntax_only else _tls_checked(config)
+            configs[name] = config if args.syntax_only else _checked_here(config)
         except ConfigError as error:
             problems += (each for each in error.problems if each not in problems)
     if problems:
@@ -100,14 +100,12 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tls_checked(config: _Config) -> _Config:
-    """`config` with warnings of what its certificates will meet. Raises what their first use would raise."""
-    client_context(config.tls)
-    host = None
-    if isinstance(config, ClientConfig) and config.gateway_url is not None and config.tls.cert is not None:
-        allowed_certnames(config)
-        host = config.gateway_url.host
-    return replace(config, warnings=(*config.warnings, *tls_warnings(config.tls, datetime.now(UTC), host)))
+def _checked_here(config: _Config) -> _Config:
+    """`config` with warnings of what it will meet on this machine. Raises what is wrong with it here."""
+    faults = configured_faults(config, datetime.now(UTC))
+    if faults.errors:
+        raise ConfigError(faults.errors)
+    return replace(config, warnings=(*config.warnings, *faults.warnings))
 
 
 def _wanted(args: argparse.Namespace) -> list[tuple[str, Callable[[], _Config]]]:

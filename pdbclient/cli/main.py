@@ -13,6 +13,7 @@ from pdbclient.cli import (
     check,
     config,
     demo,
+    doctor,
     gateway,
     journal,
     lab,
@@ -42,7 +43,7 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"pdbclient {version('pdbclient')}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say on standard error what happens")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (submit, query, status, check, config, gateway, journal, recover, terminus, sync, lab, demo):
+    for group in (submit, query, status, check, config, doctor, gateway, journal, recover, terminus, sync, lab, demo):
         group.register(groups)
     return parser
 

@@ -10,7 +10,7 @@ from pdbclient.config.client_rules import apply_rules, endpoints, rule_warnings
 from pdbclient.config.document import Document
 from pdbclient.config.model import ClientConfig
 from pdbclient.config.puppet_conf import confdir_candidates, find_confdir
-from pdbclient.config.reading import read_document
+from pdbclient.config.reading import is_there, read_document
 from pdbclient.config.tls import TlsSearch, find_tls
 from pdbclient.config.verdict import Verdict, in_file_order, judge, misnamed_sections, unknown
 from pdbclient.errors import ConfigError, Problem
@@ -58,23 +58,12 @@ def _find_document() -> tuple[Document, tuple[Problem, ...]]:
     """The puppetdb.conf that Puppet would read; when there is none, an empty one and a remark."""
     candidates = [directory / "puppetdb.conf" for directory in confdir_candidates()]
     for candidate in candidates:
-        if _is_there(candidate):
+        if is_there(candidate):
             return read_document(candidate), ()
     file = find_confdir() / "puppetdb.conf"
     others = ", ".join(str(candidate) for candidate in candidates if candidate != file)
     why = f"there is no such file (nor {others}): server_urls is https://puppetdb:8081, as to stock Puppet"
     return Document(str(file), {}, {}), (Problem(str(file), None, None, why),)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether something is at `path`; where that may not even be asked, reading it says why."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _judge(document: Document) -> Verdict:

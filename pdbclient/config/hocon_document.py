@@ -13,6 +13,7 @@ import hocon
 
 from pdbclient.config.document import Document, Entry, Value
 from pdbclient.config.hocon_lines import key_lines
+from pdbclient.config.hocon_words import in_words
 from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["parse_hocon"]
@@ -49,7 +50,9 @@ def _fault(error: hocon.ParseError | hocon.ResolveError, texts: Sequence[tuple[s
     # syntax is in the last one; a fault of substitution may be anywhere once there are includes.
     file = texts[-1][0] if isinstance(error, hocon.ParseError) else texts[0][0]
     sure = isinstance(error, hocon.ParseError) or len(texts) == 1
-    return Problem(file, error.line if sure and error.line > 0 else None, None, f"not valid HOCON: {error}")
+    line = error.line if sure and error.line > 0 else None
+    content = texts[-1][1] if sure else texts[0][1]
+    return Problem(file, line, None, f"not valid HOCON: {in_words(str(error), content)}")
 
 
 def _document(config: hocon.Config, path: Path, texts: Sequence[tuple[str, str]]) -> Document:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pdbclient.errors import Problem
 
-__all__ = ["ClientConfig", "Endpoint", "LocalAddress", "Remote", "SyncConfig", "Timeouts", "TlsFiles"]
+__all__ = ["ClientConfig", "Endpoint", "LocalAddress", "Remote", "SyncConfig", "Timeouts", "TlsFiles", "problem_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +162,12 @@ class SyncConfig:
     logging_config: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+
+def problem_of(config: ClientConfig | SyncConfig, setting: str, why: str) -> Problem:
+    """What is wrong with a setting in force, at the line where it stands; `default` where it stands nowhere."""
+    origin = config.origins.get(setting, "default")
+    file, _, line = origin.rpartition(":")
+    return (
+        Problem(file, int(line), setting, why) if file and line.isdecimal() else Problem(origin, None, setting, why)
+    )

@@ -12,7 +12,7 @@ from pdbclient.config.hocon_document import parse_hocon
 from pdbclient.config.ini import STOCK, Dialect, parse_ini
 from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["looks_like_hocon", "read_document", "read_text"]
+__all__ = ["is_there", "looks_like_hocon", "read_document", "read_text"]
 
 _INI_HEADER = re.compile(r"\s*\[\s*[\w.-]+\s*\].*", re.ASCII)
 _HOCON_OPENING = re.compile(
@@ -38,6 +38,17 @@ def looks_like_hocon(text: str) -> bool:
         if _HOCON_OPENING.fullmatch(line.rstrip("\r")):
             return True
     return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at `path`; where that may not even be asked, reading it says why."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_text(path: Path) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -29,6 +30,7 @@ from pdbclient.gateway.listen import (
 )
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.tls import server_context
+from pdbclient.http.tls_check import tls_faults
 
 __all__ = ["Server"]
 
@@ -83,6 +85,7 @@ class Server:
         context = server_context(config.tls)
         context.sslobject_class = Handshake
         allowed = allowed_certnames(config)
+        _require_accepted(config, url)
         with contextlib.ExitStack() as held:
             if before is not None and before.config.gateway_url == url:
                 sockets = duplicates(before._sockets)
@@ -245,6 +248,13 @@ def _require_url(config: ClientConfig) -> Endpoint:
         why = "is false, but the gateway is a server and needs its certificate"
         raise ConfigError([Problem(file, None, "verify_client_certificate", why)])
     return config.gateway_url
+
+
+def _require_accepted(config: ClientConfig, url: Endpoint) -> None:
+    """Raises `ConfigError` where no client would accept the certificate: they would pass it by without a word."""
+    faults = tls_faults(config.tls, datetime.now(UTC), url.host)
+    if faults.errors:
+        raise ConfigError(faults.errors)
 
 
 def _trust_in(files: TlsFiles) -> tuple[bytes, ...]:

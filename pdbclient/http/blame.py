@@ -1,10 +1,14 @@
-"""What broke an attempt, as the error that says how far it came and whose fault that is. No I/O of its own."""
+"""What broke an attempt, as the error that says how far it came and whose fault that is.
+
+No I/O of its own, but for a look at our certificate when a server refuses it: few servers say why.
+"""
 
 from __future__ import annotations
 
 import errno
 import ssl
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pdbclient.config.model import TlsFiles
@@ -22,12 +26,15 @@ from pdbclient.errors import (
     Unresponsive,
 )
 from pdbclient.http.connection import TooLate, Trace
-from pdbclient.http.outcome import RETRY_AFTER_DEFAULT, Kind, Outcome
+from pdbclient.http.outcome import PLAIN_HTTP, RETRY_AFTER_DEFAULT, Kind, Outcome
 
 __all__ = ["broken_answer", "no_answer"]
 
 # OpenSSL's verdicts that come from a revocation list: none for this CA, none that is good or current, revoked.
 CRL_VERDICTS = (3, 5, 8, 11, 12, 15, 16, 23, 33, 35, 36, 44, 54)
+
+# What OpenSSL, of one version or another, makes of an answer that is not TLS.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 
 # This machine has none left: descriptors (of the process, of the system), memory, buffers, ports.
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
@@ -50,8 +57,9 @@ def no_answer(
         if isinstance(cause, ssl.SSLCertVerificationError):
             return TlsError(url, f"its certificate is not accepted: {_verdict(tls, cause)}")
         if isinstance(cause, ssl.SSLError) and "_ALERT_" in (cause.reason or ""):
-            ours = f"certificate {tls.cert}" if tls.cert else "connection without a certificate"
-            return TlsError(url, f"it refuses our {ours}: {cause.reason}")
+            return TlsError(url, f"it refuses our {_ours(tls)}: {cause.reason}")
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS and not trace.sending:
+            return NotSent(url, f"no connection: {PLAIN_HTTP}")
     timed_out = _timed_out(causes)
     if not trace.sending:
         if timed_out and trace.hurried:
@@ -85,6 +93,17 @@ def _given_up(url: str, check: Outcome, sending: bool) -> TransportError | Serve
     if not sending:
         return NotSent(url, f"not sent: it answers no request, nor the question about its health: {check.detail}")
     return Unresponsive(url, f"no answer, and none about its health: {check.detail}")
+
+
+def _ours(tls: TlsFiles) -> str:
+    """What we showed, and what is wrong with it where that can be seen from here: few servers say it."""
+    if tls.cert is None:
+        return "connection without a certificate"
+    # Imported here: what reads certificates takes longer to load than all the rest, and is hardly ever wanted.
+    from pdbclient.http.tls_check import own_fault
+
+    why = own_fault(tls, datetime.now(UTC))
+    return f"certificate {tls.cert}" if why is None else f"certificate {tls.cert}, which {why}"
 
 
 def _verdict(tls: TlsFiles, error: ssl.SSLCertVerificationError) -> str:

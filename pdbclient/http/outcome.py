@@ -33,6 +33,7 @@ from pdbclient.errors import (
 )
 
 __all__ = [
+    "PLAIN_HTTP",
     "Attempt",
     "Blame",
     "Effect",
@@ -41,6 +42,7 @@ __all__ = [
     "Outcome",
     "Sent",
     "answer_of_puppetdb",
+    "answer_to_status",
     "blame",
     "effect",
     "effect_of_check",
@@ -55,6 +57,8 @@ RETRY_AFTER_RANGE = (1.0, 60.0)
 FORBIDDEN_OPEN = 60.0
 # Where PuppetDB sends whatever it has no route for, `factsets/a%20b` included.
 DASHBOARD = "/dashboard/index.html"
+NO_PUPPETDB = "that is no PuppetDB, or it is only just starting"
+PLAIN_HTTP = "that is plain HTTP, or something else that is not TLS: is it the right port? (PuppetDB's is 8081)"
 
 
 class Operation(StrEnum):
@@ -299,7 +303,7 @@ def error_for_status(
         case 302 if headers.get("Location", "").endswith(DASHBOARD):
             return Rejected(endpoint, status, "PuppetDB has no such address")
         case 404 | 301 | 302 | 303 | 307 | 308:
-            return Misrouted(endpoint, status, reason or "not PuppetDB's API, or not yet: starting up or misrouted")
+            return Misrouted(endpoint, status, f"{NO_PUPPETDB}{f': {reason}' if reason else ''}")
         case 429 | 503:
             return Busy(endpoint, status, reason or "busy or in maintenance", retry_after(headers))
         case 408:
@@ -308,6 +312,15 @@ def error_for_status(
             return Rejected(endpoint, status, reason or "the request itself is bad")
         case _:
             return ServerError(endpoint, status, reason or "unexpected answer")
+
+
+def answer_to_status(error: ServerError) -> ServerError:
+    """What `error`, met by the question for PuppetDB's status, says: any PuppetDB answers that, 200 or 503."""
+    if not isinstance(error, NotFound | Misrouted | Rejected):
+        return error
+    answer = Misrouted(error.endpoint, error.status, f"that is no PuppetDB (a Puppet Server?): {error.reason}")
+    answer.headers, answer.body = error.headers, error.body
+    return answer
 
 
 def answer_of_puppetdb(error: Misrouted) -> ServerError:

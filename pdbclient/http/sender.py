@@ -35,7 +35,14 @@ from pdbclient.errors import (
 )
 from pdbclient.http.blame import broken_answer, no_answer
 from pdbclient.http.connection import Prepared, Trace, TracingAdapter, tracing
-from pdbclient.http.outcome import ACCEPTED, Operation, Outcome, answer_of_puppetdb, error_for_status
+from pdbclient.http.outcome import (
+    ACCEPTED,
+    Operation,
+    Outcome,
+    answer_of_puppetdb,
+    answer_to_status,
+    error_for_status,
+)
 from pdbclient.http.places import Places
 from pdbclient.http.pulse import Pulse, Waiting
 from pdbclient.http.status import STATUS_PATH, Status, read_status
@@ -186,8 +193,10 @@ class Sender:
     def _asked(self) -> Outcome:
         try:
             state = self._status(STATUS_LIMIT).state
+            if state is None:
+                raise ServerError(self._url, 200, "that is no PuppetDB: what it says of itself has no state")
             if state != "running":
-                raise ServerError(self._url, 200, f"its state is {str(state)[:50]!r}, not 'running'")
+                raise ServerError(self._url, 200, f"its state is {state[:50]!r}, not 'running'")
         except (TransportError, ServerError) as error:
             log.debug("health check: %s", error)
             return Outcome.of(error)
@@ -296,15 +305,17 @@ class Sender:
 
     def _verified(self, error: ServerError, operation: Operation, deadline: float, target: str) -> ServerError:
         """`error`, or what it means where a running PuppetDB gave it: an address that it does not have."""
-        if not isinstance(error, Misrouted) or operation is not Operation.QUERY or target == STATUS_PATH:
+        if target == STATUS_PATH:
+            return answer_to_status(error)
+        if not isinstance(error, Misrouted) or operation is not Operation.QUERY:
             return error
         within = min(STATUS_LIMIT, max(deadline - time.monotonic(), 0.001))
         try:
-            running = self._status(within).running
+            status = self._status(within)
         except (TransportError, ServerError) as why:
             log.debug("%s: HTTP %d, and no status from it: %s", self._url, error.status, why)
-            running = False
-        return answer_of_puppetdb(error) if running else error
+            return why if isinstance(why, Misrouted) else error
+        return answer_of_puppetdb(error) if status.running else error
 
     def _attempt(self, request: Prepared, trace: Trace) -> requests.Response:
         left = max(trace.deadline - time.monotonic(), 0.001)

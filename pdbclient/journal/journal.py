@@ -22,6 +22,7 @@ from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalError
 from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import Entry, Listed
+from pdbclient.journal.place import driver_fault
 from pdbclient.journal.store.committer import Committer
 from pdbclient.journal.store.database import Database, Transaction, Unreachable
 from pdbclient.journal.store.packing import Damaged, pack
@@ -86,12 +87,10 @@ class Journal:
         Raises `JournalError` and its kinds.
         """
         if "://" in location:
+            if (why := driver_fault()) is not None:
+                raise JournalError(f"{without_password(location)}: {why}")
             # Imported here: a site whose journal is a file needs no driver for PostgreSQL.
-            try:
-                from pdbclient.journal.store.postgresql import PostgresqlDatabase
-            except ImportError as error:
-                why = f"needs psycopg, which cannot be loaded ({error}): pip install 'pdbclient[postgresql]'"
-                raise JournalError(f"{without_password(location)}: {why}") from error
+            from pdbclient.journal.store.postgresql import PostgresqlDatabase
 
             shared = PostgresqlDatabase(location)
             try:

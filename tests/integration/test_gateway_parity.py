@@ -17,7 +17,7 @@ import pytest
 from pdbclient.config import load_config
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
-from pdbclient.sync.inventory.capabilities import release
+from pdbclient.sync.policy.versions import release
 
 from ..faults.gateway import GatewayProcess, Told, ask, eventually, gateway_config, write_config
 

@@ -15,7 +15,7 @@ import pytest
 from pdbclient import NotFound, Rejected
 from pdbclient.config import load_config
 from pdbclient.lab import Lab
-from pdbclient.sync.inventory.capabilities import release
+from pdbclient.sync.policy.versions import release
 
 from ..faults.gateway import GatewayProcess, ask, gateway_config, submit, write_config
 from .client_site import PRIMARY, REPLICA, Site, facts

@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http.pulse": {ERRORS, OUTCOME, "http.worker"},
     "http.via": set(),
     "http.connection": {"http.pulse", "http.resolver", "http.via"},
-    "http.blame": {ERRORS, MODEL, OUTCOME, "http.connection"},
+    "http.blame": {ERRORS, MODEL, OUTCOME, "http.connection", "http.tls_check"},
     "http.sender": {
         *(ERRORS, MODEL, OUTCOME, STATUS, STREAM),
         *("http.blame", "http.connection", "http.places", "http.pulse", "http.tls"),
@@ -70,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Where it is, knows nothing of servers; what is known of entries, nothing of a database in particular.
     "journal.model": {WIRE},
     "journal.rounds": {ERRORS},
+    "journal.place": set(),
     "journal.store": set(),
     "journal.store.lock_owner": set(),
     "journal.store.packing": {ERRORS, WIRE},
@@ -78,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal.ledger": {STALENESS, WIRE, DATABASE, "journal.model", "journal.store.packing"},
     "journal.journal": {
         *(ERRORS, "config.journal_place", WIRE),
-        *("journal.model", "journal.store", "journal.ledger"),
+        *("journal.model", "journal.place", "journal.store", "journal.ledger"),
     },
     "journal.work": {ERRORS, CONFIG, WIRE, HTTP, JOURNAL},
     "journal.work.age": set(),
@@ -108,10 +109,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "observe.page": {ERRORS, "observe.terminal"},
     LAB: {ERRORS, CONFIG},
     "puppet_setup": {ERRORS, CONFIG},
+    "doctor": {ERRORS, CONFIG, WIRE, HTTP, SYNC, JOURNAL, GATEWAY, "puppet_setup"},
     "demo": {ERRORS, CONFIG, WIRE, HTTP, CLIENT, SYNC, OBSERVE, LAB},
     "cli": {
         *(ERRORS, CONFIG, WIRE, HTTP, CLIENT, SYNC, TERMINUS, GATEWAY, JOURNAL, OBSERVE, LAB),
-        *("demo", "puppet_setup"),
+        *("demo", "doctor", "puppet_setup"),
     },
 }
 
@@ -123,6 +125,9 @@ PURE = {
         "gateway.addresses",
         "gateway.compression",
         "gateway.intake",
+        "doctor.checks",
+        "doctor.kinds",
+        "doctor.model",
         "journal.work.age",
         "observe.page",
         "observe.terminal",

@@ -3,13 +3,12 @@
 The header `x-pdb-sync-ver`, with which Puppet Enterprise's own sync says how it hashes, is never sent. A server
 takes its absence for any other client, and answers 409 to a number that is not its own: 1 in all of 7 and in
 8.0, 2 from 8.1 on. So sending it could only keep a 7 and an 8 apart, which hash alike; what really keeps two
-servers apart is `gate.hash_class`.
+servers apart is `policy.versions.hash_class`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from pdbclient.sync.inventory.interfaces import Answer, Server
 from pdbclient.wire.command import Command
 from pdbclient.wire.query import Ast
 
-__all__ = ["ORIGIN", "PARAMETERS", "Capabilities", "PassServer", "ask_capabilities", "release"]
+__all__ = ["ORIGIN", "PARAMETERS", "Capabilities", "PassServer", "ask_capabilities"]
 
 ORIGIN = "pdbclient-sync"
 """Who asks, in the server's log. Not one of Puppet Enterprise's two sync origins, which the server exempts from
@@ -73,12 +72,6 @@ def ask_capabilities(server: Server) -> Capabilities:
         else:
             answers.add(name)
     return Capabilities(frozenset(answers))
-
-
-def release(version: str) -> tuple[int, int] | None:
-    """`7.12.1` as (7, 12); None for what is no such number."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return None if found is None else (int(found[1]), int(found[2]))
 
 
 class PassServer:

@@ -12,15 +12,24 @@ from functools import partial
 from pdbclient.config.model import SyncConfig
 from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.status import STATUS_PATH, Status, read_status
-from pdbclient.sync.inventory.capabilities import release
 from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
 from pdbclient.sync.inventory.interfaces import Answer, Clock, Server
 from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.identity import may_be_one, one_database
+from pdbclient.sync.policy.versions import hash_class
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.wire.summary import from_millis
 
-__all__ = ["Checked", "clock_skew", "hash_class", "pass_gate", "queue_depth", "refuse_one", "server_version"]
+__all__ = [
+    "VERSION_PATH",
+    "Checked",
+    "clock_range",
+    "clock_skew",
+    "pass_gate",
+    "queue_depth",
+    "refuse_one",
+    "server_version",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -124,25 +133,17 @@ def clock_skew(one: tuple[float, float] | None, other: tuple[float, float] | Non
     return max(0.0, one[0] - other[1], other[0] - one[1])
 
 
-def hash_class(version: str) -> tuple[bool, bool]:
-    """Which of the two changes of record hashes a PuppetDB has: reports in 6.10.0, factsets in 6.17.0 and
-    7.4.0.
-    """
-    number = release(version)
-    if number is None:
-        return True, True
-    return number >= (6, 10), number >= (7, 4) or (6, 17) <= number < (7, 0)
-
-
 def _check(server: Server, clock: Clock) -> Checked:
     began = clock.monotonic()
     answer = server.document(STATUS_PATH, within=WITHIN)
     ended = clock.monotonic()
     status = read_status(answer.value)
+    if status.state is None:
+        raise SyncError(f"{server.endpoint}: that is no PuppetDB: what it says of itself has no state")
     if not status.running or status.maintenance is not False:
         mode = ", in maintenance mode" if status.maintenance else ""
         raise SyncError(f"{server.endpoint} is not running: state {status.state!r}{mode}")
-    return Checked(server_version(server), _depth(server, status), _epoch(answer, began, ended))
+    return Checked(server_version(server), _depth(server, status), clock_range(answer, began, ended))
 
 
 def _depth(server: Server, status: Status) -> int:
@@ -155,7 +156,7 @@ def _depth(server: Server, status: Status) -> int:
     return depth
 
 
-def _epoch(answer: Answer, began: float, ended: float) -> tuple[float, float] | None:
+def clock_range(answer: Answer, began: float, ended: float) -> tuple[float, float] | None:
     """`Checked.epoch`, from a Date header set between two moments of the monotonic clock."""
     try:
         date = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()

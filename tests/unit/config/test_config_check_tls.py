@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pdbclient import Client
 from pdbclient.cli.main import main
 from pdbclient.config import load_config, load_sync_config
+from pdbclient.config.puppetdb_conf import read_puppetdb
 from pdbclient.errors import ConfigError
 from pdbclient.gateway.server import Server
 from tests.faults.chain import Chain, pem
@@ -224,22 +226,22 @@ def test_of_what_is_well_nothing_is_said(host: Host, check: Check) -> None:
     assert check("--config", host.conf, "--sync", host.sync) == (0, ["puppetdb.conf:", "sync:"])
 
 
-AGES: dict[str, tuple[float, float, str | None]] = {
-    "long": (-400, 31, None),
-    "soon over": (-400, 29.5, "expires on "),
-    "almost over": (-400, 0.01, "expires on "),
-    "over": (-400, -1, "has expired on "),
-    "still to come": (2, 400, "is not valid before "),
+AGES: dict[str, tuple[float, float, int, str | None]] = {
+    "long": (-400, 31, 0, None),
+    "soon over": (-400, 29.5, 0, "expires on "),
+    "almost over": (-400, 0.01, 0, "expires on "),
+    "over": (-400, -1, 2, "has expired on "),
+    "still to come": (2, 400, 2, "is not valid before "),
 }
 
 
 @pytest.mark.parametrize("age", AGES)
 @pytest.mark.parametrize("which", ["root", "intermediate", "server"])
-def test_a_certificate_that_is_not_valid_for_long_is_a_warning(
+def test_a_certificate_that_is_not_valid_is_an_error_and_a_warning_before(
     host: Host, check: Check, which: str, age: str
 ) -> None:
-    """Ours, and each of the CA's."""
-    begins, ends, words = AGES[age]
+    """Ours, and each of the CA's above it."""
+    begins, ends, expected, words = AGES[age]
     issuer, good_for = ("intermediate", "localhost") if which == "server" else ("root", None)
     certificate = host.chain.certificate(which, issuer, host=good_for, from_days=begins, days=ends)
     if which == "server":
@@ -250,14 +252,24 @@ def test_a_certificate_that_is_not_valid_for_long_is_a_warning(
         }
         host.ca.write_bytes(pem(*authorities.values()))
     code, told = check()
-    assert code == 0
+    assert code == expected
     if words is None:
         assert told == []
         return
     path, setting = (host.cert, "ssl_cert") if which == "server" else (host.ca, "ssl_ca_cert")
-    (line,) = told
     date = certificate.not_valid_before_utc if begins > 0 else certificate.not_valid_after_utc
-    assert line.startswith(f"warning: {path}: {setting}: CN={which} {words}{date:%Y-%m-%d}")
+    said = f"{path}: {setting}: CN={which} {words}{date:%Y-%m-%d}"
+    assert told[0].startswith(said if code else f"warning: {said}")
+    assert told[1:] == (["1 problem: nothing of this would be used"] if code else [])
+
+
+def test_a_ca_that_was_renewed_may_have_its_expired_certificate_beside_the_new_one(host: Host, check: Check) -> None:
+    """As Puppet's own renewal leaves it for a while."""
+    old = host.chain.certificate("root", "root", days=-1)
+    host.ca.write_bytes(pem(old, *(host.chain.certificates[name] for name in ("root", "intermediate"))))
+    code, told = check()
+    assert code == 0
+    assert [line.split(" has expired")[0] for line in told] == [f"warning: {host.ca}: ssl_ca_cert: CN=root"]
 
 
 @pytest.mark.parametrize(
@@ -266,17 +278,32 @@ def test_a_certificate_that_is_not_valid_for_long_is_a_warning(
     ids=["current", "expired", "for later"],
 )
 @pytest.mark.parametrize("which", ["root", "intermediate"])
-def test_a_list_that_is_not_current_is_a_warning(
+def test_a_list_that_is_not_current_is_an_error_unless_a_current_one_is_beside_it(
     host: Host, check: Check, which: str, begins: float, ends: float, words: str | None
 ) -> None:
     lists = {name: host.chain.revocations(name) for name in ("root", "intermediate")}
     lists[which] = host.chain.revocations(which, from_days=begins, days=ends)
     host.crl.write_bytes(pem(*lists.values()))
     code, told = check()
+    assert code == (0 if words is None else 2)
+    if words is None:
+        assert told == []
+        return
+    said = f"{host.crl}: ssl_crl: the list of CN={which} {words}"
+    assert told[0].startswith(said)
+    host.crl.write_bytes(pem(*lists.values(), host.chain.revocations(which)))
+    code, told = check()
     assert code == 0
-    assert len(told) == (words is not None)
-    if words is not None:
-        assert told[0].startswith(f"warning: {host.crl}: ssl_crl: the list of CN={which} {words}")
+    assert told[0].startswith(f"warning: {said}")
+
+
+def test_of_the_lists_of_other_cas_only_a_warning_is_due(host: Host, check: Check) -> None:
+    """Nobody is judged by them; with `leaf`, not by the root's either."""
+    host.puppet("certificate_revocation = leaf")
+    host.crl.write_bytes(pem(host.chain.revocations("root", days=-1), host.chain.revocations("intermediate")))
+    code, told = check()
+    assert (code, len(told)) == (0, 1)
+    assert told[0].startswith(f"warning: {host.crl}: ssl_crl: the list of CN=root has expired")
 
 
 @pytest.mark.parametrize(
@@ -301,12 +328,13 @@ def test_a_ca_without_a_list_is_a_warning_where_its_certificates_are_checked(
 
 
 @pytest.mark.parametrize(("issuer", "revoked"), [("root", "intermediate"), ("intermediate", "server")])
-def test_a_certificate_that_is_on_a_list_is_a_warning(host: Host, check: Check, issuer: str, revoked: str) -> None:
+def test_a_certificate_that_is_on_a_list_is_an_error(host: Host, check: Check, issuer: str, revoked: str) -> None:
     lists = {"root": host.chain.revocations("root"), "intermediate": host.chain.revocations("intermediate")}
     lists[issuer] = host.chain.revocations(issuer, revoked)
     host.crl.write_bytes(pem(*lists.values()))
     path, setting = (host.cert, "ssl_cert") if revoked == "server" else (host.ca, "ssl_ca_cert")
-    assert check() == (0, [f"warning: {path}: {setting}: CN={revoked} is revoked by {host.crl}"])
+    assert check()[0] == 2
+    assert check()[1][0] == f"{path}: {setting}: CN={revoked} is revoked by {host.crl}"
 
 
 @pytest.mark.parametrize(
@@ -322,22 +350,37 @@ def test_a_certificate_that_is_on_a_list_is_a_warning(host: Host, check: Check, 
         ("https://[::1]:8085", "IP address mismatch, certificate is not valid for '::1'"),
     ],
 )
-def test_a_gateway_whose_certificate_has_another_name_is_a_warning(
+def test_a_gateway_whose_certificate_has_another_name_is_an_error(
     host: Host, check: Check, url: str, words: str | None
 ) -> None:
-    """Puppet would not talk to it. An expired certificate has its own warning, and no second one."""
+    """Puppet would not talk to it, and quietly go on to the primary. One that is expired, too, is told so as well."""
     host.gateway(url)
-    expected = [f"warning: {host.cert}: ssl_cert: no client of gateway_url accepts it: {words}."] if words else []
-    assert check() == (0, expected)
+    why = f"{host.cert}: ssl_cert: no client of gateway_url accepts it: {words} (it is for localhost)"
+    expected = [why] if words else []
+    assert check() == ((2, [why, "1 problem: nothing of this would be used"]) if words else (0, []))
     host.cert.write_bytes(pem(host.chain.certificate("server", "intermediate", host="localhost", days=-1)))
     code, told = check()
-    assert code == 0
-    assert told[1:] == expected
+    assert code == 2
     assert "has expired" in told[0]
+    assert told[1:-1] == expected
+
+
+@pytest.mark.parametrize("what", ["expired", "revoked", "another name"])
+def test_the_gateway_does_not_start_with_what_nobody_would_accept(host: Host, check: Check, what: str) -> None:
+    """It says the same as the check."""
+    host.gateway("https://elsewhere.example:8085" if what == "another name" else "https://localhost:8085")
+    if what == "expired":
+        host.cert.write_bytes(pem(host.chain.certificate("server", "intermediate", host="localhost", days=-1)))
+    elif what == "revoked":
+        host.crl.write_bytes(pem(host.chain.revocations("root"), host.chain.revocations("intermediate", "server")))
+    with pytest.raises(ConfigError) as start:
+        Server.open(load_config(host.conf))
+    assert check() == (2, [str(start.value), "1 problem: nothing of this would be used"])
+    assert {"expired": "has expired", "revoked": "is revoked", "another name": "no client"}[what] in str(start.value)
 
 
 def test_warnings_are_in_the_json_too(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    host.gateway("https://other:8085")
+    host.cert.write_bytes(pem(host.chain.certificate("server", "intermediate", host="localhost", days=3)))
     assert main(["config", "check", "--json", "--config", str(host.conf)]) == 0
     (warning,) = json.loads(capsys.readouterr().out)["puppetdb.conf"]["warnings"]
     assert (warning["file"], warning["line"], warning["setting"]) == (str(host.cert), None, "ssl_cert")
@@ -380,3 +423,63 @@ def test_what_only_openssl_can_read_is_a_warning_and_no_traceback(
     code, told = check()
     assert (code, len(told)) == (2, 2)
     assert told[0].startswith(f"{host.cert}: ssl_cert: is no certificate: ")
+
+
+# -- what stands beside the certificates
+
+
+def test_a_journal_without_its_directory_is_an_error(host: Host, check: Check, tmp_path: Path) -> None:
+    """The gateway would not start."""
+    host.gateway("https://localhost:8085", f"journal = {tmp_path}/nowhere/journal.db")
+    code, told = check()
+    assert (code, told[0]) == (
+        2,
+        f"{host.conf}:5: journal: its directory {tmp_path}/nowhere does not exist: make it, for the user that the "
+        "gateway runs as",
+    )
+    (tmp_path / "nowhere").mkdir()
+    assert check() == (0, [])
+
+
+def test_a_journal_in_postgresql_needs_its_driver(host: Host, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.gateway("https://localhost:8085", "journal = postgresql://pdb:secret@db.example/journal")
+    assert check() == (0, [])
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    code, told = check()
+    assert code == 2
+    assert told[0].startswith(f"{host.conf}:5: journal: needs psycopg, which cannot be loaded")
+    assert "pip install 'pdbclient[postgresql]'" in told[0]
+    assert "secret" not in "".join(told)
+
+
+def test_a_gateway_among_the_servers_that_is_not_called_one_is_an_error(host: Host, check: Check) -> None:
+    """pdbclient would ask it as if it were a PuppetDB; on another host it may be meant so."""
+    host.conf.write_text("[main]\nserver_urls = https://localhost:8085,https://a:8081\n")
+    code, told = check()
+    assert (code, told[0]) == (
+        2,
+        f"{host.conf}:2: server_urls: https://localhost:8085 looks like the gateway of this host: "
+        "set gateway_url = https://localhost:8085 in [pdbclient]",
+    )
+    host.conf.write_text("[main]\nserver_urls = https://gateway.example:8085,https://localhost:8081\n")
+    assert check() == (0, [])
+
+
+def test_times_to_live_that_differ_from_puppetdbs_own_are_a_warning(
+    host: Host, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "conf.d"
+    directory.mkdir()
+    monkeypatch.setattr(read_puppetdb, "__defaults__", ((directory,),))
+    database = directory / "database.ini"
+    database.write_text("[database]\nusername = pdb\npassword = secret\nreport-ttl = 30d\nnode-purge-ttl = 336h\n")
+    (directory / "jetty.ini").write_text("[jetty]\nssl-port = 8081\n")
+    code, told = check("--sync", host.sync)
+    assert code == 0
+    assert told == [
+        "warning: default: report_ttl: is 14d, but report-ttl of PuppetDB is 30d "
+        f"(in {database}:4): the two must agree"
+    ]
+    # Another PuppetDB of this machine is none of this reconciler's.
+    (directory / "jetty.ini").write_text("[jetty]\nssl-port = 8082\n")
+    assert check("--sync", host.sync) == (0, [])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.config import load_config
+from pdbclient.config import load_config, load_sync_config
 from pdbclient.config.hocon_lines import key_lines
 from pdbclient.config.reading import looks_like_hocon
 from pdbclient.errors import ConfigError
@@ -115,8 +115,14 @@ def test_a_later_value_wins_and_null_unsets(write: Write) -> None:
         ("main {\n server: a\n}", "2: server: retired: write server_urls"),
         ("mian {\n server_urls: []\n}", "1: -: nobody reads the section 'mian': did you mean 'main'?"),
         ('\nserver_urls: ["https://a"]\nmain {}', "2: server_urls: stands outside of any section: put it into main"),
-        ("main {\n a = ${nowhere}\n}", "2: -: not valid HOCON: could not resolve substitution: ${nowhere}"),
-        ("main {\n", "2: -: not valid HOCON: expected }"),
+        ("main {\n a = ${nowhere}\n}", "2: -: not valid HOCON: ${nowhere} stands for nothing"),
+        ("main {\n", "2: -: not valid HOCON: a } is missing"),
+        ("main {\n a: [1, 2\n}\n", "3: -: not valid HOCON: a value should stand here"),
+        ('main {\n a: ["x" "y"', "2: -: not valid HOCON: a ] is missing"),
+        ("main { = 3 }", "1: -: not valid HOCON: a setting's name is missing here: there is = in its place"),
+        ('main { "a" "b" }', "1: -: not valid HOCON: after a setting's name come : or = and its value, not }"),
+        ('main {\n a: "x\n}', "2: -: not valid HOCON: the quotes of a text are not closed on its line"),
+        ("main {}\ninclude file", "2: -: not valid HOCON: include needs the name of a file in quotes"),
         ('include required("nowhere.conf")\nmain {}', "-: -: not valid HOCON: required include file not found"),
     ],
 )
@@ -126,6 +132,13 @@ def test_each_fault_of_a_hocon_file_is_named_with_its_line(
     """The line is found in the text, as the parser does not tell it."""
     (found,) = refused(lambda: load_config(write("puppetdb.conf", text), check_files=False))
     assert found.startswith(problem), found
+
+
+def test_a_url_without_quotes_is_named_as_what_may_have_broken_a_list(write: Write, refused: Refused) -> None:
+    """Its slashes begin a comment, which swallows what closes the list."""
+    text = "sync {\n  remotes: [{server_url: https://b:8081, interval: 5m}]\n}\n"
+    (found,) = refused(lambda: load_sync_config(write("sync.conf", text), check_files=False))
+    assert found.endswith("(a URL needs double quotes: without them, // starts a comment)")
 
 
 def test_a_fault_of_syntax_in_an_include_names_the_included_file(write: Write) -> None:

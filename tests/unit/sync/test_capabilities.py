@@ -12,8 +12,8 @@ from pdbclient.config.model import Endpoint
 from pdbclient.errors import Busy, IncompleteResponse, NotSent, Rejected, ServerError, SyncError
 from pdbclient.sync.inventory.capabilities import PARAMETERS, Capabilities, PassServer, ask_capabilities
 from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.policy.versions import hash_class
 from pdbclient.sync.run.diff import diff
-from pdbclient.sync.run.preflight import hash_class
 from pdbclient.wire.command import Command
 
 from ...versions import PUPPETDB_8_4
