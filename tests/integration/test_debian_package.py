@@ -6,6 +6,7 @@ Only in the long form (`make soak`): each Debian takes minutes. The package is b
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,7 @@ SYNC_CONF = "/etc/pdbclient/sync.conf"
 
 @pytest.fixture(params=["bookworm", "trixie"])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    """A booted Debian with Puppet's packages, and with ours as `/root/pdbclient.deb`."""
+    """A booted Debian with Puppet's packages, and with ours and the wheel in `/root`."""
     with tempfile.TemporaryDirectory(prefix="pdbclient-package-", dir="/var/tmp") as name:
         directory = Path(name)
         dist, root = made(directory / "checkout") / "dist", directory / "root"
@@ -62,6 +63,8 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
         subprocess.run(["tar", "-C", root, "-xf", dist / "system.tar"], check=True)
         (package,) = dist.glob("*.deb")
         package.rename(root / "root/pdbclient.deb")
+        (wheel,) = dist.glob("*.whl")
+        wheel.rename(root / "root" / wheel.name)
         with Host(root, tmp_path / "console") as booted:
             booted.write("/etc/hosts", "127.0.0.1 localhost puppet.mycorp.net\n")
             yield booted
@@ -79,6 +82,7 @@ def test_the_package_from_its_installation_to_its_purge(host: Host, lab: Lab, tm
     an_upgrade_keeps_all_and_restarts_what_runs(host)
     a_removal_keeps_data_and_configuration(host)
     a_purge_removes_what_is_the_packages_own(host)
+    without_the_package_the_page_for_other_systems_does_it(host)
 
 
 def install(host: Host) -> None:
@@ -242,6 +246,31 @@ def a_purge_removes_what_is_the_packages_own(host: Host) -> None:
     assert left.split() == ["/etc/pdbclient"]
     assert [path.name for path in host.path("/etc/pdbclient").iterdir()] == ["sync.conf"]
     assert host.path("/etc/puppet/puppetdb.conf").is_file()
+
+
+def without_the_package_the_page_for_other_systems_does_it(host: Host) -> None:
+    """All its commands but those for RHEL's own SELinux and firewall, as they stand there."""
+    host.run("apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-venv")
+    for section in ("The environment", "User, directories, units", "Upgrade"):
+        for commands in shell_commands(section):
+            host.run("bash", "-euc", f"cd /root\n{commands}")
+    for unit in (GATEWAY, SYNC):
+        host.run("systemd-analyze", "verify", "--man=no", f"{unit}.service")
+    host.run("pdbclient", "config", "check", "--sync", SYNC_CONF)
+    host.run("systemctl", "start", SYNC)
+    confined(host, SYNC, "puppetdb")
+    for commands in shell_commands("Remove"):
+        host.run("bash", "-euc", commands)
+    assert host.ask("systemctl", "is-active", "--quiet", SYNC) != 0
+    assert host.ask("which", "pdbclient") != 0
+    assert host.path(SYNC_CONF).is_file()
+
+
+def shell_commands(section: str) -> list[str]:
+    """What one section of the page tells to run."""
+    text = (ROOT / "docs/install-other-systems.md").read_text()
+    (body,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    return re.findall(r"^```sh\n(.*?)^```$", body, re.M | re.S)
 
 
 def put_certificates(host: Host, tls: TlsFiles, ssldir: str, certname: str, owned: str = "puppet:puppet") -> None:
