@@ -4,7 +4,8 @@ A block of commands (`sh`, `python`) has a comment before it, `<!-- run: NAME --
 
 - `pair`, `sync`, `recover`: tests/integration/test_documentation.py, on a real pair
 - `journal`: tests/unit/cli/test_cli_documentation.py, on a journal with entries of every kind
-- `host`, `venv`, `lab`: tests/integration/test_documentation_path.py (soak), on fresh systems
+- `host`, `lab`: tests/integration/test_documentation_path.py (soak), on a fresh Debian
+- `venv`: tests/integration/test_debian_package.py (soak)
 - `make`: that these targets are there is what is tested
 - `redhat`: what needs a system of Red Hat's, which no test has
 """
@@ -30,7 +31,9 @@ _BLOCK = re.compile(
     r"^(?:<!-- run: (?P<run>\S+) -->\n)?(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.M | re.S,
 )
+_INCLUDED = re.compile(r'^--8<-- "(.+)"\n', re.M)
 _SPAN = re.compile(r"`([^`\n]+)`")
+_BEGINS = {"--", "|", "||", "&&", ";"}
 _ENDS = {"|", "||", "&&", ";", ">", ">>", "<", "&"}
 
 
@@ -59,6 +62,7 @@ def _blocks(page: Path) -> Iterator[Block]:
     for found in _BLOCK.finditer(text):
         indent = len(found["indent"])
         lines = "".join(line[indent:] for line in found["text"].splitlines(keepends=True))
+        lines = _INCLUDED.sub(lambda file: (ROOT / file[1]).read_text(), lines)
         line = text.count("\n", 0, found.start("text"))
         yield Block(str(page.relative_to(ROOT)), line, found["language"], found["run"], lines)
 
@@ -73,12 +77,10 @@ def pdbclient_commands(block: Block) -> Iterator[list[str]]:
     """The arguments of each `pdbclient` that a block of commands calls."""
     for words in commands(block.text):
         for place, word in enumerate(words):
-            if word == "pdbclient" or word.endswith("/pdbclient"):
+            if word == "pdbclient" and (place == 0 or words[place - 1] in _BEGINS):
                 rest = words[place + 1 :]
                 ends = next((number for number, each in enumerate(rest) if each in _ENDS), len(rest))
-                if rest and not rest[0].startswith(("/", ":")):
-                    yield rest[:ends]
-                break
+                yield rest[:ends]
 
 
 def spans() -> Iterator[tuple[str, str]]:

@@ -268,7 +268,7 @@ def without_the_package_the_page_for_other_systems_does_it(host: Host) -> None:
 
 def shell_commands(section: str) -> list[str]:
     """What one section of the page tells to run."""
-    text = (ROOT / "docs/install-other-systems.md").read_text()
+    text = (ROOT / "docs/install/other-systems.md").read_text()
     (body,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     return re.findall(r"^```sh\n(.*?)^```$", body, re.M | re.S)
 
