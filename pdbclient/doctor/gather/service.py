@@ -43,11 +43,10 @@ SETTLING = 600.0
 JOURNAL_PATIENCE = 5.0
 
 
-def look(role: Role, config: Path | None) -> ServiceFacts:
+def look(role: Role, config: Path) -> ServiceFacts:
     """The facts of this role, as the user sees them that this process runs as."""
     if role is Role.SERVER:
         return _look_at_gateway(config)
-    assert config is not None
     return _look_at_reconciler(config)
 
 
@@ -59,7 +58,7 @@ def account_name() -> str:
         return str(os.geteuid())
 
 
-def _look_at_gateway(path: Path | None) -> ServiceFacts:
+def _look_at_gateway(path: Path) -> ServiceFacts:
     try:
         config = load_config(path)
     except ConfigError as error:
@@ -70,7 +69,7 @@ def _look_at_gateway(path: Path | None) -> ServiceFacts:
     servers, peers = _asked(endpoints, config.tls, certname, GRACE)
     return ServiceFacts(
         role=Role.SERVER,
-        config=_file_of(config, path),
+        config=str(path),
         looked_as=account_name(),
         errors=faults.errors,
         warnings=(*config.warnings, *faults.warnings),
@@ -114,15 +113,8 @@ def _look_at_reconciler(path: Path) -> ServiceFacts:
     )
 
 
-def _unread(role: Role, path: Path | None, error: ConfigError) -> ServiceFacts:
-    file = str(path) if path is not None else error.problems[0].file
-    return ServiceFacts(role, file, account_name(), unread=True, errors=error.problems)
-
-
-def _file_of(config: ClientConfig, path: Path | None) -> str:
-    if path is not None:
-        return str(path)
-    return next((o.rpartition(":")[0] for o in config.origins.values() if ":" in o), "puppetdb.conf")
+def _unread(role: Role, path: Path, error: ConfigError) -> ServiceFacts:
+    return ServiceFacts(role, str(path), account_name(), unread=True, errors=error.problems)
 
 
 def _asked(
