@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import grp
 import importlib
+import logging
 import os
 import pwd
 import select
@@ -22,6 +23,8 @@ from pdbclient.doctor.model import ServiceFacts, UnitFacts
 from pdbclient.errors import PdbError
 
 __all__ = ["LIMIT", "LookFailed", "Looking"]
+
+log = logging.getLogger("pdbclient.doctor")
 
 LIMIT = 60.0
 """Seconds for the whole look. Each question to a server has a limit of its own; a file on a dead NFS has none."""
@@ -70,11 +73,14 @@ class Looking:
         """What it saw, when it is done."""
         try:
             data = self._read()
-        finally:
-            os.close(self._answers)
+            os.waitpid(self._pid, 0)
+        except LookFailed:
             # What is stuck in the kernel does not even end when it is killed: nobody waits for that.
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, os.WNOHANG)
+            raise
+        finally:
+            os.close(self._answers)
         try:
             return msgspec.json.decode(data, type=ServiceFacts)
         except msgspec.DecodeError as error:
@@ -104,7 +110,8 @@ def _answer(look: Callable[[], ServiceFacts], account: _Account | None, answer: 
             os.setuid(account.uid)
             os.environ["HOME"] = account.home
         said = msgspec.json.encode(look())
-    except BaseException as error:  # noqa: BLE001  # the process that waits says it
+    except BaseException as error:  # the process that waits says it
+        log.debug("the look failed", exc_info=error)
         said = f"{type(error).__name__}: {error}".encode()
     try:
         with os.fdopen(answer, "wb") as stream:

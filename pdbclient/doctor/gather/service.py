@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pdbclient.config import ClientConfig, Endpoint, SyncConfig, load_config, load_sync_config, without_password
 from pdbclient.config.model import TlsFiles
+from pdbclient.config.puppetdb_conf import read_puppetdb
 from pdbclient.doctor.configured import configured_faults
 from pdbclient.doctor.gather.servers import ask_servers
 from pdbclient.doctor.model import (
@@ -105,7 +106,7 @@ def _look_at_reconciler(path: Path) -> ServiceFacts:
         node_purge_ttl=config.node_purge_ttl,
         max_clock_skew=config.max_clock_skew,
         files=tuple(_secrets(config)),
-        disks=(_disk(config.state_dir, "the reconciler's state"),),
+        disks=(_disk(config.state_dir, "the reconciler's state"), *_puppetdb_disk(config)),
         servers=servers,
         peers=peers,
         passes=passes,
@@ -153,6 +154,13 @@ def _journal_disk(path: Path) -> DiskFacts:
     return _disk(path.parent, "the journal")
 
 
+def _puppetdb_disk(config: SyncConfig) -> Iterator[DiskFacts]:
+    """Where PuppetDB of this host keeps its queue, if its configuration can be read and says so."""
+    entry = (read_puppetdb(config.local) or {}).get("global", {}).get("vardir")
+    if entry is not None and isinstance(entry.value, str) and Path(entry.value).is_dir():
+        yield _room(Path(entry.value), Path(entry.value), "PuppetDB's queue")
+
+
 def _disk(directory: Path, purpose: str) -> DiskFacts:
     there = directory
     while not there.exists() and there != there.parent:
@@ -162,6 +170,10 @@ def _disk(directory: Path, purpose: str) -> DiskFacts:
     if there != directory and not os.access(there, os.W_OK | os.X_OK):
         why = f"does not exist, and this user may not make it in {there}"
         return DiskFacts(str(directory), purpose, error=why)
+    return _room(directory, there, purpose)
+
+
+def _room(directory: Path, there: Path, purpose: str) -> DiskFacts:
     room = os.statvfs(there)
     inodes = room.f_favail if room.f_files else None
     return DiskFacts(str(directory), purpose, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, inodes)

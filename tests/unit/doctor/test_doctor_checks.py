@@ -151,6 +151,16 @@ CASES: dict[str, tuple[Facts, str, str]] = {
     "one server": (server_role(servers=server(began=2)), "same-server-twice", B),
     "ahead": (server_role(servers=server(clock=(61.0, 62.0))), "clocks-differ", A),
     "behind": (server_role(servers=server(clock=(-63.0, -61.0))), "clocks-differ", A),
+    "this host's clock": (
+        server_role(servers=tuple(replace(each, clock=(100.0, 101.0)) for each in SERVERS)),
+        "clocks-differ",
+        "this host",
+    ),
+    "two clocks": (
+        server_role(servers=(replace(SERVERS[0], clock=(40.0, 41.0)), replace(SERVERS[1], clock=(-41.0, -40.0)))),
+        "clocks-differ",
+        B,
+    ),
     "astray": (
         puppet(astray=(SettingFacts("/p/puppet.conf", "[server] reports", "store", "store,puppetdb"),)),
         "puppet-goes-elsewhere",
