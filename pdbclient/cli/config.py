@@ -19,7 +19,6 @@ from pdbclient.config import (
     load_sync_config,
     without_password,
 )
-from pdbclient.doctor.configured import configured_faults
 from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["register"]
@@ -102,6 +101,9 @@ def _check(args: argparse.Namespace) -> int:
 
 def _checked_here(config: _Config) -> _Config:
     """`config` with warnings of what it will meet on this machine. Raises what is wrong with it here."""
+    # Not before it is needed: what looks into certificates takes long to load.
+    from pdbclient.doctor.configured import configured_faults
+
     faults = configured_faults(config, datetime.now(UTC))
     if faults.errors:
         raise ConfigError(faults.errors)

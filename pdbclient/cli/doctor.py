@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pdbclient.cli import output
-from pdbclient.doctor.model import Finding, Role, Severity
-from pdbclient.doctor.run import Look, Wish, diagnose
+from pdbclient.doctor.model import Finding, Look, Role, Severity, Wish
 
 __all__ = ["register"]
 
@@ -56,6 +55,9 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    # Not before it is needed: it takes every part of pdbclient, which other commands need not wait for.
+    from pdbclient.doctor.run import diagnose
+
     looks = diagnose(Wish(args.role, args.config, args.sync, args.user))
     findings = [finding for look in looks for finding in look.findings]
     problems = sum(finding.severity is Severity.PROBLEM for finding in findings)

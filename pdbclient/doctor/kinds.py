@@ -35,6 +35,13 @@ _ALL = (
         "correct it; `pdbclient config check` says when it is right",
     ),
     Kind(
+        "file-unreadable",
+        _PROBLEM,
+        "The service's user may not read a file that it needs.",
+        "let {user} read it by its group (`usermod -aG puppet {user}`), or give {user} copies of its own and name "
+        "them (ssl_cert, ssl_key)",
+    ),
+    Kind(
         "configuration-doubtful",
         _WARNING,
         "What is configured is accepted, and probably not meant, or will not do for long.",
@@ -215,6 +222,12 @@ _ALL = (
         _PROBLEM,
         "Puppet cannot use the gateway, and quietly goes on to the next of server_urls.",
         "see `journalctl -u pdbclient-gateway`, and that the name leads to this host",
+    ),
+    Kind(
+        "gateway-not-asked",
+        _WARNING,
+        "Whether the gateway lets Puppet in was not found out: Puppet's certificate and key could not be read.",
+        "run `pdbclient doctor` as root",
     ),
     Kind(
         "gateway-forbids-puppet",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from pdbclient.errors import Problem
 
@@ -18,6 +19,7 @@ __all__ = [
     "Finding",
     "GatewayFacts",
     "JournalFacts",
+    "Look",
     "PassFacts",
     "PeerFacts",
     "PuppetFacts",
@@ -27,6 +29,7 @@ __all__ = [
     "SettingFacts",
     "Severity",
     "UnitFacts",
+    "Wish",
 ]
 
 
@@ -200,7 +203,8 @@ class SettingFacts:
 class GatewayFacts:
     """The gateway, asked by the name that Puppet calls it, with Puppet's own certificate.
 
-    `unusable`: the servers that it leaves out now. `met` and `error` as in `ServerFacts`.
+    `unusable`: the servers that it leaves out now. `met` and `error` as in `ServerFacts`. `unasked`: why it could not
+    even be asked.
     """
 
     url: str
@@ -208,6 +212,7 @@ class GatewayFacts:
     certname: str
     met: str | None = None
     error: str | None = None
+    unasked: str | None = None
     is_gateway: bool = False
     unusable: tuple[str, ...] = ()
     journal_up: bool = True
@@ -231,3 +236,26 @@ class Facts:
     service: ServiceFacts
     unit: UnitFacts
     puppet: PuppetFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be looked at.
+
+    `role` None: every one that this host has a configuration for; of one that is named, that one. Without a name, it
+    is where the unit has it, or where it usually is. `user`: who the services run as; else as their units say.
+    """
+
+    role: Role | None = None
+    puppetdb_conf: Path | None = None
+    sync_conf: Path | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found about one role."""
+
+    role: Role
+    config: str
+    findings: tuple[Finding, ...]

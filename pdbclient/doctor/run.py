@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pdbclient.doctor.checks import judge
-from pdbclient.doctor.gather.as_user import LookFailed, look_as
+from pdbclient.doctor.gather.as_user import LookFailed, Looking
 from pdbclient.doctor.gather.host import account_exists, default_config, unit_facts
 from pdbclient.doctor.gather.puppet import look_at_puppet
+from pdbclient.doctor.gather.service import look
 from pdbclient.doctor.kinds import found
-from pdbclient.doctor.model import Facts, Finding, Role, UnitFacts
+from pdbclient.doctor.model import Facts, Finding, Look, Role, UnitFacts, Wish
 from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["Look", "Wish", "diagnose"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be looked at.
-
-    `role` None: every one that this host has a configuration for. `configs`: where they are; else where the unit has
-    it, or where it usually is. `user`: who the services run as; else as their units say.
-    """
-
-    role: Role | None = None
-    puppetdb_conf: Path | None = None
-    sync_conf: Path | None = None
-    user: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was found about one role."""
-
-    role: Role
-    config: str
-    findings: tuple[Finding, ...]
+__all__ = ["diagnose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +29,42 @@ class _Subject:
 def diagnose(wish: Wish) -> Sequence[Look]:
     """Look at this host, all its roles at once. It changes nothing, and takes about a minute at most.
 
-    Raises `ConfigError` where there is no configuration to look at.
+    Raises `ConfigError` where there is no configuration to look at. To be called before this process has threads:
+    it forks.
     """
-    subjects = _subjects(wish)
-    with ThreadPoolExecutor(len(subjects), thread_name_prefix="doctor-role") as pool:
-        return list(pool.map(_look, subjects))
+    begun = [_Begun(subject) for subject in _subjects(wish)]
+    return [each.look() for each in begun]
+
+
+class _Begun:
+    """The look at one role. It has begun when this is made, so that those of all roles take as long as one."""
+
+    def __init__(self, subject: _Subject) -> None:
+        self._subject = subject
+        self._looking: Looking | None = None
+        self._failed: Finding | None = None
+        role, config, unit = subject.role, subject.config, subject.unit
+        if unit.user is not None and not account_exists(unit.user):
+            what = f"there is no user {unit.user}"
+            self._failed = found("service-user-missing", unit.name, what, user=unit.user)
+            return
+        try:
+            self._looking = Looking(partial(look, role, config.absolute()), unit)
+        except LookFailed as error:
+            self._failed = found("look-failed", str(config), str(error))
+
+    def look(self) -> Look:
+        """What is to be said, when all of it is seen."""
+        role, config, unit = self._subject.role, self._subject.config, self._subject.unit
+        # Asked by us, who may be root: Puppet's own key is Puppet's affair.
+        puppet = look_at_puppet(config) if role is Role.SERVER else None
+        if self._looking is None or self._failed is not None:
+            return Look(role, str(config), () if self._failed is None else (self._failed,))
+        try:
+            service = replace(self._looking.facts(), service_user=unit.user)
+        except LookFailed as error:
+            return Look(role, str(config), (found("look-failed", str(config), str(error)),))
+        return Look(role, str(config), tuple(judge(Facts(service, unit, puppet))))
 
 
 def _subjects(wish: Wish) -> list[_Subject]:
@@ -83,20 +92,3 @@ def _nothing(role: Role | None) -> Problem:
     }
     why = " and ".join(text for each, text in named.items() if role in (None, each))
     return Problem("this host", None, None, f"there is {why}: nothing of pdbclient is set up here")
-
-
-def _look(subject: _Subject) -> Look:
-    role, config, unit = subject.role, subject.config, subject.unit
-    if unit.user is not None and not account_exists(unit.user):
-        missing = found("service-user-missing", unit.name, f"there is no user {unit.user}", user=unit.user)
-        return Look(role, str(config), (missing,))
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            # Asked by us, who may be root: Puppet's own key is Puppet's affair.
-            puppet = pool.submit(look_at_puppet, config) if role is Role.SERVER else None
-            service = look_as(role, config, unit)
-            seen = None if puppet is None else puppet.result()
-    except LookFailed as error:
-        return Look(role, str(config), (found("look-failed", str(config), str(error)),))
-    service = replace(service, service_user=unit.user)
-    return Look(role, str(config), tuple(judge(Facts(service, unit, seen))))

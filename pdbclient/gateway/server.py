@@ -85,7 +85,6 @@ class Server:
         context = server_context(config.tls)
         context.sslobject_class = Handshake
         allowed = allowed_certnames(config)
-        _require_accepted(config, url)
         with contextlib.ExitStack() as held:
             if before is not None and before.config.gateway_url == url:
                 sockets = duplicates(before._sockets)
@@ -96,6 +95,7 @@ class Server:
             local = _local_sockets(config, before)
             for sock in local:
                 held.callback(sock.close)
+            _require_accepted(config, url, running=before is not None and before.config.gateway_url == url)
             upstream = Upstream(config, None if before is None else before._upstream)
             held.pop_all()
         return cls(config, context, trust, allowed, sockets, local, upstream)
@@ -250,11 +250,16 @@ def _require_url(config: ClientConfig) -> Endpoint:
     return config.gateway_url
 
 
-def _require_accepted(config: ClientConfig, url: Endpoint) -> None:
-    """Raises `ConfigError` where no client would accept the certificate: they would pass it by without a word."""
+def _require_accepted(config: ClientConfig, url: Endpoint, *, running: bool) -> None:
+    """Raises `ConfigError` where no client would accept the certificate: they would pass it by without a word.
+
+    One that is `running` at that address takes up what is revoked now, whatever else is wrong: that is said.
+    """
     faults = tls_faults(config.tls, datetime.now(UTC), url.host)
-    if faults.errors:
+    if faults.errors and not running:
         raise ConfigError(faults.errors)
+    for problem in faults.errors:
+        log.error("no client will use this gateway: %s", problem)
 
 
 def _trust_in(files: TlsFiles) -> tuple[bytes, ...]:

@@ -104,8 +104,8 @@ def _faults(files: TlsFiles, now: datetime, host: str | None) -> Iterator[_Fault
             current = any(_is_current(other, now) for other in authorities if other.subject == each.subject)
             yield each.subject in above and not current, Problem(str(path), None, setting, f"{name} {why}")
         if _is_revoked(each, lists):
-            why = f"{name} is revoked by {files.crl}"
-            yield each.subject in above, Problem(str(path), None, setting, why)
+            judged = files.revocation == "chain" and each.subject in above
+            yield judged, Problem(str(path), None, setting, f"{name} is revoked by {files.crl}")
     if lists:
         yield from _list_faults(files, lists, _judging(files, authorities, above), now)
         yield from _unlisted(files, authorities, own, lists)

@@ -62,9 +62,8 @@ class CertificateAuthority:
     def issue(self, certname: str, *, days: float = 365.0, names: Sequence[str] | None = None) -> TlsFiles:
         """Issue a certificate for server and client use, replacing an earlier one of the same name.
 
-        It is valid for `days` from now, or expired that long ago when negative. `names` are the DNS names
-        it is good for: `certname` and localhost unless given; 127.0.0.1 always is one of its addresses
-        unless `names` is given.
+        It is valid for `days` from now, or expired that long ago when negative. `names` are the DNS names and
+        addresses it is good for: `certname`, localhost and 127.0.0.1 unless given.
         """
 
         files = tls_files(self.ssl_dir, certname)
@@ -73,9 +72,7 @@ class CertificateAuthority:
         ca_key = serialization.load_pem_private_key(self._ca_key.read_bytes(), password=None)
         authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
         key = _new_key()
-        alternatives: list[x509.GeneralName] = [x509.DNSName(n) for n in names or (certname, "localhost")]
-        if names is None:
-            alternatives.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        alternatives = [_alternative(name) for name in names or (certname, "localhost", "127.0.0.1")]
         certificate = _leaf_certificate(certname, key, alternatives, days, authority, ca_key)  # type: ignore[arg-type]
         _write(files.key, _key_pem(key), secret=True)
         _write(files.cert, _pem(certificate))
@@ -85,6 +82,14 @@ class CertificateAuthority:
 def _new_key() -> rsa.RSAPrivateKey:
 
     return rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
+
+
+def _alternative(name: str) -> x509.GeneralName:
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _common_name(name: str) -> x509.Name:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -366,3 +368,18 @@ def test_a_broadcast_with_a_silent_server_costs_one_timeout_however_many_threads
     assert took() < patient.connect * 3
     assert all(result.uuids for result in results)
     assert len({request.target for request in site.replica.commands}) == 120
+
+
+def test_a_server_without_tls_is_called_plain_http(site: Site) -> None:
+    """As PuppetDB's own port in clear text, which answers a TLS handshake with an HTTP 400."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        client = site.client(server.server_port)
+        try:
+            with pytest.raises(AllEndpointsFailed, match="no connection: that is plain HTTP") as failed:
+                client.submit(deactivation())
+            assert "PuppetDB's is 8081" in str(failed.value)
+        finally:
+            server.shutdown()
+            thread.join()

@@ -19,7 +19,7 @@ import pytest
 
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import TlsFiles
-from pdbclient.errors import GatewayError
+from pdbclient.errors import ConfigError, GatewayError
 from pdbclient.http.outcome import Operation
 from pdbclient.lab.ports import free_port
 
@@ -231,6 +231,13 @@ def test_a_port_that_is_taken_leaves_the_old_one_as_it_is(site: Site, start: Sta
     gateway = start()
     with pytest.raises(GatewayError, match="another process listens there already"):
         gateway.reload(replace(gateway.config, gateway_url=Endpoint("localhost", site.primary.port)))
+    assert ask(gateway.port, site.pki.client).status == 200
+
+
+def test_a_name_that_its_certificate_has_not_leaves_the_old_one_as_it_is(site: Site, start: Start) -> None:
+    gateway = start()
+    with pytest.raises(ConfigError, match=r"no client of gateway_url accepts it: IP address mismatch.* '127.0.0.2'"):
+        gateway.reload(replace(gateway.config, gateway_url=Endpoint("127.0.0.2", gateway.port)))
     assert ask(gateway.port, site.pki.client).status == 200
 
 

@@ -271,3 +271,29 @@ def test_the_total_of_a_page_is_given(site: Site) -> None:
     site.primary.reply = answer([1, 2], X_Records="40")
     result = site.client().query("nodes {}", limit=2, include_total=True)
     assert (result.total, len(result)) == (40, 2)
+
+
+def of_a_puppet_server(request: Request) -> Answer:
+    """What the real one says (tests/integration/test_doctor.py)."""
+    if request.target.startswith("/status/"):
+        said = "No status information found for service puppetdb-status"
+        return answer({"kind": "service-not-found", "msg": said}, 404)
+    return answer(b"Error: Invalid URL - Puppet expects requests that conform to the /puppet API", 404)
+
+
+def test_a_puppet_server_is_called_no_puppetdb(site: Site) -> None:
+    site.primary.reply = site.primary.otherwise = of_a_puppet_server
+    client = site.client(site.primary.port)
+    with pytest.raises(AllEndpointsFailed, match=r"misrouted HTTP 404: that is no PuppetDB"):
+        client.submit(deactivation())
+    (asked,) = client.status()
+    assert "that is no PuppetDB (a Puppet Server?): No status information found" in str(asked.error)
+    with pytest.raises(AllEndpointsFailed, match=r"that is no PuppetDB \(a Puppet Server\?\)"):
+        site.client(site.primary.port).query(["=", "certname", "a"], path="nodes")
+
+
+def test_what_has_no_state_is_called_no_puppetdb(site: Site) -> None:
+    client = site.client(site.primary.port)
+    session = client._failover.session(client.config.server_urls[0])
+    site.primary.reply = site.primary.otherwise = answer({"hello": "world"})
+    assert "that is no PuppetDB" in session.ask().detail

@@ -88,7 +88,10 @@ MESSAGES = {
     "other host": ("certificate is not accepted", "[Hh]ostname mismatch.*localhost"),
     "revoked": ("certificate is not accepted", "revoked"),
     "our CA unknown there": ("refuses our certificate", "UNKNOWN_CA"),
-    "our certificate expired": ("refuses our certificate", "CERTIFICATE_EXPIRED"),
+    "our certificate expired": (
+        "refuses our certificate",
+        r"which has expired on \d{4}-\d\d-\d\d \d\d:\d\d UTC: .*CERTIFICATE_EXPIRED",
+    ),
     "none": ("refuses our connection without a certificate", "CERTIFICATE_REQUIRED"),
 }
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pdbclient.config import Endpoint
+from pdbclient.doctor.gather.servers import ask_servers
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 from tests.soak import rounds
@@ -18,6 +20,7 @@ from .puppet.outage import LIMITS, OUTAGES, PRIMARY, REPLICA, Outage, blackout
 from .puppet.run import Run
 from .puppet.server_site import Agent, PuppetServer
 from .schema import flags_table
+from .test_doctor import doctor
 
 pytestmark = pytest.mark.integration
 
@@ -185,3 +188,20 @@ def refusal(run: Run) -> str:
     assert errors, run.output
     text = re.sub(r"\?[^']*'", "'", errors[-1])
     return re.sub(r"https://localhost:\d+(, )?", "", text)
+
+
+def test_doctor_sees_a_host_that_is_set_up_well_and_a_gateway_that_has_died(site: Site) -> None:
+    """By the files that Puppet Server itself runs with, and its certificate."""
+    conf = site.server.installation.puppetdb_conf
+    assert doctor("--config", conf) == (0, {})
+    site.gateway.kill()
+    code, found = doctor("--config", conf)
+    assert (code, set(found)) == (1, {"gateway-not-used"})
+
+
+def test_doctor_calls_a_puppet_server_no_puppetdb(site: Site, pair: Lab) -> None:
+    endpoint = Endpoint("localhost", site.server.port)
+    ((facts,), _) = ask_servers([endpoint], pair.client_tls, "client", {endpoint: 0.0})
+    assert facts.met == "misrouted"
+    assert facts.error is not None
+    assert facts.error.startswith("that is no PuppetDB (a Puppet Server?): ")

@@ -37,7 +37,9 @@ def check_gateway(facts: Facts) -> Iterator[Finding]:
     if gateway is None:
         return
     by = f"with Puppet's certificate {gateway.certificate}"
-    if gateway.error is not None:
+    if gateway.unasked is not None:
+        yield found("gateway-not-asked", gateway.url, gateway.unasked)
+    elif gateway.error is not None:
         yield _failed(gateway, by)
     elif not gateway.is_gateway:
         yield found("gateway-is-another", gateway.url, f"what answers {by} is no gateway of pdbclient")

@@ -8,6 +8,7 @@ from itertools import combinations
 from pdbclient.doctor.kinds import found, well
 from pdbclient.doctor.model import Facts, Finding, Role, ServerFacts
 from pdbclient.http.outcome import PLAIN_HTTP, Kind
+from pdbclient.sync.policy.clocks import clock_skew
 from pdbclient.sync.policy.versions import hash_class, release
 
 __all__ = ["check_clocks", "check_pair", "check_servers", "check_versions"]
@@ -16,6 +17,9 @@ LONG_QUEUE = 1000
 """Where the reconciler begins to wait (`max_queue_depth`)."""
 TESTED = ((7, 0), (10, 0))
 """Releases from, and before, that pdbclient is tested with."""
+
+_OURS = (0.0, 0.0)
+"""This host's clock, to itself."""
 
 _CODES = {
     Kind.NOT_SENT: "server-unreachable",
@@ -78,15 +82,23 @@ def check_pair(facts: Facts) -> Iterator[Finding]:
 def check_clocks(facts: Facts) -> Iterator[Finding]:
     """Whether the clocks agree: ours, which stamps what comes from here and judges certificates, and the servers'."""
     limit = facts.service.max_clock_skew
-    for server in facts.service.servers:
-        if server.clock is None:
-            continue
-        least, greatest = server.clock
-        apart = max(least, -greatest, 0.0)
-        if apart > limit:
-            side = "ahead of" if least > 0 else "behind"
-            what = f"its clock is at least {apart:.0f} s {side} this host's"
-            yield found("clocks-differ", server.url, what)
+    known = [server for server in facts.service.servers if server.clock is not None]
+    alike = all(clock_skew(one.clock, other.clock) <= limit for one, other in combinations(known, 2))
+    apart = [server for server in known if clock_skew(server.clock, _OURS) > limit]
+    if alike and len(apart) == len(known) > 1:
+        yield found("clocks-differ", "this host", f"its clock is {_apart(apart[0])} those of all servers")
+        return
+    for server in apart:
+        yield found("clocks-differ", server.url, f"this host's clock is {_apart(server)} its clock")
+    for one, other in combinations(known, 2):
+        if one not in apart and other not in apart and (skew := clock_skew(one.clock, other.clock)) > limit:
+            yield found("clocks-differ", other.url, f"its clock and that of {one.url} are {skew:.0f} s apart")
+
+
+def _apart(server: ServerFacts) -> str:
+    """Of this host's clock, compared with the server's."""
+    side = "behind" if server.clock is not None and server.clock[0] > 0 else "ahead of"
+    return f"at least {clock_skew(server.clock, _OURS):.0f} s {side}"
 
 
 def _code(server: ServerFacts) -> str:

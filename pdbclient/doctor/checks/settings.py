@@ -15,7 +15,8 @@ def check_settings(facts: Facts) -> Iterator[Finding]:
     """What is wrong with the files, what probably is, and that nothing else could be looked at, where so."""
     service = facts.service
     for problem in service.errors:
-        yield found("configuration", _where(problem), _why(problem))
+        code = "file-unreadable" if "may not be read by" in problem.why else "configuration"
+        yield found(code, _where(problem), _why(problem), user=service.looked_as)
     for problem in service.warnings:
         yield found("configuration-doubtful", _where(problem), _why(problem))
     if service.unread:

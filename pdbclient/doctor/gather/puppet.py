@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +13,7 @@ from pdbclient.config.puppet_conf import PuppetLayout, find_confdir, layout_of
 from pdbclient.config.values import SettingError, revocation
 from pdbclient.doctor.gather.servers import LIMITS, ONE_QUESTION
 from pdbclient.doctor.model import GatewayFacts, PuppetFacts, SettingFacts
-from pdbclient.errors import ConfigError, PdbError, ServerError, TransportError
+from pdbclient.errors import ConfigError, ServerError, TransportError
 from pdbclient.gateway.addresses import METRICS_PATH
 from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
@@ -76,9 +77,9 @@ def _gateway(confdir: Path, url: Endpoint | None) -> GatewayFacts | None:
             text = b"".join(page.chunks)[:METRICS_LIMIT].decode("utf-8", "replace")
     except (TransportError, ServerError) as error:
         outcome = Outcome.of(error)
-        return GatewayFacts(facts.url, facts.certificate, facts.certname, str(outcome.kind), outcome.detail)
-    except (PdbError, OSError) as error:
-        return GatewayFacts(facts.url, facts.certificate, facts.certname, "tls", str(error))
+        return replace(facts, met=str(outcome.kind), error=outcome.detail)
+    except ConfigError as error:
+        return replace(facts, unasked=str(error))
     return _read(facts, text)
 
 
@@ -97,9 +98,7 @@ def _read(facts: GatewayFacts, text: str) -> GatewayFacts:
                     journal_up = bool(sample.value)
     except (ValueError, KeyError):
         is_gateway = False
-    return GatewayFacts(
-        facts.url, facts.certificate, facts.certname, None, None, is_gateway, tuple(unusable), journal_up
-    )
+    return replace(facts, is_gateway=is_gateway, unusable=tuple(unusable), journal_up=journal_up)
 
 
 def _tls_of(layout: PuppetLayout) -> TlsFiles:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
 from pdbclient.doctor.model import PeerFacts, ServerFacts
-from pdbclient.errors import PdbError, ServerError, TransportError
+from pdbclient.errors import Busy, Misrouted, PdbError, ServerError, TransportError
 from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
 from pdbclient.http.status import STATUS_PATH, read_status
@@ -98,10 +98,10 @@ def _status(asked: _Asked) -> None:
     asked.facts = replace(asked.facts, queue=depth, clock=clock, is_gateway=is_gateway)
     url = asked.session.endpoint.url
     if status.state is None:
-        raise TransportError(url, "that is no PuppetDB: what it says of itself has no state")
+        raise Misrouted(url, 200, "that is no PuppetDB: what it says of itself has no state")
     if not status.running or status.maintenance:
         mode = " and in maintenance mode" if status.maintenance else ""
-        raise ServerError(url, 503, f"it is {status.state!r}, not 'running'{mode}")
+        raise Busy(url, 503, f"it is {status.state!r}, not 'running'{mode}", 0.0)
 
 
 def _version(asked: _Asked) -> None:

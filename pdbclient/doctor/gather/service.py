@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pdbclient.config import ClientConfig, Endpoint, SyncConfig, load_config, load_sync_config, without_password
 from pdbclient.config.model import TlsFiles
+from pdbclient.config.puppetdb_conf import read_puppetdb
 from pdbclient.doctor.configured import configured_faults
 from pdbclient.doctor.gather.servers import ask_servers
 from pdbclient.doctor.model import (
@@ -43,11 +44,10 @@ SETTLING = 600.0
 JOURNAL_PATIENCE = 5.0
 
 
-def look(role: Role, config: Path | None) -> ServiceFacts:
+def look(role: Role, config: Path) -> ServiceFacts:
     """The facts of this role, as the user sees them that this process runs as."""
     if role is Role.SERVER:
         return _look_at_gateway(config)
-    assert config is not None
     return _look_at_reconciler(config)
 
 
@@ -59,7 +59,7 @@ def account_name() -> str:
         return str(os.geteuid())
 
 
-def _look_at_gateway(path: Path | None) -> ServiceFacts:
+def _look_at_gateway(path: Path) -> ServiceFacts:
     try:
         config = load_config(path)
     except ConfigError as error:
@@ -70,7 +70,7 @@ def _look_at_gateway(path: Path | None) -> ServiceFacts:
     servers, peers = _asked(endpoints, config.tls, certname, GRACE)
     return ServiceFacts(
         role=Role.SERVER,
-        config=_file_of(config, path),
+        config=str(path),
         looked_as=account_name(),
         errors=faults.errors,
         warnings=(*config.warnings, *faults.warnings),
@@ -106,7 +106,7 @@ def _look_at_reconciler(path: Path) -> ServiceFacts:
         node_purge_ttl=config.node_purge_ttl,
         max_clock_skew=config.max_clock_skew,
         files=tuple(_secrets(config)),
-        disks=(_disk(config.state_dir, "the reconciler's state"),),
+        disks=(_disk(config.state_dir, "the reconciler's state"), *_puppetdb_disk(config)),
         servers=servers,
         peers=peers,
         passes=passes,
@@ -114,15 +114,8 @@ def _look_at_reconciler(path: Path) -> ServiceFacts:
     )
 
 
-def _unread(role: Role, path: Path | None, error: ConfigError) -> ServiceFacts:
-    file = str(path) if path is not None else error.problems[0].file
-    return ServiceFacts(role, file, account_name(), unread=True, errors=error.problems)
-
-
-def _file_of(config: ClientConfig, path: Path | None) -> str:
-    if path is not None:
-        return str(path)
-    return next((o.rpartition(":")[0] for o in config.origins.values() if ":" in o), "puppetdb.conf")
+def _unread(role: Role, path: Path, error: ConfigError) -> ServiceFacts:
+    return ServiceFacts(role, str(path), account_name(), unread=True, errors=error.problems)
 
 
 def _asked(
@@ -161,6 +154,13 @@ def _journal_disk(path: Path) -> DiskFacts:
     return _disk(path.parent, "the journal")
 
 
+def _puppetdb_disk(config: SyncConfig) -> Iterator[DiskFacts]:
+    """Where PuppetDB of this host keeps its queue, if its configuration can be read and says so."""
+    entry = (read_puppetdb(config.local) or {}).get("global", {}).get("vardir")
+    if entry is not None and isinstance(entry.value, str) and Path(entry.value).is_dir():
+        yield _room(Path(entry.value), Path(entry.value), "PuppetDB's queue")
+
+
 def _disk(directory: Path, purpose: str) -> DiskFacts:
     there = directory
     while not there.exists() and there != there.parent:
@@ -170,6 +170,10 @@ def _disk(directory: Path, purpose: str) -> DiskFacts:
     if there != directory and not os.access(there, os.W_OK | os.X_OK):
         why = f"does not exist, and this user may not make it in {there}"
         return DiskFacts(str(directory), purpose, error=why)
+    return _room(directory, there, purpose)
+
+
+def _room(directory: Path, there: Path, purpose: str) -> DiskFacts:
     room = os.statvfs(there)
     inodes = room.f_favail if room.f_files else None
     return DiskFacts(str(directory), purpose, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, inodes)

@@ -15,6 +15,7 @@ from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
 from pdbclient.sync.inventory.interfaces import Answer, Clock, Server
 from pdbclient.sync.inventory.rows import both_sides
+from pdbclient.sync.policy.clocks import clock_skew
 from pdbclient.sync.policy.identity import may_be_one, one_database
 from pdbclient.sync.policy.versions import hash_class
 from pdbclient.sync.run.blame import ends_all
@@ -24,7 +25,6 @@ __all__ = [
     "VERSION_PATH",
     "Checked",
     "clock_range",
-    "clock_skew",
     "pass_gate",
     "queue_depth",
     "refuse_one",
@@ -121,16 +121,6 @@ def server_version(server: Server) -> str:
     if not isinstance(version, str):
         raise SyncError(f"{server.endpoint} does not tell its version")
     return version
-
-
-def clock_skew(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float:
-    """The least difference (s) between two clocks, each known by a range of `Checked.epoch`.
-
-    The Date header has whole seconds, and a request takes time: only what both cannot explain counts.
-    """
-    if one is None or other is None:
-        return 0.0
-    return max(0.0, one[0] - other[1], other[0] - one[1])
 
 
 def _check(server: Server, clock: Clock) -> Checked:

@@ -8,7 +8,8 @@ import pytest
 
 from pdbclient.errors import NotSent
 from pdbclient.sync import Outcome, PassResult
-from pdbclient.sync.run.preflight import clock_skew, pass_gate
+from pdbclient.sync.policy.clocks import clock_skew
+from pdbclient.sync.run.preflight import pass_gate
 
 from ...versions import PUPPETDB_8_4
 from .conftest import NOW, Site

@@ -1,0 +1,262 @@
+"""Each check of `pdbclient doctor`: from facts to findings, with what must be found and what must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pdbclient.doctor.checks import judge
+from pdbclient.doctor.kinds import KINDS, found
+from pdbclient.doctor.model import (
+    DiskFacts,
+    Facts,
+    FileFacts,
+    GatewayFacts,
+    JournalFacts,
+    PassFacts,
+    PeerFacts,
+    PuppetFacts,
+    Role,
+    ServerFacts,
+    ServiceFacts,
+    SettingFacts,
+    Severity,
+    UnitFacts,
+)
+from pdbclient.errors import Problem
+from pdbclient.http.outcome import PLAIN_HTTP
+
+A, B, GATEWAY = "https://a:8081", "https://b:8081", "https://puppet:8085"
+DAY = 86400.0
+GIB = 1024**3
+SERVERS = (
+    ServerFacts(A, "puppet", version="8.8.1", queue=0, clock=(-1.0, 1.0), began=1, oldest_report=13 * DAY),
+    ServerFacts(B, "puppet", version="7.12.1", queue=3, clock=(-0.5, 1.5), began=2, oldest_dead=13 * DAY),
+)
+
+
+def server_role(**changes: Any) -> Facts:
+    """A Puppet Server with a gateway where all is well; `changes` are to what its service sees."""
+    service = ServiceFacts(
+        Role.SERVER,
+        "/p/puppetdb.conf",
+        "pdbclient",
+        "pdbclient",
+        certname="puppet",
+        gateway_url=GATEWAY,
+        files=(FileFacts("/p/key.pem", "a private key", False),),
+        disks=(DiskFacts("/var/lib/pdbclient", "the journal", 50 * GIB, 100 * GIB, 10**6),),
+        servers=SERVERS,
+        peers=(PeerFacts(A, B, 1800.0, 50, 3),),
+        journal=JournalFacts("/var/lib/pdbclient/journal.db", held_by=7, bytes=10, max_bytes=1000),
+    )
+    unit = UnitFacts("pdbclient-gateway", "pdbclient", (), "active", "enabled")
+    puppet = PuppetFacts("/p", gateway=GatewayFacts(GATEWAY, "/p/puppet.pem", "puppet", is_gateway=True))
+    return Facts(replace(service, **changes), unit, puppet)
+
+
+def puppetdb_role(**changes: Any) -> Facts:
+    """The host of a PuppetDB whose reconciler gets on well."""
+    service = ServiceFacts(
+        Role.PUPPETDB,
+        "/etc/pdbclient/sync.conf",
+        "puppetdb",
+        "puppetdb",
+        certname="a",
+        report_ttl=14 * DAY,
+        node_purge_ttl=14 * DAY,
+        servers=SERVERS,
+        passes=(PassFacts(B, 300.0, True, 100.0, "done"),),
+    )
+    return Facts(replace(service, **changes), UnitFacts("pdbclient-sync", "puppetdb", (), "active", "enabled"))
+
+
+def server(**changes: Any) -> tuple[ServerFacts, ...]:
+    """The servers, of which the first is like that."""
+    return (replace(SERVERS[0], **changes), SERVERS[1])
+
+
+def failed(met: str, error: str) -> Facts:
+    return server_role(servers=server(met=met, error=error))
+
+
+def disk(**changes: Any) -> Facts:
+    facts = DiskFacts("/var/lib/pdbclient", "the journal", 50 * GIB, 100 * GIB, 10**6)
+    return server_role(disks=(replace(facts, **changes),))
+
+
+def journal(**changes: Any) -> Facts:
+    return server_role(journal=replace(JournalFacts("/j", bytes=10, max_bytes=1000), **changes))
+
+
+def gateway(**changes: Any) -> Facts:
+    facts = server_role()
+    assert facts.puppet is not None
+    assert facts.puppet.gateway is not None
+    return replace(facts, puppet=replace(facts.puppet, gateway=replace(facts.puppet.gateway, **changes)))
+
+
+def puppet(**changes: Any) -> Facts:
+    facts = server_role()
+    assert facts.puppet is not None
+    return replace(facts, puppet=replace(facts.puppet, **changes))
+
+
+def unit(**changes: Any) -> Facts:
+    facts = server_role()
+    return replace(facts, unit=replace(facts.unit, **changes))
+
+
+def passes(**changes: Any) -> Facts:
+    return puppetdb_role(passes=(replace(PassFacts(B, 300.0, True, 100.0, "done"), **changes),))
+
+
+WRONG = Problem("/p/puppetdb.conf", 4, "journl", "unknown setting: did you mean journal?")
+UNREADABLE = Problem("/p/puppetdb.conf", None, "ssl_key", "/p/key.pem may not be read by the user with id 999")
+
+CASES: dict[str, tuple[Facts, str, str]] = {
+    # What is the case, and the one thing that is to be found: its code, and where.
+    "setting": (server_role(errors=(WRONG,)), "configuration", "/p/puppetdb.conf:4"),
+    "unreadable": (server_role(errors=(UNREADABLE,)), "file-unreadable", "/p/puppetdb.conf"),
+    "doubtful": (server_role(warnings=(WRONG,)), "configuration-doubtful", "/p/puppetdb.conf:4"),
+    "another user": (server_role(looked_as="joe"), "looked-as-another-user", "/p/puppetdb.conf"),
+    "stopped": (unit(active="failed"), "unit-not-running", "pdbclient-gateway.service"),
+    "not at boot": (unit(enabled="disabled"), "unit-not-enabled", "pdbclient-gateway.service"),
+    "open key": (server_role(files=(FileFacts("/k", "a private key", True),)), "secret-open-to-all", "/k"),
+    "unwritable": (disk(error="may not"), "directory-unwritable", "/var/lib/pdbclient"),
+    "full": (disk(free=50 * 1024**2), "disk-full", "/var/lib/pdbclient"),
+    "no inodes": (disk(free_inodes=0), "disk-full", "/var/lib/pdbclient"),
+    "few inodes": (disk(free_inodes=10), "disk-filling", "/var/lib/pdbclient"),
+    "filling": (disk(free=GIB // 2), "disk-filling", "/var/lib/pdbclient"),
+    "a small disk that is full": (disk(free=GIB // 200, size=GIB), "disk-full", "/var/lib/pdbclient"),
+    "refused": (failed("not sent", "no connection: Connection refused"), "server-unreachable", A),
+    "plain HTTP": (failed("not sent", f"no connection: {PLAIN_HTTP}"), "server-plain-http", A),
+    "its certificate": (failed("tls", "its certificate is not accepted: expired"), "server-certificate", A),
+    "our certificate": (failed("tls", "it refuses our certificate x"), "server-refuses-certificate", A),
+    "allowlist": (failed("forbidden", "not allowed"), "server-forbids", A),
+    "Puppet Server": (failed("misrouted", "that is no PuppetDB"), "server-not-puppetdb", A),
+    "no JSON": (failed("incomplete", "not JSON"), "server-not-puppetdb", A),
+    "database down": (failed("busy", "its database is down"), "server-busy", A),
+    "silent": (failed("timeout", "no answer"), "server-hangs", A),
+    "500": (failed("server error", "NullPointerException"), "server-error", A),
+    "a gateway": (server_role(servers=server(is_gateway=True)), "server-is-gateway", A),
+    "a queue": (server_role(servers=server(queue=1000)), "queue-long", A),
+    "one only": (server_role(servers=SERVERS[:1]), "one-server-only", "/p/puppetdb.conf"),
+    "a new version": (server_role(servers=server(version="10.0.0")), "version-untested", A),
+    "no version": (server_role(servers=server(version="next")), "version-untested", A),
+    "two hashes": (server_role(servers=server(version="7.3.0")), "versions-hash-differently", B),
+    "one server": (server_role(servers=server(began=2)), "same-server-twice", B),
+    "ahead": (server_role(servers=server(clock=(61.0, 62.0))), "clocks-differ", A),
+    "behind": (server_role(servers=server(clock=(-63.0, -61.0))), "clocks-differ", A),
+    "this host's clock": (
+        server_role(servers=tuple(replace(each, clock=(100.0, 101.0)) for each in SERVERS)),
+        "clocks-differ",
+        "this host",
+    ),
+    "two clocks": (
+        server_role(servers=(replace(SERVERS[0], clock=(40.0, 41.0)), replace(SERVERS[1], clock=(-41.0, -40.0)))),
+        "clocks-differ",
+        B,
+    ),
+    "astray": (
+        puppet(astray=(SettingFacts("/p/puppet.conf", "[server] reports", "store", "store,puppetdb"),)),
+        "puppet-goes-elsewhere",
+        "/p/puppet.conf",
+    ),
+    "Puppet's files": (puppet(errors=(WRONG,)), "configuration", "/p/puppetdb.conf:4"),
+    "Puppet's habits": (puppet(warnings=(WRONG,)), "configuration-doubtful", "/p/puppetdb.conf:4"),
+    "gateway down": (gateway(met="not sent", error="refused"), "gateway-not-used", GATEWAY),
+    "gateway unasked": (gateway(unasked="/p/k: may not"), "gateway-not-asked", GATEWAY),
+    "not let in": (gateway(met="forbidden", error="not in gateway_allow"), "gateway-forbids-puppet", GATEWAY),
+    "another service": (gateway(met="misrouted", error="404"), "gateway-is-another", GATEWAY),
+    "another answer": (gateway(is_gateway=False), "gateway-is-another", GATEWAY),
+    "left out": (gateway(unusable=(f"{A} for query",)), "gateway-leaves-out", GATEWAY),
+    "its journal": (gateway(journal_up=False), "journal-unusable", GATEWAY),
+    "journal": (journal(error="belongs to the user 0"), "journal-unusable", "/j"),
+    "undelivered": (journal(pending={"": 3}, oldest_pending=601.0), "journal-undelivered", "/j"),
+    "parked": (journal(parked=2), "journal-parked", "/j"),
+    "bound": (journal(bytes=901), "journal-near-its-bound", "/j"),
+    "never ran": (passes(ran=False, lag=None, outcome=None), "sync-never-ran", B),
+    "lag": (passes(lag=1501.0), "sync-lags", B),
+    "failed": (passes(error="facts: HTTP 500", outcome="done"), "sync-failed", B),
+    "braked": (passes(error="the remote reports no nodes at all", outcome="refused"), "sync-braked", B),
+    "quarantined": (passes(quarantined=1), "sync-quarantined", B),
+    "state": (puppetdb_role(state_error="damaged", passes=()), "sync-state-unusable", "/etc/pdbclient/sync.conf"),
+    "peer": (puppetdb_role(peers=(PeerFacts(A, B, 1200.0, 50, 26),)), "peer-lacks-records", B),
+    "old reports": (puppetdb_role(servers=server(oldest_report=17 * DAY)), "ttl-differs", A),
+    "old nodes": (puppetdb_role(servers=server(oldest_dead=17 * DAY)), "ttl-differs", A),
+}
+
+
+def wrong(facts: Facts) -> Iterator[tuple[str, str]]:
+    return ((each.code, each.where) for each in judge(facts) if each.severity is not Severity.OK)
+
+
+@pytest.mark.parametrize("facts", [server_role(), puppetdb_role()], ids=["server", "puppetdb"])
+def test_where_all_is_well_everything_is_told_and_nothing_is_found(facts: Facts) -> None:
+    findings = judge(facts)
+    assert {each.severity for each in findings} == {Severity.OK}
+    assert {"unit", "configuration", "server"} <= {each.code for each in findings}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_thing_that_is_wrong_is_found_once_and_nothing_beside_it(case: str) -> None:
+    facts, code, where = CASES[case]
+    assert list(wrong(facts)) == [(code, where)]
+
+
+def test_every_kind_of_finding_is_met_by_a_case() -> None:
+    """But for those that are no check's: there were no facts."""
+    met = {code for _, code, _ in CASES.values()}
+    assert set(KINDS) - met == {"service-user-missing", "look-failed"}
+
+
+def test_every_finding_says_what_where_and_what_to_do() -> None:
+    for facts, _, _ in CASES.values():
+        for finding in judge(facts):
+            if finding.severity is not Severity.OK:
+                assert finding.where
+                assert finding.what
+                assert finding.do
+                assert "{" not in finding.do
+
+
+def test_advice_has_the_names_that_it_speaks_of() -> None:
+    finding = found("server-forbids", A, "403", certname="puppet.example")
+    assert finding.do == "add puppet.example to the file that certificate-allowlist names there, and restart PuppetDB"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        # Nothing is expected of a unit on a host without a gateway, nor where there is no systemd.
+        replace(server_role(gateway_url=None), unit=UnitFacts("pdbclient-gateway", None, (), "inactive")),
+        unit(active=None, enabled=None),
+        # What is said within the limits.
+        disk(free=2 * GIB),
+        journal(pending={"": 3}, oldest_pending=599.0),
+        journal(missing=True),
+        passes(lag=1499.0),
+        passes(waiting=3),
+        puppetdb_role(peers=(PeerFacts(A, B, 1200.0, 50, 25),)),
+        puppetdb_role(report_ttl=0.0, servers=server(oldest_report=900 * DAY)),
+        server_role(servers=server(oldest_report=900 * DAY)),
+        server_role(servers=server(clock=(59.0, 70.0))),
+        server_role(servers=server(version="9.0.0-SNAPSHOT")),
+    ],
+)
+def test_what_is_no_mistake_is_not_found(facts: Facts) -> None:
+    assert list(wrong(facts)) == []
+
+
+def test_a_configuration_that_cannot_be_read_says_that_nothing_else_was_looked_at() -> None:
+    service = ServiceFacts(Role.SERVER, "/p/puppetdb.conf", "pdbclient", unread=True, errors=(WRONG,))
+    facts = Facts(service, server_role().unit)
+    what = [each.what for each in judge(facts) if each.code == "configuration"]
+    assert what == [
+        "journl: unknown setting: did you mean journal?",
+        "as pdbclient, it cannot be used: the servers and the rest were not looked at",
+    ]
