@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PAGES", "ROOT", "RUNS", "Block", "blocks", "commands", "pdbclient_commands", "spans"]
+__all__ = ["HOST_PAGES", "PAGES", "ROOT", "RUNS", "Block", "blocks", "commands", "pdbclient_commands", "spans"]
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -26,6 +26,16 @@ PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
 ]
 RUNS = {"pair", "sync", "recover", "journal", "host", "venv", "lab", "make", "redhat"}
+HOST_PAGES = (
+    "docs/install/packages.md",
+    "docs/install/puppetdb.md",
+    "docs/install/puppet-server.md",
+    "docs/install/check.md",
+    "docs/operate/gateway.md",
+    "docs/install/puppet-apply.md",
+    "docs/operate/upgrade-pdbclient.md",
+)
+"""Those with blocks for `host`, in the order in which an administrator comes to them."""
 
 _BLOCK = re.compile(
     r"^(?:<!-- run: (?P<run>\S+) -->\n)?(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",

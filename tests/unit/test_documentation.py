@@ -18,7 +18,7 @@ from pdbclient.cli.main import make_parser
 from pdbclient.config import load_config, load_sync_config, settings
 from pdbclient.config.settings import Setting
 from pdbclient.doctor.kinds import KINDS
-from tests.documentation import PAGES, ROOT, RUNS, Block, blocks, pdbclient_commands, spans
+from tests.documentation import HOST_PAGES, PAGES, ROOT, RUNS, Block, blocks, pdbclient_commands, spans
 from tools import reference
 
 SMALL = 8 * 1024
@@ -60,6 +60,10 @@ def test_links_from_outside_the_pages_lead_to_files_and_headings(name: str) -> N
 def test_every_block_of_commands_says_who_runs_it() -> None:
     silent = [str(block) for block in blocks() if block.language in ("sh", "python") and block.run not in RUNS]
     assert silent == []
+
+
+def test_every_page_with_commands_for_a_host_is_on_the_path_of_a_new_administrator() -> None:
+    assert {block.page for block in blocks("sh", "host")} == set(HOST_PAGES)
 
 
 @each("sh")

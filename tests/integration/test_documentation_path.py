@@ -1,0 +1,205 @@
+"""The path of a new administrator, by the package and the pages alone, in a fresh Debian with a systemd of its own.
+
+There are a real Puppet Server with an agent, and two real PuppetDBs, of which one is killed. Every block that the pages
+mark `host` is run as it stands, in the order in which an administrator comes to it; the names of the PuppetDBs are the
+lab's here. Only in the long form (`make soak`): each Debian takes many minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pdbclient.lab import Lab
+from tests.documentation import HOST_PAGES, Block, blocks
+from tests.packages.checkout import ROOT, made
+from tests.soak import LONG
+
+from .booted import Host
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.soak,
+    pytest.mark.skipif(not LONG, reason="the long form only (make soak)"),
+    pytest.mark.timeout(5400),
+]
+
+NAME = "puppet.mycorp.net"
+GATEWAY, SYNC, SYNC_CONF = "pdbclient-gateway", "pdbclient-sync", "/etc/pdbclient/sync.conf"
+SSL = "/var/lib/puppet/ssl"
+# What is there before somebody installs pdbclient: Puppet's packages, and nothing of them started.
+PREPARE = """
+set -eu
+printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+apt-get install -y -q --no-install-recommends systemd-sysv dbus curl puppetdb puppetserver puppet-agent \
+    puppet-terminus-puppetdb >/dev/null
+rm /usr/sbin/policy-rc.d
+systemctl mask puppetdb puppet
+systemctl disable puppetserver
+tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
+tools/build-deb
+"""
+WEBSERVER = f"""\
+webserver: {{
+  client-auth: want
+  ssl-host: 127.0.0.1
+  ssl-port: 8140
+  ssl-cert: {SSL}/certs/{NAME}.pem
+  ssl-key: {SSL}/private_keys/{NAME}.pem
+  ssl-ca-cert: {SSL}/certs/ca.pem
+  ssl-crl-path: {SSL}/crl.pem
+}}
+"""
+PUPPET_CONF = f"[main]\ncertname = {NAME}\nserver = {NAME}\nssldir = {SSL}\n"
+
+
+@pytest.fixture(params=["bookworm", "trixie"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    """A booted Debian with Puppet's packages, and with ours in `/root`, not installed yet."""
+    with tempfile.TemporaryDirectory(prefix="pdbclient-path-", dir="/var/tmp") as name:
+        directory = Path(name)
+        dist, root = made(directory / "checkout") / "dist", directory / "root"
+        built = subprocess.run(
+            [ROOT / "tests/on-debian", request.param, "--dist", dist, "--", "bash", "-c", PREPARE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
+        assert built.returncode == 0, built.stdout[-5000:]
+        root.mkdir()
+        subprocess.run(["tar", "-C", root, "-xf", dist / "system.tar"], check=True)
+        (package,) = dist.glob("*.deb")
+        shutil.copy(package, root / "root")
+        with Host(root, tmp_path / "console") as booted:
+            booted.write("/etc/hosts", f"127.0.0.1 localhost {NAME}\n")
+            yield booted
+
+
+class Pages:
+    """The pages, and which of their blocks were run."""
+
+    def __init__(self, host: Host, lab: Lab) -> None:
+        self._host = host
+        self._urls = {
+            f"https://{name}-puppetdb.mycorp.net:8081": f"https://localhost:{lab.node(name).https_port}"
+            for name in ("primary", "replica")
+        }
+        self.left = [block for page in HOST_PAGES for block in blocks("sh", "host") if block.page == page]
+
+    def here(self, text: str) -> str:
+        for shown, url in self._urls.items():
+            text = text.replace(shown, url)
+        return text
+
+    def go(self, page: str, count: int = 1) -> None:
+        """Run the next blocks of the page as they stand."""
+        for _ in range(count):
+            block = next(block for block in self.left if block.page == page)
+            self.left.remove(block)
+            self._run(block)
+
+    def _run(self, block: Block) -> None:
+        print(f"\n# {block}\n{block.text}", self._host.run("bash", "-euc", f"cd /root\n{self.here(block.text)}"))
+
+
+def test_a_new_administrator_comes_from_nothing_to_a_pair_that_survives_its_primary(host: Host, lab: Lab) -> None:
+    path = Pages(host, lab)
+    puppet_is_there(host, lab)
+    path.go("docs/install/packages.md")
+    a_puppetdb_host(host, path)
+    a_puppet_server(host, path)
+    path.go("docs/install/check.md")
+    path.go("docs/operate/gateway.md")
+    the_primary_is_killed(host, lab)
+    path.go("docs/install/puppet-server.md")  # taking it back
+    path.go("docs/install/puppet-apply.md")
+    path.go("docs/operate/upgrade-pdbclient.md", 3)
+    assert host.ask("which", "pdbclient") != 0
+    assert path.left == []
+
+
+def puppet_is_there(host: Host, lab: Lab) -> None:
+    """A Puppet Server without a CA of its own: the certificates are the lab's."""
+    tls = lab.issue(NAME)
+    files = {
+        "certs/ca.pem": tls.ca,
+        f"certs/{NAME}.pem": tls.cert,
+        f"private_keys/{NAME}.pem": tls.key,
+        "crl.pem": tls.crl,
+    }
+    for name, source in files.items():
+        assert source is not None
+        host.write(f"{SSL}/{name}", source.read_text(), mode="0640" if "private" in name else "0644")
+    host.run("chown", "-R", "puppet:puppet", SSL)
+    host.run("chmod", "0771", SSL)
+    host.write("/etc/puppet/puppet.conf", PUPPET_CONF)
+    host.write("/etc/puppet/puppetserver/conf.d/webserver.conf", WEBSERVER)
+    services = host.path("/etc/puppet/puppetserver/services.d/ca.cfg")
+    name = "certificate-authority"
+    enabled = f"puppetlabs.services.ca.{name}-service/{name}-service"
+    disabled = f"puppetlabs.services.ca.{name}-disabled-service/{name}-disabled-service"
+    services.write_text(re.sub(f"^{re.escape(enabled)}$", disabled, services.read_text(), flags=re.M))
+    host.write("/etc/puppet/code/environments/production/manifests/site.pp", "file { '/tmp/seen': content => 'x' }\n")
+
+
+def a_puppetdb_host(host: Host, path: Pages) -> None:
+    page = "docs/install/puppetdb.md"
+    path.go(page, 2)
+    text = path.here(host.path(SYNC_CONF).read_text())
+    text = text.replace("/etc/puppetlabs/puppet/ssl/crl.pem", "/etc/puppetlabs/puppetdb/ssl/crl.pem")
+    text = text.replace("# status-port: 8090", "status-port: 8088").replace("interval: 5m", "interval: 5s")
+    host.write(SYNC_CONF, text)
+    path.go(page)
+    wait(lambda: host.ask("pdbclient", "sync", "status", "--config", SYNC_CONF) == 0, lambda: log_of(host, SYNC))
+    path.go(page, 2)
+
+
+def a_puppet_server(host: Host, path: Pages) -> None:
+    page = "docs/install/puppet-server.md"
+    path.go(page, 2)
+    conf = host.path("/etc/puppet/puppetdb.conf")
+    conf.write_text(f"{conf.read_text()}gateway_status_port = 8089\n")
+    path.go(page)
+    wait(lambda: host.ask("curl", "--silent", "--insecure", f"https://{NAME}:8140/status/v1/simple") == 0, lambda: "")
+    path.go(page)
+    assert host.run("pdbclient", "query", f'reports[certname] {{ certname = "{NAME}" }}').split() != []
+    assert int(host.run("pdbclient", "journal", "list", "--json").count('"id"')) >= 3
+
+
+def the_primary_is_killed(host: Host, lab: Lab) -> None:
+    """As the page says that one tries it: the run succeeds, the page shows it, and all is well again afterwards."""
+    lab.fault("primary", "kill")
+    host.write("/etc/puppet/code/environments/production/manifests/site.pp", "file { '/tmp/seen': content => 'y' }\n")
+    began = time.monotonic()
+    host.run("bash", "-euc", "puppet agent --test || test $? -eq 2")
+    print(f"the first run with a dead primary: {time.monotonic() - began:.1f} s")
+    page = host.run("curl", "--silent", "http://127.0.0.1:8089/")
+    assert "unhealthy" in page
+    assert host.ask("pdbclient", "check", "gateway") == 1
+    lab.fault("primary", "start")
+    wait(lambda: host.ask("pdbclient", "check", "gateway") == 0, lambda: host.run("pdbclient", "journal", "status"))
+    host.run("pdbclient", "sync", "trigger", "--config", SYNC_CONF)
+    differs = ("pdbclient", "sync", "diff", "--config", SYNC_CONF, "--entity", "reports", "facts", "catalogs")
+    wait(lambda: host.ask(*differs) == 0, lambda: log_of(host, SYNC))
+
+
+def log_of(host: Host, unit: str) -> str:
+    return host.run("journalctl", "--no-pager", "--quiet", "--unit", unit)
+
+
+def wait(ready: Callable[[], bool], said: Callable[[], str], seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, said()
+        time.sleep(2)
