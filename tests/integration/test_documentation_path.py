@@ -1,8 +1,8 @@
 """The path of a new administrator, by the package and the pages alone, in a fresh Debian with a systemd of its own.
 
-There are a real Puppet Server with an agent, and two real PuppetDBs, of which one is killed. Every block that the pages
-mark `host` is run as it stands, in the order in which an administrator comes to it; the names of the PuppetDBs are the
-lab's here. Only in the long form (`make soak`): each Debian takes many minutes.
+There are a real Puppet Server with an agent, and two real PuppetDBs, of which one is killed. Every block that the
+pages mark `host` is run as it stands, in the order in which an administrator comes to it; the names of the PuppetDBs
+are the lab's here. Only in the long form (`make soak`): each Debian takes many minutes.
 """
 
 from __future__ import annotations
