@@ -249,7 +249,7 @@ SYNC = _table(
         "state_dir",
         values.path_text,
         "where passes keep what they have to remember",
-        unset="`/var/lib/pdbclient` for root, else `~/.local/state/pdbclient`",
+        unset="`/var/lib/pdbclient-sync` where that is, and for root; else `~/.local/state/pdbclient`",
     ),
     Setting(
         "entity_time_limit", values.span, "one kind of record gets at most this long in one pass; the next goes on"
