@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
-.PHONY: setup demo test matrix lint docs unit soak bench dist deb clean
+.PHONY: setup demo test matrix lint docs unit soak bench dist deb lock clean
 
 setup: .venv/ready
 
@@ -74,6 +74,12 @@ dist: setup
 SUITES ?= bookworm trixie
 deb: dist
 	set -e; for suite in $(SUITES); do tests/on-debian $$suite --dist dist -- tools/build-deb; done
+
+# The libraries that the packages for Debian bring: their newest versions, with hashes. Once for each release.
+lock: setup
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra postgresql --strip-extras --allow-unsafe \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file debian/requirements.txt setup.cfg
 
 clean:
 	rm -rf .venv build dist share *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
