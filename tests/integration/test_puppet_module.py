@@ -30,6 +30,7 @@ from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command
+from tests.soak import LONG
 
 from .puppet.evidence import assert_stored, assert_untouched
 from .puppet.gateway import Gateway
@@ -37,15 +38,21 @@ from .puppet.installation import EXAMPLES, Installation
 from .puppet.outage import PRIMARY, REPLICA
 from .puppet.process import Server
 from .puppet.run import Run, puppet
+from .puppet.server_site import Agent, PuppetServer
 from .puppet.services import Services
 from .puppet.stock import PUPPETS, StockPuppet, parameters
 
 pytestmark = pytest.mark.integration
 
 MODULE = EXAMPLES / "modules/pdbclient"
-NODE, PDB = "node1.mycorp.net", "pdb1.mycorp.net"
+NODE, SERVER, PDB, SEEDED = "node1.mycorp.net", "puppet.mycorp.net", "pdb1.mycorp.net", "seeded.mycorp.net"
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
 RELOAD = "try-reload-or-restart"
+
+INSTALLED = [each for each in PUPPETS if each.installed]
+OTHERS = [each for each in PUPPETS if not each.installed]
+STORIES = PUPPETS if LONG else INSTALLED
+"""With the others, a short run has one host for both roles, and no changed parameter."""
 
 PUPPET_CONF = """\
 # By hand, before the module.
@@ -57,6 +64,22 @@ publicdir = {root}/opt/puppetlabs/puppet/public
 logdir = {root}/var/log/puppetlabs/puppet
 rundir = {root}/var/run/puppetlabs
 codedir = {root}/etc/puppetlabs/code
+"""
+SERVER_SECTION = """\
+
+[server]
+vardir = {root}/opt/puppetlabs/server/data/puppetserver
+logdir = {root}/var/log/puppetlabs/puppetserver
+rundir = {root}/var/run/puppetlabs/puppetserver
+"""
+PUPPETSERVER = """
+service { 'puppetserver':
+  ensure   => running,
+  provider => base,
+  start    => 'systemctl start puppetserver',
+  stop     => 'systemctl stop puppetserver',
+  status   => 'systemctl status puppetserver',
+}
 """
 PROGRAM = """\
 #!/bin/sh
@@ -81,10 +104,13 @@ Service <| title == 'pdbclient-sync' |> {
 class Host:
     """A host with Puppet, a certificate, the program, and nothing else of pdbclient."""
 
-    def __init__(self, root: Path, lab: Lab, certname: str, stock: StockPuppet) -> None:
+    def __init__(
+        self, root: Path, lab: Lab, certname: str, stock: StockPuppet, installation: Installation | None = None
+    ) -> None:
         self.lab = lab
-        self.installation = Installation(root, certname)
-        self.installation.make(lab)
+        self.installation = installation or Installation(root, certname)
+        if installation is None:
+            self.installation.make(lab)
         self.bin = root / "usr/bin"
         self.bin.mkdir(parents=True)
         self.program = self.bin / "pdbclient"
@@ -141,13 +167,6 @@ class Reconciler:
         return self.process.stop()
 
 
-@pytest.fixture(params=parameters(PUPPETS))
-def stock(request: pytest.FixtureRequest) -> StockPuppet:
-    """Each Puppet."""
-    found: StockPuppet = request.param
-    return found
-
-
 @pytest.fixture
 def new_host(stock: StockPuppet, pair: Lab, lab_directory: Path) -> Iterator[Callable[[str], Host]]:
     """Makes hosts on which nothing has been done yet; the pair is well and empty."""
@@ -163,8 +182,17 @@ def new_host(stock: StockPuppet, pair: Lab, lab_directory: Path) -> Iterator[Cal
         shutil.rmtree(root)
 
 
-def gateway_host(host: Host, port: int, *, ensure: str = "present", target: str = "apply", **settings: object) -> str:
+def gateway_host(
+    host: Host,
+    port: int,
+    *,
+    ensure: str = "present",
+    target: str = "apply",
+    puppet_service: str | None = None,
+    **settings: object,
+) -> str:
     """A host with the gateway; `settings` are further ones of `[pdbclient]`."""
+    service = "undef" if puppet_service is None else f"'{puppet_service}'"
     own = ", ".join(f"{name} => '{value}'" for name, value in settings.items())
     return f"""
 class {{ 'pdbclient::terminus':
@@ -173,6 +201,7 @@ class {{ 'pdbclient::terminus':
   target      => '{target}',
   gateway     => 'https://localhost:{port}',
   journal     => '{host.installation.root}/journal.db',
+  puppet_service => {service},
   settings    => {{ 'main' => {{ 'server_url_timeout' => 20 }}, 'pdbclient' => {{ {own} }} }},
 }}
 class {{ 'pdbclient::gateway': ensure => '{ensure}' }}
@@ -185,6 +214,8 @@ def gateway_of(host: Host) -> Gateway:
     return Gateway(conf, host.installation.root / "gateway.log", [host.program, "gateway", "--config", conf])
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("stock", list(parameters(STORIES)))
 def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_back(
     new_host: Callable[[str], Host], pair: Lab
 ) -> None:
@@ -206,13 +237,14 @@ def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_ba
 
         changed = gateway_host(host, port, gateway_local_url=f"http://127.0.0.1:{local}")
         services.asked.clear()
-        promised = host.apply(changed, "--noop").require(0)
-        assert would_change(promised) == ["Exec[pdbclient: gateway settings]"]
-        assert would_refresh(promised) == ["Exec[pdbclient: reload the gateway]"]
-        assert (host.configuration(), services.asked) == (written, [])
+        if LONG:
+            promised = host.apply(changed, "--noop").require(0)
+            assert would_change(promised) == ["Exec[pdbclient: gateway settings]"]
+            assert would_refresh(promised) == ["Exec[pdbclient: reload the gateway]"]
+            assert (host.configuration(), services.asked) == (written, [])
         host.apply(changed).require(2)
         assert services.asked == [(RELOAD, GATEWAY)]
-        assert_answers(f"http://127.0.0.1:{local}/status/v1/simple")
+        eventually(lambda: answers(f"http://127.0.0.1:{local}/status/v1/simple"))
         assert gateway.pid == pid
 
         services.asked.clear()
@@ -220,7 +252,8 @@ def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_ba
         host.apply(absent).require(2)
         assert services.asked == [("stop", GATEWAY)]
         assert host.configuration() == before
-        host.apply(absent).require(0)
+        if LONG:
+            host.apply(absent).require(0)
 
 
 def sync_host(host: Host, *, ensure: str = "present", **settings: object) -> str:
@@ -246,25 +279,41 @@ def sync_conf(host: Host) -> Path:
     return host.installation.root / "sync.conf"
 
 
+def reconciler_of(host: Host) -> Reconciler:
+    """The reconciler, with its unit's command line."""
+    command: list[str | Path] = [host.program, "sync", "run", "--config", sync_conf(host)]
+    return Reconciler(command, host.installation.root / "sync.log")
+
+
+def seed_replica(pair: Lab) -> None:
+    """The replica has facts of a node that the primary does not know."""
+    config = load_config(pair.puppetdb_conf)
+    with closing(Session(Endpoint("localhost", pair.node(REPLICA).https_port), config.tls, Timeouts())) as session:
+        now = datetime.now(UTC)
+        facts = Samples(pair.puppetdb_jar).facts(SEEDED, 0, now)
+        session.submit(Command.create("replace facts", facts, now=now))
+    pair.settle(REPLICA)
+
+
+def pulled(pair: Lab) -> bool:
+    """Whether the primary has them."""
+    return (SEEDED,) in pair.sql(PRIMARY, "select certname from factsets")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stock", list(parameters(STORIES)))
 def test_the_host_of_a_puppetdb_from_nothing_to_a_first_pass_and_back(
     new_host: Callable[[str], Host], pair: Lab
 ) -> None:
     """What the replica has comes; a changed parameter reloads; what was written by hand before is there again."""
     host, by_hand = new_host(PDB), "# By hand.\nsync: {}\n"
     sync_conf(host).write_text(by_hand)
-    config = load_config(pair.puppetdb_conf)
-    with closing(Session(Endpoint("localhost", pair.node(REPLICA).https_port), config.tls, Timeouts())) as session:
-        now = datetime.now(UTC)
-        facts = Samples(pair.puppetdb_jar).facts(NODE, 0, now)
-        session.submit(Command.create("replace facts", facts, now=now))
-    pair.settle(REPLICA)
-    reconciler = Reconciler(
-        [host.program, "sync", "run", "--config", sync_conf(host)], host.installation.root / "log"
-    )
+    seed_replica(pair)
+    reconciler = reconciler_of(host)
     with Services(host.bin, {SYNC: reconciler}) as services:
         host.apply(sync_host(host, report_ttl="14d")).require(2)
         assert services.asked == [(RELOAD, SYNC), ("start", SYNC)]
-        eventually(lambda: pair.sql(PRIMARY, "select certname from factsets") == [(NODE,)])
+        eventually(lambda: pulled(pair))
         host.apply(sync_host(host, report_ttl="14d")).require(0)
 
         services.asked.clear()
@@ -279,10 +328,69 @@ def test_the_host_of_a_puppetdb_from_nothing_to_a_first_pass_and_back(
         host.apply(absent).require(2)
         assert services.asked == [("stop", SYNC)]
         assert sync_conf(host).read_text() == by_hand
-        host.apply(absent).require(0)
+        if LONG:
+            host.apply(absent).require(0)
 
 
-@pytest.mark.parametrize("stock", list(parameters(PUPPETS[:1])), indirect=True)
+@pytest.mark.parametrize("stock", list(parameters(OTHERS)))
+def test_a_host_with_both_roles(new_host: Callable[[str], Host], pair: Lab) -> None:
+    """A small site has its reconciler beside the gateway."""
+    host = new_host(NODE)
+    before, gateway, reconciler, port = host.configuration(), gateway_of(host), reconciler_of(host), free_port()
+    manifest = gateway_host(host, port) + sync_host(host)
+    seed_replica(pair)
+    with Services(host.bin, {GATEWAY: gateway, SYNC: reconciler}) as services:
+        host.apply(manifest).require(2)
+        assert [name for action, name in services.asked if action == "start"] == [GATEWAY, SYNC]
+        eventually(lambda: pulled(pair))
+        assert host.apply(manifest).require(0).failovers == []
+        assert journalled(host) == 3
+        services.asked.clear()
+        host.apply(gateway_host(host, port, ensure="absent") + sync_host(host, ensure="absent")).require(2)
+        assert services.asked == [("stop", GATEWAY), ("stop", SYNC)]
+    assert host.configuration() == before
+    assert not sync_conf(host).exists()
+
+
+if LONG:
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("stock", list(parameters(INSTALLED)))
+    def test_a_puppet_server_from_nothing_to_an_agents_run_through_the_gateway(
+        new_host: Callable[[str], Host], pair: Lab, lab_directory: Path
+    ) -> None:
+        """Restarted when what it reads has changed, and once the gateway is there; else only the gateway reloads."""
+        root = lab_directory / "module-puppetserver"
+        server = PuppetServer(root, pair, SERVER)
+        host = Host(root, pair, SERVER, INSTALLED[0], server.installation)
+        with (host.confdir / "puppet.conf").open("a") as conf:
+            conf.write(SERVER_SECTION.format(root=root))
+        gateway, port, local = gateway_of(host), free_port(), free_port()
+        agent = Agent(lab_directory / "module-agent", pair, server, NODE)
+        server.manifest("")
+        services = Services(host.bin, {GATEWAY: gateway, "puppetserver": server})
+        server.start()
+        with services:
+            manifest = gateway_host(host, port, target="server", puppet_service="puppetserver")
+            host.apply(manifest + PUPPETSERVER).require(2)
+            restarted = [("start", GATEWAY), ("stop", "puppetserver"), ("start", "puppetserver")]
+            assert services.asked == [(RELOAD, GATEWAY), *restarted]
+            host.apply(manifest + PUPPETSERVER).require(0)
+            run, failed_over = agent.run()
+            run.require(0)
+            assert failed_over == []
+            assert_stored(pair, PRIMARY, [NODE])
+            assert journalled(host) == 3
+
+            services.asked.clear()
+            url = f"http://127.0.0.1:{local}"
+            changed = gateway_host(host, port, target="server", puppet_service="puppetserver", gateway_local_url=url)
+            host.apply(changed + PUPPETSERVER).require(2)
+            assert services.asked == [(RELOAD, GATEWAY)]
+            eventually(lambda: answers(f"{url}/status/v1/simple"))
+
+
+@pytest.mark.parametrize("stock", list(parameters(INSTALLED)))
 def test_a_run_without_effect_on_a_new_host_names_all_that_would_be_done(
     new_host: Callable[[str], Host],
 ) -> None:
@@ -349,32 +457,23 @@ def test_values_are_typed(tmp_path: Path) -> None:
     )
 
 
-def test_puppet_lint_and_puppet_strings_find_nothing() -> None:
-    """Style, and a documentation of each class, parameter, function and type."""
-    lint = subprocess.run(
-        ["puppet-lint", "--fail-on-warnings", MODULE], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (lint.returncode, lint.stdout) == (0, "")
-
-
-def test_the_reference_is_what_puppet_strings_makes_of_the_code(tmp_path: Path) -> None:
-    """Without a warning of anything that is not documented."""
+def test_puppet_lint_and_puppet_strings_find_nothing(tmp_path: Path) -> None:
+    """Style, and what is not documented: each class, parameter, function and type is."""
+    assert said_by("puppet-lint", "--fail-on-warnings", MODULE, cwd=tmp_path) == ""
     copy = tmp_path / "pdbclient"
-    shutil.copytree(MODULE, copy, ignore=shutil.ignore_patterns("REFERENCE.md"))
-    strings = subprocess.run(
-        ["puppet", "strings", "generate", "--format", "markdown"],
-        cwd=copy,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert strings.returncode == 0, strings.stdout
-    assert "[warn]" not in strings.stdout
+    shutil.copytree(MODULE, copy)
+    assert "[warn]" not in said_by("puppet", "strings", "generate", "--format", "markdown", cwd=copy)
     described = (copy / "REFERENCE.md").read_text()
-    for name in ("pdbclient::terminus", "pdbclient::gateway", "pdbclient::sync"):
-        assert f"`{name}`" in described
+    for name in ("terminus", "gateway", "sync"):
+        assert f"### `pdbclient::{name}`" in re.sub("<a .*?></a>", "", described)
+
+
+def said_by(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def journalled(host: Host) -> int:
@@ -391,7 +490,7 @@ def journalled(host: Host) -> int:
 
 def would_change(run: Run) -> list[str]:
     """The resources that a run without effect says it would have changed, in order."""
-    return re.findall(r"/(\w+\[[^]]*\])/\w+: current_value .* \(noop\)", run.output)
+    return re.findall(r"/(\w+\[[^]]*\])/\w+: .* \(noop\)", run.output)
 
 
 def would_refresh(run: Run) -> list[str]:
@@ -404,10 +503,6 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=5).ok
     except requests.RequestException:
         return False
-
-
-def assert_answers(url: str) -> None:
-    eventually(lambda: answers(url))
 
 
 def eventually(true: Callable[[], bool], seconds: float = 60.0) -> None:

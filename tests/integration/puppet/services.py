@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = ["Service", "Services"]
 
@@ -31,9 +31,14 @@ class Service(Protocol):
 
     def running(self) -> bool: ...
 
-    def reload(self) -> None: ...
-
     def stop(self) -> object: ...
+
+
+@runtime_checkable
+class Reloadable(Service, Protocol):
+    """One that reads its configuration again when told to."""
+
+    def reload(self) -> None: ...
 
 
 class Services:
@@ -82,6 +87,7 @@ class Services:
             service.stop()
         elif action == _RELOADING:
             if service.running():
+                assert isinstance(service, Reloadable)
                 service.reload()
         else:
             return 1

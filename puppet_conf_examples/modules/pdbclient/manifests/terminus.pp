@@ -60,9 +60,12 @@ class pdbclient::terminus (
       pdbclient::options('main', $given['main']),
     )
 
+    # Where the program is yet to come, in a run without effect, all is yet to be done.
+    $is_there = "test -x ${shellquote($pdbclient::command)}"
+
     exec { 'pdbclient: terminus settings':
       command  => "${puppets} --write",
-      unless   => $puppets,
+      unless   => "${is_there} && ${puppets}",
       provider => shell,
       path     => $facts['path'],
     }
@@ -73,7 +76,7 @@ class pdbclient::terminus (
 
       exec { 'pdbclient: gateway settings':
         command  => "${gateways} --write",
-        unless   => $gateways,
+        unless   => "${is_there} && ${gateways}",
         provider => shell,
         path     => $facts['path'],
         require  => Exec['pdbclient: terminus settings'],
