@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pdbclient.config.puppet_conf import find_confdir
 from pdbclient.config.settings import STOCK
 from pdbclient.config.urls import parse_server_url
 from pdbclient.errors import ConfigError
-from pdbclient.puppet_setup import GATEWAY_PORT, Plan, Wanted, plan_setup, undo, write
+from pdbclient.puppet_setup import GATEWAY_PORT, Plan, Wanted, WantedSetting, plan_setup, undo, write
 
 __all__ = ["register"]
 
@@ -37,6 +38,9 @@ example:
   pdbclient terminus setup --server-urls https://primary:8081,https://replica:8081 --write
   pdbclient terminus setup --undo
 """
+
+_NAME = re.compile(r"(?P<section>main|pdbclient)\.(?P<name>[a-z_]+)")
+_OPTIONS = {"server_urls": "--server-urls", "gateway_url": "--gateway-url or --no-gateway"}
 
 
 def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -83,6 +87,23 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help=f"where the gateway is (default: that of puppetdb.conf, else https://CERTNAME:{GATEWAY_PORT})",
     )
     gateway.add_argument("--no-gateway", action="store_true", help="let Puppet talk to the PuppetDBs themselves")
+    setup.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        type=_setting,
+        default=[],
+        metavar="SECTION.NAME=VALUE",
+        help="a further setting of puppetdb.conf, as in pdbclient.journal=/var/lib/pdbclient/journal.db; repeatable",
+    )
+    setup.add_argument(
+        "--unset",
+        dest="settings",
+        action="append",
+        type=_no_setting,
+        metavar="SECTION.NAME",
+        help="a setting that puppetdb.conf is not to have; repeatable",
+    )
     output.add_json_option(setup)
     setup.set_defaults(run=_setup)
 
@@ -102,11 +123,29 @@ def _server_urls(text: str) -> tuple[Endpoint, ...]:
     return urls
 
 
+def _setting(text: str) -> WantedSetting:
+    name, equals, value = text.partition("=")
+    value = value.strip()
+    # A line break would end the setting, and begin a line of somebody's choice.
+    if not equals or not value or not value.isprintable():
+        raise argparse.ArgumentTypeError("expected SECTION.NAME=VALUE on one line, as in main.server_url_timeout=30")
+    return replace(_no_setting(name), value=value)
+
+
+def _no_setting(text: str) -> WantedSetting:
+    found = _NAME.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected main.NAME or pdbclient.NAME")
+    if option := _OPTIONS.get(found["name"]):
+        raise argparse.ArgumentTypeError(f"{text!r}: say it with {option}")
+    return WantedSetting(found["section"], found["name"], None)
+
+
 def _setup(args: argparse.Namespace) -> int:
     confdir = args.confdir or find_confdir()
     if args.undo:
         return _undo(confdir, as_json=args.json)
-    wanted = Wanted(args.target, not args.no_gateway, args.gateway_url, args.server_urls)
+    wanted = Wanted(args.target, not args.no_gateway, args.gateway_url, args.server_urls, tuple(args.settings))
     try:
         plan = plan_setup(confdir, wanted)
     except ConfigError as error:

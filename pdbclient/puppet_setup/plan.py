@@ -16,6 +16,7 @@ from pdbclient.puppet_setup.change import Change, Edited, Plan
 from pdbclient.puppet_setup.check import judge
 from pdbclient.puppet_setup.puppet_conf import Target, edit_puppet_conf, effective, problems_of
 from pdbclient.puppet_setup.puppetdb_conf import (
+    WantedSetting,
     edit_puppetdb_conf,
     gateway_of,
     hints,
@@ -35,12 +36,14 @@ class Wanted:
 
     `gateway` false: Puppet talks to the PuppetDBs themselves. `gateway_url` None: the one that puppetdb.conf
     names, else this host's certname and port 8085. `server_urls` None: those that puppetdb.conf has.
+    `settings` are further settings of puppetdb.conf.
     """
 
     target: Target = "server"
     gateway: bool = True
     gateway_url: Endpoint | None = None
     server_urls: tuple[Endpoint, ...] | None = None
+    settings: tuple[WantedSetting, ...] = ()
 
 
 def plan_setup(confdir: Path, wanted: Wanted) -> Plan:
@@ -84,7 +87,7 @@ def _edited_puppetdb_conf(text: str, puppet_conf: str, wanted: Wanted, confdir: 
     gateway = None
     if wanted.gateway:
         gateway = wanted.gateway_url or gateway_of(text) or _own_gateway(puppet_conf, wanted.target, confdir)
-    return edit_puppetdb_conf(text, gateway, servers)
+    return edit_puppetdb_conf(text, gateway, servers, wanted.settings)
 
 
 def _own_gateway(puppet_conf: str, target: Target, confdir: Path) -> Endpoint:

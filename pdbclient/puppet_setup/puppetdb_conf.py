@@ -6,6 +6,7 @@ Stock Puppet reads [main] alone; `gateway_url` in [pdbclient] tells the gateway 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pdbclient.config.ini import parse_ini
 from pdbclient.config.model import Endpoint
@@ -15,7 +16,16 @@ from pdbclient.errors import Problem
 from pdbclient.puppet_setup import ini
 from pdbclient.puppet_setup.change import Edited, SettingChange
 
-__all__ = ["edit_puppetdb_conf", "gateway_of", "hints", "problems_for_stock", "servers_of"]
+__all__ = ["WantedSetting", "edit_puppetdb_conf", "gateway_of", "hints", "problems_for_stock", "servers_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSetting:
+    """A further setting of puppetdb.conf; `value` None: it is to be taken out."""
+
+    section: str
+    name: str
+    value: str | None
 
 
 def problems_for_stock(text: str, file: str) -> list[Problem]:
@@ -41,8 +51,13 @@ def servers_of(text: str) -> tuple[Endpoint, ...] | None:
     return None if found is None else STOCK["server_urls"].read(found.value)
 
 
-def edit_puppetdb_conf(text: str, gateway: Endpoint | None, servers: Sequence[Endpoint]) -> Edited:
-    """Make `server_urls` the gateway, if there is to be one, then `servers`; an old gateway goes out."""
+def edit_puppetdb_conf(
+    text: str, gateway: Endpoint | None, servers: Sequence[Endpoint], settings: Sequence[WantedSetting] = ()
+) -> Edited:
+    """Make `server_urls` the gateway, if there is to be one, then `servers`; an old gateway goes out.
+
+    `settings` are set, or taken out, besides.
+    """
     file = ini.puppetdb_conf(text)
     former = gateway_of(text)
     others = [server for server in servers if server not in (gateway, former)]
@@ -57,14 +72,20 @@ def edit_puppetdb_conf(text: str, gateway: Endpoint | None, servers: Sequence[En
     if gateway != former:
         before, after_url = (None if url is None else url.url for url in (former, gateway))
         changes.append(SettingChange("pdbclient", "gateway_url", before, after_url))
-        file = _with_gateway(file, after_url)
+        file = _with_setting(file, WantedSetting("pdbclient", "gateway_url", after_url))
+    for setting in settings:
+        found = file.find(setting.section, setting.name)
+        before = None if found is None else found.value
+        if before != setting.value:
+            changes.append(SettingChange(setting.section, setting.name, before, setting.value))
+            file = _with_setting(file, setting)
     return Edited(file.text, tuple(changes))
 
 
-def _with_gateway(file: ini.IniFile, url: str | None) -> ini.IniFile:
-    if url is None:
-        return file.without("pdbclient", "gateway_url")
-    return file.with_value("pdbclient", "gateway_url", url)
+def _with_setting(file: ini.IniFile, wanted: WantedSetting) -> ini.IniFile:
+    if wanted.value is None:
+        return file.without(wanted.section, wanted.name)
+    return file.with_value(wanted.section, wanted.name, wanted.value)
 
 
 def hints(text: str, file: str) -> list[Problem]:

@@ -59,6 +59,20 @@ class Gateway:
         assert self._process is not None
         self._process.signal(number)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the one that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.running()
+
+    def reload(self) -> None:
+        """What the unit's ExecReload does."""
+        self.signal(signal.SIGHUP)
+
     def stop(self) -> int:
         """SIGTERM; the exit code. What it logged is printed: pytest shows it beside a failure."""
         assert self._process is not None

@@ -39,6 +39,10 @@ class Server:
         """Its process id."""
         return self._process.pid
 
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for it; fails with the last lines of the log when the process ends or `seconds` are over."""
         deadline = time.monotonic() + seconds

@@ -154,6 +154,10 @@ class PuppetServer:
             session.cert = (str(ssl / f"certs/{certname}.pem"), str(ssl / f"private_keys/{certname}.pem"))
             return session.request(method, f"https://localhost:{self.port}{path}", timeout=60)
 
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.running()
+
     def stop(self) -> None:
         """End it; harmless when it does not run."""
         if self._process is not None:

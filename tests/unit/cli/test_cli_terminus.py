@@ -48,6 +48,41 @@ def test_changes_are_shown_and_nothing_is_changed(run: Run, confdir: Path) -> No
     assert snapshot(confdir) == before
 
 
+def test_further_settings_are_written_judged_and_taken_out(run: Run, confdir: Path) -> None:
+    """As `config check` would judge them; one that is not taken is named with its line, and nothing is changed."""
+    written = (*URLS, "--write", "--confdir", confdir)
+    assert run("terminus", "setup", *written, "--set", "pdbclient.journal = /j.db").code == 2
+    assert run("terminus", "setup", *written, "--set", "pdbclient.journal=/j.db").code == 0
+    conf = confdir / "puppetdb.conf"
+    assert conf.read_text().endswith("[pdbclient]\ngateway_url = https://g:8085\njournal = /j.db\n")
+    before = snapshot(confdir)
+    refused = run("terminus", "setup", *written, "--set", "pdbclient.journal_rate=fast")
+    assert refused.code == 2
+    assert f"{conf}:7: journal_rate: " in refused.err
+    assert snapshot(confdir) == before
+    assert run("terminus", "setup", *written, "--unset", "pdbclient.journal").code == 0
+    assert conf.read_text().endswith("[pdbclient]\ngateway_url = https://g:8085\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--set", "journal=/j.db", "expected main.NAME or pdbclient.NAME"),
+        ("--set", "pdbclient.journal", "expected SECTION.NAME=VALUE on one line"),
+        ("--set", "pdbclient.journal=/j.db\n[main]", "expected SECTION.NAME=VALUE on one line"),
+        ("--set", "main.server_urls=https://a", "say it with --server-urls"),
+        ("--unset", "pdbclient.gateway_url", "say it with --gateway-url or --no-gateway"),
+    ],
+)
+def test_a_further_setting_is_one_line_of_a_section(
+    run: Run, confdir: Path, option: str, value: str, why: str
+) -> None:
+    """And what has an option of its own is not set twice."""
+    ended = run("terminus", "setup", "--confdir", confdir, *URLS, option, value)
+    assert ended.code == 2
+    assert why in ended.err
+
+
 def test_written_there_is_nothing_left_to_do_and_undone_it_is_as_before(run: Run, confdir: Path) -> None:
     """Each command says what it did to which file."""
     before = snapshot(confdir)

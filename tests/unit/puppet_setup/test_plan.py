@@ -53,6 +53,18 @@ def test_server_urls_replace_those_that_are_there(confdir: Confdir) -> None:
     )
 
 
+def test_what_a_module_that_manages_puppetdb_wrote_stays_but_for_server_urls(confdir: Confdir) -> None:
+    """puppetlabs-puppetdb writes these settings too: neither changes what the other one wrote."""
+    files = {
+        "puppet.conf": "[server]\nstoreconfigs = true\nstoreconfigs_backend = puppetdb\nreports = puppetdb\n",
+        "routes.yaml": "---\nmaster:\n  facts:\n    terminus: puppetdb\n    cache: yaml\n",
+        "puppetdb.conf": "[main]\nserver_urls = https://a:8081\nsoft_write_failure = false\n",
+    }
+    (change,) = plan_setup(confdir(files), Wanted(server_urls=SERVERS)).changes
+    assert change.file.name == "puppetdb.conf"
+    assert [setting.name for setting in change.settings] == ["server_urls", "gateway_url"]
+
+
 def test_the_routes_are_where_puppet_conf_says(confdir: Confdir) -> None:
     """`$confdir` is this directory."""
     directory = confdir({"puppet.conf": "[main]\nroute_file = ${confdir}/r.yaml\n"})

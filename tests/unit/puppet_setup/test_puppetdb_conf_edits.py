@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pdbclient.config import Endpoint
-from pdbclient.puppet_setup.puppetdb_conf import edit_puppetdb_conf, hints, problems_for_stock, servers_of
+from pdbclient.puppet_setup.puppetdb_conf import (
+    WantedSetting,
+    edit_puppetdb_conf,
+    hints,
+    problems_for_stock,
+    servers_of,
+)
 
 GATEWAY, A, B = Endpoint("g", 8085), Endpoint("a", 8081), Endpoint("b", 8081)
 WITH = "[main]\nserver_urls = https://g:8085,https://a:8081,https://b:8081\n\n[pdbclient]\ngateway_url = https://g:8085\n"
@@ -35,6 +41,29 @@ def test_the_gateway_comes_first_or_goes_out(before: str, gateway: Endpoint | No
     assert edited.text == after
     assert bool(edited.settings) == (before != after)
     assert edit_puppetdb_conf(after, gateway, servers_of(after) or ()).settings == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "after"),
+    [
+        (WITH, WantedSetting("pdbclient", "journal", "/j.db"), f"{WITH}journal = /j.db\n"),
+        (f"{WITH}journal=/old.db # ours\n", WantedSetting("pdbclient", "journal", "/j.db"), f"{WITH}journal=/j.db\n"),
+        (f"{WITH}journal = /j.db\n# kept\n", WantedSetting("pdbclient", "journal", None), f"{WITH}# kept\n"),
+        (WITH, WantedSetting("pdbclient", "journal", None), WITH),
+        (WITH, WantedSetting("main", "server_url_timeout", "30"),
+         WITH.replace("b:8081\n", "b:8081\nserver_url_timeout = 30\n")),
+    ],
+)  # fmt: skip
+def test_further_settings_are_set_where_they_stand_or_taken_out(
+    before: str, wanted: WantedSetting, after: str
+) -> None:
+    """Once that is done, there is nothing left to do."""
+    edited = edit_puppetdb_conf(before, GATEWAY, (A, B), [wanted])
+    assert edited.text == after
+    assert [(change.name, change.after) for change in edited.settings] == (
+        [(wanted.name, wanted.value)] if before != after else []
+    )
+    assert edit_puppetdb_conf(after, GATEWAY, (A, B), [wanted]).settings == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,2 @@
+# @summary An absolute path.
+type Pdbclient::Path = Pattern[/\A\/[^\n\r]*\z/]
