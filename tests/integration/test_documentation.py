@@ -7,6 +7,7 @@ import json
 import logging
 import shlex
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from pdbclient.cli.main import main, make_parser
 from pdbclient.config import load_config
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
-from tests.documentation import Block, blocks, pdbclient_commands
+from tests.documentation import ROOT, Block, blocks, pdbclient_commands
 
 from .test_sync import PRIMARY, REPLICA, Site, sync_running
 from .test_sync_operators import until
@@ -137,3 +138,24 @@ def test_a_program_of_the_pages_runs(block: Block, desk: Desk, capsys: pytest.Ca
     said = capsys.readouterr()
     assert said.out
     assert said.err == ""
+
+
+@pytest.mark.parametrize("block", blocks("puppet"), ids=str)
+def test_a_manifest_of_the_pages_compiles_with_the_module(block: Block, tmp_path: Path) -> None:
+    manifest = tmp_path / "site.pp"
+    # The service that the page says to be in the catalog.
+    manifest.write_text(f"service {{ 'puppetserver': }}\n{block.text}")
+    options = {
+        "confdir": tmp_path / "conf",
+        "vardir": tmp_path / "var",
+        "modulepath": ROOT / "puppet_conf_examples/modules",
+        "manifest": manifest,
+        "node_terminus": "plain",
+        "catalog_terminus": "compiler",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    done = subprocess.run(
+        ["puppet", "catalog", "compile", "host.example.com", *words], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Pdbclient::" in done.stdout
