@@ -237,7 +237,7 @@ MISTAKES: dict[str, tuple[Callable[[Host], object], str, str]] = {
     "some web site": (lambda host: host.instead(answer({"a": 1})), "server-not-puppetdb", "that is no PuppetDB"),
     "the allowlist": (lambda host: host.instead(forbidding), "server-forbids", "certificate allowlist"),
     "it is only starting": (lambda host: host.instead(starting), "server-busy", ""),
-    "its clock": (lambda host: host.instead(of_another_time), "clocks-differ", "this host's clock is at least 71"),
+    "its clock": (lambda host: host.instead(of_another_time), "clocks-differ", "s ahead of its clock"),
     "one server only": (one_only, "one-server-only", "the only one of server_urls"),
     "past the gateway": (past_the_gateway, "puppet-goes-elsewhere", "[main] server_urls is"),
     "no reports": (no_reports, "puppet-goes-elsewhere", "reports is 'store', and should be 'store,puppetdb'"),
