@@ -478,8 +478,13 @@ def test_times_to_live_that_differ_from_puppetdbs_own_are_a_warning(
     code, told = check("--sync", host.sync)
     assert code == 0
     assert told == [
-        "warning: default: report_ttl: is 14d, but report-ttl of PuppetDB is 30d "
-        f"(in {database}:4): the two must agree"
+        f"warning: {database}:4: report-ttl: is 30d, but report_ttl of the reconciler is 14d (by default): "
+        "the two must agree"
+    ]
+    host.sync.write_text(host.sync.read_text().replace("}]", "}], report-ttl: 7d, node-purge-ttl: 14d"))
+    assert check("--sync", host.sync)[1] == [
+        f"warning: {host.sync}:1: report_ttl: is 7d, but report-ttl of PuppetDB is 30d (in {database}:4): "
+        "the two must agree"
     ]
     # Another PuppetDB of this machine is none of this reconciler's.
     (directory / "jetty.ini").write_text("[jetty]\nssl-port = 8082\n")
