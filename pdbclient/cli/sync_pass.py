@@ -24,6 +24,7 @@ from pdbclient.cli.sync_options import (
     configure_logging,
 )
 from pdbclient.config import Remote, SyncConfig, load_sync_config
+from pdbclient.config.puppetdb_conf import read_puppetdb, ttl_differences
 from pdbclient.sync import (
     Daemon,
     Entity,
@@ -41,6 +42,8 @@ from pdbclient.sync.run.context import Progress as Report
 from pdbclient.wire.summary import from_millis
 
 __all__ = ["EXIT_CODES", "exit_code", "print_result", "register"]
+
+_logger = logging.getLogger(__name__)
 
 EXIT_CODES = """\
 exit codes:
@@ -173,6 +176,9 @@ def _passes(args: argparse.Namespace, config: SyncConfig, remotes: Sequence[Remo
 def _run(args: argparse.Namespace) -> int:
     config = load_sync_config(args.config)
     configure_logging(args, config)
+    puppetdb = read_puppetdb(config.local)
+    for problem in (*config.warnings, *(ttl_differences(config, puppetdb) if puppetdb is not None else ())):
+        _logger.warning("%s", problem)
     clock = Clock()
     daemon = Daemon(lambda: load_sync_config(args.config), clock=clock)
     with stop_on_signals(clock, daemon.reload):

@@ -7,6 +7,7 @@ it (it holds the database's password) learns nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pdbclient.config.document import Entry
@@ -52,7 +53,14 @@ def ttl_differences(config: SyncConfig, puppetdb: PuppetDbSettings) -> list[Prob
             # PuppetDB's own affair: it says so itself, and does not start.
             continue
         ours: float = getattr(config, setting)
-        if ours != theirs:
+        if ours == theirs:
+            continue
+        if entry is not None and config.origins.get(setting, "default") == "default":
+            # Where something stands: the other one is a default.
+            here = f"{setting} of the reconciler is {_days(ours)} (by default)"
+            why = f"is {_days(theirs)}, but {here}: the two must agree"
+            found.append(replace(entry, name=name).problem(why))
+        else:
             where = "by default" if entry is None else f"in {entry.origin}"
             why = f"is {_days(ours)}, but {name} of PuppetDB is {_days(theirs)} ({where}): the two must agree"
             found.append(problem_of(config, setting, why))

@@ -215,7 +215,7 @@ _ALL = (
         "puppet-goes-elsewhere",
         _PROBLEM,
         "Puppet's configuration does not lead where it should: it passes PuppetDB, or the gateway, by.",
-        "`pdbclient terminus setup --write` does it, then restart Puppet Server",
+        "`{setup} --write` does it, without --write it shows what; then restart Puppet Server",
     ),
     Kind(
         "gateway-not-used",

@@ -220,9 +220,13 @@ class GatewayFacts:
 
 @dataclass(frozen=True, slots=True)
 class PuppetFacts:
-    """Puppet's own configuration on this host: what of it leads elsewhere, and the gateway that it leads to."""
+    """Puppet's own configuration on this host: what of it leads elsewhere, and the gateway that it leads to.
+
+    `setup` is the command that sets it right.
+    """
 
     confdir: str
+    setup: str = "pdbclient terminus setup"
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     astray: tuple[SettingFacts, ...] = ()

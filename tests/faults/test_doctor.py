@@ -237,7 +237,7 @@ MISTAKES: dict[str, tuple[Callable[[Host], object], str, str]] = {
     "some web site": (lambda host: host.instead(answer({"a": 1})), "server-not-puppetdb", "that is no PuppetDB"),
     "the allowlist": (lambda host: host.instead(forbidding), "server-forbids", "certificate allowlist"),
     "it is only starting": (lambda host: host.instead(starting), "server-busy", ""),
-    "its clock": (lambda host: host.instead(of_another_time), "clocks-differ", "this host's clock is at least 71"),
+    "its clock": (lambda host: host.instead(of_another_time), "clocks-differ", "s ahead of its clock"),
     "one server only": (one_only, "one-server-only", "the only one of server_urls"),
     "past the gateway": (past_the_gateway, "puppet-goes-elsewhere", "[main] server_urls is"),
     "no reports": (no_reports, "puppet-goes-elsewhere", "reports is 'store', and should be 'store,puppetdb'"),
@@ -264,6 +264,8 @@ def test_routes_that_are_missing_are_found_setting_by_setting(host: Host) -> Non
         ("puppet-goes-elsewhere", "master.facts.terminus is not set, and should be 'puppetdb'"),
         ("puppet-goes-elsewhere", "master.facts.cache is not set, and should be 'yaml'"),
     ]
+    setup = f"`pdbclient terminus setup --confdir {host.directory} --for server --write` does it"
+    assert all(each.do.startswith(setup) for each in host.found())
 
 
 def test_plain_http_is_called_so(host: Host) -> None:
@@ -485,7 +487,7 @@ def test_a_time_to_live_that_is_not_puppetdbs_is_found(peer: Peer) -> None:
     (peer.conf_d / "database.ini").write_text("[database]\npassword = secret\nreport-ttl = 30d\n")
     ((code, what),) = peer.found()
     assert code == "configuration-doubtful"
-    assert what.startswith("report_ttl: is 14d, but report-ttl of PuppetDB is 30d")
+    assert what.startswith("report-ttl: is 30d, but report_ttl of the reconciler is 14d (by default)")
 
 
 def test_a_bracket_that_is_missing_is_told_in_words(peer: Peer) -> None:

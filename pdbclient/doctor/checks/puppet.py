@@ -24,7 +24,7 @@ def check_puppet(facts: Facts) -> Iterator[Finding]:
         where = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
         yield found("configuration-doubtful", where, f"{problem.setting}: {problem.why}")
     for setting in puppet.astray:
-        yield found("puppet-goes-elsewhere", setting.file, _astray(setting))
+        yield found("puppet-goes-elsewhere", setting.file, _astray(setting), setup=puppet.setup)
     if not puppet.errors and not puppet.astray:
         url = facts.service.gateway_url
         to = "PuppetDB itself: there is no gateway_url" if url is None else f"PuppetDB, by the gateway {url}"

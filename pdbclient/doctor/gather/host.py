@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import pwd
 import re
 import shutil
@@ -16,7 +17,8 @@ __all__ = ["UNITS", "account_exists", "default_config", "unit_facts"]
 
 UNITS = {Role.SERVER: "pdbclient-gateway", Role.PUPPETDB: "pdbclient-sync"}
 USERS = {Role.SERVER: "pdbclient", Role.PUPPETDB: "puppetdb"}
-"""Those of the units that come with pdbclient."""
+"""Those of the units that come with pdbclient, and below, the groups that these add."""
+GROUPS = {Role.SERVER: ("puppet",), Role.PUPPETDB: ()}
 SYNC_CONFIGS = (
     Path("/etc/pdbclient/sync.conf"),
     Path("/etc/puppetlabs/puppetdb/conf.d/sync.conf"),
@@ -32,7 +34,8 @@ def unit_facts(role: Role) -> UnitFacts:
     name = UNITS[role]
     shown = _systemctl(f"{name}.service")
     if shown.get("LoadState") != "loaded":
-        return UnitFacts(name, USERS[role] if account_exists(USERS[role]) else None)
+        groups = tuple(group for group in GROUPS[role] if _group_exists(group))
+        return UnitFacts(name, USERS[role] if account_exists(USERS[role]) else None, groups)
     config = _CONFIG.search(shown.get("ExecStart", ""))
     return UnitFacts(
         name,
@@ -59,6 +62,14 @@ def account_exists(user: str) -> bool:
     """Whether this machine has that user."""
     try:
         pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _group_exists(group: str) -> bool:
+    try:
+        grp.getgrnam(group)
     except KeyError:
         return False
     return True

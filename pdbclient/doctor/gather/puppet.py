@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pdbclient.gateway.addresses import METRICS_PATH
 from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
 from pdbclient.puppet_setup import Plan, SettingChange, Wanted, plan_setup
+from pdbclient.puppet_setup.puppet_conf import Target
 
 __all__ = ["look_at_puppet"]
 
@@ -32,18 +34,24 @@ def look_at_puppet(path: Path) -> PuppetFacts:
     except ConfigError:
         # The service's own look tells what is wrong with it.
         return PuppetFacts(str(confdir))
+    gateway = _gateway(confdir, config.gateway_url)
     try:
-        plan = _nearest(confdir, config)
+        target, plan = _nearest(confdir, config)
     except ConfigError as error:
-        return PuppetFacts(str(confdir), errors=error.problems, gateway=_gateway(confdir, config.gateway_url))
-    astray = tuple(
-        SettingFacts(str(change.file), _setting(change.file, each), each.before, each.after)
-        for change in plan.changes
-        for each in change.settings
+        return PuppetFacts(str(confdir), errors=error.problems, gateway=gateway)
+    setup = f"pdbclient terminus setup --confdir {shlex.quote(str(confdir))} --for {target}"
+    return PuppetFacts(
+        str(confdir),
+        setup if config.gateway_url is not None else f"{setup} --no-gateway",
+        # What is said of puppetdb.conf itself, the service's own look says.
+        warnings=tuple(warning for warning in plan.warnings if warning not in config.warnings),
+        astray=tuple(
+            SettingFacts(str(change.file), _setting(change.file, each), each.before, each.after)
+            for change in plan.changes
+            for each in change.settings
+        ),
+        gateway=gateway,
     )
-    # What is said of puppetdb.conf itself, the service's own look says.
-    warnings = tuple(warning for warning in plan.warnings if warning not in config.warnings)
-    return PuppetFacts(str(confdir), (), warnings, astray, _gateway(confdir, config.gateway_url))
 
 
 def _setting(file: Path, change: SettingChange) -> str:
@@ -51,19 +59,20 @@ def _setting(file: Path, change: SettingChange) -> str:
     return f"{change.section}.{change.name}" if file.suffix == ".yaml" else f"[{change.section}] {change.name}"
 
 
-def _nearest(confdir: Path, config: ClientConfig) -> Plan:
+def _nearest(confdir: Path, config: ClientConfig) -> tuple[str, Plan]:
     """What is still to be changed for a Puppet Server, or for `puppet apply`: the one that lacks less is meant."""
     gateway = config.gateway_url
-    plans = []
+    plans: list[tuple[str, Plan]] = []
     refused: ConfigError | None = None
-    for target in ("server", "apply"):
+    targets: tuple[Target, ...] = ("server", "apply")
+    for target in targets:
         try:
-            plans.append(plan_setup(confdir, Wanted(target, gateway is not None, gateway)))
+            plans.append((target, plan_setup(confdir, Wanted(target, gateway is not None, gateway))))
         except ConfigError as error:
             refused = refused or error
     if not plans and refused is not None:
         raise refused
-    return min(plans, key=lambda plan: sum(len(change.settings) for change in plan.changes))
+    return min(plans, key=lambda found: sum(len(change.settings) for change in found[1].changes))
 
 
 def _gateway(confdir: Path, url: Endpoint | None) -> GatewayFacts | None:

@@ -6,13 +6,16 @@ import json
 import logging
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pdbclient.cli import sync_pass
 from pdbclient.cli.sync_seed import Lines, Tally
+from pdbclient.config.puppetdb_conf import read_puppetdb
 from pdbclient.errors import NotSent, SyncError
-from pdbclient.sync import Entity
+from pdbclient.sync import Daemon, Entity
 from pdbclient.wire.command import Command
 from tests.unit.sync.fake import FakePuppetDB, catalog, deactivation, facts, report
 
@@ -189,6 +192,21 @@ def test_a_pass_names_the_server_that_is_unreachable(run: Run, sync_site: SyncSi
         assert last.startswith(f"{REMOTE}: unreachable in ")
     told = json.loads(run("sync", "once", "--config", sync_site.conf, "--json").out)
     assert [(each["outcome"], each["unreachable"]) for each in told] == [("unreachable", url)]
+
+
+def test_the_daemon_says_at_its_start_that_a_time_to_live_differs(
+    run: Run, sync_site: SyncSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf_d = tmp_path / "conf.d"
+    conf_d.mkdir()
+    (conf_d / "database.ini").write_text("[database]\nreport-ttl = 30d\n")
+    monkeypatch.setattr(read_puppetdb, "__defaults__", ((conf_d,),))
+    monkeypatch.setattr(Daemon, "run", lambda daemon: None)
+    monkeypatch.setattr(sync_pass, "configure_logging", lambda *_: None)
+    logged: list[str] = []
+    monkeypatch.setattr(sync_pass._logger, "warning", lambda text, problem: logged.append(text % problem))
+    assert run("sync", "run", "--config", sync_site.conf).code == 0
+    assert [line.partition(": ")[2][:24] for line in logged] == ["report-ttl: is 30d, but "]
 
 
 def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(

@@ -28,6 +28,7 @@ from pdbclient.config import load_config, load_sync_config
 from pdbclient.config.puppetdb_conf import read_puppetdb
 from pdbclient.errors import ConfigError
 from pdbclient.gateway.server import Server
+from pdbclient.lab.ports import free_port
 from tests.faults.chain import Chain, pem
 
 Write = Callable[..., Path]
@@ -368,7 +369,7 @@ def test_a_gateway_whose_certificate_has_another_name_is_an_error(
 @pytest.mark.parametrize("what", ["expired", "revoked", "another name"])
 def test_the_gateway_does_not_start_with_what_nobody_would_accept(host: Host, check: Check, what: str) -> None:
     """It says the same as the check."""
-    host.gateway("https://elsewhere.example:8085" if what == "another name" else "https://localhost:8085")
+    host.gateway(f"https://{'127.0.0.1' if what == 'another name' else 'localhost'}:{free_port()}")
     if what == "expired":
         host.cert.write_bytes(pem(host.chain.certificate("server", "intermediate", host="localhost", days=-1)))
     elif what == "revoked":
@@ -477,8 +478,13 @@ def test_times_to_live_that_differ_from_puppetdbs_own_are_a_warning(
     code, told = check("--sync", host.sync)
     assert code == 0
     assert told == [
-        "warning: default: report_ttl: is 14d, but report-ttl of PuppetDB is 30d "
-        f"(in {database}:4): the two must agree"
+        f"warning: {database}:4: report-ttl: is 30d, but report_ttl of the reconciler is 14d (by default): "
+        "the two must agree"
+    ]
+    host.sync.write_text(host.sync.read_text().replace("}]", "}], report-ttl: 7d, node-purge-ttl: 14d"))
+    assert check("--sync", host.sync)[1] == [
+        f"warning: {host.sync}:1: report_ttl: is 7d, but report-ttl of PuppetDB is 30d (in {database}:4): "
+        "the two must agree"
     ]
     # Another PuppetDB of this machine is none of this reconciler's.
     (directory / "jetty.ini").write_text("[jetty]\nssl-port = 8082\n")
