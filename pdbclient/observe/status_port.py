@@ -78,6 +78,7 @@ class StatusPort:
 
     def __enter__(self) -> StatusPort:
         self._thread.start()
+        _logger.info("status page at http://%s:%d/", ADDRESS, self.port)
         return self
 
     def __exit__(
