@@ -1,4 +1,4 @@
-"""The timeline of the last day as inline SVG. Pure."""
+"""A timeline as inline SVG. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROOM = _WIDTH - _NAMES - 12.0
 def drawn(line: Timeline) -> Element:
     """The timeline: a lane for each server, red where it was unhealthy, an arrow for each failover."""
     height = _TOP + _LANE * len(line.lanes)
-    parts = []
+    parts = [element("g", _label(line.title, 0, height + 14), classes="tick")]
     for at, text in line.ticks:
         x = _x(at)
         mark = element("line", x1=_n(x), x2=_n(x), y1=_n(_TOP), y2=_n(height))
@@ -42,7 +42,7 @@ def drawn(line: Timeline) -> Element:
         )
         parts.append(element("g", *shape, classes="move"))
     box = f"0 0 {_n(_WIDTH)} {_n(height + 20)}"
-    return element("svg", *parts, viewBox=box, role="img", **{"aria-label": "Outages and failovers of the last day"})
+    return element("svg", *parts, viewBox=box, role="img", **{"aria-label": f"{line.title}: outages and failovers"})
 
 
 def _x(part: float) -> float:

@@ -24,7 +24,7 @@ from pdbclient.observe.page.document import (
 )
 from pdbclient.observe.page.findings import Level, findings, worst
 from pdbclient.observe.page.html import HEADERS, REFRESH, error_page, page
-from pdbclient.observe.page.timeline import timeline
+from pdbclient.observe.page.timeline import timelines
 from pdbclient.observe.page.view import MOST_EVENTS, tables
 from pdbclient.observe.page.words import clock, days_left, latency, listing, size, span
 
@@ -203,7 +203,7 @@ def test_the_timeline_has_each_outage_and_failover_at_its_place_in_the_day() -> 
             Outage("https://gone:8081", ago(hours=30), None, WHY),
         ),
     )
-    line = timeline(replace(document, program=replace(document.program, started=ago(hours=18))))
+    _, line = timelines(replace(document, program=replace(document.program, started=ago(hours=18))))
     assert [lane.name for lane in line.lanes] == [PRIMARY, REPLICA, "https://gone:8081", "journal"]
     assert line.known == pytest.approx(0.25)
     ((bar,), (), (gone,), ()) = [lane.bars for lane in line.lanes]
@@ -212,6 +212,18 @@ def test_the_timeline_has_each_outage_and_failover_at_its_place_in_the_day() -> 
     (move,) = line.moves
     assert [move.at, move.source, move.target] == pytest.approx([0.5, 0, 3])
     assert [label for _, label in line.ticks] == ["20:00", "00:00", "04:00", "08:00", "12:00", "16:00"]
+
+
+def test_the_last_hour_is_drawn_too_when_something_was_in_it() -> None:
+    old = Outage(PRIMARY, ago(hours=3), ago(minutes=61), WHY)
+    assert [each.title for each in timelines(gateway(outages=(old,)))] == ["Last day"]
+    hour, day = timelines(gateway(outages=(old, Outage(PRIMARY, ago(minutes=90), ago(minutes=30), WHY))))
+    assert (hour.title, [len(lane.bars) for lane in hour.lanes]) == ("Last hour", [1, 0])
+    assert [hour.lanes[0].bars[0].left, hour.lanes[0].bars[0].right] == pytest.approx([0.0, 0.5])
+    assert [label for _, label in hour.ticks] == ["18:50", "19:00", "19:10", "19:20", "19:30", "19:40"]
+    assert [len(lane.bars) for lane in day.lanes] == [2, 0]
+    (moved, _) = timelines(gateway(failovers=(Failover(ago(minutes=6), "query", PRIMARY, REPLICA, WHY),)))
+    assert [move.at for move in moved.moves] == pytest.approx([0.9])
 
 
 @pytest.mark.parametrize(
