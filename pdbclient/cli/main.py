@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from pdbclient.cli import (
+    check,
     config,
     demo,
     gateway,
@@ -41,7 +42,7 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"pdbclient {version('pdbclient')}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say on standard error what happens")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (submit, query, status, config, gateway, journal, recover, terminus, sync, lab, demo):
+    for group in (submit, query, status, check, config, gateway, journal, recover, terminus, sync, lab, demo):
         group.register(groups)
     return parser
 

@@ -22,7 +22,7 @@ _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTA
 class Expiry:
     """One certificate, or revocation list, of the file at `path`, which `setting` names; `name` is in it.
 
-    `ends` is when; None for a list that never does, and with `error`, which says why the file tells nothing.
+    `ends` is None for a list that never does, and with `error`, which says why the file tells nothing.
     """
 
     setting: str

@@ -15,6 +15,8 @@ from .conftest import Run
 Walk = Iterator[tuple[tuple[str, ...], str | None, argparse.ArgumentParser]]
 
 COMMANDS = {
+    "check gateway",
+    "check sync",
     "config check",
     "demo",
     "exported",

@@ -6,15 +6,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pdbclient.config.model import Endpoint
-from pdbclient.gateway.metrics import GatewayMetrics
+from pdbclient.gateway.metrics import METRICS, GatewayMetrics
 from pdbclient.http.outcome import Kind as Met
 from pdbclient.http.outcome import Operation, Outcome, Sent
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.observe.exposition import exposition
 from pdbclient.observe.traffic import Ending, Failed, Kind, Traffic
 
-SERVERS = (Endpoint("a", 8081), Endpoint("b", 8081, 1))
-A, B = (server.url for server in SERVERS)
+SERVERS = (Endpoint("a", 8081), Endpoint("b", 8081, 1), Endpoint("s", 8081, 2, submit_only=True))
+A, B, S = (server.url for server in SERVERS)
 
 
 class Gateway:
@@ -93,5 +93,14 @@ def test_the_health_of_servers_and_the_end_of_certificates_show() -> None:
     gateway.registry.note(SERVERS[0], Operation.QUERY, Outcome(Met.NOT_SENT, Sent.NO, detail="refused"), 100.0)
     assert gateway.sample("server_usable", server=A, **{"for": "query"}) == 0
     assert gateway.sample("server_usable", server=B, **{"for": "query"}) == 1
+    assert gateway.sample("server_usable", server=S, **{"for": "command"}) == 1
+    assert gateway.sample("server_usable", server=S, **{"for": "query"}) is None, "it would hide that nobody answers"
     assert gateway.sample("server_missing", server=B) == 0
     assert gateway.sample("certificate_expiry_timestamp_seconds", setting="ssl_cert") == 1_790_000_000.0
+
+
+def test_all_metrics_are_declared_and_those_without_a_journal_are_there() -> None:
+    gateway = Gateway()
+    metrics = GatewayMetrics(gateway.registry, gateway.traffic.snapshot(), None, {})
+    shown = {family.name for family in metrics.collect()}
+    assert {each.name for each in METRICS if "journal" not in each.name} == shown

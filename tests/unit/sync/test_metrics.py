@@ -9,10 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pdbclient.errors import Rejected
-from pdbclient.observe.exposition import exposition
+from pdbclient.observe.exposition import CERTIFICATE_EXPIRY, exposition
 from pdbclient.sync import EntityResult, Outcome, PassResult
 from pdbclient.sync.policy.model import Entity
-from pdbclient.sync.service.metrics import PREFIX, Counted, SyncMetrics
+from pdbclient.sync.service.metrics import METRICS, PREFIX, Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 
 from .conftest import Site
@@ -154,10 +154,9 @@ def test_every_metric_has_the_prefix_and_says_what_it_means() -> None:
     counted = Counted()
     counted.add(PASS)
     families = list(text_string_to_metric_families(exposition(SyncMetrics([WELL], {}), counted).decode()))
-    assert families
+    assert {family.name for family in families} == {each.name for each in METRICS}
     for family in families:
-        # The same in all daemons.
-        assert family.name.startswith(PREFIX) or family.name == "pdbclient_certificate_expiry_timestamp_seconds"
+        assert family.name.startswith(PREFIX) or family.name == CERTIFICATE_EXPIRY.name
         assert len(family.documentation.split()) > 2
 
 
