@@ -69,7 +69,8 @@ def _servers(document: Document) -> Iterator[Finding]:
         elif server.missing and server is document.servers[0]:
             # Of the others that is as it should be: they get what the first one took from their reconcilers.
             what = f"{number_of(server.missing, 'newer command')} that another server took in its place"
-            yield Finding(Level.WARNING, f"{server.url} may lack {what}: until it has them, others are asked first.")
+            advice = "Others are asked first until it has them, for ten minutes at most. Its reconciler brings them."
+            yield Finding(Level.WARNING, f"{server.url} may lack {what}. {advice}")
 
 
 def _instead(document: Document, operations: Sequence[str]) -> str:

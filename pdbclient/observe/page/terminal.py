@@ -61,16 +61,16 @@ def _cell(cell: Cell, text: Callable[[str], str]) -> Text:
 
 
 def _drawn(line: Timeline) -> Iterator[str]:
-    """The lanes: `#` unhealthy, `-` healthy, `.` not known; below them, when that was."""
+    """The lanes: `#` unhealthy, `-` healthy, `.` not known; above them, when that was."""
     names = [server(lane.name) for lane in line.lanes]
     indent = max(map(len, [line.title, *names])) + 2
-    for name, lane in zip(names, line.lanes, strict=True):
-        yield f"{name:{indent}}{_marks(lane, line.known)}"
     scale = [" "] * (WIDTH + 5)
     for at, label in line.ticks:
         place = int(at * WIDTH)
         scale[place : place + len(label)] = label
     yield f"{line.title:{indent}}{''.join(scale).rstrip()}"
+    for name, lane in zip(names, line.lanes, strict=True):
+        yield f"{name:{indent}}{_marks(lane, line.known)}"
 
 
 def _marks(lane: Lane, known: float) -> str:
