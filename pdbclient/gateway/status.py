@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -29,29 +31,33 @@ class StatusPage:
     """The status port of a gateway: it shows the server that is in force, on the port that its settings say."""
 
     def __init__(self) -> None:
-        self._port: StatusPort | None = None
-        self._at: int | None = None
+        self._lock = threading.Lock()
+        self._open, self._over = ExitStack(), False
+        self._port: int | None = None
 
     def show(self, server: Server) -> None:
         """Show this one from now on. It takes a moment: not for the event loop.
 
         Raises `StatusError` when the port cannot be had; the one before is shown as before then.
         """
-        wanted = server.config.gateway_status_port
-        if wanted != self._at:
-            port = None if wanted is None else StatusPort(wanted, self, setting="gateway_status_port")
+        with self._lock:
+            wanted = server.config.gateway_status_port
+            if wanted == self._port or self._over:
+                self._server = server
+                return
+            port: AbstractContextManager[object] = nullcontext()
+            if wanted is not None:
+                port = StatusPort(wanted, self, setting="gateway_status_port")
             self._server = server
-            self.close()
-            self._port, self._at = port, wanted
-            if port is not None:
-                port.__enter__()
-        self._server = server
+            self._open.close()
+            self._open.enter_context(port)
+            self._port = wanted
 
     def close(self) -> None:
-        """Show nothing any more."""
-        if self._port is not None:
-            self._port.__exit__(None, None, None)
-        self._port = self._at = None
+        """Show nothing any more, whoever is still about to be shown."""
+        with self._lock:
+            self._over = True
+            self._open.close()
 
     def document(self) -> shown.Document:
         """The status document, as of now."""
