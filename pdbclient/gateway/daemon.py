@@ -58,8 +58,8 @@ class Gateway:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
         try:
-            await asyncio.to_thread(self._page.show, server)
             await server.start()
+            await asyncio.to_thread(self._page.show, server)
             notify_ready(server.summary)
             while not self._stopping:
                 with contextlib.suppress(TimeoutError):

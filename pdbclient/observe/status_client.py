@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 from pdbclient.errors import StatusError
 from pdbclient.observe.page.document import Document, decode
-from pdbclient.observe.status_port import ADDRESS
 
-__all__ = ["ask_for_pass", "read_document"]
+__all__ = ["ADDRESS", "ask_for_pass", "read_document"]
 
+ADDRESS = "127.0.0.1"
+"""Where status ports are: on this machine, and nowhere else."""
 PATIENCE = 10.0
 """Seconds that an answer may take."""
 

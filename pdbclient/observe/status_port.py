@@ -22,12 +22,12 @@ from pdbclient.errors import PdbError, StatusError
 from pdbclient.loopback import host_in, is_loopback
 from pdbclient.observe.page.document import Document, encode
 from pdbclient.observe.page.html import HEADERS, error_page, page
+from pdbclient.observe.status_client import ADDRESS
 
-__all__ = ["ADDRESS", "Action", "Sources", "StatusPort"]
+__all__ = ["Action", "Sources", "StatusPort"]
 
 _logger = logging.getLogger(__name__)
 
-ADDRESS = "127.0.0.1"
 PATIENCE = 5.0
 """Seconds of a client's silence."""
 POLL = 0.1
@@ -78,6 +78,7 @@ class StatusPort:
 
     def __enter__(self) -> StatusPort:
         self._thread.start()
+        _logger.info("status page at http://%s:%d/", ADDRESS, self.port)
         return self
 
     def __exit__(

@@ -6,6 +6,7 @@ gateway has no remotes, a reconciler no requests.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -64,10 +65,11 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A PuppetDB, in the order of server_urls. `missing`: newer commands that another one took in its place.
+    """A PuppetDB, in the order of server_urls.
 
-    `next_probe` is in how many seconds it is asked how it is, None when all of its circuits are closed. `answered`
-    requests ended there, and `failed` attempts failed there, since the daemon began.
+    `missing`: newest commands of nodes that another one took, and this one is not known to have. `next_probe` is in
+    how many seconds it is asked how it is, None when all of its circuits are closed. `answered` requests ended there,
+    and `failed` attempts failed there, since the daemon began.
     """
 
     url: str
@@ -221,8 +223,8 @@ class Document:
 
 
 def encode(document: Document) -> bytes:
-    """As JSON."""
-    return msgspec.json.encode(document) + b"\n"
+    """As JSON. Half a character, as a file's name that is no UTF-8 has, becomes a question mark."""
+    return json.dumps(msgspec.to_builtins(document), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def decode(body: bytes) -> Document:

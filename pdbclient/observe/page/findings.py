@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
-from pdbclient.observe.page.document import Certificate, Document, JournalFigures, Remote, Server
+from pdbclient.observe.page.document import Certificate, Document, JournalFigures, Remote
 from pdbclient.observe.page.words import clock, days_left, listing, number_of, span
 
-__all__ = ["CERTIFICATE_SOON", "Finding", "Level", "findings", "lag_limit", "level_of", "worst"]
+__all__ = ["CERTIFICATE_SOON", "Finding", "Level", "findings", "lag_limit", "worst"]
 
 CERTIFICATE_SOON = timedelta(days=30)
 """Puppet 8 renews a host's certificate so long before its end (`hostcert_renewal_interval`)."""
@@ -47,13 +47,6 @@ def worst(found: tuple[Finding, ...]) -> Level:
     return max((each.level for each in found), default=Level.OK)
 
 
-def level_of(server: Server) -> Level:
-    """How a server is: critical when it is asked for nothing."""
-    if all(circuit.usable for circuit in server.circuits):
-        return Level.WARNING if server.missing else Level.OK
-    return Level.WARNING if any(circuit.usable for circuit in server.circuits) else Level.CRITICAL
-
-
 def lag_limit(remote: Remote) -> float:
     """Seconds since the last successful pass from which on it is late."""
     return max(LAG_INTERVALS * remote.interval_seconds, LAG_LEAST)
@@ -73,9 +66,11 @@ def _servers(document: Document) -> Iterator[Finding]:
             instead = _instead(document, [circuit.operation for circuit in out])
             text = f"{server.url} is {what} since {when}: {first.why or 'why is not known'}. {instead}"
             yield Finding(Level.WARNING, text.strip())
-        elif server.missing:
+        elif server.missing and server is document.servers[0]:
+            # Of the others that is as it should be: they get what the first one took from their reconcilers.
             what = f"{number_of(server.missing, 'newer command')} that another server took in its place"
-            yield Finding(Level.WARNING, f"{server.url} lacks {what}: other servers are asked first.")
+            advice = "Others are asked first until it has them, for ten minutes at most. Its reconciler brings them."
+            yield Finding(Level.WARNING, f"{server.url} may lack {what}. {advice}")
 
 
 def _instead(document: Document, operations: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 from xml.etree.ElementTree import Element, tostring
 
@@ -12,7 +12,7 @@ from pdbclient.observe.page.document import Document
 from pdbclient.observe.page.findings import Finding, Level, findings, worst
 from pdbclient.observe.page.style import STYLE
 from pdbclient.observe.page.svg import drawn
-from pdbclient.observe.page.timeline import timeline
+from pdbclient.observe.page.timeline import timelines
 from pdbclient.observe.page.tree import element
 from pdbclient.observe.page.view import Cell, Table, tables
 from pdbclient.observe.page.words import since
@@ -49,7 +49,7 @@ def page(document: Document) -> bytes:
         if pairs:
             parts.append(element("div", *pairs, classes="pairs"))
             pairs = []
-        parts.append(_section(table, drawn(timeline(document)) if table.timeline else None))
+        parts.append(_section(table, [drawn(each) for each in timelines(document)] if table.timeline else ()))
     return _whole(f"pdbclient {document.program.name}", _header(document), parts, _footer(document))
 
 
@@ -128,9 +128,8 @@ def _sign(level: Level) -> Element:
     return element("span", _SIGNS[level], classes="sign", **{"aria-hidden": "true"})
 
 
-def _section(table: Table, drawn: Element | None = None) -> Element:
-    parts = [element("h2", table.title)]
-    parts += [] if drawn is None else [drawn]
+def _section(table: Table, pictures: Sequence[Element] = ()) -> Element:
+    parts = [element("h2", table.title), *pictures]
     if table.rows:
         heads = [
             element("th", name, scope="col", classes="number" if number in table.numbers else None)

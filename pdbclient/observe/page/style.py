@@ -31,14 +31,15 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .banner.critical { border-color: var(--critical); background: var(--critical-back); }
 .banner.unknown { border-color: var(--line); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-top: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0; border-top: 1px solid var(--line); }
 th { font-size: .8rem; font-weight: 600; color: var(--dim); border-top: 0; white-space: nowrap; }
-td { overflow-wrap: anywhere; }
-td.short { white-space: nowrap; }
+td { overflow-wrap: break-word; min-width: 12rem; }
+td.short { white-space: nowrap; min-width: 0; }
 th.number, td.number { text-align: right; }
-.pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 .9rem;
+.pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 0 .9rem;
   align-items: start; }
 .pairs tr:first-child td { border-top: 0; }
+.pairs td { min-width: 0; overflow-wrap: anywhere; }
 .pairs td:first-child { color: var(--dim); width: 45%; }
 .level { font-weight: 600; white-space: nowrap; }
 td:not(.short) .level { white-space: normal; }

@@ -1,4 +1,4 @@
-"""The timeline of the last day as inline SVG. Pure."""
+"""A timeline as inline SVG. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pdbclient.observe.page.words import server
 
 __all__ = ["drawn"]
 
-_WIDTH, _NAMES, _LANE, _BAR, _TOP = 1200.0, 250.0, 28.0, 14.0, 4.0
+_WIDTH, _NAMES, _LANE, _BAR, _TOP = 1200.0, 250.0, 28.0, 14.0, 20.0
 _ROOM = _WIDTH - _NAMES - 12.0
 
 
 def drawn(line: Timeline) -> Element:
     """The timeline: a lane for each server, red where it was unhealthy, an arrow for each failover."""
     height = _TOP + _LANE * len(line.lanes)
-    parts = []
+    parts = [element("g", _label(line.title, 0, 12), classes="tick")]
     for at, text in line.ticks:
         x = _x(at)
         mark = element("line", x1=_n(x), x2=_n(x), y1=_n(_TOP), y2=_n(height))
-        parts.append(element("g", mark, _label(text, x, height + 14, "middle"), classes="tick"))
+        parts.append(element("g", mark, _label(text, x, 12, "middle"), classes="tick"))
     for number, lane in enumerate(line.lanes):
         middle = _middle(number)
         parts.append(_label(_shortened(lane.name), 0, middle + 4))
@@ -41,8 +41,8 @@ def drawn(line: Timeline) -> Element:
             element("path", d=arrow),
         )
         parts.append(element("g", *shape, classes="move"))
-    box = f"0 0 {_n(_WIDTH)} {_n(height + 20)}"
-    return element("svg", *parts, viewBox=box, role="img", **{"aria-label": "Outages and failovers of the last day"})
+    box = f"0 0 {_n(_WIDTH)} {_n(height + 4)}"
+    return element("svg", *parts, viewBox=box, role="img", **{"aria-label": f"{line.title}: outages and failovers"})
 
 
 def _x(part: float) -> float:

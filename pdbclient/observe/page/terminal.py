@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pdbclient.observe.page.document import Document
 from pdbclient.observe.page.findings import Level, findings, worst
-from pdbclient.observe.page.timeline import Lane, Timeline, timeline
+from pdbclient.observe.page.timeline import Lane, Timeline, timelines
 from pdbclient.observe.page.view import Cell, Table, tables
 from pdbclient.observe.page.words import server
 
@@ -19,7 +19,7 @@ __all__ = ["lines", "rendered"]
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
 _WORDS = {Level.OK: "HEALTHY", Level.WARNING: "DEGRADED", Level.CRITICAL: "CRITICAL"}
 WIDTH = 72
-"""Characters that stand for the last day: 20 minutes each."""
+"""Characters that stand for the last day, 20 minutes each, or for the last hour."""
 
 
 def rendered(document: Document, text: Callable[[str], str], *, notes: bool = True) -> RenderableType:
@@ -31,7 +31,7 @@ def rendered(document: Document, text: Callable[[str], str], *, notes: bool = Tr
     for table in tables(document):
         parts += ["", Text(text(table.title), "bold")]
         if table.timeline:
-            parts += [Text(text(line)) for line in _drawn(timeline(document))]
+            parts += [Text(text(line)) for each in timelines(document) for line in _drawn(each)]
         parts.append(_grid(table, text) if table.rows else Text(text(table.empty), "dim"))
         parts += [Text(text(table.note), "dim")] if notes and table.note else []
     return Group(*parts)
@@ -61,16 +61,16 @@ def _cell(cell: Cell, text: Callable[[str], str]) -> Text:
 
 
 def _drawn(line: Timeline) -> Iterator[str]:
-    """The lanes: `#` unhealthy, `-` healthy, `.` not known; below them, when that was."""
+    """The lanes: `#` unhealthy, `-` healthy, `.` not known; above them, when that was."""
     names = [server(lane.name) for lane in line.lanes]
-    indent = max(map(len, names), default=0) + 2
-    for name, lane in zip(names, line.lanes, strict=True):
-        yield f"{name:{indent}}{_marks(lane, line.known)}"
+    indent = max(map(len, [line.title, *names])) + 2
     scale = [" "] * (WIDTH + 5)
     for at, label in line.ticks:
         place = int(at * WIDTH)
         scale[place : place + len(label)] = label
-    yield " " * indent + "".join(scale).rstrip()
+    yield f"{line.title:{indent}}{''.join(scale).rstrip()}"
+    for name, lane in zip(names, line.lanes, strict=True):
+        yield f"{name:{indent}}{_marks(lane, line.known)}"
 
 
 def _marks(lane: Lane, known: float) -> str:

@@ -1,29 +1,29 @@
-"""The last day as lanes, one for each server: where each outage and each failover lies. Pure.
+"""The last day, or hour, as lanes, one for each server: where each outage and each failover lies. Pure.
 
-Positions are parts of the day, 0 (a day ago) to 1 (now): what draws them, on a page or a terminal, has its own scale.
+Positions are parts of that time, 0 (its begin) to 1 (now): a page and a terminal have scales of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pdbclient.observe.page.document import Document
+from pdbclient.observe.page.document import Document, Outage
 
-__all__ = ["DAY", "Bar", "Lane", "Move", "Timeline", "timeline"]
+__all__ = ["Bar", "Lane", "Move", "Timeline", "timelines"]
 
-DAY = timedelta(days=1)
-TICKS = 6
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+_TICKS = {DAY: timedelta(hours=4), HOUR: timedelta(minutes=10)}
 JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An outage from `left` to `right`; `open_end`: it lasts."""
+    """An outage from `left` to `right`."""
 
     left: float
     right: float
-    open_end: bool
     text: str
 
 
@@ -47,41 +47,31 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All of it. Before `known` the daemon did not run, and nothing is known. `ticks` are full hours."""
+    """All of it. Before `known` the daemon did not run, and nothing is known. `ticks` are round times."""
 
+    title: str
     known: float
     lanes: tuple[Lane, ...]
     moves: tuple[Move, ...]
     ticks: tuple[tuple[float, str], ...]
 
 
-def timeline(document: Document) -> Timeline:
-    """The timeline of a gateway's document."""
-    begin = document.at - DAY
+def timelines(document: Document) -> tuple[Timeline, ...]:
+    """The last day of a gateway's document, and before it the last hour, when there was something in it."""
+    day, hour = _timeline(document, DAY, "Last day"), _timeline(document, HOUR, "Last hour")
+    return (hour, day) if hour.moves or any(lane.bars for lane in hour.lanes) else (day,)
+
+
+def _timeline(document: Document, length: timedelta, title: str) -> Timeline:
+    begin = document.at - length
 
     def place(at: datetime) -> float:
-        return min(max((at - begin) / DAY, 0.0), 1.0)
+        return min(max((at - begin) / length, 0.0), 1.0)
 
-    names = [server.url for server in document.servers]
-    ends = {end for each in document.failovers for end in (each.source, each.target)}
-    # A server of an earlier configuration has its lane as long as its events are known.
-    names += sorted({*ends, *(each.server for each in document.outages)} - {*names, JOURNAL})
-    names += [JOURNAL] if JOURNAL in ends else []
-    lanes = []
-    for name in names:
-        bars = [
-            Bar(
-                place(each.began),
-                1.0 if each.ended is None else place(each.ended),
-                each.ended is None,
-                f"{each.server} unhealthy from {each.began:%H:%M:%S}"
-                + ("" if each.ended is None else f" to {each.ended:%H:%M:%S}")
-                + f" UTC: {each.why}",
-            )
-            for each in document.outages
-            if each.server == name
-        ]
-        lanes.append(Lane(name, tuple(bars)))
+    names = _names(document)
+    outages = [each for each in document.outages if each.ended is None or each.ended > begin]
+    bars = {name: [each for each in outages if each.server == name] for name in names}
+    lanes = [Lane(name, tuple(_bar(each, place) for each in bars[name])) for name in names]
     moves = [
         Move(
             place(each.at),
@@ -90,14 +80,28 @@ def timeline(document: Document) -> Timeline:
             f"{each.at:%H:%M:%S} UTC: {each.kind} from {each.source} to {each.target}: {each.why}",
         )
         for each in document.failovers
+        if each.at > begin
     ]
-    return Timeline(place(document.program.started), tuple(lanes), tuple(moves), _ticks(begin, document.at))
+    ticks = _ticks(begin, length)
+    return Timeline(title, place(document.program.started), tuple(lanes), tuple(moves), ticks)
 
 
-def _ticks(begin: datetime, end: datetime) -> tuple[tuple[float, str], ...]:
-    """Full hours, so that there are about `TICKS`."""
-    every = timedelta(hours=24 // TICKS)
-    first = begin.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    hours = [first + timedelta(hours=n) for n in range(26)]
-    chosen = [each for each in hours if begin <= each <= end and each.hour % (every // timedelta(hours=1)) == 0]
-    return tuple(((each - begin) / DAY, f"{each:%H:%M}") for each in chosen)
+def _names(document: Document) -> list[str]:
+    names = [server.url for server in document.servers]
+    ends = {end for each in document.failovers for end in (each.source, each.target)}
+    # A server of an earlier configuration has its lane as long as its events are known.
+    names += sorted({*ends, *(each.server for each in document.outages)} - {*names, JOURNAL})
+    return names + ([JOURNAL] if JOURNAL in ends else [])
+
+
+def _bar(outage: Outage, place: Callable[[datetime], float]) -> Bar:
+    end = "" if outage.ended is None else f" to {outage.ended:%H:%M:%S}"
+    text = f"{outage.server} unhealthy from {outage.began:%H:%M:%S}{end} UTC: {outage.why}"
+    return Bar(place(outage.began), 1.0 if outage.ended is None else place(outage.ended), text)
+
+
+def _ticks(begin: datetime, length: timedelta) -> tuple[tuple[float, str], ...]:
+    every, midnight = _TICKS[length], begin.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = midnight + ((begin - midnight) // every + 1) * every
+    times = [first + number * every for number in range(length // every)]
+    return tuple(((each - begin) / length, f"{each:%H:%M}") for each in times if each <= begin + length)

@@ -71,16 +71,16 @@ def _servers(document: Document) -> Iterator[Table]:
             *_circuits(each),
             *_since(each, document),
             NOTHING if each.next_probe is None else f"{each.next_probe:.0f} s",
-            Cell(str(each.missing), Level.WARNING if each.missing else None),
+            each.missing,
             each.answered,
             each.failed,
         )
         for number, each in enumerate(document.servers, 1)
     ]
-    columns = ("#", "Server", "Commands", "Queries", "Since", "Why", "Probe in", "Lacks", "Answered", "Failed")
+    columns = ("#", "Server", "Commands", "Queries", "Since", "Why", "Probe in", "May lack", "Answered", "Failed")
     note = (
-        "In the order in which they are asked. Lacks: newer commands that another server took in its place. Answered,"
-        " failed: attempts since the gateway began."
+        "In the order in which they are asked. May lack: newest commands of nodes that another server took, and this"
+        " one is not known to have. Answered, failed: attempts since the gateway began."
     )
     yield Table("Servers", columns, tuple(rows), frozenset({0, 6, 7, 8, 9}), note)
 
