@@ -49,7 +49,7 @@ def page(document: Document) -> bytes:
         if pairs:
             parts.append(element("div", *pairs, classes="pairs"))
             pairs = []
-        parts.append(_section(table, [drawn(each) for each in timelines(document)] if table.timeline else ()))
+        parts.append(_section(table, _pictures(document) if table.timeline else ()))
     return _whole(f"pdbclient {document.program.name}", _header(document), parts, _footer(document))
 
 
@@ -126,6 +126,12 @@ def _prose(text: str) -> Iterator[Element | str]:
 
 def _sign(level: Level) -> Element:
     return element("span", _SIGNS[level], classes="sign", **{"aria-hidden": "true"})
+
+
+def _pictures(document: Document) -> list[Element]:
+    pictures = [drawn(each) for each in timelines(document)]
+    legend = "Red: unhealthy. Arrow: requests go to another server. Grey: not known, the gateway did not run."
+    return [*pictures, element("p", legend, classes="note")]
 
 
 def _section(table: Table, pictures: Sequence[Element] = ()) -> Element:
