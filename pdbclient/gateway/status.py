@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,10 +19,9 @@ from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.tls_dates import expiries
 from pdbclient.journal.model import ANY, EntryState
 from pdbclient.journal.work.service import Service
-from pdbclient.observe import traffic
 from pdbclient.observe.page import document as shown
 from pdbclient.observe.status_port import StatusPort
-from pdbclient.observe.traffic import DAY, Ending, Kind, TrafficSnapshot
+from pdbclient.observe.traffic import DAY, Circuit, Ending, Kind, TrafficSnapshot
 
 __all__ = ["StatusPage", "document", "outages"]
 
@@ -100,31 +99,32 @@ def outages(counted: TrafficSnapshot) -> list[shown.Outage]:
     for server in dict.fromkeys([each.server for each in (*counted.circuits, *counted.changes)]):
         changes = [each for each in counted.changes if each.server == server]
         now = [each for each in counted.circuits if each.server == server]
-        found += _outages_of(server, changes, now, counted.at - DAY)
+        # One that is not asked any more has none: it was left out when the others were begun with.
+        until = max((each.since for each in now), default=min(each.since for each in counted.circuits))
+        found += _outages_of(server, changes, now, counted.at - DAY, until)
     return sorted(found, key=lambda each: each.began)
 
 
 def _outages_of(
-    server: str, changes: Iterable[traffic.Circuit], now: Iterable[traffic.Circuit], day_ago: float
+    server: str, changes: Sequence[Circuit], now: Sequence[Circuit], day_ago: float, until: float
 ) -> Iterator[shown.Outage]:
-    changes = list(changes)
-    out: set[str] = set()
-    began, why = day_ago, ""
-    first = {each.operation: each for each in reversed([*changes, *now])}
-    for operation, each in first.items():
-        # What changes to healthy was not; what does not change in the day was as it is.
-        if each.healthy == (each in changes):
-            out.add(operation)
-            began, why = (each.since, each.why) if not each.healthy else (day_ago, "since before that day")
+    """Those of one server. When it is healthy now, and no change says so, it is so since `until`: by a reload."""
+    first = {each.operation: each for each in reversed(changes)}
+    lasting = [each for each in now if not each.healthy and each.operation not in first]
+    # What changes to healthy in the day was not so before.
+    out = {each.operation for each in lasting} | {each.operation for each in first.values() if each.healthy}
+    began, why = (lasting[0].since, lasting[0].why) if lasting else (day_ago, "since before that day")
     for each in changes:
-        if not each.healthy and not out:
-            began, why = each.since, each.why
-        was = bool(out)
-        out = out | {each.operation} if not each.healthy else out - {each.operation}
-        if was and not out:
-            yield shown.Outage(server, _time(began), _time(each.since), why)
+        if not each.healthy:
+            began, why = (began, why) if out else (each.since, each.why)
+            out.add(each.operation)
+        elif out:
+            out.discard(each.operation)
+            if not out:
+                yield shown.Outage(server, _time(began), _time(each.since), why)
     if out:
-        yield shown.Outage(server, _time(began), None, why)
+        lasts = any(not each.healthy for each in now)
+        yield shown.Outage(server, _time(began), None if lasts else _time(until), why)
 
 
 def _servers(config: ClientConfig, registry: ServerRegistry, counted: TrafficSnapshot) -> Iterator[shown.Server]:
