@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import pytest
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.gateway.upstream import HELD
-from pdbclient.observe.traffic import Ending, Kind, TrafficSnapshot
+from pdbclient.observe.traffic import JOURNAL, Ending, Kind, TrafficSnapshot
 
 from .conftest import Site
 from .fake import Answer, Request, answer, chunked, healthy
@@ -175,3 +176,21 @@ def test_a_reload_keeps_what_was_counted_and_begins_anew_with_other_servers(site
     assert {(each.server, each.healthy) for each in snapshot.circuits} == {(replica, True)}
     assert snapshot.requests == {(Kind.QUERY, replica, Ending.ANSWERED): 3}
     assert len(snapshot.failovers) == 1
+
+
+def test_commands_that_only_the_journal_took_count_as_that_and_are_a_failover(
+    site: Site, start: Start, tmp_path: Path
+) -> None:
+    gateway = start(journal=str(tmp_path / "journal"))
+    primary, _ = urls(gateway)
+    site.primary.reply = site.replica.reply = DOWN
+    for number in range(2):
+        assert submit(gateway.port, site.pki.client, f"node{number}").status == 200
+    snapshot = counted(gateway)
+    assert snapshot.requests == {(Kind.COMMAND, "", Ending.JOURNALLED): 2}
+    assert [(each.source, each.target) for each in snapshot.failovers] == [(primary, JOURNAL)]
+    metrics = ask(gateway.port, site.pki.client, "/pdbclient/v1/metrics").body.decode()
+    assert f'pdbclient_gateway_failovers_total{{from="{primary}",kind="command",to="journal"}} 1.0' in metrics
+    assert "pdbclient_journal_only_total 2.0" in metrics
+    assert 'pdbclient_journal_entries{state="pending"} 2.0' in metrics
+    assert 'pdbclient_journal_entries{state="parked"} 0.0' in metrics

@@ -76,3 +76,17 @@ def test_each_metric_is_on_the_dashboard_or_in_an_alert() -> None:
     said = {"last_successful_sync_time", "last_failed_sync_time", "seconds_since_last_failed_sync"}
     said |= {"sync_has_failed_after_working", "entity_success_time", "record_transfer_duration"}
     assert left == {f"pdbclient_sync_{name}" for name in said} | {each.name for each in sync.DURATIONS.values()}
+
+
+def test_the_panels_of_the_dashboard_lie_beside_each_other_and_ask_the_source_that_is_chosen() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+        for target in panel.get("targets", ()):
+            assert target["datasource"]["uid"] == "${datasource}"
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
