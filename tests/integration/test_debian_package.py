@@ -31,9 +31,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(360
 # The users and directories of a real Puppet Server and a real PuppetDB, which the lab's stand in for.
 PREPARE = """
 set -eu
+export DEBIAN_FRONTEND=noninteractive
 printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb puppetserver >/dev/null
+# Neither runs here: their services would take ports of this machine. dbconfig-no-thanks: no database is set up.
+apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppetserver puppet
 tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
