@@ -52,12 +52,12 @@ class Services:
         self.asked: list[tuple[str, str]] = []
         """What was asked for, in order, but for `status`."""
         self._services = services
-        address = bin_directory / "systemctl.sock"
-        self._server = _SocketServer(str(address), self._act)
+        self._address = bin_directory / "systemctl.sock"
+        self._server = _SocketServer(str(self._address), self._act)
         # The thread that starts a service is the one whose end would end it.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         client = bin_directory / "systemctl"
-        client.write_text(_CLIENT.format(python=sys.executable, socket=str(address)))
+        client.write_text(_CLIENT.format(python=sys.executable, socket=str(self._address)))
         client.chmod(0o755)
 
     def __enter__(self) -> Services:
@@ -72,6 +72,7 @@ class Services:
                 service.stop()
         self._server.shutdown()
         self._server.server_close()
+        self._address.unlink()
         self._thread.join(_PATIENCE)
 
     def _act(self, action: str, name: str) -> int:
