@@ -19,6 +19,7 @@ COMMANDS = {
     "check sync",
     "config check",
     "demo",
+    "doctor",
     "exported",
     "gateway",
     "journal drop",
