@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pdbclient.sync.policy.model import Entity, Version
-from pdbclient.sync.state.store import Anchor, Cursor, State
+from pdbclient.sync.policy.report_hours import ReportMemory
+from pdbclient.sync.state.store import State
 from tests.unit.sync.test_state import SCHEMA_1
 
 from ..soak import rounds
@@ -29,25 +30,31 @@ def power(tmp_path: Path) -> Iterator[Power]:
         yield made
 
 
-def numbered(number: int) -> Cursor:
-    return Cursor(number, tuple(Anchor(f"{number}-{at:03}", "node", number) for at in range(100)))
+def numbered(number: int) -> ReportMemory:
+    """Of several pages."""
+    return ReportMemory(number, {at: f"{number}-{at:03} {'x' * 100}" for at in range(100)})
 
 
-def cursor(path: Path) -> Cursor:
-    """What a pass, and whoever looks beside it, finds."""
+def write(state: State, number: int) -> None:
+    state.remember_reports("r", lambda _: numbered(number))
+
+
+def remembered(path: Path) -> int:
+    """What a pass, and whoever looks beside it, finds: which number, and all of it."""
     with closing(State(path, read_only=True)) as state:
-        seen = state.cursor("r")
+        seen = state.reports("r")
     with closing(State(path)) as state:
-        found = state.cursor("r")
+        found = state.reports("r")
     assert found == seen
-    assert found is not None
-    return found
+    assert found.cursor is not None
+    assert found == numbered(found.cursor)
+    return found.cursor
 
 
 def test_while_it_is_written(power: Power, tmp_path: Path) -> None:
     made, path = tmp_path / "state", power.path / "state"
     with closing(State(made)) as state:
-        state.remember_cursor("r", numbered(0))
+        write(state, 0)
     done = 0
 
     def work() -> None:
@@ -55,14 +62,12 @@ def test_while_it_is_written(power: Power, tmp_path: Path) -> None:
         done = 0
         with closing(State(path)) as state:
             for number in range(1, WRITES + 1):
-                state.remember_cursor("r", numbered(number))
+                write(state, number)
                 done = number
 
     cuts = 0
     for seed in at_each_change(power, lambda: shutil.copyfile(made, path), work, seeds=SEEDS):
-        now = cursor(path)
-        assert now == numbered(now.millis), f"seed {seed}"
-        assert done <= now.millis <= done + 1, f"seed {seed}: what was written stays"
+        assert done <= remembered(path) <= done + 1, f"seed {seed}: what was written stays"
         cuts += 1
     assert cuts > 10 * WRITES * SEEDS
 
@@ -75,13 +80,13 @@ def test_while_it_is_made(power: Power) -> None:
         nonlocal done
         done = False
         with closing(State(path)) as state:
-            state.remember_cursor("r", numbered(1))
+            write(state, 1)
             done = True
 
     for seed in at_each_change(power, lambda: None, work, seeds=SEEDS):
         with closing(State(path)) as state:
-            found = state.cursor("r")
-        assert found in ((numbered(1),) if done else (None, numbered(1))), f"seed {seed}"
+            found = state.reports("r")
+        assert found in ((numbered(1),) if done else (ReportMemory(), numbered(1))), f"seed {seed}"
 
 
 def test_while_one_of_an_older_schema_is_taken_over(power: Power, tmp_path: Path) -> None:
@@ -99,11 +104,11 @@ def test_while_what_the_cut_before_left_half_done_is_undone(power: Power, tmp_pa
     made, path = tmp_path / "state", power.path / "state"
     ends = ("", "-journal")
     with closing(State(made)) as state:
-        state.remember_cursor("r", numbered(1))
+        write(state, 1)
         # What does not fit into memory is in the file already.
         state._db.execute("PRAGMA cache_size = 1")
         state._db.execute("BEGIN IMMEDIATE")
-        state._db.execute("UPDATE anchor SET certname = hex(randomblob(2000))")
+        state._db.execute("UPDATE reports SET memory = hex(randomblob(200000))")
         for end in ends:
             shutil.copyfile(f"{made}{end}", f"{tmp_path}/half{end}")
         state._db.execute("ROLLBACK")
@@ -114,6 +119,6 @@ def test_while_what_the_cut_before_left_half_done_is_undone(power: Power, tmp_pa
 
     cuts = 0
     for seed in at_each_change(power, prepare, lambda: State(path).close(), seeds=SEEDS):
-        assert cursor(path) == numbered(1), f"seed {seed}"
+        assert remembered(path) == 1, f"seed {seed}"
         cuts += 1
     assert cuts > 5 * SEEDS

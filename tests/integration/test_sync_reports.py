@@ -143,12 +143,9 @@ def test_late_reports_come_with_the_next_pass_and_lost_ones_come_back(
     assert [site.pull(), site.pull()] == [3, 0]
     assert site.hashes("replica") == site.hashes("primary")
 
-    assert not caplog.text
     site.lab.sql("primary", "delete from reports where producer_timestamp > now() - interval '10 minutes'")
     site.run(0)
     assert site.pull() == 1
-    assert "it was restored from a backup" in caplog.text
-    caplog.clear()
     assert site.pull() == 0
     assert not caplog.text
     assert site.hashes("replica") > site.hashes("primary")

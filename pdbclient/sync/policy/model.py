@@ -6,25 +6,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta
 
 from pdbclient.config.model import SyncConfig
 
 __all__ = [
     "EXPLAINED",
     "TRIES",
+    "Count",
     "Difference",
     "Entity",
     "EntityPlan",
     "EntityResult",
     "Liveness",
+    "Millis",
     "Mode",
     "NodeStatus",
     "Outcome",
     "PassResult",
     "Selection",
     "Version",
+    "Wall",
 ]
+
+# The years of which a server's database can have a record, 4713 BC to 294276; our own times: 1970 to 9999.
+Millis = Annotated[int, Meta(ge=-210_866_803_200_000, le=9_224_318_015_999_999)]
+Wall = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+Count = Annotated[int, Meta(ge=0)]
 
 TRIES = 3
 """Failures of one version of a record, after which it is left alone until somebody says otherwise."""
@@ -75,7 +85,7 @@ class Mode:
     """How a pass is made.
 
     `one_way`: the remote is right, for a migration or a restore (`classify.Terms` says what that changes).
-    `audit`: no cursor and no verified hour is trusted, everything is listed. `seed`: no time limit for an
+    `audit`: nothing that is remembered of reports is trusted, everything is listed. `seed`: no time limit for an
     entity. `deactivations` is as in `classify.Terms`.
     """
 

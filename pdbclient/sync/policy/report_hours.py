@@ -1,9 +1,8 @@
 """Which hours of reports are listed in full. Pure: what both sides count and what is remembered go in.
 
-An hour's marks (count, least and greatest hash, last timestamp) are a filter, not a digest: each side may lack
-another report and still count alike. So an hour is left out only once its full lists were compared and
-everything of the remote was here, while both sides' marks stay what they were then, and not for ever: the
-rotation lists each again some time.
+Where both sides count alike in an hour (number, least and greatest hash, last timestamp) it is settled. Where they
+do not, it is listed once, and remembered if it has to stay as it is. Equal marks do not prove equal contents: in
+rotation every hour is listed again, the newest first, and the first round is made at once.
 
 Hours are known by their beginning. In a zone that is not whole hours from UTC they are other hours than those of
 a server elsewhere, and such a pair lists all of them each time.
@@ -11,35 +10,37 @@ a server elsewhere, and such a pair lists all of them each time.
 
 from __future__ import annotations
 
-import re
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, takewhile
 
-from pdbclient.sync.policy.model import TRIES
+from pdbclient.sync.policy.model import TRIES, Count, Millis, Wall
 from pdbclient.wire.summary import HourBucket, to_millis
 
 __all__ = [
+    "BEGINNING",
     "DAY",
+    "END",
     "HOUR",
     "SLICE_ROWS",
     "Choice",
     "Counted",
-    "Hour",
+    "ReportMemory",
     "Slice",
+    "Total",
     "choose",
     "cut",
-    "fingerprint",
     "oldest_kept",
-    "remembered",
-    "uncounted",
 ]
 
 HOUR = 3_600_000
 """Milliseconds of an hour."""
 DAY = 86_400.0
 BEGINNING = to_millis("0001-01-01T00:00:00.000Z")
+END = to_millis("9999-12-31T23:00:00.000Z")
 SLICE_ROWS = 20_000
-_MARKS = re.compile(r"(\d+) (\S+) (\S+) (\S+)", re.ASCII).fullmatch
 HOT_HOURS = 2
 """The hour that it is and the one before: reports of theirs still come in all the time, and what is compared of
 them is out of date at once.
@@ -47,18 +48,48 @@ them is out of date at once.
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """One hour of a remote's reports, known to be here as far as they are to be.
+class Total:
+    """How many reports both sides had from `start` up to `end` (ms), when all hours between were settled."""
 
-    `fingerprint` is what both sides counted when their full lists were compared, at `verified_at`; empty: they
-    were not. An hour of which only this side has reports has nothing to compare. `partial`: some were left out
-    because of their nodes. `fills`: how often it was empty here and was filled from the remote.
+    start: Millis
+    end: Millis
+    there: Count
+    here: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMemory:
+    """What is remembered of a remote's reports between passes; hours by their start (ms).
+
+    - `cursor`: what the remote received until then (ms, by its clock) is dealt with; None: nothing is
+    - `unequal`: what both sides counted in hours that were listed, and have to stay unequal
+    - `fills`: how often an hour was empty here and was filled from the remote
+    - `left_out`: nodes whose reports are not pulled as long as these nodes stay what they are
+    - `round_began`, `position`: the rotation's latest round (wall seconds); hours from `position` on were compared in
+      it, BEGINNING: all
+    - `total`: what to count first: if it still is so, there is nothing to ask about those hours
     """
 
-    fingerprint: str = ""
-    verified_at: float = 0.0
-    partial: bool = False
-    fills: int = 0
+    cursor: Millis | None = None
+    unequal: Mapping[Millis, str] = field(default_factory=dict)
+    fills: Mapping[Millis, Count] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    round_began: Wall = 0.0
+    position: Millis = BEGINNING
+    total: Total | None = None
+
+    def in_round(self, now: float, interval: float) -> ReportMemory:
+        """In the round that it is at `now`; a new one begins `interval` seconds after the one before began."""
+        # Begun later than now: the clock was set back since.
+        if self.position > BEGINNING or 0 <= now - self.round_began < interval:
+            return self
+        return replace(self, round_began=now, position=END)
+
+    def without(self, hours: Iterable[int]) -> ReportMemory:
+        """As if these were never listed."""
+        gone = set(hours)
+        unequal = {start: marks for start, marks in self.unequal.items() if start not in gone}
+        return replace(self, unequal=unequal, total=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +104,15 @@ class Slice:
 class Counted:
     """What is known before any hour is listed.
 
-    `there` and `here` are both sides' hours, `known` what is remembered of them. `lacking` counts, by hour, the
-    reports that the remote received since the cursor and that are not here; None without a cursor.
+    `there` and `here` are both sides' hours, from `since` (ms) on; of those before, the total that is remembered
+    holds, if there is one. `lacking` counts, by hour, the reports that the remote received since the cursor and
+    that are not here; None without a cursor.
     """
 
     there: Mapping[int, HourBucket]
     here: Mapping[int, HourBucket]
-    known: Mapping[int, Hour] = field(default_factory=dict)
+    memory: ReportMemory = field(default_factory=ReportMemory)
+    since: int = BEGINNING
     lacking: Mapping[int, int] | None = None
 
     def hour(self, millis: int) -> int:
@@ -91,21 +124,10 @@ class Counted:
         """The first of the hours (ms) that are still hot at `now` (s)."""
         return self.hour(int(now * 1000)) - (HOT_HOURS - 1) * HOUR
 
-    def changed_from(self, now: float) -> int:
-        """The first hour (ms) that may have got reports at the remote which no full list is going to show: those
-        that are hot at `now` (s), and those that were compared and count otherwise now.
-        """
-        changed = (
-            start
-            for start, bucket in self.there.items()
-            if (known := self.known.get(start)) is not None
-            and known.fingerprint
-            and not known.fingerprint.startswith(f"{_marks(bucket)} / ")
-        )
-        return min(self.hot(now), min(changed, default=self.hot(now)))
-
     def expected(self, start: int, end: int) -> float:
         """About how many reports were produced from `start` up to `end` (ms), on the side that has more."""
+        if start < self.since:
+            return math.inf
         number = 0.0
         hour = self.hour(start)
         while hour < end:
@@ -125,10 +147,28 @@ class Counted:
         ours = self.here.get(start)
         return self.there[start].count - self.lacking.get(start, 0) <= (0 if ours is None else ours.count)
 
-    def trusted(self, start: int) -> bool:
-        """Whether the hour was compared, and nothing has changed since."""
-        known = self.known.get(start)
-        return known is not None and known.fingerprint == fingerprint(self.there[start], self.here.get(start))
+    def alike(self, start: int) -> bool:
+        """Whether both sides count the same in an hour."""
+        return _marks(self.there.get(start)) == _marks(self.here.get(start))
+
+    def settled(self, start: int) -> bool:
+        """Whether both sides count alike in an hour, or as they did when it was found that nothing is to be done."""
+        return self.alike(start) or self.memory.unequal.get(start) == self.marks(start)
+
+    def marks(self, start: int) -> str:
+        """What both sides count in an hour."""
+        return f"{_marks(self.there.get(start))} / {_marks(self.here.get(start))}"
+
+    def comparable(self) -> bool:
+        """Whether both sides' hours begin at the same times."""
+        return len({start % HOUR for side in (self.there, self.here) for start in side}) <= 1
+
+    def changed_from(self, now: float) -> int:
+        """The first hour (ms) that may have got reports at the remote: those that are hot at `now` (s), and those
+        that are not settled.
+        """
+        hot = self.hot(now)
+        return min((start for start in self.there if start < hot and not self.settled(start)), default=hot)
 
     def dropped_until(self, now: float) -> int | None:
         """The last hour (ms) of those that this side drops, None if it drops none.
@@ -140,49 +180,71 @@ class Counted:
         oldest = min(self.here, default=0)
         dropped = [
             start
-            for start, known in self.known.items()
-            if known.fills >= TRIES and start in self.there and start < oldest and start < (now - DAY) * 1000
+            for start, fills in self.memory.fills.items()
+            if fills >= TRIES and start in self.there and start < oldest and start < (now - DAY) * 1000
         ]
         return max(dropped, default=None)
+
+    def in_turn(self, now: float) -> list[int]:
+        """The cold hours, the newest first, that were not yet compared in the rotation's round."""
+        until = self.dropped_until(now) or BEGINNING
+        before = min(self.memory.position, self.hot(now))
+        return sorted((start for start in self.there if until < start < before), reverse=True)
+
+    def total(self, now: float) -> Total | None:
+        """What to count first in the next pass: up to the hours that are hot at `now` (s), if all are settled."""
+        held, hot = self.memory.total, self.hot(now)
+        if self.dropped_until(now) is not None or not all(self.settled(start) for start in self.there if start < hot):
+            return held
+        there, here = (
+            sum(bucket.count for start, bucket in side.items() if start < hot) for side in (self.there, self.here)
+        )
+        if held is None:
+            return Total(self.since, hot, there, here)
+        return Total(held.start, max(held.end, hot), held.there + there, held.here + here)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The hours to list, with their number of reports: the `hot` ones first, then the `cold`."""
+    """The hours to list, with their number of reports: the `hot` ones first, then the `cold`; of these, it is the
+    `turn` of some in the rotation.
+    """
 
     hot: Mapping[int, int]
     cold: Mapping[int, int]
+    turn: frozenset[int]
 
     def __contains__(self, start: int) -> bool:
         return start in self.hot or start in self.cold
 
 
-def choose(counted: Counted, now: float, audit_interval: float) -> Choice:
-    """What to list in full, at `now` (s). `audit_interval` (s) is the age at which a comparison is done again.
+def choose(counted: Counted, now: float) -> Choice:
+    """What to list in full, at `now` (s).
 
-    Hours that the cursor explains wait: the hot ones until they are cold, those compared before for their turn
-    in the rotation. Of that only about SLICE_ROWS reports are listed, those first that were compared longest
-    ago: so each has its turn, whatever comes in.
+    Hours that the cursor explains wait: the hot ones until they are cold, the others until what it found is pulled.
+    Of hours that need not be listed now, because nothing is missing here by their number or because it is only their
+    turn, about SLICE_ROWS reports are listed; in the first pass, all.
     """
     hot, until = counted.hot(now), counted.dropped_until(now)
     listed: list[int] = []
     due: list[int] = []
-    for start in counted.there:
-        known = counted.known.get(start, Hour())
+    turn = counted.in_turn(now)
+    for start in sorted(counted.there, reverse=True):
         if until is not None and start <= until:
             continue
-        if counted.trusted(start):
-            # Verified later than now: the clock was set back since.
-            if not 0 <= now - known.verified_at < audit_interval:
-                due.append(start)
-        elif not counted.explained(start) or (start < hot and not known.fingerprint):
+        settled = start < hot and counted.settled(start)
+        if not settled and not counted.explained(start):
             listed.append(start)
-        elif start < hot and not (counted.lacking or {}).get(start):
+        elif start >= hot:
+            continue
+        elif not settled and not (counted.lacking or {}).get(start):
             due.append(start)
-    listed += _turn(due, counted)
+    chosen = {*listed, *_bounded(dict.fromkeys([*due, *turn]), counted)}
     return Choice(
-        {start: counted.there[start].count for start in listed if start >= hot},
-        {start: counted.there[start].count for start in listed if start < hot},
+        {start: counted.there[start].count for start in chosen if start >= hot},
+        {start: counted.there[start].count for start in chosen if start < hot},
+        # Up to the first that has to wait.
+        frozenset(takewhile(chosen.__contains__, turn)),
     )
 
 
@@ -209,49 +271,16 @@ def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:
     return slices
 
 
-def fingerprint(there: HourBucket | None, here: HourBucket | None) -> str:
-    """What both sides count in an hour."""
-    return " / ".join("-" if bucket is None else _marks(bucket) for bucket in (there, here))
+def _bounded(starts: Iterable[int], counted: Counted) -> list[int]:
+    """The first of these hours, of about SLICE_ROWS reports, but one at least; all in the first pass."""
+    hours = list(starts)
+    if counted.memory.cursor is None:
+        return hours
+    rows = list(accumulate(counted.there[start].count for start in hours))
+    return hours[: max(1, bisect_right(rows, SLICE_ROWS))]
 
 
-def remembered(known: Mapping[int, Hour], start: int) -> tuple[dict[int, HourBucket], dict[int, HourBucket]]:
-    """What the remote, and what this side, had in the hours from `start` (ms) on when those were compared."""
-    there: dict[int, HourBucket] = {}
-    here: dict[int, HourBucket] = {}
-    for hour, each in known.items():
-        sides = each.fingerprint.split(" / ") if hour >= start else ()
-        for side, text in zip((there, here), sides, strict=False):
-            if marks := _MARKS(text):
-                count, least, greatest, newest = marks.groups()
-                side[hour] = HourBucket("", int(count), least, greatest, newest)
-    return there, here
-
-
-def uncounted(counted: Counted, now: float) -> dict[int, Hour | None]:
-    """What is to be remembered of hours that the remote has no reports of, as of `now` (s); None: nothing is."""
-    hot = counted.hot(now)
-    alone = {
-        start: Hour(fingerprint(None, bucket), now)
-        for start, bucket in counted.here.items()
-        if start < hot and start not in counted.there
-    }
-    known = {start: each.fingerprint for start, each in counted.known.items()}
-    changed: dict[int, Hour | None] = {
-        start: hour for start, hour in alone.items() if known.get(start) != hour.fingerprint
-    }
-    return changed | dict.fromkeys(known.keys() - counted.there.keys() - alone.keys())
-
-
-def _turn(due: Iterable[int], counted: Counted) -> list[int]:
-    turn: list[int] = []
-    rows = 0
-    for start in sorted(due, key=lambda start: (counted.known[start].verified_at, -start)):
-        rows += counted.there[start].count
-        if turn and rows > SLICE_ROWS:
-            break
-        turn.append(start)
-    return turn
-
-
-def _marks(bucket: HourBucket) -> str:
+def _marks(bucket: HourBucket | None) -> str:
+    if bucket is None:
+        return "-"
     return f"{bucket.count} {bucket.min_hash} {bucket.max_hash} {bucket.max_producer_timestamp}"

@@ -61,7 +61,7 @@ def listed_nodes(context: Context, budget: Budget) -> Nodes:
     """Both sides' nodes, with those that something is remembered of."""
     within, gone = budget.left(), context.gone_before()
     there, here = both_sides(context.there, context.here, lambda server: list_nodes(server, gone, within))
-    remembered = {*context.state.expired(context.remote), *context.state.left_out(context.scope)}
+    remembered = {*context.state.expired(context.remote), *context.state.reports(context.scope).left_out}
     asked = {
         context.there: sorted((here.inactive.keys() | remembered) - there.inactive.keys()),
         context.here: sorted((there.inactive.keys() | remembered) - here.inactive.keys()),

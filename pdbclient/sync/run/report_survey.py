@@ -2,84 +2,56 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from heapq import nlargest
+from typing import TypeVar
 
 from pdbclient.sync.inventory.budget import Budget
-from pdbclient.sync.inventory.nodes import active_nodes
+from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.reports import (
-    Received,
-    counted_hours,
+    count_reports,
     known_reports,
     list_hours,
     newest_received,
     received_since,
 )
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports
-from pdbclient.sync.policy.report_hours import DAY, HOUR, Counted, Hour, oldest_kept, remembered
+from pdbclient.sync.policy.report_hours import BEGINNING, HOUR, Counted, ReportMemory, Total, oldest_kept
 from pdbclient.sync.run.context import Context
-from pdbclient.sync.state.store import Anchor, Cursor
 from pdbclient.wire.summary import HourBucket
 
 __all__ = ["Survey", "survey_reports"]
+
+T = TypeVar("T")
 
 OVERLAP = 600_000
 """How far (ms) before the cursor the next pass begins. A report has the time at which it came in, and is seen
 only once the remote's queue has come to it.
 """
-ANCHORS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What is known before the work begins.
 
-    - `oldest`, `start`: reports before `oldest` (ms) are past the retention; only those from `start` on are
-      asked for
-    - `now`: wall seconds by which hours are hot, and verifications old
+    - `start`: only reports from then on (ms) are asked for
+    - `now`: wall seconds by which hours are hot
     - `future`: from this hour (ms) on, all that is stamped lies in the future; None: the remote has no such reports
     - `recent`: reports that the remote received since the cursor and that are not here
-    - `cursor`: what to remember once the recent ones are dealt with, None: what is remembered already
-    - `void`: why nothing that is remembered holds any more; empty: it does
-    - `returned`: nodes that were left out and are not any more; `gone`: those that the remote has no more
+    - `cursor`: what to remember once the recent ones are dealt with
+    - `read`, `memory`: what was remembered, and what to remember before the work begins
     """
 
     counted: Counted
-    oldest: int
     start: int
     now: float
     future: int | None
     recent: Sequence[ReportRow]
-    cursor: Cursor | None
-    void: str = ""
-    returned: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What is remembered of the remote, its hours (`counted`) among that, and the times as in `Survey`."""
-
-    cursor: Cursor | None
-    known: Mapping[int, Hour]
-    counted: Mapping[int, HourBucket]
-    now: float
-    oldest: int
-    start: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Remote:
-    """What the remote answered. `received` is None without a cursor that holds; then `newest` are its newest."""
-
-    hours: Mapping[int, HourBucket]
-    received: Sequence[Received] | None
-    newest: Sequence[Received]
-    restored: bool
+    cursor: int | None
+    read: ReportMemory
+    memory: ReportMemory
 
 
 def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
@@ -87,81 +59,85 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     now, terms = context.now(), context.terms()
     # The destination's own retention, less a day because servers drop whole days: what is older would be
     # dropped here and pulled again for ever. From a full hour on, or the first would change with every pass.
-    oldest = _hour_after(oldest_kept(now, context.config.report_ttl))
+    oldest = oldest_kept(now, context.config.report_ttl)
+    oldest += -oldest % HOUR
     start = oldest if terms.earliest is None else max(oldest, terms.earliest - terms.earliest % HOUR)
-    cursor, known, names = None, {}, frozenset[str]()
-    if not context.mode.audit:
-        cursor, known = context.state.cursor(context.scope), context.state.hours(context.scope)
-        names = context.state.left_out(context.scope)
-    with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
-        before_there, before_here = remembered(known, start)
-        question = _Question(cursor, known, before_there, now, oldest, start)
-        asked_there = pool.submit(_ask_remote, context, nodes, question, budget)
-        asked_here = pool.submit(counted_hours, context.here, start, before_here, budget.left())
-        remote, here = asked_there.result(), asked_here.result()
+    read = context.state.reports(context.scope)
+    # An audit takes nothing for granted.
+    before = ReportMemory() if context.mode.audit else _still_true(read, nodes, context)
+    memory = before.in_round(now, context.config.audit_interval)
 
-    void = ""
-    if remote.restored:
-        void = "reports that it had are gone: it was restored from a backup, emptied, or is another database"
-    elif known and not here:
-        void = "there are no reports here any more"
-    returned = _returned(names, nodes, context)
-    if void:
-        known = {}
-    elif returned:
-        known = {start: replace(hour, fingerprint="") if hour.partial else hour for start, hour in known.items()}
+    total = memory.total
+    # The rotation needs to know the hours.
+    if total is None or memory.position > BEGINNING or total.end <= start or not _holds(context, total, budget):
+        total = None
+    since = start if total is None else total.end
+    there, here = _both(context, lambda server: list_hours(server, since, None, budget.left()))
+    future = Counted(there, here).hour(terms.latest) + HOUR
+    counted = Counted(_before(future, there), _before(future, here), replace(memory, total=total), since)
 
-    future = Counted(remote.hours, here).hour(terms.latest) + HOUR
-    counted = Counted(_before(future, remote.hours), _before(future, here), known)
+    # After the hours: whatever they count was received before this question.
+    received = None
+    if memory.cursor is not None:
+        produced = max(start, counted.changed_from(now))
+        received = received_since(context.there, memory.cursor - OVERLAP, produced, budget)
+    latest = newest_received(context.there, start, budget) if received is None else received
     recent: list[ReportRow] = []
-    if remote.received is not None:
-        received = [each for each in remote.received if each.report.millis < future]
-        recent = _lacking(context, received, counted, budget)
+    if received is not None:
+        recent = _lacking(context, [each.report for each in received if each.report.millis < future], counted, budget)
         counted = replace(counted, lacking=Counter(counted.hour(row.millis) for row in recent))
         counted = _counted_again(context, counted, now, future, budget)
-    latest = remote.newest if remote.received is None else remote.received
     return Survey(
         counted=counted,
-        oldest=oldest,
         start=start,
         now=now,
-        future=future if any(start >= future for start in remote.hours) else None,
+        future=future if any(hour >= future for hour in there) else None,
         recent=recent,
-        cursor=_next_cursor(None if void else cursor, latest, terms.latest),
-        void=void,
-        returned=returned,
-        gone=names - nodes.there.keys(),
+        # One of a time to come would hide what is received until then.
+        cursor=max((each.at for each in latest if each.at <= terms.latest), default=memory.cursor),
+        read=read,
+        memory=_pruned(counted, oldest, now),
     )
 
 
-def _ask_remote(context: Context, nodes: Nodes, question: _Question, budget: Budget) -> _Remote:
-    there, cursor, start = context.there, question.cursor, question.start
-    restored = False
-    if cursor is not None and cursor.anchors:
-        found = known_reports(there, (ReportRow(*anchor) for anchor in cursor.anchors), budget, _many)
-        gone = sorted({anchor.certname for anchor in cursor.anchors if anchor.hash not in found})
-        known = nodes.there.keys() | active_nodes(there, gone, budget.left())
-        restored = _restored(cursor.anchors, found, known, question.oldest)
-    # The hours first: then whatever they count was received before the second question.
-    hours = counted_hours(there, start, question.counted, budget.left())
-    received = None
-    if cursor is not None and not restored:
-        produced = max(start, Counted(hours, {}, question.known).changed_from(question.now))
-        received = received_since(there, cursor.millis - OVERLAP, produced, budget)
-    newest = newest_received(there, start, budget) if received is None else []
-    return _Remote(hours, received, newest, restored)
+def _both(context: Context, ask: Callable[[Server], T]) -> tuple[T, T]:
+    """What the remote and what this side answer, asked at once."""
+    with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
+        there, here = pool.submit(ask, context.there), pool.submit(ask, context.here)
+        return there.result(), here.result()
 
 
-def _restored(anchors: Sequence[Anchor], found: Collection[str], known: Collection[str], oldest: int) -> bool:
-    """Whether a remote has lost reports otherwise than by its retention, or with a node that it purged."""
-    judged = [anchor for anchor in anchors if anchor.millis >= oldest + DAY * 1000]
-    gone = [anchor for anchor in judged if anchor.hash not in found]
-    return bool(gone) and (len(gone) == len(judged) or any(anchor.certname in known for anchor in gone))
+def _holds(context: Context, total: Total, budget: Budget) -> bool:
+    """Whether both sides still have as many: their number costs them a tenth of what their hours do."""
+    found = _both(context, lambda server: count_reports(server, total.start, total.end, budget.left()))
+    return found == (total.there, total.here)
 
 
-def _lacking(context: Context, received: Sequence[Received], counted: Counted, budget: Budget) -> list[ReportRow]:
-    here = known_reports(context.here, (each.report for each in received), budget, counted.expected)
-    return [each.report for each in received if each.report.hash not in here]
+def _still_true(memory: ReportMemory, nodes: Nodes, context: Context) -> ReportMemory:
+    """Without nodes that are left out no more, and without the hours that may be unequal because of them."""
+    rows = [ReportRow(name, name, 0) for name in memory.left_out]
+    terms = replace(context.terms(), earliest=None)
+    returned = {found.key for found in compare_reports((), rows, nodes, terms) if found.pulled}
+    left_out = (memory.left_out & nodes.there.keys()) - returned
+    return replace(memory.without(memory.unequal) if returned else memory, left_out=left_out)
+
+
+def _pruned(counted: Counted, oldest: int, now: float) -> ReportMemory:
+    """What is remembered, without what is past the retention or not so any more; and the total that now holds."""
+    memory = counted.memory
+    unequal = {
+        start: marks
+        for start, marks in memory.unequal.items()
+        if start >= oldest and (start < counted.since or counted.marks(start) == marks)
+    }
+    fills = {start: number for start, number in memory.fills.items() if start >= oldest}
+    position = memory.position if counted.in_turn(now) else BEGINNING
+    return replace(memory, unequal=unequal, fills=fills, total=counted.total(now), position=position)
+
+
+def _lacking(context: Context, reports: Collection[ReportRow], counted: Counted, budget: Budget) -> list[ReportRow]:
+    here = known_reports(context.here, reports, budget, counted.expected)
+    return [row for row in reports if row.hash not in here]
 
 
 def _counted_again(context: Context, counted: Counted, now: float, future: int, budget: Budget) -> Counted:
@@ -177,35 +153,3 @@ def _counted_again(context: Context, counted: Counted, now: float, future: int, 
 
 def _before(end: int, hours: Mapping[int, HourBucket]) -> dict[int, HourBucket]:
     return {start: bucket for start, bucket in hours.items() if start < end}
-
-
-def _next_cursor(old: Cursor | None, rows: Sequence[Received], latest: int) -> Cursor | None:
-    """Up to the last of `rows`; one of a time to come would hide what is received until then."""
-    believed = [each for each in rows if each.at <= latest]
-    if not believed:
-        return old
-    newest = nlargest(10 * ANCHORS, believed, key=lambda each: each.at)
-    anchors: dict[str, Anchor] = {}
-    # Of several nodes, so that a node's purge is not taken for a restore.
-    for anchor in [*(Anchor(*each.report) for each in newest), *(old.anchors if old else ())]:
-        if len(anchors) < ANCHORS:
-            anchors.setdefault(anchor.certname, anchor)
-    return Cursor(newest[0].at, tuple(anchors.values()))
-
-
-def _returned(names: Iterable[str], nodes: Nodes, context: Context) -> frozenset[str]:
-    """Those of the nodes whose reports would not be left out now."""
-    rows = [ReportRow(name, name, 0) for name in names]
-    return frozenset(
-        found.key
-        for found in compare_reports((), rows, nodes, replace(context.terms(), earliest=None))
-        if found.pulled
-    )
-
-
-def _many(start: int, end: int) -> float:
-    return math.inf
-
-
-def _hour_after(millis: int) -> int:
-    return millis + -millis % HOUR

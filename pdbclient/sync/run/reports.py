@@ -9,31 +9,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import REPORTS
 from pdbclient.sync.inventory.reports import Compared, compare, known_reports
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports, compare_unusable, planned
 from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
-from pdbclient.sync.policy.report_hours import (
-    HOUR,
-    SLICE_ROWS,
-    Hour,
-    Slice,
-    choose,
-    cut,
-    fingerprint,
-    oldest_kept,
-    uncounted,
-)
+from pdbclient.sync.policy.report_hours import END, HOUR, SLICE_ROWS, ReportMemory, Slice, choose, cut, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.report_survey import Survey, survey_reports
 from pdbclient.sync.run.results import count_skipped, forget_settled, settle
 from pdbclient.sync.run.verify import judge_report
-from pdbclient.sync.state.store import Cursor
 from pdbclient.wire.summary import from_millis
 
 __all__ = ["plan_slices", "reconcile_reports"]
@@ -58,16 +48,30 @@ _FINAL = frozenset(
 class SlicePlan:
     """The plan for reports that are done together, and what to remember once they are.
 
-    - `hours`: those of which everything is here that is to be; `left_out`: nodes whose reports are not
-    - `empty`: hours without a report here, with what is known of them
-    - `cursor`: how far the newest reports are done after this
+    - `unequal`: what both sides count in the hours of which everything is here that is to be
+    - `left_out`: nodes whose reports are not; `empty`: hours without a report here
+    - `cursor`: how far the newest reports are done after this; `position`: how far the rotation is
     """
 
     plan: EntityPlan
-    hours: Mapping[int, Hour] = field(default_factory=dict)
+    unequal: Mapping[int, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
-    empty: Mapping[int, Hour] = field(default_factory=dict)
-    cursor: Cursor | None = None
+    empty: frozenset[int] = frozenset()
+    cursor: int | None = None
+    position: int = END
+
+    def noted(self, memory: ReportMemory, filled: Iterable[int]) -> ReportMemory:
+        """What is remembered with this; of the `empty` hours, those were `filled`."""
+        fills = dict(memory.fills)
+        fills.update({start: fills.get(start, 0) + 1 for start in filled})
+        return replace(
+            memory,
+            cursor=memory.cursor if self.cursor is None else self.cursor,
+            unequal={**memory.unequal, **self.unequal},
+            fills=fills,
+            left_out=memory.left_out | self.left_out,
+            position=min(memory.position, self.position),
+        )
 
 
 def plan_slices(context: Context, nodes: Nodes, budget: Budget) -> Iterator[SlicePlan]:
@@ -79,11 +83,15 @@ def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budg
     """Pull the reports that are missing here, slice by slice, each verified and noted before the next."""
     _forget_settled(context, budget)
     survey = survey_reports(context, nodes, budget)
-    _heed(context, survey)
+    context.state.forget_other_scopes(context.remote, context.scope)
+    # Unless an operator asked for something meanwhile: then the next pass sees to it.
+    context.state.remember_reports(context.scope, lambda now: survey.memory if now == survey.read else now)
+    _warn_of_dropped(context, survey)
     for part in _slices(context, nodes, survey, budget):
         count_skipped(context, part.plan, result)
         stored = _pull(context, survey, part.plan, result, budget) if part.plan.pull else {}
-        _remember(context, survey, part, stored)
+        filled = part.empty.intersection(survey.counted.hour(version.millis) for version in stored.values())
+        context.state.remember_reports(context.scope, partial(part.noted, filled=filled))
 
 
 def _forget_settled(context: Context, budget: Budget) -> None:
@@ -109,7 +117,7 @@ def _one_by_one(start: int, end: int) -> float:
 
 def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> Iterator[SlicePlan]:
     counted = survey.counted
-    choice = choose(counted, survey.now, context.config.audit_interval)
+    choice = choose(counted, survey.now)
     until = counted.dropped_until(survey.now)
     recent = [
         row
@@ -118,61 +126,57 @@ def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> I
     ]
     for first in range(0, len(recent), SLICE_ROWS):
         rows = recent[first : first + SLICE_ROWS]
-        yield SlicePlan(_planned(context, nodes, Compared(0, 0, rows, (), {})))
+        empty = frozenset(counted.hour(row.millis) for row in rows) - counted.here.keys()
+        yield SlicePlan(_planned(context, nodes, Compared(0, 0, rows, (), {})), empty=empty)
     if survey.future is not None:
         # Each time: they are never settled.
         found = compare(context.there, context.here, survey.future, None, budget)
         yield SlicePlan(_planned(context, nodes, found))
     for part in cut(choice.hot):
-        yield _listed(context, nodes, survey, part, budget)
-    if survey.cursor is not None:
-        yield SlicePlan(EntityPlan(Entity.REPORTS), cursor=survey.cursor)
+        yield _listed(context, nodes, survey, part, frozenset(), budget)
+    newest = SlicePlan(EntityPlan(Entity.REPORTS), cursor=survey.cursor)
+    # In the first pass it says that the whole round is made.
+    if counted.memory.cursor is not None:
+        yield newest
     for part in cut(choice.cold):
-        yield _listed(context, nodes, survey, part, budget)
+        yield _listed(context, nodes, survey, part, choice.turn, budget)
+    if counted.memory.cursor is None:
+        yield newest
 
 
-def _listed(context: Context, nodes: Nodes, survey: Survey, part: Slice, budget: Budget) -> SlicePlan:
-    """Compare the full lists of some hours."""
+def _listed(
+    context: Context, nodes: Nodes, survey: Survey, part: Slice, turn: frozenset[int], budget: Budget
+) -> SlicePlan:
+    """Compare the full lists of some hours, some of them because it is their `turn`."""
     counted = survey.counted
     found = compare(context.there, context.here, max(part.start, survey.start), part.end, budget)
     plan = _planned(context, nodes, found)
     rows = {row.hash: row for row in found.missing}
     lacking = {counted.hour(version.millis) for version in plan.pull.values()}
-    partial: set[int] = set()
     left_out: set[str] = set()
+    hours = [start for start in counted.there if part.start <= start < part.end]
     for key, why in plan.skipped:
         if key not in rows:
             # Nobody knows of when it is.
-            lacking.update(start for start in counted.there if part.start <= start < part.end)
-            continue
-        hour = counted.hour(rows[key].millis)
-        if why in _BY_NODE:
-            partial.add(hour)
+            lacking.update(hours)
+        elif why in _BY_NODE:
             left_out.add(rows[key].certname)
         elif why not in _FINAL:
-            lacking.add(hour)
-    there = [start for start in counted.there if part.start <= start < part.end]
-    here = [start for start in counted.here if part.start <= start < part.end]
+            lacking.add(counted.hour(rows[key].millis))
     # What was listed is what was counted: else the marks of before say nothing about it.
-    steady = found.there == sum(counted.there[start].count for start in there) and found.here == sum(
-        counted.here[start].count for start in here
-    )
-    now, hot = context.now(), counted.hot(survey.now)
-    known = {start: counted.known.get(start, Hour()) for start in there}
-    noted = {
-        start: Hour(
-            fingerprint(counted.there[start], counted.here.get(start)), now, start in partial, known[start].fills
-        )
-        for start in there
-        if steady and start < hot and start not in lacking
-    }
-    # Nor do the marks that are remembered, if it is by them that this was counted.
-    outdated = {} if steady else {start: replace(hour, fingerprint="") for start, hour in known.items()}
+    ours = sum(bucket.count for start, bucket in counted.here.items() if part.start <= start < part.end)
+    steady = found.there == sum(counted.there[start].count for start in hours) and found.here == ours
+    settled = steady and counted.comparable()
     return SlicePlan(
         plan,
-        hours=noted | {start: hour for start, hour in outdated.items() if known[start].fingerprint},
+        unequal={
+            start: counted.marks(start)
+            for start in hours
+            if settled and start not in lacking and not counted.alike(start)
+        },
         left_out=frozenset(left_out),
-        empty={start: known[start] for start in there if start not in counted.here},
+        empty=frozenset(start for start in hours if start not in counted.here),
+        position=min(turn.intersection(hours), default=END),
     )
 
 
@@ -195,32 +199,7 @@ def _pull(
     return settle(context, Entity.REPORTS, pulled, look, judge_report, result, budget)
 
 
-def _remember(context: Context, survey: Survey, part: SlicePlan, stored: Mapping[str, Version]) -> None:
-    """Note what a settled slice says about the remote's reports, as far as they are selected."""
-    hours = dict(part.hours)
-    for version in stored.values():
-        start = survey.counted.hour(version.millis)
-        if start in part.empty:
-            hours[start] = Hour(fills=part.empty[start].fills + 1)
-    if hours or part.left_out:
-        context.state.remember_hours(context.scope, hours, survey.oldest, part.left_out)
-    if part.cursor is not None and part.cursor != context.state.cursor(context.scope):
-        context.state.remember_cursor(context.scope, part.cursor)
-
-
-def _heed(context: Context, survey: Survey) -> None:
-    """Forget what does not hold any more, and say what needs a person."""
-    context.state.forget_other_scopes(context.remote, context.scope)
-    if survey.void:
-        _logger.warning("reports of %s: %s; all of them are compared again", context.remote, survey.void)
-        context.state.forget_reports(context.scope)
-    elif survey.returned or survey.gone:
-        names = survey.returned | survey.gone
-        context.state.forget_left_out(context.scope, names, distrust=bool(survey.returned))
-    hours = uncounted(survey.counted, survey.now)
-    if hours:
-        kept = {start: hour for start, hour in hours.items() if hour is not None}
-        context.state.remember_hours(context.scope, kept, survey.oldest, gone=hours.keys() - kept.keys())
+def _warn_of_dropped(context: Context, survey: Survey) -> None:
     if (until := survey.counted.dropped_until(survey.now)) is not None:
         _logger.warning(
             "%d reports of %s up to %s are not pulled: they were stored here before, and were dropped again each "

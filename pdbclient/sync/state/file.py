@@ -15,7 +15,7 @@ from pdbclient.errors import SyncError
 
 __all__ = ["NoRoom", "failed", "in_memory", "open_state", "useless"]
 
-SCHEMA = 4
+SCHEMA = 5
 APPLICATION_ID = 0x70646273  # "pdbs"
 BUSY_TIMEOUT = 10.0
 
@@ -25,13 +25,6 @@ CREATE TABLE unequal (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash T
 CREATE TABLE refused (remote TEXT, entity TEXT, key TEXT, millis INTEGER, hash TEXT, uuid TEXT, tries INTEGER,
     retry_at REAL, reason TEXT, dropped INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (remote, entity, key)) WITHOUT ROWID;
-CREATE TABLE verified_hour (remote TEXT, start INTEGER, fingerprint TEXT, verified_at REAL NOT NULL DEFAULT 0,
-    partial INTEGER NOT NULL DEFAULT 0, fills INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (remote, start)) WITHOUT ROWID;
-CREATE TABLE left_out (remote TEXT, certname TEXT, PRIMARY KEY (remote, certname)) WITHOUT ROWID;
-CREATE TABLE cursor (remote TEXT PRIMARY KEY, millis INTEGER) WITHOUT ROWID;
-CREATE TABLE anchor (remote TEXT, hash TEXT, certname TEXT, millis INTEGER, PRIMARY KEY (remote, hash))
-    WITHOUT ROWID;
 CREATE TABLE seen (remote TEXT, entity TEXT, records INTEGER, PRIMARY KEY (remote, entity)) WITHOUT ROWID;
 CREATE TABLE pass (remote TEXT PRIMARY KEY, last_success REAL, last_failure REAL, last_error TEXT,
     worked INTEGER NOT NULL DEFAULT 0, failed_after_working INTEGER NOT NULL DEFAULT 0, result TEXT)
@@ -55,17 +48,17 @@ ALTER TABLE unequal ADD COLUMN same INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE listed (remote TEXT, entity TEXT, at REAL, PRIMARY KEY (remote, entity)) WITHOUT ROWID;
 """
 
-# In schema 1 an hour was verified only when both sides' marks were alike, and they were noted once.
+# Since schema 5: what is remembered of reports in one piece; what was, is made anew by the next pass.
+_SINCE_5 = """
+CREATE TABLE reports (scope TEXT PRIMARY KEY, memory TEXT) WITHOUT ROWID;
+DROP TABLE IF EXISTS verified_hour;
+DROP TABLE IF EXISTS left_out;
+DROP TABLE IF EXISTS cursor;
+DROP TABLE IF EXISTS anchor;
+"""
+
 _FROM_1 = """
 ALTER TABLE refused ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE verified_hour ADD COLUMN verified_at REAL NOT NULL DEFAULT 0;
-ALTER TABLE verified_hour ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE verified_hour ADD COLUMN fills INTEGER NOT NULL DEFAULT 0;
-UPDATE verified_hour SET fingerprint = fingerprint || ' / ' || fingerprint;
-CREATE TABLE left_out (remote TEXT, certname TEXT, PRIMARY KEY (remote, certname)) WITHOUT ROWID;
-CREATE TABLE cursor (remote TEXT PRIMARY KEY, millis INTEGER) WITHOUT ROWID;
-CREATE TABLE anchor (remote TEXT, hash TEXT, certname TEXT, millis INTEGER, PRIMARY KEY (remote, hash))
-    WITHOUT ROWID;
 ALTER TABLE pass ADD COLUMN worked INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pass ADD COLUMN failed_after_working INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pass ADD COLUMN result TEXT;
@@ -77,7 +70,7 @@ _ELSEWHERE = {
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
 }
-_STEPS = {0: _TABLES, 1: _FROM_1, 2: ""}
+_STEPS = {0: _TABLES, 1: _FROM_1}
 """What makes a file of that schema (0: an empty one) one of schema 2."""
 
 
@@ -172,8 +165,8 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
         # Another process may have been faster.
         version = _version(path, db)
         if version != SCHEMA:
-            since_3 = _SINCE_3 if version < 3 else ""
-            for statement in (_STEPS.get(version, "") + since_3 + _SINCE_4).split(";"):
+            since = (_SINCE_3 if version < 3 else "") + (_SINCE_4 if version < 4 else "") + _SINCE_5
+            for statement in (_STEPS.get(version, "") + since).split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -184,7 +177,7 @@ def _check_columns(path: Path, db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
         return
     with closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(_TABLES + _SINCE_3 + _SINCE_4)
+        model.executescript(_TABLES + _SINCE_3 + _SINCE_4 + _SINCE_5)
         for table, columns in _columns(model).items():
             if (found := _columns(db).get(table)) != columns:
                 raise useless(path, f"is damaged: table {table} has the columns {found}, not {columns}")

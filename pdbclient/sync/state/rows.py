@@ -15,16 +15,16 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
 
-from pdbclient.sync.policy.model import Entity, EntityResult
+from pdbclient.sync.policy.model import Count, Entity, EntityResult, Millis, Wall
+from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state.file import failed, useless
 
-__all__ = ["check_rows", "read_result", "read_rows"]
+__all__ = ["check_rows", "read_memory", "read_result", "read_rows", "write_memory"]
 
-# The years of which a server's database can have a record, 4713 BC to 294276; our own times: 1970 to 9999.
-_Millis = Annotated[int, msgspec.Meta(ge=-210_866_803_200_000, le=9_224_318_015_999_999)]
-_Wall = Annotated[float, msgspec.Meta(ge=0.0, le=253_402_300_799.0)]
-_Number = Annotated[int, msgspec.Meta(ge=0)]
 _Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
+
+
+_memory = msgspec.json.Decoder(ReportMemory).decode
 
 
 class _Table(NamedTuple):
@@ -38,28 +38,23 @@ _TABLES: Mapping[str, _Table] = MappingProxyType(
     {
         "unequal": _Table(
             "remote, entity, key, millis, hash, uuid, same",
-            list[tuple[str, Entity, str, _Millis, str, str, _Flag]],
+            list[tuple[str, Entity, str, Millis, str, str, _Flag]],
         ),
         "refused": _Table(
             "remote, entity, key, millis, hash, uuid, tries, retry_at, reason, dropped",
-            list[tuple[str, Entity, str, _Millis, str, str, _Number, _Wall, str, _Flag]],
+            list[tuple[str, Entity, str, Millis, str, str, Count, Wall, str, _Flag]],
         ),
-        "verified_hour": _Table(
-            "start, fingerprint, verified_at, partial, fills", list[tuple[_Millis, str, _Wall, _Flag, _Number]]
-        ),
-        "left_out": _Table("certname", list[tuple[str]]),
-        "cursor": _Table("millis", list[tuple[_Millis]]),
-        "anchor": _Table("hash, certname, millis", list[tuple[str, str, _Millis]]),
-        "seen": _Table("entity, records", list[tuple[Entity, _Number]]),
+        "reports": _Table("scope, memory", list[tuple[str, str]]),
+        "seen": _Table("entity, records", list[tuple[Entity, Count]]),
         "pass": _Table(
             "remote, last_success, last_failure, last_error, worked, failed_after_working, result",
-            list[tuple[str, _Wall | None, _Wall | None, str | None, _Flag, _Flag, str | None]],
+            list[tuple[str, Wall | None, Wall | None, str | None, _Flag, _Flag, str | None]],
         ),
-        "entity_pass": _Table("entity, last_success, last_error", list[tuple[Entity, _Wall | None, str | None]]),
+        "entity_pass": _Table("entity, last_success, last_error", list[tuple[Entity, Wall | None, str | None]]),
         "server": _Table("url, version, answers", list[tuple[str, str, str]]),
-        "listed": _Table("entity, at", list[tuple[Entity, _Wall]]),
+        "listed": _Table("entity, at", list[tuple[Entity, Wall]]),
         "under_way": _Table("entity", list[tuple[Entity]]),
-        "expired": _Table("remote, certname, millis, age", list[tuple[str, str, _Millis, int]]),
+        "expired": _Table("remote, certname, millis, age", list[tuple[str, str, Millis, int]]),
     }
 )
 
@@ -94,9 +89,24 @@ def read_result(path: Path, text: str | None) -> dict[str, Any]:
     return dict(document)
 
 
+def read_memory(path: Path, text: str) -> ReportMemory:
+    """What is remembered of reports. Raises `SyncError` as `read_rows` does."""
+    try:
+        return _memory(text)
+    except (ValueError, RecursionError) as error:
+        raise useless(path, f"is damaged: the memory in table reports: {error}") from error
+
+
+def write_memory(memory: ReportMemory) -> str:
+    """As `read_memory` reads it."""
+    return msgspec.json.encode(memory).decode()
+
+
 def check_rows(path: Path, db: sqlite3.Connection) -> None:
     """Read all there is. Raises `SyncError` as `read_rows` does."""
     for table in _TABLES:
         for row in read_rows(path, db, table):
             if table == "pass":
                 read_result(path, row[-1])
+            elif table == "reports":
+                read_memory(path, row[-1])

@@ -120,7 +120,7 @@ def read_status(config: SyncConfig, now: float) -> list[RemoteStatus]:
 
 def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
     record = state.last_pass(remote)
-    cursor = state.cursor(remote)
+    cursor = state.reports(remote).cursor
     refused: dict[Difference, Counter[Entity]] = defaultdict(Counter)
     for name, entity, _, each in state.refusals():
         if name == remote:
@@ -137,7 +137,7 @@ def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
         last_pass=record.result if record else {},
         quarantined=refused[Difference.QUARANTINED],
         waiting=refused[Difference.WAITING],
-        cursor_age=None if cursor is None else max(now - cursor.millis / 1000, 0.0),
+        cursor_age=None if cursor is None else max(now - cursor / 1000, 0.0),
         entities=state.entities(remote),
         servers={url: known for url in (local, remote) if (known := state.server(url)) is not None},
     )

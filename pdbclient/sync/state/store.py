@@ -4,33 +4,31 @@ All of it is an optimisation or a courtesy: without the file the next pass lists
 records again. So a file that cannot be trusted is refused with that advice, never repaired or replaced
 silently.
 
-Times of ours (`now`, `verified_at`, `retry_at`) are wall seconds since 1970. A clock that is set back must not
+Times of ours (`now`, `round_began`, `retry_at`) are wall seconds since 1970. A clock that is set back must not
 make anything wait for the time that it lost: what is noted for later than `now` allows counts as due.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pdbclient.config.model import Endpoint
 from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
-from pdbclient.sync.policy.report_hours import HOUR, Hour
+from pdbclient.sync.policy.report_hours import HOUR, ReportMemory
 from pdbclient.sync.state.compared import Compared
 from pdbclient.sync.state.local import LocalNotes
 from pdbclient.sync.state.opened import kept
-from pdbclient.sync.state.rows import read_result
+from pdbclient.sync.state.rows import read_memory, read_result, write_memory
 
-__all__ = ["Anchor", "Cursor", "EntityRecord", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
+__all__ = ["EntityRecord", "PassRecord", "Refused", "ServerRecord", "State", "state_path"]
 
 RETRY_FIRST = 60.0
 RETRY_FACTOR = 5.0
 
-_OF_REPORTS = ("cursor", "anchor", "verified_hour", "left_out")
-"""What is remembered of reports: by the remote, and the selection of them."""
 _UNEQUAL = "stored, but with another hash"
 
 
@@ -58,25 +56,6 @@ class Refused:
         # Before the failure itself: the clock was set back, and the wait would be that much longer.
         failed_at = self.retry_at - _wait(self.tries)
         return Difference.WAITING if failed_at <= now < self.retry_at else None
-
-
-class Anchor(NamedTuple):
-    """A report that a remote had; `millis` is its producer timestamp."""
-
-    hash: str
-    certname: str
-    millis: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far a remote's newest reports are dealt with: up to this `receive_time` (ms, by the remote's clock).
-
-    `anchors` are a few of the last reports it had. Where they are gone, it is not the remote of before.
-    """
-
-    millis: int
-    anchors: tuple[Anchor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +153,12 @@ class State(Compared, LocalNotes):
                 )
             if known is not None and entity is Entity.REPORTS:
                 # Its hour was as complete as could be; now it is not.
-                self._db.execute(
-                    "UPDATE verified_hour SET fingerprint = '' WHERE (remote = ? OR remote LIKE ?)"
-                    " AND start > ? AND start <= ?",
-                    (remote, f"{remote} %", known.version.millis - HOUR, known.version.millis),
-                )
+                for scope, text in self._rows("reports"):
+                    if scope.partition(" ")[0] == remote:
+                        memory = read_memory(self._path, text)
+                        hour = [start for start in memory.unequal if start <= known.version.millis < start + HOUR]
+                        text = write_memory(memory.without(hour))
+                        self._db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?)", (scope, text))
 
     def drop(self, remote: str, entity: Entity, key: str) -> None:
         """Leave a record alone until the remote has another version of it. Nothing, if none is left alone."""
@@ -192,88 +172,29 @@ class State(Compared, LocalNotes):
 
     # --- reports
 
-    def cursor(self, remote: str) -> Cursor | None:
-        """Where the next pass goes on with the remote's newest reports; None: it lists them."""
-        found = self._rows("cursor", "WHERE remote = ?", remote)
-        anchors = self._rows("anchor", "WHERE remote = ?", remote)
-        return Cursor(found[0][0], tuple(Anchor(*anchor) for anchor in anchors)) if found else None
+    def reports(self, scope: str) -> ReportMemory:
+        """What is remembered of the reports of a remote, in one selection of them."""
+        found = self._rows("reports", "WHERE scope = ?", scope)
+        return read_memory(self._path, found[0][1]) if found else ReportMemory()
 
     @kept
-    def remember_cursor(self, remote: str, cursor: Cursor) -> None:
-        """Remember it in place of the one before."""
+    def remember_reports(self, scope: str, change: Callable[[ReportMemory], ReportMemory]) -> None:
+        """Have `change` make what is to be remembered of what is."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (remote, cursor.millis))
-            self._db.execute("DELETE FROM anchor WHERE remote = ?", (remote,))
-            self._db.executemany(
-                "INSERT INTO anchor VALUES (?, ?, ?, ?)", [(remote, *anchor) for anchor in cursor.anchors]
-            )
-
-    def hours(self, remote: str) -> dict[int, Hour]:
-        """What is known of the remote's hours of reports, by their start (ms)."""
-        rows = self._rows("verified_hour", "WHERE remote = ?", remote)
-        return {start: Hour(text, at, bool(partial), fills) for start, text, at, partial, fills in rows}
-
-    def left_out(self, remote: str) -> frozenset[str]:
-        """The nodes whose reports were left out of partial hours."""
-        rows = self._rows("left_out", "WHERE remote = ?", remote)
-        return frozenset(certname for (certname,) in rows)
-
-    @kept
-    def remember_hours(
-        self,
-        remote: str,
-        hours: Mapping[int, Hour],
-        oldest: int,
-        left_out: Collection[str] = (),
-        gone: Collection[int] = (),
-    ) -> None:
-        """Remember hours by their start, and the nodes `left_out` of them; forget what is before `oldest` (ms), and
-        those that are `gone`.
-        """
-        with self._transaction():
-            self._db.executemany(
-                "DELETE FROM verified_hour WHERE remote = ? AND start = ?", [(remote, start) for start in gone]
-            )
-            self._db.execute("DELETE FROM verified_hour WHERE remote = ? AND start < ?", (remote, oldest))
-            self._db.executemany(
-                "INSERT OR REPLACE INTO verified_hour VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (remote, start, hour.fingerprint, hour.verified_at, hour.partial, hour.fills)
-                    for start, hour in hours.items()
-                ],
-            )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO left_out VALUES (?, ?)", [(remote, certname) for certname in left_out]
-            )
-
-    @kept
-    def forget_left_out(self, remote: str, certnames: Collection[str], *, distrust: bool) -> None:
-        """These nodes are not left out any more; `distrust`: so partial hours are to be compared again."""
-        with self._transaction():
-            self._db.executemany(
-                "DELETE FROM left_out WHERE remote = ? AND certname = ?", [(remote, name) for name in certnames]
-            )
-            if distrust:
-                self._db.execute(
-                    "UPDATE verified_hour SET fingerprint = '' WHERE remote = ? AND partial = 1", (remote,)
-                )
+            before = self.reports(scope)
+            if (after := change(before)) != before:
+                text = write_memory(after)
+                self._db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?)", (scope, text))
 
     @kept
     def forget_other_scopes(self, remote: str, scope: str) -> None:
         """Of the selections of the remote's reports, only the whole and `scope` are remembered."""
         own = f"{remote} "
         with self._transaction():
-            for table in (*_OF_REPORTS, "listed"):
+            for table, column in (("reports", "scope"), ("listed", "remote")):
                 self._db.execute(
-                    f"DELETE FROM {table} WHERE substr(remote, 1, ?) = ? AND remote <> ?", (len(own), own, scope)
+                    f"DELETE FROM {table} WHERE substr({column}, 1, ?) = ? AND {column} <> ?", (len(own), own, scope)
                 )
-
-    @kept
-    def forget_reports(self, remote: str) -> None:
-        """Forget the cursor, its anchors and all hours: what they say is not so any more."""
-        with self._transaction():
-            for table in _OF_REPORTS:
-                self._db.execute(f"DELETE FROM {table} WHERE remote = ?", (remote,))
 
     # --- passes
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from pdbclient.sync import Entity, Mode, PassResult, reconcile
-from pdbclient.sync.policy.report_hours import Hour
-from pdbclient.sync.state.store import Cursor, State, state_path
+from pdbclient.sync.policy.report_hours import ReportMemory
+from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import to_millis
 
 from .conftest import Site
@@ -67,18 +69,10 @@ def state(site: Site) -> State:
     return State(state_path(config.state_dir, config.local), read_only=True)
 
 
-def cursor(site: Site) -> Cursor | None:
-    with_state = state(site)
-    found = with_state.cursor(site.a.endpoint.url)
-    with_state.close()
-    return found
-
-
-def hours(site: Site) -> dict[int, Hour]:
-    with_state = state(site)
-    found = with_state.hours(site.a.endpoint.url)
-    with_state.close()
-    return found
+def memory(site: Site) -> ReportMemory:
+    """What b remembers of the reports of a."""
+    with closing(state(site)) as found:
+        return found.reports(site.a.endpoint.url)
 
 
 def lose(side: FakePuppetDB, *hashes: str) -> None:

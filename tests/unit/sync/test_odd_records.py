@@ -11,9 +11,9 @@ import pytest
 from pdbclient.errors import Rejected
 from pdbclient.sync import Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.expiry import Expired
-from pdbclient.sync.policy.report_hours import HOUR, Hour
+from pdbclient.sync.policy.report_hours import HOUR, ReportMemory, Total
 from pdbclient.sync.run.diff import Diff, Scope, diff
-from pdbclient.sync.state.store import Anchor, Cursor, State, state_path
+from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import to_millis
 
 from .conftest import Site
@@ -106,15 +106,16 @@ def test_what_is_remembered_of_a_record_long_before_is_no_damage(site: Site, yea
 @pytest.mark.parametrize("year", ["-4712", "-0001", "+12999", "+294276"])
 def test_what_is_remembered_of_any_year_can_be_read_again(tmp_path: Path, year: str) -> None:
     path, millis = tmp_path / "state.sqlite", stamped(year)
-    cursor, version = Cursor(millis, (Anchor("aa", "n", millis),)), Version(millis, "aa")
+    hour, version = millis - millis % HOUR, Version(millis, "aa")
+    total = Total(hour, millis, 1, 1)
+    memory = ReportMemory(millis, {hour: "x"}, {hour: 1}, frozenset({"n"}), 1.5, hour, total)
     expired = {"n": Expired(millis, -millis)}
     with closing(State(path)) as state:
-        state.remember_cursor("r", cursor)
         state.remember_unequal("r", Entity.FACTS, {"n": version})
-        state.remember_hours("r", {millis - millis % HOUR: Hour("x", 1.5)}, millis - 2 * HOUR, ())
+        state.remember_reports("r", lambda _: memory)
         state.remember_expired("r", expired, ())
     with closing(State(path)) as state:
-        assert state.cursor("r") == cursor
+        assert state.reports("r") == memory
         assert state.unequal("r", Entity.FACTS) == {"n": version}
         assert state.expired("r") == expired
 

@@ -179,7 +179,7 @@ def test_equal_counts_of_different_reports_in_one_hour_are_noticed(site: Site) -
     assert site.a.tables["reports"].keys() == site.b.tables["reports"].keys()
 
 
-def test_a_verified_hour_is_not_listed_again_until_its_marks_change(site: Site) -> None:
+def test_an_hour_that_is_alike_is_not_listed_while_the_cursor_finds_what_came_in(site: Site) -> None:
     site.a.apply("store report", report("n", site.ago(7200), "r1"))
     for _ in range(2):
         site.pull(site.b)
@@ -194,7 +194,7 @@ def test_a_verified_hour_is_not_listed_again_until_its_marks_change(site: Site) 
     site.a.apply("store report", report("n", site.ago(7200), "r2"))
     assert listings() == 0
     assert len(site.b.tables["reports"]) == 2, "found by when it was received"
-    assert [listings(), listings()] == [1, 0]
+    assert [listings(), listings()] == [0, 0]
 
 
 def test_one_bad_record_in_a_batch_fails_alone(site: Site) -> None:

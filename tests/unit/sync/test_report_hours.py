@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from pdbclient.sync.policy.report_hours import SLICE_ROWS, Counted, Hour, Slice, choose, cut, fingerprint
+from pdbclient.sync.policy.report_hours import (
+    BEGINNING,
+    END,
+    SLICE_ROWS,
+    Counted,
+    ReportMemory,
+    Slice,
+    Total,
+    choose,
+    cut,
+)
 from pdbclient.wire.summary import HourBucket
 
 HOUR = 3_600_000
@@ -25,85 +38,140 @@ def counts(**hours: int) -> dict[int, HourBucket]:
     return {(THIS - int(name[1:])) * HOUR: bucket(count) for name, count in hours.items()}
 
 
-def verified(there: int, here: int, ago: float = 60.0, fills: int = 0) -> Hour:
-    return Hour(fingerprint(bucket(there), bucket(here)), NOW - ago, fills=fills)
+def remember(**known: Any) -> ReportMemory:
+    """As after a first pass that had nothing to do."""
+    return replace(ReportMemory(cursor=1, round_began=NOW - 60), **known)
 
 
 def listed(counted: Counted, now: float = NOW) -> list[int]:
     """How many hours ago those are that are listed."""
-    choice = choose(counted, now, INTERVAL)
+    choice = choose(counted, now)
     assert all(start in choice for start in [*choice.hot, *choice.cold])
     assert all(counted.there[start].count == rows for start, rows in {**choice.hot, **choice.cold}.items())
     assert all(start >= counted.hot(now) for start in choice.hot)
     assert all(start < counted.hot(now) for start in choice.cold)
+    assert choice.turn <= choice.cold.keys()
     return sorted((THIS * HOUR - start) // HOUR for start in [*choice.hot, *choice.cold])
 
 
-def at(ago: int, known: Hour) -> dict[int, Hour]:
-    return {(THIS - ago) * HOUR: known}
+def at(ago: int) -> int:
+    return (THIS - ago) * HOUR
 
 
-def test_without_a_cursor_everything_is_listed_that_was_not_compared_or_changed() -> None:
+def test_the_first_pass_lists_everything_but_what_it_has_come_past() -> None:
     there, here = counts(h0=1, h1=1, h2=5, h3=5, h4=5), counts(h1=1, h2=5, h3=5, h4=4)
-    known = {**at(2, verified(5, 5)), **at(3, verified(4, 5))}
-    assert listed(Counted(there, here, known)) == [0, 1, 3, 4]
+    memory = ReportMemory().in_round(NOW, INTERVAL)
+    assert listed(Counted(there, here, memory)) == [0, 1, 2, 3, 4]
+    assert listed(Counted(there, here, replace(memory, position=at(3)))) == [0, 1, 4]
+    assert choose(Counted(there, here, memory), NOW).turn == {at(2), at(3), at(4)}
+
+
+def test_without_an_answer_about_what_came_in_all_that_is_not_settled_is_listed() -> None:
+    there, here = counts(h0=1, h1=1, h2=5, h3=5, h4=5), counts(h1=1, h2=5, h3=5, h4=4)
+    assert listed(Counted(there, here, remember())) == [0, 1, 4]
 
 
 def test_hot_hours_wait_while_the_cursor_explains_what_they_lack() -> None:
     there = counts(h0=9, h1=9)
-    assert listed(Counted(there, counts(h0=7, h1=9), lacking={THIS * HOUR: 2})) == []
-    assert listed(Counted(there, counts(h0=20, h1=9), lacking={})) == []
-    assert listed(Counted(there, counts(h0=7, h1=9), lacking={THIS * HOUR: 1})) == [0]
-    assert listed(Counted(there, counts(h0=9), lacking={})) == [1]
+    assert listed(Counted(there, counts(h0=7, h1=9), remember(), lacking={at(0): 2})) == []
+    assert listed(Counted(there, counts(h0=20, h1=9), remember(), lacking={})) == []
+    assert listed(Counted(there, counts(h0=7, h1=9), remember(), lacking={at(0): 1})) == [0]
+    assert listed(Counted(there, counts(h0=9), remember(), lacking={})) == [1]
+
+
+REMEMBERED = "12 m0 m9 t / 9 m0 m9 t"
 
 
 @pytest.mark.parametrize(
-    ("known", "lacking", "expected"),
+    ("unequal", "lacking", "expected"),
     [
-        (None, 0, [5]),
-        (None, 3, [5]),
-        (Hour(fills=1), 3, [5]),
-        (verified(9, 9), 0, [5]),
-        (verified(9, 9), 2, [5]),
-        (verified(9, 9), 3, []),
-        (verified(12, 9), 0, []),
-        (verified(12, 9), 3, []),
-        (verified(12, 9, ago=INTERVAL - 1), 0, []),
-        (verified(12, 9, ago=INTERVAL), 0, [5]),
-        (verified(12, 9, ago=-1), 0, [5]),
+        ({}, 0, [5]),
+        ({}, 2, [5]),
+        ({}, 3, []),
+        ({at(5): REMEMBERED}, 0, []),
+        ({at(5): REMEMBERED}, 3, []),
+        ({at(5): "12 m0 m9 t / 12 m0 m9 t"}, 0, [5]),
+        ({at(6): REMEMBERED}, 0, [5]),
     ],
 )
 def test_a_cold_hour_with_three_reports_more_at_the_remote(
-    known: Hour | None, lacking: int, expected: list[int]
+    unequal: Mapping[int, str], lacking: int, expected: list[int]
 ) -> None:
-    """Not compared: listed. Compared, and explained by the cursor: pulled now, compared in the next pass."""
-    remembered = {} if known is None else at(5, known)
-    counted = Counted(counts(h5=12), counts(h5=9), remembered, {(THIS - 5) * HOUR: lacking})
+    """Explained by the cursor: pulled now, and alike in the next pass."""
+    counted = Counted(counts(h5=12), counts(h5=9), remember(unequal=unequal), lacking={at(5): lacking})
+    assert counted.marks(at(5)) == REMEMBERED
     assert listed(counted) == expected
 
 
-def test_a_changed_hour_that_lacks_nothing_is_compared_in_its_turn() -> None:
-    counted = Counted(counts(h5=12), counts(h5=12), at(5, verified(9, 9)), lacking={})
-    assert listed(counted) == [5]
-
-
-def test_the_turn_goes_to_what_was_compared_longest_ago_up_to_a_slice() -> None:
+def test_cold_hours_that_lack_nothing_by_their_number_are_listed_a_slice_in_each_pass() -> None:
+    """This side has more, as while the remote is filled anew."""
     third = SLICE_ROWS // 3
-    there = {(THIS - ago) * HOUR: bucket(third) for ago in range(2, 12)}
-    known = {(THIS - ago) * HOUR: verified(third, third, INTERVAL + 60 * ((ago * 7) % 10)) for ago in range(2, 12)}
-    oldest = sorted(range(2, 12), key=lambda ago: -((ago * 7) % 10))
-    assert listed(Counted(there, there, known, {})) == sorted(oldest[:3])
+    there = {at(ago): bucket(third) for ago in range(2, 12)}
+    here = {start: bucket(third + 1) for start in there}
+    assert listed(Counted(there, here, remember(), lacking={})) == [2, 3, 4]
+    assert listed(Counted(there, here, remember())) == [*range(2, 12)]
+
+
+def test_it_is_the_turn_of_the_hours_before_the_position_up_to_a_slice() -> None:
+    third = SLICE_ROWS // 3
+    there = {at(ago): bucket(third) for ago in range(0, 12)}
+    assert listed(Counted(there, there, remember(), lacking={})) == []
+    assert listed(Counted(there, there, remember(position=END), lacking={})) == [2, 3, 4]
+    assert listed(Counted(there, there, remember(position=at(8)), lacking={})) == [9, 10, 11]
+    assert listed(Counted(there, there, remember(position=at(10)), lacking={})) == [11]
     huge = {start: bucket(10 * SLICE_ROWS) for start in there}
-    known = {start: verified(10 * SLICE_ROWS, 10 * SLICE_ROWS, 2 * INTERVAL) for start in huge}
-    assert len(listed(Counted(huge, huge, known, {}))) == 1, "an hour that is larger has its turn too"
+    counted = Counted(huge, huge, remember(position=END), lacking={})
+    assert len(listed(counted)) == 1, "an hour that is larger has its turn too"
 
 
-def test_the_cursor_looks_no_further_back_than_the_oldest_compared_hour_that_changed() -> None:
-    there = counts(h0=3, h4=5, h7=5, h9=5)
-    hot = (THIS - 1) * HOUR
-    assert Counted({}, {}).changed_from(NOW) == Counted(there, {}).changed_from(NOW) == hot
-    known = {**at(4, verified(5, 0)), **at(7, verified(4, 0)), **at(9, Hour(fills=1))}
-    assert Counted(there, {}, known).changed_from(NOW) == (THIS - 7) * HOUR
+def test_the_rotation_goes_no_further_than_what_is_listed_without_a_gap() -> None:
+    there = {at(ago): bucket(SLICE_ROWS // 2) for ago in range(2, 8)}
+    here = {**there, at(6): bucket(0)}
+    choice = choose(Counted(there, here, remember(position=END), lacking={}), NOW)
+    assert (sorted(choice.cold), choice.turn) == ([at(6), at(3), at(2)], frozenset([at(2), at(3)]))
+
+
+@pytest.mark.parametrize(
+    ("began", "position", "begins"),
+    [
+        (NOW - INTERVAL, BEGINNING, True),
+        (NOW - INTERVAL + 1, BEGINNING, False),
+        (NOW + 1, BEGINNING, True),
+        (NOW - 9 * INTERVAL, at(3), False),
+    ],
+)
+def test_a_round_begins_when_the_one_before_is_over_and_old_or_the_clock_was_set_back(
+    began: float, position: int, begins: bool
+) -> None:
+    memory = remember(round_began=began, position=position)
+    expected = replace(memory, round_began=NOW, position=END) if begins else memory
+    assert memory.in_round(NOW, INTERVAL) == expected
+
+
+def test_the_cursor_looks_no_further_back_than_the_oldest_hour_that_is_not_settled() -> None:
+    there = counts(h0=3, h4=5, h7=5, h9=12)
+    assert Counted({}, {}).changed_from(NOW) == Counted(there, there).changed_from(NOW) == at(1)
+    memory = remember(unequal={at(9): REMEMBERED})
+    assert Counted(there, counts(h4=5, h7=4, h9=9), memory).changed_from(NOW) == at(7)
+
+
+def test_the_total_is_of_all_cold_hours_and_none_while_one_is_not_settled() -> None:
+    there, here = counts(h0=3, h4=5, h7=5, h9=12), counts(h0=9, h4=5, h7=5, h9=9, h11=2)
+    settled = remember(unequal={at(9): REMEMBERED})
+    assert Counted(there, here, settled, since=at(20)).total(NOW) == Total(at(20), at(1), 22, 21)
+    assert Counted(there, here, remember(), since=at(20)).total(NOW) is None
+    held = Total(at(20), at(5), 100, 90)
+    later = Counted(counts(h0=3, h4=5), counts(h0=9, h4=5), remember(total=held), since=at(5))
+    assert later.total(NOW) == Total(at(20), at(1), 105, 95)
+    unsettled = Counted(counts(h0=3, h4=5), counts(h0=9, h4=4), remember(total=held), since=at(5))
+    assert unsettled.total(NOW) == held
+    assert unsettled.expected(at(6), at(3)) == math.inf, "nobody knows how many"
+
+
+def test_hours_that_begin_at_other_times_are_not_comparable() -> None:
+    there = counts(h3=5)
+    assert Counted(there, counts(h4=5)).comparable()
+    assert not Counted(there, {at(3) - HOUR // 2: bucket(5)}).comparable()
 
 
 @pytest.mark.parametrize(
@@ -122,9 +190,10 @@ def test_old_hours_that_were_filled_three_times_and_are_empty_again_are_dropped_
     """Unless something older is here, or nothing at all, or they are too young for a retention of days."""
     older, younger = ago + 50, ago - 1
     there = counts(**{f"h{ago}": 5, f"h{older}": 5, f"h{younger}": 5})
-    counted = Counted(there, counts(**here), at(ago, Hour(fills=fills)))
-    assert (counted.dropped_until(NOW) == (THIS - ago) * HOUR) is dropped
+    counted = Counted(there, counts(**here), remember(fills={at(ago): fills}, position=END))
+    assert (counted.dropped_until(NOW) == at(ago)) is dropped
     assert listed(counted) == ([younger] if dropped else [younger, ago, older])
+    assert (counted.total(NOW), counted.in_turn(NOW)[1:] == []) == (None, dropped)
 
 
 def test_reports_between_two_times_are_estimated_by_the_fuller_side() -> None:
@@ -143,7 +212,7 @@ def test_hours_of_a_zone_that_is_half_an_hour_off_begin_at_the_half_hour() -> No
     assert counted.hour(THIS * HOUR) == THIS * HOUR - shift
     assert counted.hour(THIS * HOUR + shift) == THIS * HOUR + shift
     assert counted.hot(NOW) == THIS * HOUR - shift - HOUR
-    assert choose(counted, NOW, INTERVAL).hot == {THIS * HOUR - shift: 1}
+    assert choose(counted, NOW).hot == {THIS * HOUR - shift: 1}
 
 
 def test_slices_are_of_adjacent_hours_the_newest_first_and_not_too_large() -> None:

@@ -10,11 +10,12 @@ import pytest
 from pdbclient.errors import IncompleteResponse
 from pdbclient.sync import Mode, Selection, plan
 from pdbclient.sync.policy import report_hours
+from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state.store import state_path
 
 from .conftest import Site
 from .fake import deactivation, report
-from .report_steps import COLD, begin, cursor, hours, listed, lose, moved, pull, run, same
+from .report_steps import COLD, begin, listed, lose, memory, moved, pull, run, same
 
 
 @pytest.fixture
@@ -30,9 +31,9 @@ def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: Si
     run(site.a, site, "r2", COLD, "db1")
     run(site.a, site, "r3", 20 * 3600, "web1")
     assert moved(site, Mode(Selection(certnames=("web*",), max_age=36_000))) == 1
-    assert (cursor(site), hours(site)) == (None, {})
+    assert memory(site) == ReportMemory()
     assert moved(site) == 2
-    assert cursor(site) is not None
+    assert memory(site).cursor is not None
 
 
 def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
@@ -40,10 +41,10 @@ def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
     pull(site)
     run(site.a, site, "r2", COLD)
     lose(site.a, *[key for key, row in site.a.tables["reports"].items() if row["transaction_uuid"] == "r1"])
-    before = (cursor(site), hours(site))
+    before = memory(site)
     plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     assert len(plans[-1].pull) == 1
-    assert (cursor(site), hours(site)) == before
+    assert memory(site) == before
 
 
 def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is_back(site: Site) -> None:

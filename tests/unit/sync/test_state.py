@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from pdbclient.config.model import Endpoint
 from pdbclient.errors import SyncError
 from pdbclient.sync.policy.expiry import Expired
 from pdbclient.sync.policy.model import Difference, Entity, Outcome, PassResult, Version
-from pdbclient.sync.policy.report_hours import Hour
+from pdbclient.sync.policy.report_hours import ReportMemory, Total
 from pdbclient.sync.state import file as state_file
 from pdbclient.sync.state.lock import InstanceLock
-from pdbclient.sync.state.store import Anchor, Cursor, PassRecord, Refused, ServerRecord, State, state_path
+from pdbclient.sync.state.store import PassRecord, Refused, ServerRecord, State, state_path
 
 OLD, NEW = Version(1000, "aa"), Version(2000, "bb", "u")
 
@@ -29,21 +30,18 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_there_after_reopening(path: Path) -> None:
-    cursor = Cursor(7, (Anchor("aa", "n", 5), Anchor("bb", "m", 6)))
+    memory = ReportMemory(7, {5: "x"}, {5: 2}, frozenset({"m"}), 1.5, 5, Total(1, 2, 3, 4))
     state = State(path)
     state.remember_unequal("r", Entity.FACTS, {"n": NEW})
-    state.remember_hours("r", {5: Hour("x", 1.5, True, 2)}, 0, {"m"})
-    state.remember_cursor("r", Cursor(1, (Anchor("old", "n", 1),)))
-    state.remember_cursor("r", cursor)
+    state.remember_reports("r", lambda _: ReportMemory(cursor=1))
+    state.remember_reports("r", lambda before: replace(memory, cursor=7 * (before.cursor or 0)))
     state.remember_seen("r", Entity.NODES, 7)
     state.close()
     state = State(path)
     assert state.unequal("r", Entity.FACTS) == {"n": NEW}
     assert state.unequal("r", Entity.CATALOGS) == {}
     assert state.unequal("other", Entity.FACTS) == {}
-    assert state.hours("r") == {5: Hour("x", 1.5, True, 2)}
-    assert (state.cursor("r"), state.cursor("other")) == (cursor, None)
-    assert (sorted(state.left_out("r")), sorted(state.left_out("other"))) == (["m"], [])
+    assert (state.reports("r"), state.reports("other")) == (memory, ReportMemory())
     assert (state.seen("r", Entity.NODES), state.seen("r", Entity.FACTS)) == (7, 0)
     state.close()
 
@@ -107,9 +105,14 @@ def test_a_report_that_is_retried_has_its_hour_compared_again(path: Path) -> Non
     hour = 3_600_000
     state = State(path)
     state.remember_refused("r", Entity.REPORTS, {"h": (Version(5 * hour + 10, "h"), "why")}, now=0.0)
-    state.remember_hours("r", {start * hour: Hour("x", 1.0) for start in (4, 5, 6)}, oldest=0)
+    memory = ReportMemory(
+        7, {start * hour: "x" for start in (4, 5, 6)}, {5 * hour: 1}, total=Total(0, 9 * hour, 1, 1)
+    )
+    for scope in ("r", "r 3600", "rs", "s"):
+        state.remember_reports(scope, lambda _: memory)
     state.retry("r", Entity.REPORTS, "h")
-    assert [known.fingerprint for _, known in sorted(state.hours("r").items())] == ["x", "", "x"]
+    again = replace(memory, unequal={start * hour: "x" for start in (4, 6)}, total=None)
+    assert [state.reports(scope) for scope in ("r", "r 3600", "rs", "s")] == [again, again, memory, memory]
     state.close()
 
 
@@ -128,37 +131,6 @@ def test_a_dropped_record_is_left_alone_until_there_is_another_version(path: Pat
     assert state.unequals() == []
     state.remember_refused("r", Entity.FACTS, {"n": (NEW, "why")}, now=0.0)
     assert state.refused("r", Entity.FACTS)["n"].verdict(0.0) is Difference.WAITING
-    state.close()
-
-
-def test_what_is_known_of_reports_past_the_horizon_is_forgotten(path: Path) -> None:
-    state = State(path)
-    state.remember_hours("r", {5: Hour("x"), 9: Hour("y")}, oldest=0)
-    state.remember_hours("r", {12: Hour("z")}, oldest=9)
-    assert state.hours("r") == {9: Hour("y"), 12: Hour("z")}
-    state.close()
-
-
-def test_hours_with_reports_left_out_are_distrusted_when_their_nodes_are_back(path: Path) -> None:
-    state = State(path)
-    state.remember_hours("r", {5: Hour("x", 1.0, partial=True), 9: Hour("y", 1.0)}, 0, {"back", "away", "gone"})
-    state.forget_left_out("r", ["gone"], distrust=False)
-    assert (sorted(state.left_out("r")), state.hours("r")[5].fingerprint) == (["away", "back"], "x")
-    state.forget_left_out("r", ["back"], distrust=True)
-    assert sorted(state.left_out("r")) == ["away"]
-    assert [known.fingerprint for _, known in sorted(state.hours("r").items())] == ["", "y"]
-    state.close()
-
-
-def test_the_reports_of_one_remote_are_forgotten_and_those_of_another_kept(path: Path) -> None:
-    state = State(path)
-    for remote in ("r", "s"):
-        state.remember_cursor(remote, Cursor(1, (Anchor("aa", "n", 5),)))
-        state.remember_hours(remote, {5: Hour("x")}, 0, {"n"})
-    state.forget_reports("r")
-    assert (state.cursor("r"), state.hours("r"), sorted(state.left_out("r"))) == (None, {}, [])
-    assert state.cursor("s") == Cursor(1, (Anchor("aa", "n", 5),))
-    assert (state.hours("s"), sorted(state.left_out("s"))) == ({5: Hour("x")}, ["n"])
     state.close()
 
 
@@ -218,16 +190,15 @@ def test_a_file_of_schema_1_is_taken_over(path: Path, read_only: bool) -> None:
     state = State(path, read_only=read_only)
     assert state.unequal("r", Entity.FACTS) == {"n": NEW}
     assert state.refused("r", Entity.FACTS) == {"m": Refused(OLD, 2, 300.0, "why")}
-    assert state.hours("r") == {5: Hour("3 a b t / 3 a b t")}
     assert state.seen("r", Entity.NODES) == 7
-    assert state.cursor("r") is None
+    assert state.reports("r") == ReportMemory()
     assert state.last_pass("r") == PassRecord(10.0, 20.0, "no", True, True)
     assert state.last_pass("s") == PassRecord(10.0, None, None, True, False)
     state.close()
     assert (path.read_bytes() == before) is read_only
     state = State(path)
-    state.remember_cursor("r", Cursor(1))
-    assert state.cursor("r") == Cursor(1)
+    state.remember_reports("r", lambda _: ReportMemory(cursor=1))
+    assert state.reports("r") == ReportMemory(cursor=1)
     state.close()
 
 
@@ -236,10 +207,9 @@ def test_a_file_of_schema_2_is_taken_over_with_all_that_it_has(path: Path) -> No
         db.executescript(state_file._TABLES)
         db.executescript(f"PRAGMA application_id = {state_file.APPLICATION_ID}; PRAGMA user_version = 2;")
         db.execute("INSERT INTO pass VALUES ('r', 10.0, 20.0, 'no', 1, 1, NULL)")
-        db.execute("INSERT INTO cursor VALUES ('r', 7)")
         db.commit()
     with closing(State(path)) as state:
-        assert (state.last_pass("r"), state.cursor("r")) == (PassRecord(10.0, 20.0, "no", True, True), Cursor(7))
+        assert state.last_pass("r") == PassRecord(10.0, 20.0, "no", True, True)
         assert (state.entities("r"), state.server("https://r:8081")) == ({}, None)
         state.remember_server("https://r:8081", ServerRecord("8.8.1", frozenset({"timeout", "origin"})))
     with closing(State(path, read_only=True)) as state:
@@ -259,6 +229,21 @@ def test_a_file_of_schema_3_is_taken_over_with_all_that_it_has(path: Path) -> No
         state.remember_under_way(Entity.FACTS)
     with closing(State(path)) as state:
         assert state.under_way() == {Entity.FACTS}
+
+
+def test_a_file_of_schema_4_is_taken_over_but_for_what_it_knows_of_hours(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(state_file._TABLES + state_file._SINCE_3 + state_file._SINCE_4)
+        for table in ("verified_hour", "left_out", "cursor", "anchor"):
+            db.execute(f"CREATE TABLE {table} (remote TEXT)")
+        db.executescript(f"PRAGMA application_id = {state_file.APPLICATION_ID}; PRAGMA user_version = 4;")
+        db.execute("INSERT INTO under_way VALUES ('facts')")
+        db.commit()
+    with closing(State(path)) as state:
+        assert (state.under_way(), state.reports("r")) == (frozenset([Entity.FACTS]), ReportMemory())
+    with closing(sqlite3.connect(path)) as db:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables & {"verified_hour", "left_out", "cursor", "anchor"} == set()
 
 
 def test_what_is_under_way_is_noted_until_it_is_seen(path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 from pdbclient.errors import SyncError
 from pdbclient.sync import Entity, EntityResult, Outcome, PassResult, Reconciler, Version
 from pdbclient.sync.policy.expiry import Expired
-from pdbclient.sync.policy.report_hours import Hour
+from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state import opened
 from pdbclient.sync.state.status import read_status
-from pdbclient.sync.state.store import Anchor, Cursor, ServerRecord, State, state_path
+from pdbclient.sync.state.store import ServerRecord, State, state_path
 
 from .conftest import Site
 from .fake import facts, report
@@ -44,13 +44,17 @@ DAMAGE = {
     "retry at a text": "UPDATE refused SET retry_at = 'soon'",
     "no reason": "UPDATE refused SET reason = NULL",
     "dropped or not": "UPDATE refused SET dropped = 7",
-    "cursor": "UPDATE cursor SET millis = 'far'",
-    "cursor that is half": "UPDATE cursor SET millis = 1.5",
-    "anchor": "UPDATE anchor SET certname = NULL",
-    "anchor's time": "UPDATE anchor SET millis = x''",
-    "hour": "UPDATE verified_hour SET fingerprint = NULL",
-    "hour's time": "UPDATE verified_hour SET verified_at = 'then'",
-    "hour's fills": "UPDATE verified_hour SET fills = 'many'",
+    "memory of reports that is nothing": "UPDATE reports SET memory = NULL",
+    "memory of reports that is cut off": "UPDATE reports SET memory = substr(memory, 1, 40)",
+    "memory of reports that is nested deep": "UPDATE reports SET memory = '" + "[" * 100_000 + "'",
+    "cursor": 'UPDATE reports SET memory = \'{"cursor": "far"}\'',
+    "cursor that is half": "UPDATE reports SET memory = '{\"cursor\": 1.5}'",
+    "cursor that cannot be shown": "UPDATE reports SET memory = '{\"cursor\": 9000000000000000000}'",
+    "hour": 'UPDATE reports SET memory = \'{"unequal": {"noon": "x"}}\'',
+    "hour's marks": 'UPDATE reports SET memory = \'{"unequal": {"1": null}}\'',
+    "hour's fills": 'UPDATE reports SET memory = \'{"fills": {"1": -1}}\'',
+    "round's time": "UPDATE reports SET memory = '{\"round_began\": 1e300}'",
+    "total that is half": 'UPDATE reports SET memory = \'{"total": {"start": 1}}\'',
     "records": "UPDATE seen SET records = 'all'",
     "records below none": "UPDATE seen SET records = -5",
     "server's version": "UPDATE server SET version = NULL",
@@ -72,10 +76,7 @@ DAMAGE = {
     "result with numbers that are texts": 'UPDATE pass SET result = \'{"entities": {"facts": {"failed": "x"}}}\'',
     "result with no end": 'UPDATE pass SET result = \'{"entities": {"facts": {"failed": Infinity}}}\'',
     "result with a duration that is a text": 'UPDATE pass SET result = \'{"elapsed_ms": "long"}\'',
-    **{
-        f"no table {table}": f"DROP TABLE {table}"
-        for table in ("unequal", "refused", "verified_hour", "left_out", "cursor", "anchor", "seen", "pass")
-    },
+    **{f"no table {table}": f"DROP TABLE {table}" for table in ("unequal", "refused", "reports", "seen", "pass")},
     "unknown entity under way": "UPDATE under_way SET entity = 'nodez'",
     "expiry at a text": "UPDATE expired SET millis = 'then'",
     "age that is nothing": "UPDATE expired SET age = NULL",
@@ -97,8 +98,8 @@ def fill(path: Path) -> None:
         version = Version(1_700_000_000_000, "aa", "u")
         state.remember_unequal(R, Entity.FACTS, {"n": version})
         state.remember_refused(R, Entity.CATALOGS, {"n": (version, "why")}, 1_700_000_000.0)
-        state.remember_hours(R, {1_699_999_200_000: Hour("x", 1.5, True, 2)}, 0, {"m"})
-        state.remember_cursor(R, Cursor(1_700_000_000_000, (Anchor("aa", "n", 1_700_000_000_000),)))
+        hours = {1_699_999_200_000: "x"}
+        state.remember_reports(R, lambda _: ReportMemory(1_700_000_000_000, hours, left_out=frozenset({"m"})))
         state.remember_seen(R, Entity.NODES, 7)
         state.remember_under_way(Entity.REPORTS)
         state.remember_expired(R, {"n": Expired(1_700_000_000_000, -5)}, ())

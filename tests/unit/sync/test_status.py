@@ -8,8 +8,9 @@ import pytest
 
 from pdbclient.errors import NotSent, Rejected, SyncError
 from pdbclient.sync.policy.model import Entity, Version
+from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state.status import RemoteStatus, read_status
-from pdbclient.sync.state.store import Cursor, State, state_path
+from pdbclient.sync.state.store import State, state_path
 
 from .conftest import NOW, Site
 from .fake import facts
@@ -102,7 +103,7 @@ def test_what_waits_and_what_is_quarantined_is_counted_by_entity_and_what_was_dr
 
 def test_the_age_of_the_cursor_is_told(site: Site) -> None:
     with opened(site) as state:
-        state.remember_cursor(site.a.endpoint.url, Cursor(int((NOW - 30) * 1000)))
+        state.remember_reports(site.a.endpoint.url, lambda _: ReportMemory(cursor=int((NOW - 30) * 1000)))
     assert status(site).cursor_age == pytest.approx(30)
 
 
