@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pdbclient.cli.arguments import add_log_options
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import load_config
 from pdbclient.observe import logs
@@ -33,7 +34,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `gateway`."""
     parser = groups.add_parser(
         "gateway",
-        help="PuppetDB's API on this machine, for Puppet itself, with failover behind it",
+        help=HELP["gateway"],
         description=_DESCRIPTION,
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

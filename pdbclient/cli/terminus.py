@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pdbclient.cli import output
+from pdbclient.cli.commands import HELP
 from pdbclient.config import Endpoint
 from pdbclient.config.puppet_conf import find_confdir
 from pdbclient.config.settings import STOCK
@@ -43,7 +44,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `terminus` and its subcommand `setup`."""
     group = groups.add_parser(
         "terminus",
-        help="set Puppet up to use PuppetDB through pdbclient",
+        help=HELP["terminus"],
         description="Puppet's own side: its configuration, so that the stock terminus goes through pdbclient.",
     )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)

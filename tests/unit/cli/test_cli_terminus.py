@@ -200,7 +200,7 @@ def reachable(confdir: Path) -> Iterator[Path]:
 def as_nobody() -> str:
     """A program that runs the command line without root's rights, where it has them."""
     # Python may lie where nobody may go: its modules are imported before root's rights are given up.
-    program = "import os, sys\nimport pdbclient.cli.main\n"
+    program = "import os, sys\nimport pdbclient.cli.main\npdbclient.cli.main.make_parser()\n"
     if os.geteuid() == 0:
         program += "os.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
     return program + "sys.exit(pdbclient.cli.main.main())"
