@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from pdbclient.cli.arguments import add_log_options
 from pdbclient.cli.commands import HELP
@@ -48,6 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     # Not before it is needed: its HTTP server would take every other command as long to load as all the rest.
     from pdbclient.gateway import Gateway
 
-    logs.configure(args.log_config, json=args.log_format == "json")
+    level = logging.DEBUG if args.verbose else logging.INFO
+    logs.configure(args.log_config, json=args.log_format == "json", level=level)
     Gateway(lambda: load_config(args.config)).run()
     return 0

@@ -127,7 +127,14 @@ def print_result(result: PassResult) -> None:
             output.note(f"{number} {what}: {meaning}")
     for error in result.errors:
         output.note(f"pdbclient: {error}")
-    output.note(f"{result.remote}: {result.outcome} in {result.elapsed_ms / 1000:.1f} s")
+    output.note(f"{result.remote}: {_ended(result)} in {result.elapsed_ms / 1000:.1f} s")
+
+
+def _ended(result: PassResult) -> str:
+    """How it ended; where it is not the remote that could not be reached, that is said."""
+    if result.unreachable in (None, result.remote):
+        return str(result.outcome)
+    return f"no pass: the local PuppetDB, {result.unreachable}, is {result.outcome}; ended"
 
 
 def _once(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from pdbclient.wire.command import Command
 from tests.unit.sync.fake import FakePuppetDB, catalog, deactivation, facts, report
 
 from .conftest import Run
-from .sync_site import OTHER, REMOTE, SyncSite
+from .sync_site import LOCAL, OTHER, REMOTE, SyncSite
 
 
 def fill(site: SyncSite, *certnames: str, server: FakePuppetDB | None = None, seconds: float = 100.0) -> None:
@@ -172,6 +172,28 @@ def test_a_seeding_without_its_remote_is_exit_3(run: Run, sync_site: SyncSite) -
     ended = run("sync", "seed", "--config", sync_site.conf, "--json")
     assert ended.code == 3
     assert [result["outcome"] for result in json.loads(ended.out)] == ["unreachable"]
+
+
+@pytest.mark.parametrize("command", ["once", "audit", "seed"])
+def test_a_local_server_that_is_down_is_the_one_that_is_named(run: Run, sync_site: SyncSite, command: str) -> None:
+    sync_site.here.down = NotSent(LOCAL, "connection refused")
+    ended = run("sync", command, "--config", sync_site.conf)
+    assert ended.code == 3
+    assert f"pdbclient: {LOCAL}: connection refused" in ended.err.splitlines()
+    assert f"{REMOTE}: no pass: the local PuppetDB, {LOCAL}, is unreachable; ended in " in ended.err
+    assert f"{REMOTE}: unreachable" not in ended.err
+    ended = run("sync", command, "--config", sync_site.conf, "--json")
+    assert [result["unreachable"] for result in json.loads(ended.out)] == [LOCAL]
+
+
+def test_a_remote_that_is_down_is_the_one_that_is_named(run: Run, sync_site: SyncSite) -> None:
+    sync_site.there.down = NotSent(REMOTE, "connection refused")
+    ended = run("sync", "once", "--config", sync_site.conf)
+    assert ended.code == 3
+    assert f"{REMOTE}: unreachable in " in ended.err
+    assert LOCAL not in ended.err
+    ended = run("sync", "once", "--config", sync_site.conf, "--json")
+    assert [result["unreachable"] for result in json.loads(ended.out)] == [REMOTE]
 
 
 def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(
