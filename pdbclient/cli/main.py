@@ -97,6 +97,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def _configure_logging(*, verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("pdbclient: %(levelname)s: %(message)s"))
+    # That no server can be used, a command's own error says: the log is for who watches a program that goes on.
+    handler.addFilter(lambda record: record.name != "pdbclient.http.outage")
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler])
     # urllib3 tells of every connection, and of nothing that the http layer does not tell better.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
