@@ -173,7 +173,8 @@ class ServerRegistry:
 
     def _outage_now(self, now: float) -> Line | None:
         """What to tell, now that servers may have come or gone."""
-        lost, reasons = [], {}
+        lost: list[Operation] = []
+        reasons: dict[str, str] = {}
         for operation, needed in ((Operation.COMMAND, self._outage.needed), (Operation.QUERY, 1)):
             order = [e for e in self._endpoints if operation is Operation.COMMAND or not e.submit_only]
             away = [e for e in order if not self._health[e, operation].usable]
