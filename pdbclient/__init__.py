@@ -66,14 +66,16 @@ _HOMES = {
 """Where the names above come from; those that are not here, from `pdbclient.errors`."""
 
 
-def __getattr__(name: str) -> Any:
-    """One of the names above, with what it needs, once it is asked for: `import pdbclient` is quick."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = next((home for home, names in _HOMES.items() if name in names), "pdbclient.errors")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    # Not for a type checker: it would take any name for one of ours.
+    def __getattr__(name: str) -> Any:
+        """One of the names above, with what it needs, once it is asked for: `import pdbclient` is quick."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = next((home for home, names in _HOMES.items() if name in names), "pdbclient.errors")
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -87,6 +87,10 @@ class JournalGateway:
         """The uuids of what its delivery brought to a server, in that order, by its log."""
         return re.findall(r"DEBUG +pdbclient\.journal: delivered: .+ \((\S+)\) to https://", self._log.read_text())
 
+    def warned(self) -> list[tuple[str, str]]:
+        """What it has logged at level WARNING and ERROR: level and message."""
+        return re.findall(r"^\S+ (WARNING|ERROR) +pdbclient\S*: (.*)$", self._log.read_text(), flags=re.MULTILINE)
+
     def _end(self, number: signal.Signals, code: int) -> None:
         assert self._process is not None
         self._process.signal(number)

@@ -430,6 +430,17 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
     }
 
 
+def test_a_pass_that_finds_nothing_to_do_is_one_line_of_the_log(site: Site) -> None:
+    site.run(PRIMARY, "a.example.com", 1, site.ago(minutes=3))
+    site.settle()
+    assert site.pull(REPLICA).ok
+    done = sync_once(site, REPLICA, "--json", "--log-format", "json")
+    assert done.returncode == 0
+    (line,) = (json.loads(text) for text in done.stderr.splitlines())
+    assert (line["level"], line["phase"], line["event"], line["ok"]) == ("INFO", "sync", "finished", True)
+    assert line["message"].endswith(" ms, 0 transferred, 0 failed")
+
+
 def test_a_second_process_on_one_configuration_is_refused_with_the_pid_of_the_first(site: Site) -> None:
     with sync_running(site, REPLICA) as first:
         events_until(first, "sync", "finished")
@@ -494,6 +505,18 @@ def test_an_unreachable_remote_is_exit_code_3_and_a_sync_error_in_the_log(site: 
     assert [(line["phase"], line["event"]) for line in events] == [("sync", "error")]
     assert events[-1]["ok"] is False
     assert "Traceback" not in done.stderr
+
+
+def test_a_local_server_that_is_down_is_the_one_that_is_named(site: Site) -> None:
+    config = site.config(REPLICA)
+    local, remote = config.local.url, config.remotes[0].endpoint.url
+    text = site.conf[REPLICA].read_text()
+    assert text.count(local) == 1
+    site.conf[REPLICA].write_text(text.replace(local, "https://localhost:1"))
+    done = sync_once(site, REPLICA)
+    assert done.returncode == 3
+    assert f"{remote}: no pass: the local PuppetDB, https://localhost:1, is unreachable; ended in " in done.stderr
+    assert f"{remote}: unreachable" not in done.stderr
 
 
 def test_a_wrong_configuration_is_exit_code_2(site: Site) -> None:

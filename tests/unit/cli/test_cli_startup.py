@@ -77,4 +77,4 @@ def test_a_public_name_comes_with_its_first_use() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'pdbclient' has no attribute 'Cleint'"):
-        pdbclient.Cleint  # noqa: B018
+        pdbclient.Cleint  # type: ignore[attr-defined]  # noqa: B018
