@@ -127,14 +127,11 @@ def print_result(result: PassResult) -> None:
             output.note(f"{number} {what}: {meaning}")
     for error in result.errors:
         output.note(f"pdbclient: {error}")
-    output.note(f"{result.remote}: {_ended(result)} in {result.elapsed_ms / 1000:.1f} s")
-
-
-def _ended(result: PassResult) -> str:
-    """How it ended; where it is not the remote that could not be reached, that is said."""
-    if result.unreachable in (None, result.remote):
-        return str(result.outcome)
-    return f"no pass: the local PuppetDB, {result.unreachable}, is {result.outcome}; ended"
+    ended = str(result.outcome)
+    if result.unreachable not in (None, result.remote):
+        # Else the remote would seem to be the one.
+        ended = f"not pulled from: the local server {result.unreachable} is unreachable"
+    output.note(f"{result.remote}: {ended} in {result.elapsed_ms / 1000:.1f} s")
 
 
 def _once(args: argparse.Namespace) -> int:

@@ -515,7 +515,7 @@ def test_a_local_server_that_is_down_is_the_one_that_is_named(site: Site) -> Non
     site.conf[REPLICA].write_text(text.replace(local, "https://localhost:1"))
     done = sync_once(site, REPLICA)
     assert done.returncode == 3
-    assert f"{remote}: no pass: the local PuppetDB, https://localhost:1, is unreachable; ended in " in done.stderr
+    assert f"{remote}: not pulled from: the local server https://localhost:1 is unreachable in " in done.stderr
     assert f"{remote}: unreachable" not in done.stderr
 
 

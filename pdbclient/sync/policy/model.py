@@ -269,8 +269,8 @@ class PassResult:
     """One pass. `errors` says what kept entities, or the whole pass, from being done.
 
     `elapsed_ms` is how long it took. `failed_requests` counts the requests to either server that failed,
-    those that were tried again with success among them. `unreachable` is the URL of the server, the remote or the
-    local one, that could not be reached and so ended the pass.
+    those that were tried again with success among them. `unreachable` is the URL of the server without which the
+    pass ended: the remote's, or the local one's.
     """
 
     remote: str

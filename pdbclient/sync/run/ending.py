@@ -44,7 +44,7 @@ class Ending:
             self._crashed(error)
         elif self.outcome is not Outcome.CRASHED:
             self.outcome = _outcome(error)
-            if isinstance(error, TransportError | ServerError):
+            if self.outcome is Outcome.UNREACHABLE and isinstance(error, TransportError | ServerError):
                 self.unreachable = error.endpoint
 
     def part(self, entity: Entity) -> EntityResult:

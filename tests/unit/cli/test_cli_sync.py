@@ -174,26 +174,21 @@ def test_a_seeding_without_its_remote_is_exit_3(run: Run, sync_site: SyncSite) -
     assert [result["outcome"] for result in json.loads(ended.out)] == ["unreachable"]
 
 
-@pytest.mark.parametrize("command", ["once", "audit", "seed"])
-def test_a_local_server_that_is_down_is_the_one_that_is_named(run: Run, sync_site: SyncSite, command: str) -> None:
-    sync_site.here.down = NotSent(LOCAL, "connection refused")
-    ended = run("sync", command, "--config", sync_site.conf)
-    assert ended.code == 3
-    assert f"pdbclient: {LOCAL}: connection refused" in ended.err.splitlines()
-    assert f"{REMOTE}: no pass: the local PuppetDB, {LOCAL}, is unreachable; ended in " in ended.err
-    assert f"{REMOTE}: unreachable" not in ended.err
-    ended = run("sync", command, "--config", sync_site.conf, "--json")
-    assert [result["unreachable"] for result in json.loads(ended.out)] == [LOCAL]
-
-
-def test_a_remote_that_is_down_is_the_one_that_is_named(run: Run, sync_site: SyncSite) -> None:
-    sync_site.there.down = NotSent(REMOTE, "connection refused")
+@pytest.mark.parametrize("down", ["here", "there"])
+def test_a_pass_names_the_server_that_is_unreachable(run: Run, sync_site: SyncSite, down: str) -> None:
+    """Not the remote when it is the local one."""
+    url = LOCAL if down == "here" else REMOTE
+    getattr(sync_site, down).down = NotSent(url, "connection refused")
     ended = run("sync", "once", "--config", sync_site.conf)
     assert ended.code == 3
-    assert f"{REMOTE}: unreachable in " in ended.err
-    assert LOCAL not in ended.err
-    ended = run("sync", "once", "--config", sync_site.conf, "--json")
-    assert [result["unreachable"] for result in json.loads(ended.out)] == [REMOTE]
+    assert f"pdbclient: {url}: connection refused" in ended.err
+    last = ended.err.splitlines()[-1]
+    if down == "here":
+        assert last.startswith(f"{REMOTE}: not pulled from: the local server {LOCAL} is unreachable in ")
+    else:
+        assert last.startswith(f"{REMOTE}: unreachable in ")
+    told = json.loads(run("sync", "once", "--config", sync_site.conf, "--json").out)
+    assert [(each["outcome"], each["unreachable"]) for each in told] == [("unreachable", url)]
 
 
 def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(
