@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Never
 
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.sync_options import age
 from pdbclient.config import load_config, load_sync_config
 from pdbclient.errors import ConfigError, PdbError, Problem, StatusError
@@ -54,7 +55,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `check`."""
     parser = groups.add_parser(
         "check",
-        help="a daemon's state for Nagios and its kin",
+        help=HELP["check"],
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pdbclient.cli import output
+from pdbclient.cli.commands import HELP
 from pdbclient.doctor.model import Finding, Look, Role, Severity, Wish
 
 __all__ = ["register"]
@@ -35,7 +36,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `doctor`."""
     parser = groups.add_parser(
         "doctor",
-        help="look at this host and its servers, and say what is wrong and what to do",
+        help=HELP["doctor"],
         description=_DESCRIPTION,
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pdbclient.cli import output
 from pdbclient.cli.arguments import seconds
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.servers import add_config_option, show_servers
 from pdbclient.config import load_config, load_sync_config
 from pdbclient.errors import ConfigError, Problem, StatusError
@@ -68,7 +69,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `status`."""
     parser = groups.add_parser(
         "status",
-        help="how the gateway and the reconciler are, and every server",
+        help=HELP["status"],
         description=_DESCRIPTION,
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -126,7 +126,7 @@ class Exchange:
             return _json(503, {"error": str(error)})
         except AllEndpointsFailed as error:
             self.under_way.note(Ending.UNAVAILABLE, failures=failures_of(error.attempts))
-            log.warning("%s", error)
+            log.log(logging.DEBUG if error.in_outage else logging.WARNING, "%s", error)
             return _json(503, {"error": str(error)})
         except CallerLeft:
             self.under_way.note(Ending.CLIENT_LEFT)

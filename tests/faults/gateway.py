@@ -270,7 +270,7 @@ class GatewayProcess:
     """`pdbclient gateway --config CONFIG` as a process. Leaving the context ends it, whatever its state.
 
     `patches` changes constants of its modules: `pdbclient.gateway.daemon.FILES_INTERVAL`, say. `first` is Python that
-    it runs before anything else.
+    it runs before anything else. `verbose`: it logs at debug level, too.
     """
 
     def __init__(
@@ -282,6 +282,7 @@ class GatewayProcess:
         environment: Mapping[str, str] | None = None,
         patches: Mapping[str, float] | None = None,
         first: str = "",
+        verbose: bool = False,
     ) -> None:
         self.port, self.log = port, log
         program = _PATCHED.format(first=first, patches=dict(patches or {}))
@@ -291,6 +292,7 @@ class GatewayProcess:
             "always::ResourceWarning",
             "-c",
             program,
+            *(["--verbose"] if verbose else []),
             "gateway",
             "--config",
             str(config),

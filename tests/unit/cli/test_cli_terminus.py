@@ -197,13 +197,37 @@ def test_a_mistake_is_told_in_one_line(run: Run, argv: tuple[str, ...], code: in
     assert said in ended.err.splitlines()[-1]
 
 
-def test_what_was_changed_by_hand_is_not_undone(run: Run, confdir: Path) -> None:
-    """The file and its backup are named."""
+def test_undo_survives_the_journal_that_was_added_and_says_what_it_did(run: Run, confdir: Path) -> None:
+    """As everybody is told to add it, to the section that the set-up has made."""
     run("terminus", "setup", "--write", "--confdir", confdir, *URLS)
-    (confdir / "puppet.conf").write_text("[main]\n")
+    with (confdir / "puppetdb.conf").open("a") as file:
+        file.write("journal = /var/lib/pdbclient/journal.db\n")
     ended = run("terminus", "setup", "--undo", "--confdir", confdir)
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith(f"pdbclient: {confdir}/puppet.conf: was changed since; as it was before, it is in ")
+    assert ended.code == 0
+    assert ended.out == (
+        f"{confdir}/puppet.conf\trestored\n{confdir}/routes.yaml\tremoved\n{confdir}/puppetdb.conf\tedited\n"
+    )
+    assert ended.err.splitlines() == [
+        f"{confdir}/puppetdb.conf: was changed since; taken back: main.server_urls, pdbclient.gateway_url",
+        f"{confdir}/puppetdb.conf: kept, as set since: pdbclient.journal",
+        "undone; restart Puppet Server, if one runs here",
+    ]
+    assert (confdir / "puppetdb.conf").read_text() == "[pdbclient]\njournal = /var/lib/pdbclient/journal.db\n"
+
+
+def test_undo_says_which_of_its_settings_were_changed_and_are_left(run: Run, confdir: Path) -> None:
+    """With exit code 1: it is not as it was before."""
+    run("terminus", "setup", "--write", "--confdir", confdir, *URLS)
+    text = (confdir / "puppet.conf").read_text()
+    assert "storeconfigs = true" in text
+    (confdir / "puppet.conf").write_text(text.replace("storeconfigs = true", "storeconfigs = false"))
+    (confdir / "routes.yaml").unlink()
+    ended = run("terminus", "setup", "--undo", "--confdir", confdir, "--json")
+    puppet_conf, routes, puppetdb_conf = json.loads(ended.out)["undone"]
+    assert ended.code == 1
+    assert (puppet_conf["action"], puppet_conf["left"]) == ("edited", ["server.storeconfigs"])
+    assert [each["action"] for each in (routes, puppetdb_conf)] == ["removed", "removed"]
+    assert "storeconfigs = false" in (confdir / "puppet.conf").read_text()
 
 
 @pytest.mark.parametrize(("mode", "code"), [(0o555, 1), (0o000, 2)])
@@ -235,7 +259,7 @@ def reachable(confdir: Path) -> Iterator[Path]:
 def as_nobody() -> str:
     """A program that runs the command line without root's rights, where it has them."""
     # Python may lie where nobody may go: its modules are imported before root's rights are given up.
-    program = "import os, sys\nimport pdbclient.cli.main\n"
+    program = "import os, sys\nimport pdbclient.cli.main\npdbclient.cli.main.make_parser()\n"
     if os.geteuid() == 0:
         program += "os.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
     return program + "sys.exit(pdbclient.cli.main.main())"
