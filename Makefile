@@ -42,7 +42,7 @@ lint: setup
 
 # The documentation, into build/docs. Warnings are errors; links and anchors are checked.
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file .ci/mkdocs.yml
 
 # What needs neither root nor a server; but fuse3, for disks whose power is cut (tests/install-packages installs it).
 unit: setup
@@ -66,20 +66,20 @@ bench: setup
 dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 dist: setup
 	rm -rf build dist share
-	$(BIN)/python -m tools.command_line share
+	PYTHONPATH=.ci $(BIN)/python -m tools.command_line share
 	$(BIN)/python -m build $(BUILD_FLAGS) --outdir dist
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 
 # A package for each of these releases of Debian, in dist/ too: made on a fresh one, with the wheel, as root.
 SUITES ?= bookworm trixie
 deb: dist
-	set -e; for suite in $(SUITES); do tests/on-debian $$suite --dist dist -- tools/build-deb; done
+	set -e; for suite in $(SUITES); do tests/on-debian $$suite --dist dist -- .ci/tools/build-deb; done
 
 # The libraries that the packages for Debian bring: their newest versions, with hashes. Once for each release.
 lock: setup
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra postgresql --strip-extras --allow-unsafe \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file debian/requirements.txt setup.cfg
+		--output-file .ci/debian/requirements.txt setup.cfg
 
 clean:
 	rm -rf .venv build dist share *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -39,7 +39,7 @@ apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfi
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppetserver puppet
 tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
-tools/build-deb
+.ci/tools/build-deb
 """
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
 SYNC_CONF = "/etc/pdbclient/sync.conf"

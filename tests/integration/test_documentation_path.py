@@ -45,7 +45,7 @@ rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppet
 systemctl disable puppetserver
 tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
-tools/build-deb
+.ci/tools/build-deb
 """
 WEBSERVER = f"""\
 webserver: {{

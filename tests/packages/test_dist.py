@@ -63,7 +63,7 @@ def test_every_example_that_is_named_anywhere_is_in_the_wheel(wheel: zipfile.Zip
 def test_the_sdist_has_the_tests_and_all_that_make_needs(checkout: Path, sdist: set[str]) -> None:
     """So that who packages it can test it, and build what is built here."""
     assert {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "setup.cfg", "setup.py", ".ci/run"} <= sdist
-    for directory in ("pdbclient", "tests", "tools", "debian", "puppet_conf_examples", "share", "docs"):
+    for directory in ("pdbclient", "tests", ".ci", "puppet_conf_examples", "share", "docs"):
         files = {str(file.relative_to(checkout)) for file in (checkout / directory).rglob("*") if file.is_file()}
         assert files, directory
         assert {name for name in files - sdist if "__pycache__" not in name} == set()
@@ -79,7 +79,7 @@ def test_the_metadata_say_where_the_project_is_and_what_it_runs_on(wheel: zipfil
 
 def test_the_libraries_of_the_debian_package_are_what_the_wheel_asks_for() -> None:
     """With one version each, and its hashes."""
-    lines = re.findall(r"^(\S+)==(\S+) \\$", (ROOT / "debian/requirements.txt").read_text(), re.M)
+    lines = re.findall(r"^(\S+)==(\S+) \\$", (ROOT / ".ci/debian/requirements.txt").read_text(), re.M)
     pinned = {canonicalize_name(name): version for name, version in lines}
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tools import reference
 
 from pdbclient.cli.main import make_parser
 from pdbclient.config import load_config, load_sync_config, settings
 from pdbclient.config.settings import Setting
 from pdbclient.doctor.kinds import KINDS
 from tests.documentation import HOST_PAGES, PAGES, ROOT, RUNS, Block, blocks, pdbclient_commands, spans
-from tools import reference
 
 SMALL = 8 * 1024
 
@@ -32,7 +32,18 @@ def each(language: str) -> pytest.MarkDecorator:
 
 def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     """Broken links and anchors, pages without a place, unknown names of what is generated: all are warnings."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--config-file",
+        ".ci/mkdocs.yml",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path),
+    ]
     environment = {"NO_MKDOCS_2_WARNING": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -210,7 +221,7 @@ def test_no_runbook_is_about_nothing() -> None:
 
 def test_pages_that_the_code_and_the_examples_name_are_there() -> None:
     """Comments of units and configurations send readers to them."""
-    for directory in ("pdbclient", "puppet_conf_examples", "debian", "tests", "tools"):
+    for directory in ("pdbclient", "puppet_conf_examples", ".ci", "tests"):
         for path in (ROOT / directory).rglob("*"):
             if path.is_file() and path.suffix not in (".pyc", ".gz"):
                 for page in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(errors="replace")):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import metadata
 from pathlib import Path
+from unittest import mock
 
 import shtab
 from argparse_manpage.manpage import Manpage
@@ -32,9 +33,9 @@ def write(directory: Path) -> None:
 
 def _man_page() -> str:
     # argparse breaks lines where the terminal would: this one has room for all of a usage, which man then breaks.
-    os.environ["COLUMNS"] = "2000"
+    with mock.patch.dict(os.environ, COLUMNS="2000"):
+        page = Manpage(make_parser(), format="single-commands-section")
     about = metadata("pdbclient")
-    page = Manpage(make_parser(), format="single-commands-section")
     page.description = about["Summary"]
     page.source = f"pdbclient {about['Version']}"
     page.manual = "pdbclient"

@@ -30,7 +30,7 @@ from pdbclient.sync.service import metrics as sync_metrics
 
 __all__ = ["GENERATED", "RULES", "alerts", "duration", "expand", "leaves", "on_page_markdown"]
 
-RULES = Path(__file__).parents[1] / "puppet_conf_examples/monitoring/pdbclient.rules.yml"
+RULES = Path(__file__).parents[2] / "puppet_conf_examples/monitoring/pdbclient.rules.yml"
 """The alerts."""
 
 _MARK = re.compile(r"^<!-- generated: (\S+)((?: \S+)?) -->$", re.M)
