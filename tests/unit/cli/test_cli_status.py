@@ -118,7 +118,9 @@ class Terminal:
     def __init__(self, *argv: object) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 200, 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color"}
+        # Where these are set, they count more than the terminal's own size.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environment = {**inherited, "TERM": "xterm-256color"}
         command = [sys.executable, "-m", "pdbclient", *map(str, argv)]
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
