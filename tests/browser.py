@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +28,13 @@ _FLAGS = (
 )
 
 
+def _end(driver: subprocess.Popen[bytes]) -> None:
+    """End it, and a browser that its session's own end has left."""
+    with suppress(ProcessLookupError):
+        os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait(10)
+
+
 class Browser:
     """A browser with an empty profile, that ends with the context, whatever its state."""
 
@@ -37,10 +46,12 @@ class Browser:
             self._http = stack.enter_context(requests.Session())
             self._http.trust_env = False
             driver = subprocess.Popen(
-                ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                ["chromedriver", f"--port={port}"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
-            stack.callback(driver.wait, 10)
-            stack.callback(driver.terminate)
+            stack.callback(_end, driver)
             self._until_it_answers()
             wanted = {
                 "browserName": "chrome",

@@ -16,6 +16,9 @@ Speak PuppetDB's own API at `gateway_url` of puppetdb.conf, for an unmodified Pu
 queries go to the first of the other server_urls that is well. All processes of Puppet share what it knows of them,
 so that an outage costs nobody a timeout twice.
 
+With `gateway_status_port` it listens on that port of 127.0.0.1, too: a page for a browser, GET /status (the same as
+JSON, which `pdbclient status` asks) and GET /metrics (Prometheus).
+
 Clients need a certificate of Puppet's CA, and a certname in `gateway_allow` (default: the gateway's own).
 SIGTERM and SIGINT end it after the requests under way; SIGHUP reads the configuration again, and keeps the old one
 when the new one is wrong. Replaced certificates are noticed without a signal.
@@ -23,7 +26,7 @@ when the new one is wrong. Replaced certificates are noticed without a signal.
 _EXIT_CODES = """\
 exit codes:
   0  ended by a signal
-  1  cannot bind the address of gateway_url: in use, or none of this machine's
+  1  cannot bind the address of gateway_url, or the status port: in use, or none of this machine's
   2  the configuration or the command line is wrong
   4  the journal cannot be used
 """

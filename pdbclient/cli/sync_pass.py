@@ -75,8 +75,9 @@ _RUN = """\
 Passes against each remote at its interval, one at a time. SIGTERM and SIGINT end it after the current
 batch, exit code 0; SIGHUP reads the configuration again and keeps the old one when the new one is wrong.
 
-With `status_port` in the configuration it listens on that port of 127.0.0.1: GET /status and GET /metrics
-(Prometheus), and POST /trigger, which `pdbclient sync trigger` asks.
+With `status_port` in the configuration it listens on that port of 127.0.0.1: a page for a browser, GET /status (the
+same as JSON, which `pdbclient status` asks), GET /metrics (Prometheus), and POST /trigger, which `pdbclient sync
+trigger` asks.
 """
 
 _NOTES = (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -17,10 +19,9 @@ from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.tls_dates import expiries
 from pdbclient.journal.model import ANY, EntryState
 from pdbclient.journal.work.service import Service
-from pdbclient.observe import traffic
 from pdbclient.observe.page import document as shown
 from pdbclient.observe.status_port import StatusPort
-from pdbclient.observe.traffic import DAY, Ending, Kind, TrafficSnapshot
+from pdbclient.observe.traffic import DAY, Circuit, Ending, Kind, TrafficSnapshot
 
 __all__ = ["StatusPage", "document", "outages"]
 
@@ -29,29 +30,33 @@ class StatusPage:
     """The status port of a gateway: it shows the server that is in force, on the port that its settings say."""
 
     def __init__(self) -> None:
-        self._port: StatusPort | None = None
-        self._at: int | None = None
+        self._lock = threading.Lock()
+        self._open, self._over = ExitStack(), False
+        self._port: int | None = None
 
     def show(self, server: Server) -> None:
         """Show this one from now on. It takes a moment: not for the event loop.
 
         Raises `StatusError` when the port cannot be had; the one before is shown as before then.
         """
-        wanted = server.config.gateway_status_port
-        if wanted != self._at:
-            port = None if wanted is None else StatusPort(wanted, self, setting="gateway_status_port")
+        with self._lock:
+            wanted = server.config.gateway_status_port
+            if wanted == self._port or self._over:
+                self._server = server
+                return
+            port: AbstractContextManager[object] = nullcontext()
+            if wanted is not None:
+                port = StatusPort(wanted, self, setting="gateway_status_port")
             self._server = server
-            self.close()
-            self._port, self._at = port, wanted
-            if port is not None:
-                port.__enter__()
-        self._server = server
+            self._open.close()
+            self._open.enter_context(port)
+            self._port = wanted
 
     def close(self) -> None:
-        """Show nothing any more."""
-        if self._port is not None:
-            self._port.__exit__(None, None, None)
-        self._port = self._at = None
+        """Show nothing any more, whoever is still about to be shown."""
+        with self._lock:
+            self._over = True
+            self._open.close()
 
     def document(self) -> shown.Document:
         """The status document, as of now."""
@@ -94,31 +99,32 @@ def outages(counted: TrafficSnapshot) -> list[shown.Outage]:
     for server in dict.fromkeys([each.server for each in (*counted.circuits, *counted.changes)]):
         changes = [each for each in counted.changes if each.server == server]
         now = [each for each in counted.circuits if each.server == server]
-        found += _outages_of(server, changes, now, counted.at - DAY)
+        # One that is not asked any more has none: it was left out when the others were begun with.
+        until = max((each.since for each in now), default=min(each.since for each in counted.circuits))
+        found += _outages_of(server, changes, now, counted.at - DAY, until)
     return sorted(found, key=lambda each: each.began)
 
 
 def _outages_of(
-    server: str, changes: Iterable[traffic.Circuit], now: Iterable[traffic.Circuit], day_ago: float
+    server: str, changes: Sequence[Circuit], now: Sequence[Circuit], day_ago: float, until: float
 ) -> Iterator[shown.Outage]:
-    changes = list(changes)
-    out: set[str] = set()
-    began, why = day_ago, ""
-    first = {each.operation: each for each in reversed([*changes, *now])}
-    for operation, each in first.items():
-        # What changes to healthy was not; what does not change in the day was as it is.
-        if each.healthy == (each in changes):
-            out.add(operation)
-            began, why = (each.since, each.why) if not each.healthy else (day_ago, "since before that day")
+    """Those of one server. When it is healthy now, and no change says so, it is so since `until`: by a reload."""
+    first = {each.operation: each for each in reversed(changes)}
+    lasting = [each for each in now if not each.healthy and each.operation not in first]
+    # What changes to healthy in the day was not so before.
+    out = {each.operation for each in lasting} | {each.operation for each in first.values() if each.healthy}
+    began, why = (lasting[0].since, lasting[0].why) if lasting else (day_ago, "since before that day")
     for each in changes:
-        if not each.healthy and not out:
-            began, why = each.since, each.why
-        was = bool(out)
-        out = out | {each.operation} if not each.healthy else out - {each.operation}
-        if was and not out:
-            yield shown.Outage(server, _time(began), _time(each.since), why)
+        if not each.healthy:
+            began, why = (began, why) if out else (each.since, each.why)
+            out.add(each.operation)
+        elif out:
+            out.discard(each.operation)
+            if not out:
+                yield shown.Outage(server, _time(began), _time(each.since), why)
     if out:
-        yield shown.Outage(server, _time(began), None, why)
+        lasts = any(not each.healthy for each in now)
+        yield shown.Outage(server, _time(began), None if lasts else _time(until), why)
 
 
 def _servers(config: ClientConfig, registry: ServerRegistry, counted: TrafficSnapshot) -> Iterator[shown.Server]:

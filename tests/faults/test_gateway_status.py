@@ -166,6 +166,10 @@ def test_a_server_whose_port_cannot_be_had_does_not_take_over(site: Site) -> Non
                 other.discard()
         assert config.gateway_status_port is not None
         assert read_document(config.gateway_status_port, "").program.name == "gateway"
+        # A reload that comes to its end after the gateway does opens nothing any more.
+        page.close()
+        page.show(server)
+        assert not listens(config.gateway_status_port)
     finally:
         page.close()
         server.discard()

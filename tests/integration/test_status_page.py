@@ -1,4 +1,4 @@
-"""The gateway's status page in a real browser, during a real failover: what it says is what happens."""
+"""The status pages in a real browser, during a real failover and a real outage: what they say is what happens."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import pytest
 
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
+from pdbclient.observe.status_client import ask_for_pass
 
 from ..browser import Browser
 from ..faults.gateway import ask, submit
 from .journal_gateway import JournalGateway
+from .test_sync import PRIMARY, REPLICA, Site, events_until, sync_running
 
 pytestmark = pytest.mark.integration
 
-PRIMARY, REPLICA = "primary", "replica"
 SHOTS = os.environ.get("PDBCLIENT_SHOTS")
 """Where to leave pictures, for those who want to look at them."""
 
@@ -99,3 +100,31 @@ def test_what_the_page_says_during_a_failover_is_what_happens(pair: Lab, tmp_pat
         asked = {url for url in browser.requested() if not url.startswith("data:")}
         assert asked == {f"http://127.0.0.1:{port}/"}
         assert not browser.overflows()
+
+
+def test_the_page_of_the_reconciler_says_what_its_passes_come_to(pair: Lab, tmp_path: Path) -> None:
+    port, site = free_port(), Site(pair, tmp_path)
+    for session in site.session.values():
+        session.close()
+    settings = f"\n  status_port: {port}\n  read_timeout: 3s\n  operation_timeout: 5s"
+    path = site.conf[PRIMARY]
+    path.write_text(path.read_text().replace("sync: {", f"sync: {{{settings}", 1))
+    remote = site.config(PRIMARY).remotes[0].endpoint.url
+    with Browser() as browser, sync_running(site, PRIMARY) as daemon:
+        events_until(daemon, "sync", "finished")
+        browser.open(f"http://127.0.0.1:{port}/")
+        shown = browser.until(lambda text: "Healthy" in text, 20)
+        assert f"Divergence from {remote.removeprefix('https://')}" in shown
+        assert browser.texts("section:nth-of-type(2) tbody td:nth-child(2)") == ["● done"]
+        shoot(browser, "reconciler-healthy")
+
+        pair.fault(REPLICA, "freeze")
+        assert ask_for_pass(port, None) == [remote]
+        shown = browser.until(lambda text: "Degraded" in text, 90)
+        (told,) = document(port)["remotes"]
+        assert (told["ok"], told["last_pass"]["outcome"]) == (False, "unreachable")
+        assert f"The last pass against {remote} failed: {told['last_error']}" in shown
+        assert browser.texts("section:nth-of-type(2) tbody td:nth-child(2)") == ["▲ unreachable"]
+        shoot(browser, "reconciler-unreachable")
+        pair.fault(REPLICA, "thaw")
+        assert browser.complaints() == []

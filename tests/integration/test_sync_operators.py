@@ -202,6 +202,9 @@ def test_a_daemon_shows_its_status_and_metrics_and_makes_a_pass_when_asked(site:
         assert {name: status[name] for name in beside} == beside
         assert sync(site, REPLICA, "status", "--max-lag", "1h").code == 0
         assert sync(site, REPLICA, "status", "--max-lag", "1ms").code == 1
+        page = get("/")
+        assert "pdbclient reconciler on" in page
+        assert f"Divergence from {remote.removeprefix('https://')}" in page
         metrics = get("/metrics")
         assert f'pdbclient_sync_last_sync_succeeded{{remote="{remote}"}} 1.0' in metrics
         assert f'pdbclient_sync_records_transferred_total{{entity="facts",remote="{remote}"}} 1.0' in metrics

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
+from itertools import groupby
 from xml.etree.ElementTree import Element, tostring
 
 from pdbclient.observe.page.document import Document
@@ -24,8 +25,6 @@ REFRESH = 5
 _WORDS = {Level.OK: "healthy", Level.WARNING: "degraded", Level.CRITICAL: "critical"}
 # Not by colour alone.
 _SIGNS = {Level.OK: "●", Level.WARNING: "▲", Level.CRITICAL: "✖"}
-
-
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
@@ -40,16 +39,10 @@ HEADERS = {
 
 def page(document: Document) -> bytes:
     """The page of a daemon."""
-    found = findings(document)
-    parts, pairs = [_banner(found)], []
-    for table in tables(document):
-        if not table.columns:
-            pairs.append(_section(table))
-            continue
-        if pairs:
-            parts.append(element("div", *pairs, classes="pairs"))
-            pairs = []
-        parts.append(_section(table, [drawn(each) for each in timelines(document)] if table.timeline else ()))
+    parts = [_banner(findings(document))]
+    for pairs, group in groupby(tables(document), lambda table: not table.columns):
+        sections = [_section(table, _pictures(document) if table.timeline else ()) for table in group]
+        parts += [element("div", *sections, classes="pairs")] if pairs else sections
     return _whole(f"pdbclient {document.program.name}", _header(document), parts, _footer(document))
 
 
@@ -126,6 +119,12 @@ def _prose(text: str) -> Iterator[Element | str]:
 
 def _sign(level: Level) -> Element:
     return element("span", _SIGNS[level], classes="sign", **{"aria-hidden": "true"})
+
+
+def _pictures(document: Document) -> list[Element]:
+    pictures = [drawn(each) for each in timelines(document)]
+    legend = "Red: unhealthy. Arrow: requests go to another server. Grey: not known, the gateway did not run."
+    return [*pictures, element("p", legend, classes="note")]
 
 
 def _section(table: Table, pictures: Sequence[Element] = ()) -> Element:

@@ -46,6 +46,7 @@ td:not(.short) .level { white-space: normal; }
 .ok > .sign, .level.ok { color: var(--ok); }
 .warning > .sign, .level.warning { color: var(--warning); }
 .critical > .sign, .level.critical { color: var(--critical); }
+svg + .note { margin: 0 0 .6rem; }
 svg { display: block; width: 100%; height: auto; min-width: 40rem; margin-bottom: .6rem; }
 svg text { font-size: 12px; fill: var(--text); }
 svg .tick text { fill: var(--dim); font-size: 11px; }

@@ -32,6 +32,7 @@ def rendered(document: Document, text: Callable[[str], str], *, notes: bool = Tr
         parts += ["", Text(text(table.title), "bold")]
         if table.timeline:
             parts += [Text(text(line)) for each in timelines(document) for line in _drawn(each)]
+            parts += [Text("# unhealthy, - healthy, . not known: the gateway did not run", "dim")] if notes else []
         parts.append(_grid(table, text) if table.rows else Text(text(table.empty), "dim"))
         parts += [Text(text(table.note), "dim")] if notes and table.note else []
     return Group(*parts)

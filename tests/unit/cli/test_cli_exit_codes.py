@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pdbclient import errors
-from pdbclient.cli import output, servers
+from pdbclient.cli import output, status
 from pdbclient.errors import PdbError, Problem
 from pdbclient.wire import InvalidQuery
 from tests.faults.fake import Answer, Request, answer, queued
@@ -47,6 +47,7 @@ CODES: dict[PdbError, int] = {
     errors.NotFound(URL, 404, "bad"): 1,
     errors.Misrouted(URL, 404, "bad"): 1,
     errors.SyncError("bad"): 1,
+    errors.StatusError("bad"): 1,
     errors.SafetyBrake("bad"): 1,
     errors.StaleAnswer(URL, 2, "2026-01-01T00:00:00.000Z", "bad"): 3,
     errors.JournalError("bad"): 4,
@@ -79,7 +80,7 @@ def test_every_error_is_one_message_and_its_exit_code(
     def fail(_: argparse.Namespace) -> int:
         raise error
 
-    monkeypatch.setattr(servers, "_status", fail)
+    monkeypatch.setattr(status, "_status", fail)
     ended = run("status", "--json")
     assert (ended.code, ended.out) == (CODES[error], "")
     assert "bad" in ended.err

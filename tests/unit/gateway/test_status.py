@@ -75,5 +75,14 @@ def test_one_that_began_more_than_a_day_ago_is_known_from_the_circuit_while_it_l
     assert found(counted(*changes, now=[old])) == [(A, 2 * DAY, None, "refused")]
 
 
+def test_one_that_a_reload_with_other_servers_ends_has_its_end_there() -> None:
+    """Their circuits are begun anew, which is no change of theirs; A is not among them any more."""
+    changes = (change(A, "query", 100, "refused"), change(B, "query", 90, "busy"))
+    anew = replace(
+        counted(*changes), circuits=tuple(Circuit(B, operation, True, NOW - 30) for operation in ("command", "query"))
+    )
+    assert found(anew) == [(A, 100.0, 30.0, "refused"), (B, 90.0, 30.0, "busy")]
+
+
 def test_one_that_began_more_than_a_day_ago_and_ended_since_is_shown_from_the_beginning_of_the_day() -> None:
     assert found(counted(change(A, "query", 50))) == [(A, DAY, 50.0, "since before that day")]

@@ -303,14 +303,14 @@ def test_the_page_asks_for_nothing_and_runs_nothing_and_loads_itself_anew() -> N
 
 
 def test_the_page_has_the_words_of_all_tables() -> None:
-    document = gateway(failed_over=True)
-    text = Tags(page(document)).text
-    for table in tables(document):
-        assert table.title in text
-        for row in table.rows:
-            assert all(cell.text in text for cell in row)
-    for each in findings(document):
-        assert each.text in text
+    for document in (gateway(failed_over=True), gateway(certificates=()), reconciler()):
+        text = Tags(page(document)).text
+        for table in tables(document):
+            assert table.title in text
+            for row in table.rows:
+                assert all(cell.text in text for cell in row)
+        for each in findings(document):
+            assert each.text in text
 
 
 def test_a_page_that_cannot_be_made_says_why_and_tries_again() -> None:
