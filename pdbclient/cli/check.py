@@ -72,7 +72,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         )
         where = each.add_mutually_exclusive_group(required=name == "sync")
         where.add_argument("--config", type=Path, metavar="PATH", help="the configuration, which names the port")
-        where.add_argument("--port", type=int, metavar="PORT", help="the port, where it may not be read")
+        where.add_argument("--port", type=_port_number, metavar="PORT", help="the port, where it may not be read")
         what = "a command is pending" if name == "gateway" else "no pass succeeded"
         each.add_argument(
             limit,
@@ -104,6 +104,12 @@ def _check(args: argparse.Namespace) -> int:
         text = unanswered(args.daemon, state, str(error))
     print("\n".join(map(visible, text.splitlines())))
     return int(state)
+
+
+def _port_number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: they are 1 to 65535")
+    return int(text)
 
 
 def _port(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,14 +32,14 @@ from pdbclient.gateway import addresses
 from pdbclient.gateway.addresses import Goal, Refusal
 from pdbclient.gateway.budget import Reservation
 from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
+from pdbclient.gateway.endings import failures_of, note_taken
 from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
 from pdbclient.http.failover import Accepted
-from pdbclient.http.outcome import Attempt, Kind
 from pdbclient.http.staleness import Freshness
 from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
-from pdbclient.observe.traffic import Ending, Failed, UnderWay
+from pdbclient.observe.traffic import Ending, UnderWay
 from pdbclient.wire import Command
 
 __all__ = ["Exchange", "Rules", "plain"]
@@ -113,7 +113,7 @@ class Exchange:
             return _json(400, {"error": str(error)})
         except ServerError as error:
             ending = Ending.REJECTED if error.status < 500 else Ending.SERVER_ERROR
-            self.under_way.note(ending, error.endpoint, _failures(error.attempts))
+            self.under_way.note(ending, error.endpoint, failures_of(error.attempts))
             return self._handed_on(error)
         except StaleAnswer as error:
             self.under_way.note(Ending.STALE, error.endpoint, stale=True)
@@ -125,7 +125,7 @@ class Exchange:
             log.error("%s", error)
             return _json(503, {"error": str(error)})
         except AllEndpointsFailed as error:
-            self.under_way.note(Ending.UNAVAILABLE, failures=_failures(error.attempts))
+            self.under_way.note(Ending.UNAVAILABLE, failures=failures_of(error.attempts))
             log.warning("%s", error)
             return _json(503, {"error": str(error)})
         except CallerLeft:
@@ -179,7 +179,7 @@ class Exchange:
         if self.rules.command_broadcast:
             raise Refused(400, "secondsToWaitForCompletion: with command_broadcast the gateway does not wait")
         accepted, completion = await self.upstream.submit_and_wait(command, seconds)
-        self._note_taken(accepted)
+        note_taken(self.under_way, accepted)
         return _json(completion.status, dict(completion.document), _taken_by(accepted))
 
     async def _checked(self, query: str) -> Command:
@@ -216,16 +216,9 @@ class Exchange:
 
     async def _submitted(self, command: Command) -> web.StreamResponse:
         accepted = await self.upstream.submit(command)
-        self._note_taken(accepted)
+        note_taken(self.under_way, accepted)
         uuid = accepted.journalled or next(iter(accepted.uuids.values()))
         return _json(200, {"uuid": uuid}, _taken_by(accepted))
-
-    def _note_taken(self, accepted: Accepted) -> None:
-        failures = _failures(accepted.attempts)
-        if accepted.journalled is not None:
-            self.under_way.note(Ending.JOURNALLED, failures=failures)
-        else:
-            self.under_way.note(Ending.ANSWERED, next(iter(accepted.uuids)).url, failures)
 
     async def _passed_on(self) -> web.StreamResponse:
         request = self.request
@@ -234,7 +227,7 @@ class Exchange:
         puppet = request.headers.get("User-Agent", "").startswith("Puppet/")
         answer = await self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet)
         stale = answer.about_exported and answer.freshness.stale
-        self.under_way.note(Ending.ANSWERED, answer.endpoint.url, _failures(answer.attempts), stale=stale)
+        self.under_way.note(Ending.ANSWERED, answer.endpoint.url, failures_of(answer.attempts), stale=stale)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
         if answer.about_exported:
             headers["X-Pdbclient-Stale"] = str(stale).lower()
@@ -355,15 +348,6 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
 def _octets(value: str) -> str:
     """A client's header for the server, byte by byte: aiohttp reads it as UTF-8, requests writes Latin-1."""
     return value.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _failures(attempts: Sequence[Attempt]) -> list[Failed]:
-    """The attempts that failed. A server that was not asked at all has not."""
-    return [
-        Failed(each.endpoint.url, str(each.outcome.kind), each.met)
-        for each in attempts
-        if each.outcome.kind not in (Kind.ACCEPTED, Kind.SKIPPED)
-    ]
 
 
 def _taken_by(accepted: Accepted) -> dict[str, str]:

@@ -25,6 +25,7 @@ from pdbclient.config.model import TlsFiles
 from pdbclient.gateway.server import Server as GatewayServer
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.lab.ports import free_port
+from pdbclient.observe.traffic import Traffic
 
 __all__ = [
     "FACTS",
@@ -175,6 +176,11 @@ class GatewayThread:
     def registry(self) -> ServerRegistry:
         """What it knows of its servers."""
         return self._site._upstream.registry
+
+    @property
+    def traffic(self) -> Traffic:
+        """What it has counted."""
+        return self._site._upstream.traffic
 
     @property
     def places_taken(self) -> int:

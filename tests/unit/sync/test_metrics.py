@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pdbclient.errors import Rejected
+from pdbclient.errors import Rejected, SafetyBrake
 from pdbclient.observe.exposition import CERTIFICATE_EXPIRY, exposition
 from pdbclient.sync import EntityResult, Outcome, PassResult
 from pdbclient.sync.policy.model import Entity
 from pdbclient.sync.service.metrics import METRICS, PREFIX, Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
+from pdbclient.sync.state.store import EntityRecord
 
 from .conftest import Site
 from .fake import facts
@@ -166,3 +167,15 @@ def test_a_result_of_an_older_version_without_details_is_shown_without_them() ->
     assert value(samples, "sync_duration", remote=A) == 1.0
     assert value(samples, "factsets_sync_duration", remote=A) == 0.0
     assert value(samples, "record_transfer_duration", remote=A) is None
+
+
+def test_an_entity_that_a_safety_brake_holds_is_told_from_one_that_failed() -> None:
+    entities = {
+        Entity.NODES: EntityRecord(NOW, str(SafetyBrake("40 of 50 nodes would be deactivated"))),
+        Entity.FACTS: EntityRecord(NOW, "HTTP 500"),
+        Entity.REPORTS: EntityRecord(NOW, None),
+    }
+    samples = read(replace(WELL, entities=entities))
+    for entity, braked, succeeded in (("nodes", 1.0, 0.0), ("facts", 0.0, 0.0), ("reports", 0.0, 1.0)):
+        assert value(samples, "entity_braked", remote=A, entity=entity) == braked
+        assert value(samples, "entity_succeeded", remote=A, entity=entity) == succeeded
