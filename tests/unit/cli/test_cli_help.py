@@ -17,6 +17,7 @@ Walk = Iterator[tuple[tuple[str, ...], str | None, argparse.ArgumentParser]]
 COMMANDS = {
     "config check",
     "demo",
+    "doctor",
     "exported",
     "gateway",
     "journal drop",
