@@ -1,7 +1,7 @@
 # Everything runs on a .venv that `make setup` makes. All targets may be run again; none leaves anything running.
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHES := submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
+BENCHES := startup submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
 .PHONY: setup demo test matrix lint unit soak bench clean
 

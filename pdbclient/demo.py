@@ -21,17 +21,22 @@ from pdbclient.wire.command import Command
 from pdbclient.wire.query import catalog_summary, factset_summary
 from pdbclient.wire.timestamp import to_utc
 
-__all__ = ["Outcome", "play"]
+__all__ = ["KINDS", "Outcome", "play"]
 
 Say = Callable[[str], None]
 Records = set[tuple[str, ...]]
 
 PRIMARY, REPLICA = "primary", "replica"
+KINDS = ("nodes", "facts", "catalogs", "reports")
+"""What the story is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the story came to. `lost` counts commands that were acknowledged and are on neither server."""
+    """What the story came to. `lost` counts commands that were acknowledged and are on neither server.
+
+    `transferred` has each of `KINDS`, and another kind only where something of it was transferred.
+    """
 
     submitted: int
     lost: int
@@ -115,11 +120,12 @@ def _tally(lab: Lab, submissions: list[Submission]) -> str:
 
 
 def _reconcile(lab: Lab, say: Say) -> dict[str, int]:
-    total: dict[str, int] = {}
+    total = dict.fromkeys(KINDS, 0)
     for name in (PRIMARY, REPLICA):
         for result in reconcile(load_sync_config(lab.sync_conf(name))):
             for entity, counts in result.entities.items():
-                total[entity.value] = total.get(entity.value, 0) + counts.transferred
+                if counts.transferred:
+                    total[entity.value] = total.get(entity.value, 0) + counts.transferred
             say(f"   {name} pulled {_pulled(result)} in {result.elapsed_ms} ms")
     return total
 

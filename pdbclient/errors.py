@@ -193,10 +193,13 @@ class CallerLeft(PdbError):
 
 
 class AllEndpointsFailed(PdbError):
-    """No configured server could do it; `attempts` tells what each one met, in the order tried."""
+    """No configured server could do it; `attempts` tells what each one met, in the order tried.
 
-    def __init__(self, what: str, attempts: Sequence[Attempt]) -> None:
-        self.attempts = tuple(attempts)
+    `in_outage`: no server can be used at all, which the log tells once, with how many requests met it.
+    """
+
+    def __init__(self, what: str, attempts: Sequence[Attempt], in_outage: bool = False) -> None:
+        self.attempts, self.in_outage = tuple(attempts), in_outage
         lines = "".join(f"\n  {attempt}" for attempt in self.attempts)
         super().__init__(f"{what}: no PuppetDB could do it:{lines}")
 

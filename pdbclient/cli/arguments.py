@@ -1,4 +1,4 @@
-"""The command line's grammar: options anywhere, and what a value may be.
+"""What a value on the command line may be, and options that commands share.
 
 argparse turns an `ArgumentTypeError` into a line on standard error and exit code 2.
 """
@@ -9,16 +9,13 @@ import difflib
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pdbclient.config.values import MAX_TIMEOUT
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.wire import timestamp
 
 __all__ = [
-    "Parser",
     "add_log_options",
     "entity_path",
     "not_negative",
@@ -54,26 +51,6 @@ ENTITIES = (
 
 # What may stand in an address without being percent-encoded; `..` would leave the query endpoints.
 _PATH = re.compile(r"(?!.*(?:^|/)\.\.?(?:/|$))[\w.%~:@!$&'()*+,;=/-]+", re.ASCII).fullmatch
-
-
-class Parser(ArgumentParser):
-    """A parser that lets options stand between arguments: `submit facts a.json --config F b.json`.
-
-    Plain argparse takes arguments from one place only, and calls the others unrecognized.
-    """
-
-    _intermixing = False
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As in argparse. With `--`, which intermixed parsing loses, the plain way."""
-        given: Sequence[str] = () if args is None else args
-        if self._intermixing or self._subparsers is not None or "--" in given:
-            return super().parse_known_args(args, namespace)
-        self._intermixing = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._intermixing = False
 
 
 def add_log_options(parser: ArgumentParser) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pdbclient.cli.journal_owner import as_owner
 from pdbclient.client import Client
 from pdbclient.config import load_config
 from pdbclient.errors import JournalBusy
+from pdbclient.http.failover import Failover
 
 __all__ = ["asking_client", "submitting_client"]
 
@@ -23,8 +25,10 @@ def submitting_client(path: Path | None) -> Client:
     Raises `ConfigError` and `JournalError`.
     """
     config = load_config(path)
+    failover = Failover(config)  # as whoever we are: it reads certificates
     try:
-        return Client(config)
+        with as_owner(config.journal):
+            return Client(config, failover=failover)
     except JournalBusy:
         if config.gateway_url is None:
             raise

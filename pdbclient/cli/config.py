@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pdbclient.cli import output
+from pdbclient.cli.commands import HELP
 from pdbclient.config import (
     ClientConfig,
     Endpoint,
@@ -57,7 +58,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `config` and its subcommand `check`."""
     group = groups.add_parser(
         "config",
-        help="check the configuration and show what is in force",
+        help=HELP["config"],
         description="Check puppetdb.conf and sync configurations, and show what is in force.",
     )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from pdbclient.cli import output
 from pdbclient.cli.arguments import positive
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.lab_options import add_program_options, programs_given
 from pdbclient.lab import Lab, LabOptions
 
@@ -31,7 +32,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `demo`."""
     parser = groups.add_parser(
         "demo",
-        help="see it work: a story on a real pair",
+        help=HELP["demo"],
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from pdbclient.cli.arguments import add_log_options
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import load_config
 from pdbclient.observe import logs
@@ -33,7 +35,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `gateway`."""
     parser = groups.add_parser(
         "gateway",
-        help="PuppetDB's API on this machine, for Puppet itself, with failover behind it",
+        help=HELP["gateway"],
         description=_DESCRIPTION,
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,6 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     # Not before it is needed: its HTTP server would take every other command as long to load as all the rest.
     from pdbclient.gateway import Gateway
 
-    logs.configure(args.log_config, json=args.log_format == "json")
+    level = logging.DEBUG if args.verbose else logging.INFO
+    logs.configure(args.log_config, json=args.log_format == "json", level=level)
     Gateway(lambda: load_config(args.config)).run()
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pdbclient.cli import output
 from pdbclient.cli.arguments import positive
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.journal_access import add_since_option, entry_document, moment_text, opened
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import without_password
@@ -76,7 +77,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `journal` with its subcommands."""
     group = groups.add_parser(
         "journal",
-        help="look at the log of accepted commands, and mend it",
+        help=HELP["journal"],
         description=_GROUP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pdbclient.cli.journal_owner import as_owner
 from pdbclient.config import ClientConfig, load_config
 from pdbclient.config.values import SettingError, span
 from pdbclient.errors import ConfigError, Problem
@@ -35,8 +36,10 @@ def opened(path: Path | None) -> Iterator[tuple[ClientConfig, Journal]]:
             "restart the gateway, which makes the file"
         )
         raise ConfigError([Problem(file, None, "journal", why)])
-    # Somebody sits before it, and can break it off.
-    with Journal.open(config.journal, beside=True, patience=None) as journal:
+    with as_owner(config.journal):
+        # Somebody sits before it, and can break it off.
+        journal = Journal.open(config.journal, beside=True, patience=None)
+    with journal:
         yield config, journal
 
 

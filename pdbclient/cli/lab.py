@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from pdbclient.cli import output
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.lab_options import add_program_options, programs_given
 from pdbclient.errors import LabError
 from pdbclient.lab import ACTIONS, Lab, LabOptions, default_directory
@@ -41,7 +42,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command group `lab`."""
     lab = groups.add_parser(
         "lab",
-        help="a real PuppetDB pair on this machine",
+        help=HELP["lab"],
         description=_DESCRIPTION,
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -5,32 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from importlib.metadata import version
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Collection, Sequence
+from importlib import import_module
+from typing import Any
 
-from pdbclient.cli import (
-    config,
-    demo,
-    gateway,
-    journal,
-    lab,
-    output,
-    query,
-    recover,
-    servers,
-    submit,
-    sync,
-    terminus,
-)
-from pdbclient.cli.arguments import Parser
+from pdbclient.cli import output
+from pdbclient.cli.commands import HELP, MODULES
+from pdbclient.cli.parser import Parser
 from pdbclient.errors import PdbError
 
 __all__ = ["main", "make_parser"]
 
 
-def make_parser() -> Parser:
-    """The parser of the whole command line; each command sets `run`, which takes the arguments."""
+def make_parser(wanted: Collection[str] = HELP) -> Parser:
+    """The parser of the command line; each command sets `run`, which takes the arguments.
+
+    Of a command that is not `wanted` it has the line in the list, and imports nothing. By default: of the whole.
+    """
     parser = Parser(
         prog="pdbclient",
         description="High availability for open-source PuppetDB and OpenVoxDB: ordered failover, safe queries, "
@@ -38,12 +30,26 @@ def make_parser() -> Parser:
         epilog=output.EXIT_CODES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pdbclient {version('pdbclient')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     parser.add_argument("-v", "--verbose", action="store_true", help="say on standard error what happens")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (submit, query, servers, config, gateway, journal, recover, terminus, sync, lab, demo):
-        group.register(groups)
+    for module, names in MODULES.items():
+        if any(name in wanted for name in names):
+            import_module(f"pdbclient.cli.{module}").register(groups)
+        else:
+            for name in names:
+                groups.add_parser(name, help=HELP[name])
     return parser
+
+
+class _Version(Action):
+    """Looks for the version only when it is asked for: that takes longer than all the rest."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: Any = None) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"pdbclient {version('pdbclient')}\n")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = make_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    # A command is one of the words given, in full: those that are not among them cannot be meant.
+    args = make_parser(given).parse_args(given)
     _configure_logging(verbose=args.verbose)
     try:
         return int(args.run(args))
@@ -89,6 +97,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def _configure_logging(*, verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("pdbclient: %(levelname)s: %(message)s"))
+    # That no server can be used, a command's own error says: the log is for who watches a program that goes on.
+    handler.addFilter(lambda record: record.name != "pdbclient.http.outage")
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler])
     # urllib3 tells of every connection, and of nothing that the http layer does not tell better.
     logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -10,10 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-
 from pdbclient.errors import (
     AllEndpointsFailed,
     ConfigError,
@@ -24,7 +20,6 @@ from pdbclient.errors import (
     TransportError,
 )
 from pdbclient.observe.terminal import visible
-from pdbclient.wire import InvalidQuery
 
 __all__ = [
     "EXIT_CODES",
@@ -76,6 +71,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         for row in texts:
             sys.stdout.write("\t".join(row) + "\n")
         return
+    # Here, as it takes long to import, and is for terminals only.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(_shown(column), overflow="fold")
@@ -101,6 +100,9 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what, total=total)
@@ -109,6 +111,9 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def exit_code(error: PdbError) -> int:
     """The exit code that an error stands for (see `EXIT_CODES`)."""
+    # Here: `pdbclient --help` needs nothing of the formats.
+    from pdbclient.wire import InvalidQuery
+
     if isinstance(error, ConfigError | InvalidCommand | InvalidQuery):
         return 2
     if isinstance(error, AllEndpointsFailed | TransportError | StaleAnswer):

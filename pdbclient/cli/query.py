@@ -11,6 +11,7 @@ from typing import Any
 from pdbclient.cli import output
 from pdbclient.cli.arguments import entity_path, not_negative, positive, seconds, standard_input
 from pdbclient.cli.clients import asking_client
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.servers import add_config_option
 from pdbclient.client import QueryResult, Rows
 from pdbclient.wire import InvalidQuery, QueryText, parse_ast, parse_collector
@@ -48,7 +49,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `query`, `exported` and `nodes`."""
     query = groups.add_parser(
         "query",
-        help="ask a query in PQL or AST",
+        help=HELP["query"],
         description=_QUERY,
         epilog=_QUERY_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,7 +72,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
     exported = groups.add_parser(
         "exported",
-        help="the exported resources a node would collect",
+        help=HELP["exported"],
         description=_EXPORTED,
         epilog=_EXPORTED_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -83,7 +84,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
     nodes = groups.add_parser(
         "nodes",
-        help="the nodes PuppetDB knows, and when each was last heard of",
+        help=HELP["nodes"],
         description=_NODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pdbclient.cli import output
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.journal_access import add_since_option, entry_document, opened
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import ClientConfig, Endpoint
@@ -57,7 +58,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `recover`."""
     parser = groups.add_parser(
         "recover",
-        help="send a server what it lacks, from the journal",
+        help=HELP["recover"],
         description=_DESCRIPTION,
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pdbclient.cli import output
 from pdbclient.cli.clients import asking_client
+from pdbclient.cli.commands import HELP
 from pdbclient.client import ServerStatus
 from pdbclient.http.outcome import Operation
 
@@ -29,7 +30,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `status`."""
     parser = groups.add_parser(
         "status",
-        help="health of every server, and who is asked next",
+        help=HELP["status"],
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -11,6 +11,7 @@ from typing import Any
 from pdbclient.cli import output, puppet_input
 from pdbclient.cli.arguments import producer_timestamp, standard_input
 from pdbclient.cli.clients import submitting_client
+from pdbclient.cli.commands import HELP
 from pdbclient.cli.servers import add_config_option
 from pdbclient.client import Client, Submission
 from pdbclient.errors import ConfigError, PdbError, Problem
@@ -68,7 +69,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `submit` and a subcommand for each kind of command."""
     group = groups.add_parser(
         "submit",
-        help="submit facts, catalogs, catalog inputs, reports, deactivations, fact expiration",
+        help=HELP["submit"],
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

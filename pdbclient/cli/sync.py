@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pdbclient.cli import sync_diff, sync_pass, sync_quarantine, sync_seed, sync_status
+from pdbclient.cli.commands import HELP
 
 __all__ = ["register"]
 
@@ -13,7 +14,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `sync` with its subcommands."""
     group = groups.add_parser(
         "sync",
-        help="pull what is missing here from the peers, once or for good",
+        help=HELP["sync"],
         description="Make the local PuppetDB hold what its peers hold, by pulling from them.",
     )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)

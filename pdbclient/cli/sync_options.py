@@ -128,7 +128,8 @@ def chosen_mode(config: SyncConfig, args: argparse.Namespace, *, audit: bool = F
 
 
 def configure_logging(args: argparse.Namespace, config: SyncConfig, level: int = logging.INFO) -> None:
-    """Logging as the options or the configuration say, else to standard error from `level` on."""
+    """Logging as the options or the configuration say, else to standard error from `level` on (--verbose: all)."""
+    level = logging.DEBUG if args.verbose else level
     logs.configure(args.log_config or config.logging_config, json=args.log_format == "json", level=level)
 
 

@@ -127,7 +127,11 @@ def print_result(result: PassResult) -> None:
             output.note(f"{number} {what}: {meaning}")
     for error in result.errors:
         output.note(f"pdbclient: {error}")
-    output.note(f"{result.remote}: {result.outcome} in {result.elapsed_ms / 1000:.1f} s")
+    ended = str(result.outcome)
+    if result.unreachable not in (None, result.remote):
+        # Else the remote would seem to be the one.
+        ended = f"not pulled from: the local server {result.unreachable} is unreachable"
+    output.note(f"{result.remote}: {ended} in {result.elapsed_ms / 1000:.1f} s")
 
 
 def _once(args: argparse.Namespace) -> int:

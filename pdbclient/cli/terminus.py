@@ -5,18 +5,30 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pdbclient.cli import output
+from pdbclient.cli.commands import HELP
 from pdbclient.config import Endpoint
 from pdbclient.config.puppet_conf import find_confdir
 from pdbclient.config.settings import STOCK
 from pdbclient.config.urls import parse_server_url
 from pdbclient.errors import ConfigError
-from pdbclient.puppet_setup import GATEWAY_PORT, Plan, Wanted, WantedSetting, plan_setup, undo, write
+from pdbclient.puppet_setup import (
+    GATEWAY_PORT,
+    Action,
+    Plan,
+    Undone,
+    Wanted,
+    WantedSetting,
+    plan_setup,
+    undo,
+    write,
+)
 
 __all__ = ["register"]
 
@@ -31,7 +43,8 @@ the PuppetDBs after it: when the gateway is down, Puppet goes on to them.
 """
 _EPILOG = """\
 exit codes, as of diff: 0 when everything is set up (with --write: now), 1 when changes are pending, 2 when a
-file has problems, which are printed one a line, as file:line: setting: why; nothing is changed then.
+file has problems, which are printed one a line, as file:line: setting: why; nothing is changed then. Of --undo:
+1 also when a setting of the set-up was changed since, and so is left.
 
 example:
   pdbclient terminus setup --server-urls https://primary:8081,https://replica:8081
@@ -47,7 +60,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add `terminus` and its subcommand `setup`."""
     group = groups.add_parser(
         "terminus",
-        help="set Puppet up to use PuppetDB through pdbclient",
+        help=HELP["terminus"],
         description="Puppet's own side: its configuration, so that the stock terminus goes through pdbclient.",
     )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -64,7 +77,8 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     acts.add_argument(
         "--undo",
         action="store_true",
-        help="restore the files as they were before the latest --write; refused when one was changed since",
+        help="restore the files as they were before the latest --write; of one that was changed since, take back "
+        "what --write did to it",
     )
     setup.add_argument(
         "--for",
@@ -183,12 +197,41 @@ def _conclude(plan: Plan, args: argparse.Namespace) -> int:
 def _undo(confdir: Path, *, as_json: bool) -> int:
     files = undo(confdir)
     if as_json:
-        document = [{"file": file, "action": "restored" if exists else "removed"} for file, exists in files]
-        output.print_json({"ok": True, "undone": document})
-        return 0
-    output.print_table(("file", "now"), [(file, "restored" if exists else "removed") for file, exists in files])
-    output.note("undone; restart Puppet Server, if one runs here")
-    return 0
+        output.print_json({"ok": True, "undone": [_undone_document(each) for each in files]})
+    else:
+        output.print_table(("file", "now"), [(each.file, each.action) for each in files])
+        for each in files:
+            for line in _differs(each):
+                output.note(f"{each.file}: {line}")
+        output.note("undone; restart Puppet Server, if one runs here")
+    return 1 if any(each.taken_back.left for each in files) else 0
+
+
+def _differs(undone: Undone) -> Iterator[str]:
+    """In what a file is not as it was before the set-up, in lines."""
+    if undone.action is Action.LEFT:
+        yield "was removed since, and stays so"
+    elif undone.action is Action.EDITED:
+        parts = undone.taken_back
+        yield f"was changed since; taken back: {', '.join(parts.undone) or 'nothing'}"
+        if parts.kept:
+            yield f"kept, as set since: {', '.join(parts.kept)}"
+        if parts.left:
+            yield f"not taken back, as changed since: {', '.join(parts.left)}: see whether it is right"
+    if undone.backup is not None:
+        yield f"as it was before the set-up, it is in {undone.backup}"
+
+
+def _undone_document(undone: Undone) -> dict[str, Any]:
+    parts = undone.taken_back
+    return {
+        "file": undone.file,
+        "action": undone.action,
+        "taken_back": parts.undone,
+        "kept": parts.kept,
+        "left": parts.left,
+        "backup": undone.backup,
+    }
 
 
 def _print_diffs(plan: Plan) -> None:

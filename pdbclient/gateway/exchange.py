@@ -116,7 +116,7 @@ class Exchange:
             log.error("%s", error)
             return _json(503, {"error": str(error)})
         except AllEndpointsFailed as error:
-            log.warning("%s", error)
+            log.log(logging.DEBUG if error.in_outage else logging.WARNING, "%s", error)
             return _json(503, {"error": str(error)})
         except CallerLeft:
             return plain(503, "ending\n")

@@ -92,9 +92,9 @@ class Failover:
         self._clock = clock
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
         self._sessions = _sessions(config, endpoints, places, gateway) if sessions is None else sessions
-        sticky = config.sticky_read_failover
-        if registry is None or not registry.covers(endpoints, sticky_reads=sticky):
-            registry = ServerRegistry(endpoints, clock, jitter, sticky_reads=sticky)
+        sticky, needed = config.sticky_read_failover, config.min_successful_submissions
+        if registry is None or not registry.covers(endpoints, sticky_reads=sticky, needed=needed):
+            registry = ServerRegistry(endpoints, clock, jitter, sticky_reads=sticky, needed=needed)
         self.registry = registry
         self._prober = prober(registry, self._sessions)
         self._wake()
@@ -225,7 +225,7 @@ class Failover:
         if verdict := _one_verdict(operation, failures):
             verdict.attempts = tuple(attempts)
             raise verdict
-        raise AllEndpointsFailed(what, attempts)
+        raise AllEndpointsFailed(what, attempts, self.registry.all_failed(operation))
 
     def _candidates(self, operation: Operation, attempts: list[Attempt]) -> Iterator[Endpoint]:
         """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
@@ -266,8 +266,8 @@ class Failover:
             if isinstance(result.error, Rejected):
                 result.error.attempts = attempts
                 raise result.error
-        few = f"{len(uuids)} of the {needed} servers it needs took it"
-        raise AllEndpointsFailed(f"{_described(command)} ({few})", attempts)
+        few = f"{_described(command)} ({len(uuids)} of the {needed} servers it needs took it)"
+        raise AllEndpointsFailed(few, attempts, self.registry.all_failed(Operation.COMMAND))
 
     def _all_at_once(
         self, endpoints: Sequence[Endpoint], operation: Operation, call: Call[T], deadline: float

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from pdbclient.config.model import Endpoint
 from pdbclient.http import breaker
 from pdbclient.http.breaker import Health
+from pdbclient.http.outage import Line, Outage
 from pdbclient.http.outcome import Attempt, Effect, Kind, Operation, Outcome, Sent, effect, effect_of_check
 from pdbclient.http.route import read_order, write_order
 from pdbclient.http.staleness import Freshness, PendingWrites
@@ -21,13 +22,17 @@ from pdbclient.wire.command import Command
 __all__ = ["ServerRegistry"]
 
 log = logging.getLogger("pdbclient.http")
+outage_log = logging.getLogger("pdbclient.http.outage")
 
 FORCED_GAP = 1.0
 HOLD_BACK = 600.0
 
 
 class ServerRegistry:
-    """Health and freshness of `endpoints`. `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1]."""
+    """Health and freshness of `endpoints`. `clock` is monotonic seconds, `jitter` gives numbers in [-1, 1].
+
+    `needed`: servers that must take a command.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class ServerRegistry:
         jitter: Callable[[], float],
         *,
         sticky_reads: bool = False,
+        needed: int = 1,
     ) -> None:
         self._endpoints = tuple(endpoints)
         self._clock = clock
@@ -45,6 +51,8 @@ class ServerRegistry:
         self._health = {(endpoint, operation): Health() for endpoint in endpoints for operation in Operation}
         self._pending = PendingWrites(endpoints)
         self._forced: dict[Endpoint, float] = {}
+        self._outage = Outage(needed)
+        self._reasons: dict[Endpoint, str] = {}
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -80,13 +88,14 @@ class ServerRegistry:
             self._forced[endpoint] = now
             return True
 
-    def covers(self, endpoints: Collection[Endpoint], *, sticky_reads: bool) -> bool:
-        """Whether this is the registry of exactly these servers, in this order, with this rule."""
+    def covers(self, endpoints: Collection[Endpoint], *, sticky_reads: bool, needed: int = 1) -> bool:
+        """Whether this is the registry of exactly these servers, in this order, with these rules."""
 
         def shape(servers: Collection[Endpoint]) -> list[tuple[Endpoint, int, bool]]:
             return [(server, server.order, server.submit_only) for server in servers]
 
-        return shape(self._endpoints) == shape(endpoints) and self._sticky_reads == sticky_reads
+        rules = (self._sticky_reads, self._outage.needed)
+        return shape(self._endpoints) == shape(endpoints) and rules == (sticky_reads, needed)
 
     def all_closed(self) -> bool:
         """Whether every circuit is closed: nobody needs to be probed."""
@@ -132,7 +141,8 @@ class ServerRegistry:
     ) -> bool:
         # What the connection met counts for reads and writes alike; a success speaks for its own kind only.
         circuits = (operation,) if event.success or event.own_kind else tuple(Operation)
-        opened = False
+        opened = closed = False
+        line = None
         if event.nothing:
             return False
         with self._lock:
@@ -142,11 +152,36 @@ class ServerRegistry:
                 if only_in_use and not before.usable:
                     # The prober asks about that one: a check every two seconds would put off its return each time.
                     continue
-                self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
-                opened |= before.usable and not self._health[endpoint, circuit].usable
+                after = self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
+                opened |= before.usable and not after.usable
+                closed |= after.usable and not before.usable
+            if opened:
+                self._reasons[endpoint] = f"{outcome.kind}: {outcome.detail}"
+            if opened or closed:
+                line = self._outage_now(now)
         if opened:
             log.warning("%s is unhealthy, not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
+        _tell(line)
         return opened
+
+    def all_failed(self, operation: Operation) -> bool:
+        """Note that no server did what a request wanted. True when that is part of an outage, which the log tells."""
+        with self._lock:
+            told, line = self._outage.met(operation, self._clock())
+        _tell(line)
+        return told
+
+    def _outage_now(self, now: float) -> Line | None:
+        """What to tell, now that servers may have come or gone."""
+        lost: list[Operation] = []
+        reasons: dict[str, str] = {}
+        for operation, needed in ((Operation.COMMAND, self._outage.needed), (Operation.QUERY, 1)):
+            order = [e for e in self._endpoints if operation is Operation.COMMAND or not e.submit_only]
+            away = [e for e in order if not self._health[e, operation].usable]
+            if len(order) - len(away) < needed:
+                lost.append(operation)
+                reasons |= {e.url: self._reasons[e] for e in away}
+        return self._outage.now_lost(lost, reasons, now)
 
     def answered(self, endpoint: Endpoint) -> None:
         """Note who answered a query that any server could have answered: where sticky reads stay."""
@@ -178,8 +213,10 @@ class ServerRegistry:
                 if breaker.probe_due(before, now):
                     self._health[endpoint, operation] = breaker.probed(before, ok, now, jitter)
                     closed |= self._health[endpoint, operation].usable
+            line = self._outage_now(now)
         if closed:
             log.info("%s is healthy again", endpoint)
+        _tell(line)
         return closed
 
     def to_confirm(self, limit: int) -> dict[Endpoint, list[tuple[str, str]]]:
@@ -208,3 +245,8 @@ class ServerRegistry:
             for endpoint, since in self._pending.behind().items()
             if now < max(since, self._health[endpoint, Operation.QUERY].changed_at) + HOLD_BACK
         }
+
+
+def _tell(line: Line | None) -> None:
+    if line is not None:
+        outage_log.log(logging.ERROR if line.error else logging.WARNING, "%s", line.text)

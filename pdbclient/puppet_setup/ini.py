@@ -76,6 +76,20 @@ class IniFile:
         kept = (line for number, line in enumerate(self._lines(), start=1) if number not in gone)
         return replace(self, text="".join(kept))
 
+    def without_empty(self, section: str) -> IniFile:
+        """The text without the last header of a section, and a blank line beside it, where nothing is below it."""
+        header = self._last_header(section)
+        if header is None:
+            return self
+        lines = self._lines()
+        end = next((at for at in range(header, len(lines)) if lines[at].strip()), len(lines))
+        if end < len(lines) and not _HEADER.fullmatch(lines[end].removesuffix("\n")):
+            return self
+        begin = header - 1
+        if begin > 0 and not lines[begin - 1].strip():
+            begin -= 1
+        return replace(self, text="".join([*lines[:begin], *lines[header if begin else end :]]))
+
     def _added(self, section: str, content: str) -> IniFile:
         lines = self._lines()
         end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"

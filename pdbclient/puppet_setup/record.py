@@ -33,11 +33,15 @@ class Former:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One changed file; `former` is None where there was none."""
+    """One changed file; `former` is None where there was none.
+
+    `after` is its text as it was written, None in a record of an earlier version.
+    """
 
     file: str
     former: Former | None
     sha256: str
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pdbclient.errors import ConfigError, Problem
 from pdbclient.puppet_setup.change import Edited, SettingChange
 from pdbclient.puppet_setup.puppet_conf import Target
 
-__all__ = ["edit_routes"]
+__all__ = ["edit_routes", "leaves", "with_leaves"]
 
 _Routes = Mapping[str, Mapping[str, str]]
 
@@ -64,6 +64,75 @@ def edit_routes(text: str, target: Target, file: str) -> Edited:
         why = f"is written so that a change could break it: write into it yourself {' '.join(wanted_text.split())}"
         raise ConfigError([Problem(file, None, application, why)]) from error
     return Edited(mark + text, tuple(changes))
+
+
+def leaves(text: str, file: str) -> dict[tuple[str, ...], str]:
+    """Every terminus that the text names, by application, indirection and role; what is no such thing is left out.
+
+    Raises `ConfigError` for what is no YAML, or no mapping.
+    """
+    routes = _loaded(text.removeprefix("\ufeff"), file)
+    found: dict[tuple[str, ...], str] = {}
+    for application, indirections in _items(routes):
+        for indirection, roles in _items(indirections):
+            found |= {(application, indirection, role): str(terminus) for role, terminus in _items(roles)}
+    return found
+
+
+def with_leaves(text: str, values: Mapping[tuple[str, ...], str | None], file: str) -> str:
+    """The text with these termini, as `leaves` names them, changed or (None) taken out, with what they leave empty.
+
+    Raises `ConfigError` when it cannot be shown that nothing else changes.
+    """
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    text = text.removeprefix(mark)
+    expected = copy.deepcopy(_reloaded(text))
+    try:
+        for path, value in values.items():
+            if value is not None:
+                _put(expected, path, value)
+                text = _with_leaf(text, path, value)
+            else:
+                text = _without(text, _drop(expected, path))
+        if _reloaded(text) != expected or (values and _has_aliases(text)):
+            raise _NoSafeEditError
+    except (_NoSafeEditError, yaml.YAMLError) as error:
+        names = ", ".join(".".join(path) for path in values)
+        why = f"is written so that a change could break it: take back yourself what was set up: {names}"
+        raise ConfigError([Problem(file, None, None, why)]) from error
+    return mark + text
+
+
+def _items(routes: Any) -> Iterator[tuple[str, Any]]:
+    return ((str(key), below) for key, below in routes.items()) if isinstance(routes, dict) else iter(())
+
+
+def _drop(routes: dict[Any, Any], path: Sequence[str]) -> Sequence[str]:
+    """Take out a leaf with whatever it leaves empty; returns the path of all that is gone."""
+    within = [routes]
+    for key in path[:-1]:
+        within.append(within[-1][key])
+    depth = len(path) - 1
+    while depth > 0 and len(within[depth]) == 1:
+        depth -= 1
+    del within[depth][path[depth]]
+    return path[: depth + 1]
+
+
+def _without(text: str, path: Sequence[str]) -> str:
+    """`text` without the lines of what is at `path`, but for comments among them."""
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    name = None
+    for key in path:
+        if not isinstance(node, yaml.MappingNode) or node.flow_style:
+            raise _NoSafeEditError
+        name, node = next(pair for pair in reversed(node.value) if pair[0].value == key)
+    if name is None or node is None:
+        raise _NoSafeEditError
+    lines = text.splitlines(keepends=True)
+    first, last = name.start_mark.line, _last_line(node)
+    comments = [line for line in lines[first : last + 1] if line.lstrip().startswith("#")]
+    return "".join([*lines[:first], *comments, *lines[last + 1 :]])
 
 
 def _loaded(text: str, file: str) -> dict[Any, Any]:

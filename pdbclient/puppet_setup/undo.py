@@ -1,68 +1,145 @@
-"""Take the latest set-up back: every file as it was, and nothing of the set-up left."""
+"""Take the latest set-up back: every file as it was, or, of one that was changed since, what the set-up did to it."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
-from pdbclient.puppet_setup.files import Access, Staged, contents, follow, named_errors, stage, sync_directory
+from pdbclient.errors import ConfigError
+from pdbclient.puppet_setup.files import (
+    Access,
+    Staged,
+    access_of,
+    contents,
+    follow,
+    named_errors,
+    stage,
+    sync_directory,
+)
+from pdbclient.puppet_setup.puppet_conf import problems_of
+from pdbclient.puppet_setup.puppetdb_conf import problems_for_stock
 from pdbclient.puppet_setup.record import FileRecord, Former, SetupError, checksum, latest
+from pdbclient.puppet_setup.take_back import TakenBack, take_back
 
-__all__ = ["undo"]
+__all__ = ["Action", "Undone", "undo"]
 
 
-def undo(confdir: Path) -> list[tuple[Path, bool]]:
-    """Restore what the latest set-up changed in `confdir`: each file, and whether it exists again or is gone.
+class Action(StrEnum):
+    """What became of a file. Edited: the set-up's own settings were taken back. Left: somebody removed it."""
 
-    Contents, owners, modes and extended attributes come back; the backups and the record are removed. Raises
-    `SetupError`, with nothing changed, where a file is neither as the set-up left it nor as it was before.
+    RESTORED = "restored"
+    REMOVED = "removed"
+    EDITED = "edited"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """One file. Of one that was edited, `taken_back` says which settings are undone, left and kept; `backup`, how it
+    was before the set-up, stays where the file is not like that again.
+    """
+
+    file: Path
+    action: Action
+    taken_back: TakenBack = field(default_factory=lambda: TakenBack("", (), (), ()))
+    backup: Path | None = None
+
+
+def undo(confdir: Path) -> list[Undone]:
+    """Take back what the latest set-up changed in `confdir`.
+
+    A file that is as the set-up left it becomes as it was before, with owner, mode and extended attributes, or goes.
+    Of one that was changed since, only the set-up's own settings are taken back. The record goes, and backups that
+    nobody needs any more. Raises `SetupError`, with nothing changed, where that cannot be done.
     """
     path, record = latest(confdir.absolute())
-    _refuse_changed(record.files)
+    planned = _planned(record.files)
     with ExitStack() as stack:
-        staged: list[tuple[FileRecord, Staged | None]] = []
-        for entry in record.files:
-            new = None if entry.former is None else _former_file(entry, entry.former)
+        staged: list[Staged | None] = []
+        for entry, plan in zip(record.files, planned, strict=True):
+            new = _new_file(entry, plan)
             if new is not None:
                 stack.callback(new.drop)
-            staged.append((entry, new))
-        for entry, new in staged:
-            target = follow(Path(entry.file))
-            if new is None:
+            staged.append(new)
+        for plan, new in zip(planned, staged, strict=True):
+            target = follow(plan.file)
+            if new is not None:
+                new.commit()
+                with named_errors(target):
+                    sync_directory(target.parent)
+            elif plan.action is Action.REMOVED:
                 _remove(target)
-                continue
-            new.commit()
-            with named_errors(target):
-                sync_directory(target.parent)
     # The record goes last: an undo that was cut off can be asked for again.
-    for entry in record.files:
-        if entry.former is not None:
+    for entry, plan in zip(record.files, planned, strict=True):
+        if entry.former is not None and plan.backup is None:
             _remove(Path(entry.former.backup))
     _remove(path)
-    return [(Path(entry.file), entry.former is not None) for entry in record.files]
+    return planned
 
 
-def _refuse_changed(entries: tuple[FileRecord, ...]) -> None:
-    lines = [f"{entry.file}: {why}" for entry in entries if (why := _changed(entry))]
+def _planned(entries: tuple[FileRecord, ...]) -> list[Undone]:
+    planned, lines = [], []
+    for entry in entries:
+        try:
+            planned.append(_plan(entry))
+        except (SetupError, ConfigError) as error:
+            lines.append(str(error))
     if lines:
         raise SetupError(
             "\n".join([*lines, "nothing was undone: copy the backups yourself, or put back what is gone"])
         )
+    return planned
 
 
-def _changed(entry: FileRecord) -> str | None:
-    """Why a file cannot be restored without losing something, or None."""
-    former, data = entry.former, contents(Path(entry.file))
+def _plan(entry: FileRecord) -> Undone:
+    """What is to become of a file. Raises `SetupError` and `ConfigError` where that would lose something."""
+    file, former, data = Path(entry.file), entry.former, contents(Path(entry.file))
     found = None if data is None else checksum(data)
-    if former is None:
-        return "was changed since; it did not exist before" if found not in (None, entry.sha256) else None
-    if found == former.sha256:
-        return None
-    if found != entry.sha256:
-        return f"was {'removed' if data is None else 'changed'} since; as it was before, it is in {former.backup}"
+    if former is None and found in (None, entry.sha256):
+        return Undone(file, Action.REMOVED)
+    if former is not None and found == former.sha256:
+        return Undone(file, Action.RESTORED)
+    if former is not None and data is None:
+        return Undone(file, Action.LEFT, backup=Path(former.backup))
+    before = b"" if former is None else _saved(entry, former)
+    if former is not None and found == entry.sha256:
+        return Undone(file, Action.RESTORED)
+    return _edited(entry, before, data or b"")
+
+
+def _edited(entry: FileRecord, before: bytes, data: bytes) -> Undone:
+    file, backup = Path(entry.file), None if entry.former is None else Path(entry.former.backup)
+    if entry.after is None:
+        advice = "it did not exist before" if backup is None else f"as it was before, it is in {backup}"
+        raise SetupError(f"{file}: was changed since; {advice}")
+    try:
+        now = data.decode()
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{file}: was changed since, and is no UTF-8: {error.reason}") from error
+    unreadable = {"puppet.conf": problems_of, "puppetdb.conf": problems_for_stock}.get(file.name)
+    if unreadable is not None and (problems := unreadable(now, str(file))):
+        raise ConfigError(problems)
+    taken_back = take_back(file, before.decode(), entry.after, now)
+    if backup is None and not taken_back.text.strip():
+        return Undone(file, Action.REMOVED, taken_back)
+    return Undone(file, Action.EDITED, taken_back, backup)
+
+
+def _saved(entry: FileRecord, former: Former) -> bytes:
     saved = contents(Path(former.backup))
     if saved is None or checksum(saved) != former.sha256:
-        return f"its backup {former.backup} is {'gone' if saved is None else 'not what was saved'}"
+        what = "gone" if saved is None else "not what was saved"
+        raise SetupError(f"{entry.file}: its backup {former.backup} is {what}")
+    return saved
+
+
+def _new_file(entry: FileRecord, plan: Undone) -> Staged | None:
+    if plan.action is Action.EDITED:
+        return stage(plan.file, plan.taken_back.text.encode(), access_of(follow(plan.file)))
+    if plan.action is Action.RESTORED and entry.former is not None:
+        return _former_file(entry, entry.former)
     return None
 
 

@@ -85,4 +85,4 @@ def _record(change: Change, stamp: str, undo: ExitStack) -> FileRecord:
         create(backup, data, access)
         undo.callback(backup.unlink)
         former = Former(str(backup), checksum(data), access.mode, access.uid, access.gid)
-    return FileRecord(str(file), former, checksum(change.after.encode()))
+    return FileRecord(str(file), former, checksum(change.after.encode()), change.after)

@@ -264,7 +264,7 @@ class GatewayProcess:
     """`pdbclient gateway --config CONFIG` as a process. Leaving the context ends it, whatever its state.
 
     `patches` changes constants of its modules: `pdbclient.gateway.daemon.FILES_INTERVAL`, say. `first` is Python that
-    it runs before anything else.
+    it runs before anything else. `verbose`: it logs at debug level, too.
     """
 
     def __init__(
@@ -276,6 +276,7 @@ class GatewayProcess:
         environment: Mapping[str, str] | None = None,
         patches: Mapping[str, float] | None = None,
         first: str = "",
+        verbose: bool = False,
     ) -> None:
         self.port, self.log = port, log
         program = _PATCHED.format(first=first, patches=dict(patches or {}))
@@ -285,6 +286,7 @@ class GatewayProcess:
             "always::ResourceWarning",
             "-c",
             program,
+            *(["--verbose"] if verbose else []),
             "gateway",
             "--config",
             str(config),

@@ -91,10 +91,10 @@ def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.Monke
     me = os.geteuid()
     if me == 0:
         os.chown(path, NOBODY, NOBODY)
-        assert f"belongs to the user {NOBODY}, not 0: run as that user" in refused(path)
+        assert f"belongs to the user nobody ({NOBODY}), not root (0): run as that user" in refused(path)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-        assert f"belongs to the user {me}, not {NOBODY}: run as that user" in refused(path)
+        assert f"({me}), not nobody ({NOBODY}): run as that user" in refused(path)
 
 
 def test_a_directory_in_its_place_is_told(tmp_path: Path) -> None:

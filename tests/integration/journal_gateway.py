@@ -55,7 +55,7 @@ class JournalGateway:
 
     def launch(self) -> None:
         """Start it, and do not wait until it serves."""
-        self._process = GatewayProcess(self._path, self.port, self._log).__enter__()
+        self._process = GatewayProcess(self._path, self.port, self._log, verbose=True).__enter__()
 
     def wait_until_up(self) -> None:
         """Wait until it serves."""
@@ -85,7 +85,11 @@ class JournalGateway:
 
     def delivered(self) -> list[str]:
         """The uuids of what its delivery brought to a server, in that order, by its log."""
-        return re.findall(r"INFO +pdbclient\.journal: delivered: .+ \((\S+)\) to https://", self._log.read_text())
+        return re.findall(r"DEBUG +pdbclient\.journal: delivered: .+ \((\S+)\) to https://", self._log.read_text())
+
+    def warned(self) -> list[tuple[str, str]]:
+        """What it has logged at level WARNING and ERROR: level and message."""
+        return re.findall(r"^\S+ (WARNING|ERROR) +pdbclient\S*: (.*)$", self._log.read_text(), flags=re.MULTILINE)
 
     def _end(self, number: signal.Signals, code: int) -> None:
         assert self._process is not None

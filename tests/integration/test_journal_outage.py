@@ -87,7 +87,20 @@ def test_an_outage_of_all_servers_loses_nothing_and_ends_in_order_at_the_rate_th
     assert len(came) == len(noted)
     assert {entry.state for entry in noted} == {EntryState.DELIVERED}
     require_order(came, gateway.delivered(), noted)
+    require_few_words(gateway.warned(), len(ledger.sent))
     require_rate([each for each in came if each.name != "replace catalog"])
+
+
+def require_few_words(warned: Sequence[tuple[str, str]], commands: int) -> None:
+    """Each server is told to be unhealthy, and that there is none; then that there is one again. No more of each."""
+    levels = [level for level, _ in warned]
+    assert levels == ["WARNING", "WARNING", "ERROR", *["WARNING"] * (len(warned) - 3)], warned
+    assert warned[2][1].startswith("no PuppetDB can be used for commands and queries: https://")
+    *still, over = warned[3:]
+    assert all(text.startswith("still no PuppetDB can be used for ") for _, text in still)
+    assert len(still) <= SECONDS / 600 + 1
+    assert over[1].startswith("a PuppetDB can be used again, after ")
+    assert over[1].endswith(f"; {commands} commands and 0 queries found none meanwhile")
 
 
 def submitted_by_many(gateway: JournalGateway, lab: Lab, traffic: Traffic, ledger: Ledger) -> None:

@@ -164,9 +164,12 @@ def sync_once(site: Site, name: str, *options: str) -> subprocess.CompletedProce
 def sync_running(
     site: Site, name: str, *options: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """`sync run` as a process, ended with the block whatever happens. `environment` is added to ours."""
+    """`sync run` as a process, ended with the block whatever happens. `environment` is added to ours.
+
+    Verbose, as without that it does not tell what it begins, only what it has done.
+    """
     process = subprocess.Popen(
-        command_line("sync", "run", "--config", site.conf[name], "--log-format", "json", *options),
+        command_line("--verbose", "sync", "run", "--config", site.conf[name], "--log-format", "json", *options),
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
@@ -375,7 +378,9 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
     remote = site.lab.node(PRIMARY).url
     for line in lines:
         assert line["logger"] == "sync"
-        assert line["level"] == ("DEBUG" if line["phase"] == "record" else "INFO")
+        told = line["event"] == "finished" and line["phase"] != "record"
+        done_something = line.get("transferred", 1) + line.get("failed", 0) > 0
+        assert line["level"] == ("INFO" if told and done_something else "DEBUG")
         assert line.get("ok") is (True if line["event"] == "finished" else None)
         assert ("elapsed" in line) is (line["event"] == "finished")
         assert isinstance(line.get("elapsed", 0), int)
@@ -423,6 +428,17 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
         **dict.fromkeys(("nodes", "facts", "catalogs", "reports"), (1, 0)),
         **dict.fromkeys(("fact_expiration", "catalog_inputs"), (0, 0)),
     }
+
+
+def test_a_pass_that_finds_nothing_to_do_is_one_line_of_the_log(site: Site) -> None:
+    site.run(PRIMARY, "a.example.com", 1, site.ago(minutes=3))
+    site.settle()
+    assert site.pull(REPLICA).ok
+    done = sync_once(site, REPLICA, "--json", "--log-format", "json")
+    assert done.returncode == 0
+    (line,) = (json.loads(text) for text in done.stderr.splitlines())
+    assert (line["level"], line["phase"], line["event"], line["ok"]) == ("INFO", "sync", "finished", True)
+    assert line["message"].endswith(" ms, 0 transferred, 0 failed")
 
 
 def test_a_second_process_on_one_configuration_is_refused_with_the_pid_of_the_first(site: Site) -> None:
@@ -486,9 +502,21 @@ def test_an_unreachable_remote_is_exit_code_3_and_a_sync_error_in_the_log(site: 
     assert done.returncode == 3
     assert json.loads(done.stdout)[0]["ok"] is False
     events = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [(line["phase"], line["event"]) for line in events] == [("sync", "start"), ("sync", "error")]
+    assert [(line["phase"], line["event"]) for line in events] == [("sync", "error")]
     assert events[-1]["ok"] is False
     assert "Traceback" not in done.stderr
+
+
+def test_a_local_server_that_is_down_is_the_one_that_is_named(site: Site) -> None:
+    config = site.config(REPLICA)
+    local, remote = config.local.url, config.remotes[0].endpoint.url
+    text = site.conf[REPLICA].read_text()
+    assert text.count(local) == 1
+    site.conf[REPLICA].write_text(text.replace(local, "https://localhost:1"))
+    done = sync_once(site, REPLICA)
+    assert done.returncode == 3
+    assert f"{remote}: not pulled from: the local server https://localhost:1 is unreachable in " in done.stderr
+    assert f"{remote}: unreachable" not in done.stderr
 
 
 def test_a_wrong_configuration_is_exit_code_2(site: Site) -> None:

@@ -13,7 +13,8 @@ import pdbclient
 ROOT = Path(pdbclient.__file__).parent
 
 ERRORS, MODEL, CONFIG, WIRE = "errors", "config.model", "config", "wire"
-OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS = (
+OUTAGE, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS = (
+    "http.outage",
     "http.outcome",
     "http.breaker",
     "http.route",
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     WIRE: {ERRORS},
     HTTP: set(),
     OUTCOME: {ERRORS, MODEL},
+    OUTAGE: {OUTCOME},
     BREAKER: {OUTCOME},
     ROUTE: {MODEL},
     STALENESS: {MODEL, WIRE},
@@ -56,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http.blame", "http.connection", "http.places", "http.pulse", "http.tls"),
     },
     "http.session": {ERRORS, MODEL, WIRE, OUTCOME, STREAM, "http.json_completeness", "http.sender"},
-    "http.registry": {MODEL, WIRE, OUTCOME, BREAKER, ROUTE, STALENESS},
+    "http.registry": {MODEL, WIRE, OUTAGE, OUTCOME, BREAKER, ROUTE, STALENESS},
     "http.presence": {ERRORS, WIRE, STATUS, "http.session"},
     "http.probe": {ERRORS, MODEL, OUTCOME, "http.registry", "http.session", "http.presence", "http.worker"},
     "http.failover": {
@@ -111,7 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 PURE = {
-    *(ERRORS, MODEL, WIRE, TERMINUS, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS, LOOPBACK),
+    *(ERRORS, MODEL, WIRE, TERMINUS, OUTAGE, OUTCOME, BREAKER, ROUTE, STALENESS, STREAM, STATUS, LOOPBACK),
     *(
         "http.json_completeness",
         "sync.policy",

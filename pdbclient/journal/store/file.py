@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def require_sound(path: Path, *, beside: bool = False, growing: bool = False) ->
         what = "is a directory: name a file in it" if stat.S_ISDIR(status.st_mode) else "is no regular file"
         raise JournalError(f"{path}: {what}")
     if status.st_uid != os.geteuid():
-        raise JournalError(f"{path}: belongs to the user {status.st_uid}, not {os.geteuid()}: run as that user")
+        why = f"belongs to the user {_user(status.st_uid)}, not {_user(os.geteuid())}: run as that user"
+        raise JournalError(f"{path}: {why}")
     with open(path, "rb") as file:
         header = file.read(HEADER)
     version = _version(path, header)
@@ -108,6 +110,13 @@ def unusable(path: Path, error: OSError) -> JournalError:
             return JournalError(f"{where}: {error.strerror}: {advice}")
         case _:
             return JournalError(f"{where}: cannot be opened: {error.strerror}")
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return str(uid)
 
 
 def _version(path: Path, header: bytes) -> int:

@@ -121,7 +121,8 @@ class _Target:
         self._target, self._servers = target, servers
         self._batch, self._limit = batch, limit
         self._closed, self._broken_off, self._work = threading.Event(), threading.Event(), threading.Event()
-        self._going: dict[Future[None], float] = {}
+        self._going: dict[Future[bool], float] = {}
+        self._delivered = 0
         self._thread = threading.Thread(target=self._run, name="pdbclient-delivery", daemon=True)
         self._thread.start()
 
@@ -145,7 +146,7 @@ class _Target:
         while not self._closed.is_set():
             now, pause = time.monotonic(), PAUSE
             with rounds.each():
-                going = self._going = {each: since for each, since in self._going.items() if not each.done()}
+                going = self._still_going()
                 if waiting and self._journal.clock() >= until:
                     # Others may have them by now.
                     waiting.clear()
@@ -161,11 +162,26 @@ class _Target:
                         waiting.popleft()
                         continue
                     pause = early
+                if self._delivered and not waiting and not going:
+                    self._say_what_was_delivered()
             # Only the pause is sure: what another process put in wakes nobody here.
             self._work.wait(pause)
             self._work.clear()
         for claim in waiting:
             self._deliver(claim, ())
+
+    def _still_going(self) -> dict[Future[bool], float]:
+        """What is being sent and since when; of what has ended, what was delivered is counted."""
+        ended = [each for each in self._going if each.done()]
+        self._delivered += sum(each.result() for each in ended)
+        for each in ended:
+            del self._going[each]
+        return self._going
+
+    def _say_what_was_delivered(self) -> None:
+        """All there was to send is sent: one line, not one for each."""
+        log.info("%d commands that were pending for %s are delivered", self._delivered, self._target or "any server")
+        self._delivered = 0
 
     def _claimed(self, until: float) -> list[Claim]:
         now = self._journal.clock()
@@ -176,29 +192,32 @@ class _Target:
         usable = self._failover.registry.usable
         return [s for s in self._servers if usable(s, Operation.COMMAND) and not self._resting.rests(s)]
 
-    def _started(self, claim: Claim, servers: Sequence[Endpoint]) -> Future[None]:
-        """Deliver it in a thread of its own. Raises `RuntimeError` where this machine has none, and nothing began."""
-        done: Future[None] = Future()
+    def _started(self, claim: Claim, servers: Sequence[Endpoint]) -> Future[bool]:
+        """Deliver it in a thread of its own, which tells whether a server took it. Raises `RuntimeError` where this
+        machine has none, and nothing began.
+        """
+        done: Future[bool] = Future()
 
         def deliver() -> None:
             caller_left.set(self._broken_off)
+            taken = False
             try:
-                self._deliver(claim, servers)
+                taken = self._deliver(claim, servers)
             finally:
-                done.set_result(None)
+                done.set_result(taken)
                 self._work.set()
 
         threading.Thread(target=deliver, name="pdbclient-deliver", daemon=True).start()
         return done
 
-    def _deliver(self, claim: Claim, servers: Sequence[Endpoint]) -> None:
-        """Deliver it to the first of `servers` that takes it; give it back when there is none."""
+    def _deliver(self, claim: Claim, servers: Sequence[Endpoint]) -> bool:
+        """Deliver it to the first of `servers` that takes it; give it back, and say False, when there is none."""
         try:
             entry = self._journal.fetch([claim.entry]).get(claim.entry) if servers else None
             if isinstance(entry, Damaged):
                 self._park(claim, servers[0], entry)
             elif isinstance(entry, Entry):
-                self._send(claim, entry, servers)
+                return self._send(claim, entry, servers)
             elif not servers:
                 self._release(claim, 0.0)
         except JournalError as error:
@@ -206,8 +225,9 @@ class _Target:
         except Exception:
             # One bad entry is skipped, and due again when its time is over.
             log.exception("entry %d could not be delivered", claim.entry)
+        return False
 
-    def _send(self, claim: Claim, entry: Entry, servers: Sequence[Endpoint]) -> None:
+    def _send(self, claim: Claim, entry: Entry, servers: Sequence[Endpoint]) -> bool:
         """Send it to the first server that takes it, as a live submission goes. The first one's pace allows it."""
         command, at_fault = entry.command, False
         about = f"{command.name} for {command.certname} ({entry.uuid})"
@@ -220,7 +240,7 @@ class _Target:
             except Rejected as error:
                 log.error("parked: %s: %s", about, error)
                 self._note(entry, Copy(server.url, CopyState.REJECTED, None, self._journal.clock(), str(error)))
-                return
+                return False
             except CallerLeft:
                 log.info("broken off, and to be delivered again: %s to %s", about, server)
                 break
@@ -231,16 +251,17 @@ class _Target:
                     self._resting.failed(server, outcome.retry_after)
                 at_fault = at_fault or blame(outcome) in (Blame.EITHER, Blame.REQUEST)
             else:
-                log.info("delivered: %s to %s", about, server)
+                log.debug("delivered: %s to %s", about, server)
                 self._resting.well(server)
                 self._note(entry, Copy(server.url, CopyState.ACCEPTED, uuid, self._journal.clock(), LATER))
-                return
+                return True
         if at_fault:
             now, owner = self._journal.clock(), self._journal.owner
             self._journal.run(deliveries.retry_later, entry.id, claim.target, now, owner)
             log.info("%s is tried again in %.0f s", about, backoff(claim.tries + 1))
         else:
             self._release(claim, PAUSE)
+        return False
 
     def _may_send(self, server: Endpoint) -> bool:
         """Wait until this server may be sent one more; False when it is time to end."""

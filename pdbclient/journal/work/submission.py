@@ -146,7 +146,8 @@ class Submitter:
             raise error
         command = entry.command
         self.journal_only += 1
-        log.warning(
+        log.log(
+            logging.DEBUG if error.in_outage else logging.WARNING,
             "%s for %s is in the journal only (%s), to be delivered: %s",
             command.name,
             command.certname,

@@ -269,7 +269,8 @@ class PassResult:
     """One pass. `errors` says what kept entities, or the whole pass, from being done.
 
     `elapsed_ms` is how long it took. `failed_requests` counts the requests to either server that failed,
-    those that were tried again with success among them.
+    those that were tried again with success among them. `unreachable` is the URL of the server without which the
+    pass ended: the remote's, or the local one's.
     """
 
     remote: str
@@ -278,6 +279,7 @@ class PassResult:
     errors: Sequence[str]
     elapsed_ms: int
     failed_requests: int = 0
+    unreachable: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -292,6 +294,7 @@ class PassResult:
             "remote": self.remote,
             "ok": self.ok,
             "outcome": str(self.outcome),
+            "unreachable": self.unreachable,
             "transferred": {str(entity): result.transferred for entity, result in results.items()},
             "failed": {str(entity): result.failed for entity, result in results.items()},
             "unequal": sum(result.unequal for result in results.values()),

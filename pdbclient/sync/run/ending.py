@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from pdbclient.errors import PdbError, SyncError
+from pdbclient.errors import PdbError, ServerError, SyncError, TransportError
 from pdbclient.sync.inventory.budget import Stopped
 from pdbclient.sync.policy.model import Entity, EntityResult, Outcome
 from pdbclient.sync.run.blame import in_words
@@ -27,6 +27,7 @@ class Ending:
     results: dict[Entity, EntityResult] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     outcome: Outcome = Outcome.DONE
+    unreachable: str | None = None
 
     def failed(self, entity: Entity, error: Exception) -> None:
         """This kept the entity from being done."""
@@ -43,6 +44,8 @@ class Ending:
             self._crashed(error)
         elif self.outcome is not Outcome.CRASHED:
             self.outcome = _outcome(error)
+            if self.outcome is Outcome.UNREACHABLE and isinstance(error, TransportError | ServerError):
+                self.unreachable = error.endpoint
 
     def part(self, entity: Entity) -> EntityResult:
         """The entity's part."""

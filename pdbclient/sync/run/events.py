@@ -4,19 +4,22 @@ Each phase is a context manager, so an event without its start, or a start witho
 
 - `sync`: attributes `remote`
 - `entity`: `entity`, `remote`; `transferred` and `failed` when finished
-- `record`: `query`, `certname`, `entity`, `remote`, for reports `hash`; at debug level unless it fails
+- `record`: `query`, `certname`, `entity`, `remote`, for reports `hash`
 - `deactivate`: `certname`
 
 All carry `phase` and `event` (start, finished, error); finished carries `ok` true, error `ok` false, and both
 `elapsed`, in whole milliseconds since the start. Attributes are passed as `extra`: any formatter can show
 them.
+
+At info level is what was done: the end of each pass, of entities of which something was transferred or failed, and of
+deactivations; so a pass that finds nothing to do is one line. Errors are at error level, all else at debug level.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pdbclient.sync.policy.model import Entity, EntityResult
@@ -28,7 +31,7 @@ LOGGER_NAME = "sync"
 
 
 class SyncLog:
-    """Writes the events of passes against one remote. `monotonic` gives seconds."""
+    """Writes the events of one pass against a remote. `monotonic` gives seconds."""
 
     def __init__(
         self,
@@ -39,13 +42,14 @@ class SyncLog:
         self._remote = remote
         self._logger = logger or logging.getLogger(LOGGER_NAME)
         self._monotonic = monotonic
+        self._results: list[EntityResult] = []
 
     @contextmanager
     def sync(self) -> Iterator[None]:
         """One pass. An exception that leaves the block becomes the error event, with its text as the
         reason.
         """
-        with self._phase("sync", f"sync with {self._remote}", {"remote": self._remote}):
+        with self._phase("sync", f"sync with {self._remote}", {"remote": self._remote}, self._results):
             yield
 
     @contextmanager
@@ -53,7 +57,8 @@ class SyncLog:
         """One entity of a pass; the block counts into the result that it gets."""
         result = EntityResult()
         attributes = {"entity": str(entity), "remote": self._remote}
-        with self._phase("entity", f"{entity} from {self._remote}", attributes, result):
+        self._results.append(result)
+        with self._phase("entity", f"{entity} from {self._remote}", attributes, [result]):
             yield result
 
     @contextmanager
@@ -64,7 +69,7 @@ class SyncLog:
         if report_hash is not None:
             attributes["hash"] = report_hash
             what = f"report {report_hash} of {certname}"
-        with self._phase("record", what, attributes, level=logging.DEBUG):
+        with self._phase("record", what, attributes):
             yield
 
     @contextmanager
@@ -79,11 +84,11 @@ class SyncLog:
         phase: str,
         what: str,
         attributes: Mapping[str, object],
-        counts: EntityResult | None = None,
-        level: int = logging.INFO,
+        results: Sequence[EntityResult] = (),
     ) -> Iterator[None]:
+        """One phase; `results`, of which the counts are told when it is finished, may grow meanwhile."""
         began = self._monotonic()
-        self._logger.log(level, "%s: start", what, extra={"phase": phase, "event": "start", **attributes})
+        self._logger.debug("%s: start", what, extra={"phase": phase, "event": "start", **attributes})
         try:
             yield
         except BaseException as error:
@@ -96,11 +101,13 @@ class SyncLog:
             }
             self._logger.error("%s: failed: %s", what, in_words(error), extra=extra)
             raise
+        transferred, failed = (sum(getattr(each, name) for each in results) for name in ("transferred", "failed"))
         extra = {"phase": phase, "event": "finished", "ok": True, "elapsed": self._since(began), **attributes}
-        summary = ""
-        if counts is not None:
-            extra |= {"transferred": counts.transferred, "failed": counts.failed}
-            summary = f", {counts.transferred} transferred, {counts.failed} failed"
+        if phase == "entity":
+            extra |= {"transferred": transferred, "failed": failed}
+        not_told = phase == "record" or (phase == "entity" and not transferred + failed)
+        level = logging.DEBUG if not_told else logging.INFO
+        summary = f", {transferred} transferred, {failed} failed" if results else ""
         self._logger.log(level, "%s: finished in %d ms%s", what, extra["elapsed"], summary, extra=extra)
 
     def _since(self, began: float) -> int:

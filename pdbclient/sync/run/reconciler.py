@@ -119,7 +119,15 @@ class Reconciler:
         elapsed = round((self._clock.monotonic() - began) * 1000)
         failed_requests = sum(server.failed_requests for server in servers)
         result = self._recorded(
-            PassResult(remote.url, ending.outcome, ending.results, ending.errors, elapsed, failed_requests)
+            PassResult(
+                remote.url,
+                ending.outcome,
+                ending.results,
+                ending.errors,
+                elapsed,
+                failed_requests,
+                ending.unreachable,
+            )
         )
         if interruption is not None:
             raise interruption

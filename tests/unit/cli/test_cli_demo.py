@@ -26,6 +26,16 @@ BAD = {
 }
 
 
+ROOT = Path(__file__).parents[3]
+LINES = [
+    (path.relative_to(ROOT), line.strip())
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+    for line in path.read_text().splitlines()
+    if line.strip().startswith('{"submitted"')
+]
+"""The demo's last line, as the documentation has it."""
+
+
 class Stage:
     """Instead of a pair: notes what the demo does with it."""
 
@@ -76,6 +86,17 @@ def test_it_is_well_when_nothing_is_lost_and_all_is_equal_and_stays_so() -> None
     """One thing amiss is enough."""
     assert GOOD.ok
     assert [name for name, outcome in BAD.items() if outcome.ok] == []
+
+
+def test_the_documentation_shows_the_last_line_as_it_is() -> None:
+    """Its keys in their order; a demo on a real pair is compared with these, too."""
+    good = replace(GOOD, transferred=dict.fromkeys(demo.KINDS, 20) | {"nodes": 0})
+    for path, line in LINES:
+        told = json.loads(line)
+        assert list(told) == list(asdict(good)), path
+        assert told["transferred"] == good.transferred, path
+        assert list(told["transferred"]) == list(good.transferred), path
+    assert LINES, "nowhere"
 
 
 def test_the_story_goes_to_standard_error_and_the_outcome_to_standard_output(stage: Stage, run: Run) -> None:

@@ -17,7 +17,7 @@ from pdbclient.wire.command import Command
 from tests.unit.sync.fake import FakePuppetDB, catalog, deactivation, facts, report
 
 from .conftest import Run
-from .sync_site import OTHER, REMOTE, SyncSite
+from .sync_site import LOCAL, OTHER, REMOTE, SyncSite
 
 
 def fill(site: SyncSite, *certnames: str, server: FakePuppetDB | None = None, seconds: float = 100.0) -> None:
@@ -172,6 +172,23 @@ def test_a_seeding_without_its_remote_is_exit_3(run: Run, sync_site: SyncSite) -
     ended = run("sync", "seed", "--config", sync_site.conf, "--json")
     assert ended.code == 3
     assert [result["outcome"] for result in json.loads(ended.out)] == ["unreachable"]
+
+
+@pytest.mark.parametrize("down", ["here", "there"])
+def test_a_pass_names_the_server_that_is_unreachable(run: Run, sync_site: SyncSite, down: str) -> None:
+    """Not the remote when it is the local one."""
+    url = LOCAL if down == "here" else REMOTE
+    getattr(sync_site, down).down = NotSent(url, "connection refused")
+    ended = run("sync", "once", "--config", sync_site.conf)
+    assert ended.code == 3
+    assert f"pdbclient: {url}: connection refused" in ended.err
+    last = ended.err.splitlines()[-1]
+    if down == "here":
+        assert last.startswith(f"{REMOTE}: not pulled from: the local server {LOCAL} is unreachable in ")
+    else:
+        assert last.startswith(f"{REMOTE}: unreachable in ")
+    told = json.loads(run("sync", "once", "--config", sync_site.conf, "--json").out)
+    assert [(each["outcome"], each["unreachable"]) for each in told] == [("unreachable", url)]
 
 
 def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(

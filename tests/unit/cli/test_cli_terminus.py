@@ -64,6 +64,21 @@ def test_further_settings_are_written_judged_and_taken_out(run: Run, confdir: Pa
     assert conf.read_text().endswith("[pdbclient]\ngateway_url = https://g:8085\n")
 
 
+def test_each_of_two_set_ups_is_taken_back_out_of_an_edited_file(run: Run, confdir: Path) -> None:
+    """As the Puppet module does: one for what Puppet reads, one for the gateway's settings, the latest first."""
+    before = snapshot(confdir)
+    conf = confdir / "puppetdb.conf"
+    assert run("terminus", "setup", *URLS, "--write", "--confdir", confdir).code == 0
+    assert run("terminus", "setup", "--write", "--confdir", confdir, "--set", "pdbclient.journal=/j.db").code == 0
+    conf.write_text(f"{conf.read_text()}journal_rate = 7\n")
+    assert run("terminus", "setup", "--undo", "--confdir", confdir).code == 0
+    assert conf.read_text().endswith("[pdbclient]\ngateway_url = https://g:8085\njournal_rate = 7\n")
+    assert run("terminus", "setup", "--undo", "--confdir", confdir).code == 0
+    assert conf.read_text() == "[pdbclient]\njournal_rate = 7\n"
+    conf.unlink()
+    assert {name: data for name, data in snapshot(confdir).items() if "backup" not in name} == before
+
+
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
@@ -197,13 +212,37 @@ def test_a_mistake_is_told_in_one_line(run: Run, argv: tuple[str, ...], code: in
     assert said in ended.err.splitlines()[-1]
 
 
-def test_what_was_changed_by_hand_is_not_undone(run: Run, confdir: Path) -> None:
-    """The file and its backup are named."""
+def test_undo_survives_the_journal_that_was_added_and_says_what_it_did(run: Run, confdir: Path) -> None:
+    """As everybody is told to add it, to the section that the set-up has made."""
     run("terminus", "setup", "--write", "--confdir", confdir, *URLS)
-    (confdir / "puppet.conf").write_text("[main]\n")
+    with (confdir / "puppetdb.conf").open("a") as file:
+        file.write("journal = /var/lib/pdbclient/journal.db\n")
     ended = run("terminus", "setup", "--undo", "--confdir", confdir)
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith(f"pdbclient: {confdir}/puppet.conf: was changed since; as it was before, it is in ")
+    assert ended.code == 0
+    assert ended.out == (
+        f"{confdir}/puppet.conf\trestored\n{confdir}/routes.yaml\tremoved\n{confdir}/puppetdb.conf\tedited\n"
+    )
+    assert ended.err.splitlines() == [
+        f"{confdir}/puppetdb.conf: was changed since; taken back: main.server_urls, pdbclient.gateway_url",
+        f"{confdir}/puppetdb.conf: kept, as set since: pdbclient.journal",
+        "undone; restart Puppet Server, if one runs here",
+    ]
+    assert (confdir / "puppetdb.conf").read_text() == "[pdbclient]\njournal = /var/lib/pdbclient/journal.db\n"
+
+
+def test_undo_says_which_of_its_settings_were_changed_and_are_left(run: Run, confdir: Path) -> None:
+    """With exit code 1: it is not as it was before."""
+    run("terminus", "setup", "--write", "--confdir", confdir, *URLS)
+    text = (confdir / "puppet.conf").read_text()
+    assert "storeconfigs = true" in text
+    (confdir / "puppet.conf").write_text(text.replace("storeconfigs = true", "storeconfigs = false"))
+    (confdir / "routes.yaml").unlink()
+    ended = run("terminus", "setup", "--undo", "--confdir", confdir, "--json")
+    puppet_conf, routes, puppetdb_conf = json.loads(ended.out)["undone"]
+    assert ended.code == 1
+    assert (puppet_conf["action"], puppet_conf["left"]) == ("edited", ["server.storeconfigs"])
+    assert [each["action"] for each in (routes, puppetdb_conf)] == ["removed", "removed"]
+    assert "storeconfigs = false" in (confdir / "puppet.conf").read_text()
 
 
 @pytest.mark.parametrize(("mode", "code"), [(0o555, 1), (0o000, 2)])
@@ -235,7 +274,7 @@ def reachable(confdir: Path) -> Iterator[Path]:
 def as_nobody() -> str:
     """A program that runs the command line without root's rights, where it has them."""
     # Python may lie where nobody may go: its modules are imported before root's rights are given up.
-    program = "import os, sys\nimport pdbclient.cli.main\n"
+    program = "import os, sys\nimport pdbclient.cli.main\npdbclient.cli.main.make_parser()\n"
     if os.geteuid() == 0:
         program += "os.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
     return program + "sys.exit(pdbclient.cli.main.main())"

@@ -97,16 +97,14 @@ def test_the_example_writes_sync_events_as_json_to_its_file_and_text_to_standard
     changed = tmp_path / "logging.yaml"
     changed.write_text(yaml.safe_dump(settings))
     logs.configure(changed)
-    with SyncLog("https://a:8081").entity(Entity.FACTS):
-        pass
+    with SyncLog("https://a:8081").entity(Entity.FACTS) as result:
+        result.transferred = 2
     written = [json.loads(line) for line in (tmp_path / "sync.json").read_text().splitlines()]
     assert [(line["phase"], line["event"], line["entity"]) for line in written] == [
-        ("entity", "start", "facts"),
         ("entity", "finished", "facts"),
     ]
-    shown = capsys.readouterr().err.splitlines()
-    assert len(shown) == 2
-    assert " INFO    sync: facts from https://a:8081: start" in shown[0]
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert " INFO    sync: facts from https://a:8081: finished in " in shown
 
 
 @pytest.mark.parametrize(

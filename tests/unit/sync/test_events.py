@@ -36,7 +36,7 @@ def test_a_pass_is_a_start_and_a_finished_event_with_its_remote(
         {"phase": "sync", "event": "start", "remote": REMOTE},
         {"phase": "sync", "event": "finished", "ok": True, "elapsed": 250, "remote": REMOTE},
     ]
-    assert {(record.name, record.levelname) for record in caplog.records} == {("sync", "INFO")}
+    assert [(record.name, record.levelname) for record in caplog.records] == [("sync", "DEBUG"), ("sync", "INFO")]
 
 
 def test_an_entity_tells_its_counts_when_finished(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:
@@ -85,6 +85,35 @@ def test_a_record_that_fails_is_logged_at_error_level(log: SyncLog, caplog: pyte
     with pytest.raises(ValueError, match="bad"), log.record(Entity.FACTS, "q", "n1"):
         raise ValueError("bad")
     assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR"]
+
+
+def test_a_pass_that_finds_nothing_to_do_is_one_line_at_info_level(
+    log: SyncLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sync")
+    with log.sync():
+        for entity in Entity:
+            with log.entity(entity):
+                pass
+    (line,) = caplog.records
+    assert line.getMessage() == f"sync with {REMOTE}: finished in 3250 ms, 0 transferred, 0 failed"
+
+
+def test_what_was_done_is_at_info_level(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="sync")
+    with log.sync():
+        with log.entity(Entity.NODES) as result, log.deactivate("n1"):
+            result.transferred += 1
+        with log.entity(Entity.FACTS):
+            pass
+        with log.entity(Entity.REPORTS) as result:
+            result.failed += 2
+    assert [line.getMessage().partition(": finished in ")[::2] for line in caplog.records] == [
+        ("deactivation of n1", "250 ms"),
+        (f"nodes from {REMOTE}", "750 ms, 1 transferred, 0 failed"),
+        (f"reports from {REMOTE}", "250 ms, 0 transferred, 2 failed"),
+        (f"sync with {REMOTE}", "2250 ms, 1 transferred, 2 failed"),
+    ]
 
 
 def test_a_deactivation_tells_its_certname_and_nothing_else(log: SyncLog, caplog: pytest.LogCaptureFixture) -> None:

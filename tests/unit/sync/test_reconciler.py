@@ -469,7 +469,7 @@ def test_success_and_failure_of_passes_are_remembered(site: Site) -> None:
 
 def events_and_requests(site: Site, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What a pass logs and asks of both sides, in the order in which it does: `start facts`, `ask /factsets`."""
-    caplog.set_level(logging.INFO, logger="sync")
+    caplog.set_level(logging.DEBUG, logger="sync")
     seen: list[str] = []
 
     class Events(logging.Handler):
@@ -491,6 +491,17 @@ def events_and_requests(site: Site, caplog: pytest.LogCaptureFixture) -> list[st
     finally:
         logging.getLogger("sync").removeHandler(handler)
     return seen
+
+
+def test_a_pass_that_finds_nothing_to_do_logs_one_line(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    fill(site)
+    assert site.pull(site.b).ok
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    result = site.pull(site.b)
+    assert caplog.messages == [
+        f"sync with {result.remote}: finished in {result.elapsed_ms} ms, 0 transferred, 0 failed"
+    ]
 
 
 LISTED = {
@@ -518,7 +529,7 @@ def test_what_an_entity_asks_lies_between_its_events(site: Site, caplog: pytest.
 
 
 def test_the_time_of_the_nodes_is_that_of_their_listing_too(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="sync")
+    caplog.set_level(logging.DEBUG, logger="sync")
 
     def slow(path: str, query: Any) -> Exception | None:
         if path == "/nodes" and "deactivated" in str(query):
@@ -549,7 +560,7 @@ def test_nodes_that_cannot_be_listed_are_an_entity_with_an_error(
 def test_a_node_deactivated_during_a_pass_is_deactivated_at_its_end_and_counted_once(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="sync")
+    caplog.set_level(logging.DEBUG, logger="sync")
     for side in (site.a, site.b):
         for name in ("n", "later"):
             side.apply("replace facts", facts(name, site.ago(500)))
@@ -569,7 +580,7 @@ def test_a_node_deactivated_during_a_pass_is_deactivated_at_its_end_and_counted_
     ended = [
         r.__dict__["entity"]
         for r in caplog.records
-        if r.__dict__.get("event") == "finished" and "entity" in r.__dict__
+        if (r.__dict__.get("phase"), r.__dict__.get("event")) == ("entity", "finished")
     ]
     assert ended.count("nodes") == 2
     assert ended[-1] == "nodes"
