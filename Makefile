@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := startup submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
-.PHONY: setup demo test matrix lint unit soak bench clean
+.PHONY: setup demo test matrix lint unit soak bench dist deb lock clean
 
 setup: .venv/ready
 
@@ -47,7 +47,7 @@ unit: setup
 # The long form of the tests that have one, with what they count: well over an hour.
 soak: setup
 	@$(BIN)/pdbclient lab install
-	@tests/install-packages
+	@tests/install-packages systemd-container
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -m soak -s
 	@# Properties on examples that no run has seen before.
 	PDBCLIENT_SOAK=1 $(BIN)/pytest -n 2 -m 'not soak' tests/unit
@@ -58,5 +58,24 @@ bench: setup
 	@tests/install-packages nginx-light haproxy
 	@set -e; for bench in $(BENCHES); do echo "$$bench"; $(BIN)/python -m tests.bench.$$bench $(BENCH_FLAGS); done
 
+# Wheel and sdist in dist/, with the man page and the completions, which are made from the command line's parser.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+dist: setup
+	rm -rf build dist share
+	$(BIN)/python -m tools.command_line share
+	$(BIN)/python -m build $(BUILD_FLAGS) --outdir dist
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
+# A package for each of these releases of Debian, in dist/ too: made on a fresh one, with the wheel, as root.
+SUITES ?= bookworm trixie
+deb: dist
+	set -e; for suite in $(SUITES); do tests/on-debian $$suite --dist dist -- tools/build-deb; done
+
+# The libraries that the packages for Debian bring: their newest versions, with hashes. Once for each release.
+lock: setup
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra postgresql --strip-extras --allow-unsafe \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file debian/requirements.txt setup.cfg
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv build dist share *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -24,6 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a script starts in the background is begun so, and all that the tests start would be, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What has no short form.
+collect_ignore = [] if LONG else ["integration/test_debian_package.py"]
+
 # Tests of other releases say which in their parameters.
 _PAIR = re.compile(r"\[(?:.*-)?(\d[\d.]*\+\d[\d.]*)[-\]]")
 

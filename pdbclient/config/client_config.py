@@ -33,7 +33,7 @@ def load_config(path: Path | str | None = None, *, check_files: bool = True) -> 
     tls = find_tls(
         verdict,
         document,
-        section="pdbclient",
+        section="[pdbclient]",
         present_certificate=verdict.values["verify_client_certificate"],
         check_files=check_files,
     )

@@ -27,6 +27,11 @@ _PLAIN = (
 )
 """Settings whose values are fields of the same name."""
 
+# PuppetDB's user, as whom the reconciler usually runs, may not read Puppet's own key.
+_SECTION = "the section sync, as the example sync-primary.conf does"
+
+SYSTEM_STATE = Path("/var/lib/pdbclient-sync")  # The systemd unit makes it.
+
 
 def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfig:
     """Read and check a sync configuration.
@@ -45,7 +50,7 @@ def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfi
     verdict.problems += [*document.problems, *twice, *unknown(section, settings.SYNC, settings.FOREIGN)]
     local, local_origin = _local(verdict, document)
     remotes = judge_remotes(verdict, document, local)
-    tls = find_tls(verdict, document, section="sync", check_files=check_files)
+    tls = find_tls(verdict, document, section=_SECTION, check_files=check_files)
     logging_config = _logging_config(verdict, document, check_files)
     problems = [*verdict.problems, *tls.problems]
     if problems:
@@ -101,7 +106,10 @@ def _local(verdict: Verdict, document: Document) -> tuple[Endpoint, str]:
 def _state_dir(verdict: Verdict, document: Document) -> Path:
     if verdict.values["state_dir"] is not None:
         return resolve_path(verdict.values["state_dir"], document.directory)
-    return Path("/var/lib/pdbclient") if os.geteuid() == 0 else Path.home() / ".local/state/pdbclient"
+    # The same for the daemon, whose directory it is, and for root, who asks how it is.
+    if os.geteuid() == 0 or SYSTEM_STATE.is_dir():
+        return SYSTEM_STATE
+    return Path.home() / ".local/state/pdbclient"
 
 
 def _logging_config(verdict: Verdict, document: Document, check_files: bool) -> Path | None:

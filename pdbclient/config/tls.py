@@ -51,7 +51,7 @@ def find_tls(
     Each setting of `verdict` wins; the rest is as Puppet has it, by the puppet.conf beside the document or of the
     system. `present_certificate` false leaves certificate and key out. With `check_files` every file must be there
     and readable; without, only the names are worked out. `section` is where the advice tells the user to put a
-    setting.
+    setting, in words.
 
     `certificate_revocation` other than false needs the list: so does Puppet, of which only the agent fetches it
     (`load_context` in lib/puppet/ssl/ssl_provider.rb: "The CRL is missing from"; the same in Puppet 7 and 8).
@@ -148,7 +148,7 @@ class _Search:
 
     def _not_found(self, name: str, located: Located, path: Path, why: str) -> Problem:
         file, line = (self.document.file, None) if located.origin == "default" else _place(located)
-        advice = f"set {name} in [{self.section}], or certname and ssldir in puppet.conf"
+        advice = f"set {name} in {self.section}, or certname and ssldir in puppet.conf"
         if name == "ssl_crl":
             advice += "; certificate_revocation = false does without"
         return Problem(file, line, name, f"{_WHAT[name]} {why} ({advice}{_others(path)})")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.config import puppet_conf
+from pdbclient.config import puppet_conf, sync_config
 from pdbclient.errors import ConfigError
 
 
@@ -17,6 +17,7 @@ def _no_puppet_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(puppet_conf, "AIO_CONFDIR", tmp_path / "aio")
     monkeypatch.setattr(puppet_conf, "DEBIAN_CONFDIR", tmp_path / "debian")
     monkeypatch.setattr(puppet_conf, "DEBIAN_SSLDIR", tmp_path / "debian-ssl")
+    monkeypatch.setattr(sync_config, "SYSTEM_STATE", tmp_path / "system")
     monkeypatch.setattr("socket.getfqdn", lambda: "Host.Example.com")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.config import Endpoint, Remote, load_config, load_sync_config
+from pdbclient.config import Endpoint, Remote, SyncConfig, load_config, load_sync_config
 from pdbclient.config.settings import SYNC
 
 EXAMPLES = Path(__file__).parents[3] / "puppet_conf_examples"
@@ -22,6 +22,14 @@ Write = Callable[..., Path]
 def _ssl(write: Write) -> None:
     for name in ("certs/ca.pem", "certs/host.example.com.pem", "private_keys/host.example.com.pem", "crl.pem"):
         write(f"ssl/{name}")
+
+
+def _load_sync(name: str, write: Write, tmp_path: Path) -> SyncConfig:
+    """The example with the files that `puppetdb ssl-setup` and Puppet's agent make, below the test's directory."""
+    for file in ("puppetdb/ssl/ca.pem", "puppetdb/ssl/public.pem", "puppetdb/ssl/private.pem", "puppet/ssl/crl.pem"):
+        write(file)
+    text = (EXAMPLES / name).read_text().replace("/etc/puppetlabs", str(tmp_path))
+    return load_sync_config(write("sync.conf" if name.endswith(".conf") else "sync.ini", text))
 
 
 def test_the_example_puppetdb_conf_loads_beside_puppets_certificates(write: Write, tmp_path: Path) -> None:
@@ -39,12 +47,13 @@ def test_the_example_sync_configurations_load_and_point_at_each_other(
     form: str, side: str, local: Endpoint, peer: Endpoint, write: Write, tmp_path: Path
 ) -> None:
     """Both forms say the same."""
-    _ssl(write)
-    config = load_sync_config(shutil.copy(EXAMPLES / f"sync-{side}.{form}", tmp_path))
+    config = _load_sync(f"sync-{side}.{form}", write, tmp_path)
     assert config.local == local
     assert config.remotes == (Remote(peer, 300.0),)
     assert config.entity_time_limit == 1800
-    assert config.state_dir == Path("/var/lib/pdbclient")
+    assert config.state_dir == Path("/var/lib/pdbclient-sync")
+    assert config.tls.key == tmp_path / "puppetdb/ssl/private.pem"
+    assert config.tls.revocation == "chain"
     assert config.warnings == ()
 
 
@@ -53,8 +62,7 @@ def test_the_example_sync_configurations_name_every_setting_and_show_the_default
     side: str, write: Write, tmp_path: Path
 ) -> None:
     """The README sends readers there for both."""
-    _ssl(write)
-    config = load_sync_config(shutil.copy(EXAMPLES / f"sync-{side}.conf", tmp_path))
+    config = _load_sync(f"sync-{side}.conf", write, tmp_path)
     text = (EXAMPLES / f"sync-{side}.conf").read_text()
     named = {name.replace("-", "_") for name in re.findall(r"([a-z_-]+):", text)}
     other_form = {"server_urls", "intervals"}

@@ -104,12 +104,17 @@ def test_defaults_are_those_of_puppet_enterprise_where_it_has_them(write: Write)
     assert config.origins["state_dir"] == "default"
 
 
-@pytest.mark.parametrize(("root", "expected"), [(True, "/var/lib/pdbclient"), (False, "home/.local/state/pdbclient")])
-def test_state_is_the_systems_for_root_and_the_users_own_else(
-    root: bool, expected: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("root", "installed", "expected"),
+    [(True, False, "system"), (False, True, "system"), (False, False, "home/.local/state/pdbclient")],
+)
+def test_state_is_the_systems_for_root_and_where_the_unit_made_it_and_the_users_own_else(
+    root: bool, installed: bool, expected: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The usual places of Unix."""
+    """So that root, who asks how it is, looks where the daemon writes, as PuppetDB's user."""
     monkeypatch.setattr("os.geteuid", lambda: 0 if root else 1000)
+    if installed:
+        (tmp_path / "system").mkdir()
     assert _load(write, GUIDE).state_dir == tmp_path / expected
 
 
@@ -219,7 +224,7 @@ def test_certificates_and_logging_configuration_must_be_there(write: Write, tmp_
         load_sync_config(path)
     settings = [problem.setting for problem in caught.value.problems]
     assert settings == ["logging_config", "ssl_cert", "ssl_key", "ssl_ca_cert", "ssl_crl"]
-    assert "set ssl_cert in [sync]" in caught.value.problems[1].why
+    assert "set ssl_cert in the section sync, as the example" in caught.value.problems[1].why
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What `make dist` needs of this checkout; nothing of it is installed."""
