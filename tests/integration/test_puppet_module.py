@@ -130,7 +130,7 @@ class Host:
     def apply(self, manifest: str, *options: str, command: bool = True) -> Run:
         """Apply these declarations. Without `command`, the program is to come as a package."""
         program = f"class {{ 'pdbclient': manage_package => false, command => '{self.program}' }}\n"
-        file = self.installation.manifests / "site.pp"
+        file = self.installation.root / "host.pp"
         file.write_text((program if command else "") + manifest + BASE)
         return puppet(
             ["apply", *("--modulepath", MODULE.parent, "--confdir", self.confdir), "--detailed-exitcodes",
@@ -440,7 +440,7 @@ def test_a_run_without_effect_on_a_new_host_names_all_that_would_be_done(
         assert services.asked == [], "nothing is reloaded or started with a wrong setting"
     run.require(6)
     assert re.search(r"puppetdb.conf:\d+: journal_rate: must be a whole number .*, found 'fast'", run.output)
-    assert re.search(r"report-ttl: .* found 'soon'", run.output)
+    assert re.search(r"report_ttl: not a duration: 'soon'", run.output)
     assert "gateway_url" in host.installation.puppetdb_conf.read_text()
     assert "journal" not in host.installation.puppetdb_conf.read_text()
     assert not sync_conf(host).exists()

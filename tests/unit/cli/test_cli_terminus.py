@@ -64,6 +64,21 @@ def test_further_settings_are_written_judged_and_taken_out(run: Run, confdir: Pa
     assert conf.read_text().endswith("[pdbclient]\ngateway_url = https://g:8085\n")
 
 
+def test_each_of_two_set_ups_is_taken_back_out_of_an_edited_file(run: Run, confdir: Path) -> None:
+    """As the Puppet module does: one for what Puppet reads, one for the gateway's settings, the latest first."""
+    before = snapshot(confdir)
+    conf = confdir / "puppetdb.conf"
+    assert run("terminus", "setup", *URLS, "--write", "--confdir", confdir).code == 0
+    assert run("terminus", "setup", "--write", "--confdir", confdir, "--set", "pdbclient.journal=/j.db").code == 0
+    conf.write_text(f"{conf.read_text()}journal_rate = 7\n")
+    assert run("terminus", "setup", "--undo", "--confdir", confdir).code == 0
+    assert conf.read_text().endswith("[pdbclient]\ngateway_url = https://g:8085\njournal_rate = 7\n")
+    assert run("terminus", "setup", "--undo", "--confdir", confdir).code == 0
+    assert conf.read_text() == "[pdbclient]\njournal_rate = 7\n"
+    conf.unlink()
+    assert {name: data for name, data in snapshot(confdir).items() if "backup" not in name} == before
+
+
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
