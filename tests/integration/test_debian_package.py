@@ -108,7 +108,8 @@ def install(host: Host) -> None:
     # Nothing in it knows where it was built, and the compiled modules are those that Python uses.
     assert host.ask("grep", "-rlI", "/root/pdbclient", "/opt/pdbclient") == 1
     assert "psycopg" in host.run("/opt/pdbclient/bin/python3", "-c", "import psycopg; print(psycopg.__name__)")
-    assert host.run("dpkg", "--verify", "pdbclient") == ""
+    changed = host.run("dpkg", "--verify", "pdbclient")
+    assert changed == "", changed
 
 
 def configure_gateway(host: Host, lab: Lab, port: int) -> None:
