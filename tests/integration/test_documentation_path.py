@@ -39,8 +39,8 @@ PREPARE = """
 set -eu
 printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-apt-get install -y -q --no-install-recommends systemd-sysv dbus curl puppetdb puppetserver puppet-agent \
-    puppet-terminus-puppetdb >/dev/null
+apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb puppetserver
+apt-get install -y -q --no-install-recommends curl puppet-agent puppet-terminus-puppetdb
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppet
 systemctl disable puppetserver
