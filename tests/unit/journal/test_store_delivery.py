@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -314,10 +316,18 @@ def test_what_takes_longer_than_somebody_has_is_left_for_the_next_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "COMPACTED", 1)
+    compact = deliveries.compact
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.02)
+        return compact(*args)
+
     ids = [store.put(command(FACTS, "node", number)) for number in range(200)]
     for entry in ids:
         store.taken(entry)
-    store.journal.confirm(A, {ids[-1]: True}, 0.02)
+    with monkeypatch.context() as patched:
+        patched.setattr(deliveries, "compact", slowly)
+        store.journal.confirm(A, {ids[-1]: True}, 1.0)
     left = store.ids()
     assert left[-1] == ids[-1]
     assert len(left) > 1
