@@ -412,6 +412,16 @@ def test_signals_that_come_fast_are_all_heard(service: Service) -> None:
     assert process.ended() == 0
 
 
+def hang_up() -> None:
+    """Send SIGHUP to this process once it is the gateway's: before, it would be the end of it."""
+    end = time.monotonic() + 60
+    while signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: Service) -> None:
     loads: list[int] = []
     service.write()
@@ -425,7 +435,7 @@ def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: Service
         return service.config
 
     # One signal from outside begins it; another ends it should the ones from within have been lost.
-    starter = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP))
+    starter = threading.Thread(target=hang_up)
     last = threading.Timer(6, os.kill, (os.getpid(), signal.SIGTERM))
     last.start()
     try:
@@ -452,7 +462,7 @@ def test_a_reload_that_nobody_waits_for_leaves_nothing(service: Service, tmp_pat
             read.set()
         return service.config
 
-    starter = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP))
+    starter = threading.Thread(target=hang_up)
     starter.start()
     Gateway(load).run()
     ended.set()
