@@ -37,14 +37,17 @@ SSL = "/var/lib/puppet/ssl"
 # What is there before somebody installs pdbclient: Puppet's packages, and nothing of them started.
 PREPARE = """
 set -eu
+export DEBIAN_FRONTEND=noninteractive
 printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb puppetserver
-apt-get install -y -q --no-install-recommends curl puppet-agent puppet-terminus-puppetdb
+# dbconfig-no-thanks: PuppetDB is here for its user only.
+apt-get install -y -q --no-install-recommends systemd-sysv dbus curl puppetdb dbconfig-no-thanks puppetserver \
+    puppet-agent puppet-terminus-puppetdb
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppet
 systemctl disable puppetserver
-tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
+# Users by their numbers: they are not those of this machine.
+tar -C / --numeric-owner --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
 .ci/tools/build-deb
 """
 WEBSERVER = f"""\
@@ -78,7 +81,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
         )
         assert built.returncode == 0, built.stdout[-5000:]
         root.mkdir()
-        subprocess.run(["tar", "-C", root, "-xf", dist / "system.tar"], check=True)
+        subprocess.run(["tar", "-C", root, "--numeric-owner", "-xf", dist / "system.tar"], check=True)
         (package,) = dist.glob("*.deb")
         shutil.copy(package, root / "root")
         with Host(root, tmp_path / "console") as booted:

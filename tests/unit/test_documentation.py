@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tools import reference
 
 from pdbclient.cli.main import make_parser
 from pdbclient.config import load_config, load_sync_config, settings
 from pdbclient.config.settings import Setting
 from pdbclient.doctor.kinds import KINDS
 from tests.documentation import HOST_PAGES, PAGES, ROOT, RUNS, Block, blocks, pdbclient_commands, spans
+from tools import reference
 
 SMALL = 8 * 1024
 
