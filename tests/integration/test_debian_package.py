@@ -38,7 +38,8 @@ chmod 755 /usr/sbin/policy-rc.d
 apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppetserver puppet
-tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
+# Users by their numbers: they are not those of this machine.
+tar -C / --numeric-owner --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
 .ci/tools/build-deb
 """
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
@@ -123,9 +124,10 @@ def configure_gateway(host: Host, lab: Lab, port: int) -> None:
 
 
 def the_gateway_serves(host: Host, tls: TlsFiles, port: int) -> None:
-    host.run("systemctl", "enable", "--now", GATEWAY)
+    assert host.ask("systemctl", "enable", "--now", GATEWAY) == 0, log_of(host, GATEWAY)
     confined(host, GATEWAY, "pdbclient")
     with requests.Session() as session:
+        session.trust_env = False
         session.verify, session.cert = str(tls.ca), (str(tls.cert), str(tls.key))
         at = f"https://localhost:{port}"
         assert session.get(f"{at}/pdb/query/v4/nodes", timeout=30).status_code == 200
@@ -156,7 +158,7 @@ def configure_sync(host: Host, lab: Lab) -> None:
 
 
 def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
-    host.run("systemctl", "enable", "--now", SYNC)
+    assert host.ask("systemctl", "enable", "--now", SYNC) == 0, log_of(host, SYNC)
     confined(host, SYNC, "puppetdb")
     assert owner(host, "/var/lib/pdbclient-sync") == "puppetdb 750"
     facts = tmp_path / "facts.json"
