@@ -162,22 +162,18 @@ def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
     confined(host, SYNC, "puppetdb")
     assert owner(host, "/var/lib/pdbclient-sync") == "puppetdb 750"
     facts = tmp_path / "facts.json"
-    stamp = datetime.now(UTC).isoformat()
-    facts.write_text(
-        json.dumps(
-            {
-                "certname": "web1",
-                "environment": "production",
-                "values": {"role": "web"},
-                "producer_timestamp": stamp,
-                "producer": "puppet.mycorp.net",
-            }
-        )
-    )
+    document = {
+        "certname": "web1",
+        "environment": "production",
+        "values": {"role": "web"},
+        "producer_timestamp": datetime.now(UTC).isoformat(),
+        "producer": "puppet.mycorp.net",
+    }
+    facts.write_text(json.dumps(document))
     replica_only = tmp_path / "puppetdb.conf"
     replica_only.write_text(lab.puppetdb_conf.read_text().replace(f"{lab.node('primary').url},", ""))
-    submit = ["pdbclient", "submit", "facts", str(facts), "--config", str(replica_only)]
-    subprocess.run([f"{Path(sys.executable).parent}/{submit[0]}", *submit[1:]], check=True, timeout=120)
+    submit = [Path(sys.executable).with_name("pdbclient"), "submit", "facts", facts, "--config", replica_only]
+    subprocess.run(submit, check=True, timeout=120, stdout=subprocess.DEVNULL)
     primary = lab.node("primary").cleartext_url
     wait(lambda: requests.get(f"{primary}/pdb/query/v4/nodes/web1", timeout=30).status_code == 200, host, SYNC)
     # As root, who finds what the daemon wrote.
