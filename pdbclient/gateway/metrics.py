@@ -60,7 +60,7 @@ USABLE = gauge(
 )
 MISSING = gauge(
     "pdbclient_server_missing",
-    "Newest commands of nodes that another server took and this one is not known to have",
+    "Newest commands of nodes that a later server took in this one's place, and this one is not known to have",
     "server",
 )
 JOURNAL_UP = gauge("pdbclient_journal_up", "1 when the journal answers, 0 when it does not")
@@ -148,7 +148,7 @@ class GatewayMetrics(Collector):
             if operation is Operation.COMMAND or not endpoint.submit_only:
                 usable.add_metric([endpoint.url, operation.value], float(each.usable))
         for endpoint in {endpoint: None for endpoint, _ in health}:
-            missing.add_metric([endpoint.url], float(self.registry.freshness(endpoint).missing))
+            missing.add_metric([endpoint.url], float(self.registry.behind_by(endpoint)))
         yield from (usable, missing)
 
     def _journal(self, service: Service) -> Iterator[Metric]:

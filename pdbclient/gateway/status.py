@@ -148,7 +148,7 @@ def _servers(config: ClientConfig, registry: ServerRegistry, counted: TrafficSna
         yield shown.Server(
             endpoint.url,
             tuple(circuits),
-            registry.freshness(endpoint).missing,
+            registry.behind_by(endpoint),
             registry.next_probe(endpoint),
             endpoint.submit_only,
             answered[endpoint.url],

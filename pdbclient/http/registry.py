@@ -127,6 +127,11 @@ class ServerRegistry:
         with self._lock:
             return self._pending.freshness(endpoint)
 
+    def behind_by(self, endpoint: Endpoint) -> int:
+        """How many commands a later server took in the place of `endpoint`, which is not known to have them."""
+        with self._lock:
+            return self._pending.behind_by(endpoint)
+
     # -- what happened
 
     def note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> bool:

@@ -85,6 +85,10 @@ class PendingWrites:
         """The servers that lack what a later one took in their place, and since when (monotonic seconds)."""
         return {endpoint: of_server.since for endpoint, of_server in self._servers.items() if of_server.failed_over}
 
+    def behind_by(self, endpoint: Endpoint) -> int:
+        """How many commands (the newest per kind and certname) a later server took in the place of `endpoint`."""
+        return len(self._servers.get(endpoint, _PerServer()).failed_over)
+
     def failed_over(self, endpoint: Endpoint, limit: int) -> list[tuple[str, str]]:
         """At most `limit` (command name, certname) of what a later server took in the place of `endpoint`."""
         return list(islice(self._servers[endpoint].failed_over, limit))

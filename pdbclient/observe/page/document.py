@@ -67,9 +67,9 @@ class Circuit:
 class Server:
     """A PuppetDB, in the order of server_urls.
 
-    `missing`: newest commands of nodes that another one took, and this one is not known to have. `next_probe` is in
-    how many seconds it is asked how it is, None when all of its circuits are closed. `answered` requests ended there,
-    and `failed` attempts failed there, since the daemon began.
+    `missing`: newest commands of nodes that a later one took in its place, and it is not known to have. `next_probe`
+    is in how many seconds it is asked how it is, None when all of its circuits are closed. `answered` requests ended
+    there, and `failed` attempts failed there, since the daemon began.
     """
 
     url: str

@@ -66,8 +66,7 @@ def _servers(document: Document) -> Iterator[Finding]:
             instead = _instead(document, [circuit.operation for circuit in out])
             text = f"{server.url} is {what} since {when}: {first.why or 'why is not known'}. {instead}"
             yield Finding(Level.WARNING, text.strip())
-        elif server.missing and server is document.servers[0]:
-            # Of the others that is as it should be: they get what the first one took from their reconcilers.
+        elif server.missing:
             what = f"{number_of(server.missing, 'newer command')} that another server took in its place"
             advice = "Others are asked first until it has them, for ten minutes at most. Its reconciler brings them."
             yield Finding(Level.WARNING, f"{server.url} may lack {what}. {advice}")

@@ -79,8 +79,8 @@ def _servers(document: Document) -> Iterator[Table]:
     ]
     columns = ("#", "Server", "Commands", "Queries", "Since", "Why", "Probe in", "May lack", "Answered", "Failed")
     note = (
-        "In the order in which they are asked. May lack: newest commands of nodes that another server took, and this"
-        " one is not known to have. Answered, failed: attempts since the gateway began."
+        "In the order in which they are asked. May lack: newest commands of nodes that a later server took in this"
+        " one's place, and this one is not known to have. Answered, failed: attempts since the gateway began."
     )
     yield Table("Servers", columns, tuple(rows), frozenset({0, 6, 7, 8, 9}), note)
 

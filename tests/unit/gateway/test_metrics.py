@@ -13,6 +13,8 @@ from pdbclient.http.registry import ServerRegistry
 from pdbclient.observe.exposition import exposition
 from pdbclient.observe.traffic import Ending, Failed, Kind, Traffic
 
+from ..http.fake import command
+
 SERVERS = (Endpoint("a", 8081), Endpoint("b", 8081, 1), Endpoint("s", 8081, 2, submit_only=True))
 A, B, S = (server.url for server in SERVERS)
 
@@ -76,6 +78,16 @@ def test_the_buckets_of_the_histogram_add_up() -> None:
     assert gateway.sample(f"{name}_count", kind="query") == 3
     assert gateway.sample(f"{name}_sum", kind="query") == pytest.approx(100.201)
     assert gateway.sample(f"{name}_count", kind="command") == 0
+
+
+def test_a_replica_that_is_not_written_to_lacks_nothing_and_a_primary_lacks_what_was_taken_in_its_place() -> None:
+    gateway = Gateway()
+    gateway.registry.accepted(command("n1"), [SERVERS[0]])
+    assert [gateway.sample("server_missing", server=url) for url in (A, B)] == [0, 0]
+    gateway.registry.accepted(command("n2"), [SERVERS[1]])
+    assert [gateway.sample("server_missing", server=url) for url in (A, B)] == [1, 0]
+    gateway.registry.accepted(command("n2", second=2), [SERVERS[0]])
+    assert [gateway.sample("server_missing", server=url) for url in (A, B)] == [0, 0]
 
 
 def test_what_is_under_way_shows_with_its_age() -> None:
