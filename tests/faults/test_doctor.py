@@ -408,7 +408,7 @@ def test_a_journal_of_another_user_is_found(host: Host) -> None:
     Journal.open(host.own["journal"]).close()
     os.chown(host.own["journal"], 65534, 65534)
     found = [each.what for each in host.found() if each.code == "journal-unusable"]
-    assert ["belongs to the user 65534" in what for what in found] == [True]
+    assert ["belongs to the user nobody (65534)" in what for what in found] == [True]
 
 
 # -- beside a PuppetDB
