@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
@@ -18,7 +18,7 @@ from pdbclient.cli.arguments import seconds
 from pdbclient.cli.servers import add_config_option, show_servers
 from pdbclient.config import load_config, load_sync_config
 from pdbclient.errors import ConfigError, Problem, StatusError
-from pdbclient.observe.page.document import Document
+from pdbclient.observe.page.document import Document, encode
 from pdbclient.observe.page.findings import Level, findings, worst
 from pdbclient.observe.page.terminal import lines, rendered
 from pdbclient.observe.status_client import read_document
@@ -93,11 +93,11 @@ def _status(args: argparse.Namespace) -> int:
         return show_servers(args)
     if args.watch is None:
         told = _ask(daemons)
-        _print(told, json=args.json)
+        _print(told, as_json=args.json)
         return told.code
     if args.json or not sys.stdout.isatty():
         while True:
-            _print(_ask(daemons), json=args.json)
+            _print(_ask(daemons), as_json=args.json)
             sys.stdout.flush()
             time.sleep(args.watch)
     return _watch(daemons, args.watch)
@@ -138,11 +138,11 @@ def _ask(daemons: Sequence[_Daemon]) -> _Told:
     return _Told(documents, errors)
 
 
-def _print(told: _Told, *, json: bool) -> None:
+def _print(told: _Told, *, as_json: bool) -> None:
     for error in told.errors:
         output.note(f"pdbclient: {error}")
-    if json:
-        output.print_json({each.program.name: msgspec.to_builtins(each) for each in told.documents})
+    if as_json:
+        output.print_json({each.program.name: json.loads(encode(each)) for each in told.documents})
     elif sys.stdout.isatty():
         _console().print(_shown(told, notes=True))
     else:

@@ -1,6 +1,6 @@
 """What the status port of a daemon tells, as one document: the page, the terminal and scripts all show this. Pure.
 
-Times are UTC; in JSON they are text like 2026-01-31T12:00:00Z. What a daemon does not have is None or empty: a
+Times are UTC; in JSON they are text like 2026-01-31T12:00:00.000Z. What a daemon does not have is None or empty: a
 gateway has no remotes, a reconciler no requests.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -224,9 +224,15 @@ class Document:
 
 def encode(document: Document) -> bytes:
     """As JSON. Half a character, as a file's name that is no UTF-8 has, becomes a question mark."""
-    return json.dumps(msgspec.to_builtins(document), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    plain = msgspec.to_builtins(document, builtin_types=(datetime,))
+    text = json.dumps(plain, ensure_ascii=False, default=_moment)
+    return text.encode("utf-8", "replace") + b"\n"
 
 
 def decode(body: bytes) -> Document:
     """The document in this JSON. Raises `ValueError` for what is none; fields that are new are left out."""
     return msgspec.json.decode(body, type=Document)
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

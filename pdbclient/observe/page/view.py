@@ -257,7 +257,7 @@ def _divergence(document: Document) -> Iterator[Table]:
             done = NOTHING if part.last_success is None else since(part.last_success, document.at)
             rows.append((*_row(name, done), *cells, _error(part.error)))
         title = f"Divergence from {server(remote.remote)}"
-        yield Table(title, columns, tuple(rows), frozenset(range(2, 9)), note, "There was no pass yet.")
+        yield Table(title, columns, tuple(rows), frozenset(range(2, 9)), note, "No pass has come that far yet.")
 
 
 def _error(error: str | None) -> Cell:

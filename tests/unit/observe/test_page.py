@@ -323,7 +323,7 @@ def test_a_page_that_cannot_be_made_says_why_and_tries_again() -> None:
 @pytest.mark.parametrize("document", [gateway(failed_over=True), reconciler()])
 def test_the_document_survives_json(document: Document) -> None:
     text = encode(document)
-    assert re.search(rb'"at": "2026-01-31T19:40:00Z"', text)
+    assert re.search(rb'"at": "2026-01-31T19:40:00.000Z"', text)
     assert decode(text) == document
 
 
