@@ -172,7 +172,8 @@ def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
     facts.write_text(json.dumps(document))
     replica_only = tmp_path / "puppetdb.conf"
     replica_only.write_text(lab.puppetdb_conf.read_text().replace(f"{lab.node('primary').url},", ""))
-    submit = [Path(sys.executable).with_name("pdbclient"), "submit", "facts", facts, "--config", replica_only]
+    program = str(Path(sys.executable).with_name("pdbclient"))
+    submit = [program, "submit", "facts", str(facts), "--config", str(replica_only)]
     subprocess.run(submit, check=True, timeout=120, stdout=subprocess.DEVNULL)
     primary = lab.node("primary").cleartext_url
     wait(lambda: requests.get(f"{primary}/pdb/query/v4/nodes/web1", timeout=30).status_code == 200, host, SYNC)
