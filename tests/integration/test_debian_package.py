@@ -38,8 +38,10 @@ chmod 755 /usr/sbin/policy-rc.d
 apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppetserver puppet
-# Users by their numbers: they are not those of this machine.
-tar -C / --numeric-owner --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
+# Without what is mounted in it. Users by their numbers: they are not those of this machine.
+mount --bind / /mnt
+tar -C /mnt --numeric-owner --exclude=./root/pdbclient -cf dist/system.tar .
+umount /mnt
 tools/build-deb
 """
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
