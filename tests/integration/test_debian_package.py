@@ -38,7 +38,10 @@ chmod 755 /usr/sbin/policy-rc.d
 apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppetserver puppet
-tar -C / --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
+# Without what is mounted in it. Users by their numbers: they are not those of this machine.
+mount --bind / /mnt
+tar -C /mnt --numeric-owner --exclude=./root/pdbclient -cf dist/system.tar .
+umount /mnt
 tools/build-deb
 """
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
@@ -108,7 +111,8 @@ def install(host: Host) -> None:
     # Nothing in it knows where it was built, and the compiled modules are those that Python uses.
     assert host.ask("grep", "-rlI", "/root/pdbclient", "/opt/pdbclient") == 1
     assert "psycopg" in host.run("/opt/pdbclient/bin/python3", "-c", "import psycopg; print(psycopg.__name__)")
-    assert host.run("dpkg", "--verify", "pdbclient") == ""
+    changed = host.run("dpkg", "--verify", "pdbclient")
+    assert changed == "", changed
 
 
 def configure_gateway(host: Host, lab: Lab, port: int) -> None:
@@ -122,9 +126,10 @@ def configure_gateway(host: Host, lab: Lab, port: int) -> None:
 
 
 def the_gateway_serves(host: Host, tls: TlsFiles, port: int) -> None:
-    host.run("systemctl", "enable", "--now", GATEWAY)
+    assert host.ask("systemctl", "enable", "--now", GATEWAY) == 0, log_of(host, GATEWAY)
     confined(host, GATEWAY, "pdbclient")
     with requests.Session() as session:
+        session.trust_env = False
         session.verify, session.cert = str(tls.ca), (str(tls.cert), str(tls.key))
         at = f"https://localhost:{port}"
         assert session.get(f"{at}/pdb/query/v4/nodes", timeout=30).status_code == 200
@@ -155,26 +160,23 @@ def configure_sync(host: Host, lab: Lab) -> None:
 
 
 def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
-    host.run("systemctl", "enable", "--now", SYNC)
+    assert host.ask("systemctl", "enable", "--now", SYNC) == 0, log_of(host, SYNC)
     confined(host, SYNC, "puppetdb")
     assert owner(host, "/var/lib/pdbclient-sync") == "puppetdb 750"
     facts = tmp_path / "facts.json"
-    stamp = datetime.now(UTC).isoformat()
-    facts.write_text(
-        json.dumps(
-            {
-                "certname": "web1",
-                "environment": "production",
-                "values": {"role": "web"},
-                "producer_timestamp": stamp,
-                "producer": "puppet.mycorp.net",
-            }
-        )
-    )
+    document = {
+        "certname": "web1",
+        "environment": "production",
+        "values": {"role": "web"},
+        "producer_timestamp": datetime.now(UTC).isoformat(),
+        "producer": "puppet.mycorp.net",
+    }
+    facts.write_text(json.dumps(document))
     replica_only = tmp_path / "puppetdb.conf"
     replica_only.write_text(lab.puppetdb_conf.read_text().replace(f"{lab.node('primary').url},", ""))
-    submit = ["pdbclient", "submit", "facts", str(facts), "--config", str(replica_only)]
-    subprocess.run([f"{Path(sys.executable).parent}/{submit[0]}", *submit[1:]], check=True, timeout=120)
+    program = str(Path(sys.executable).with_name("pdbclient"))
+    submit = [program, "submit", "facts", str(facts), "--config", str(replica_only)]
+    subprocess.run(submit, check=True, timeout=120, stdout=subprocess.DEVNULL)
     primary = lab.node("primary").cleartext_url
     wait(lambda: requests.get(f"{primary}/pdb/query/v4/nodes/web1", timeout=30).status_code == 200, host, SYNC)
     # As root, who finds what the daemon wrote.
