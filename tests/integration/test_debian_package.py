@@ -38,8 +38,10 @@ chmod 755 /usr/sbin/policy-rc.d
 apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver
 rm /usr/sbin/policy-rc.d
 systemctl mask puppetdb puppetserver puppet
-# Users by their numbers: they are not those of this machine.
-tar -C / --numeric-owner --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
+# Without what is mounted in it. Users by their numbers: they are not those of this machine.
+mount --bind / /mnt
+tar -C /mnt --numeric-owner --exclude=./root/pdbclient -cf dist/system.tar .
+umount /mnt
 .ci/tools/build-deb
 """
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
@@ -172,14 +174,8 @@ def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
     facts.write_text(json.dumps(document))
     replica_only = tmp_path / "puppetdb.conf"
     replica_only.write_text(lab.puppetdb_conf.read_text().replace(f"{lab.node('primary').url},", ""))
-    submit: list[str | Path] = [
-        Path(sys.executable).with_name("pdbclient"),
-        "submit",
-        "facts",
-        facts,
-        "--config",
-        replica_only,
-    ]
+    program = str(Path(sys.executable).with_name("pdbclient"))
+    submit = [program, "submit", "facts", str(facts), "--config", str(replica_only)]
     subprocess.run(submit, check=True, timeout=120, stdout=subprocess.DEVNULL)
     primary = lab.node("primary").cleartext_url
     wait(lambda: requests.get(f"{primary}/pdb/query/v4/nodes/web1", timeout=30).status_code == 200, host, SYNC)
