@@ -64,7 +64,8 @@ class ReportMemory:
     - `cursor`: what the remote received until then (ms, by its clock) is dealt with; None: nothing is
     - `unequal`: what both sides counted in hours that were listed, and have to stay unequal
     - `fills`: how often an hour was empty here and was filled from the remote
-    - `left_out`: nodes whose reports are not pulled as long as these nodes stay what they are
+    - `left_out`: nodes whose reports are not pulled as long as these nodes stay what they are, and the newest (ms)
+    - `asked`: times of reports (ms) that an operator asked for: their hours are listed, however they count
     - `round_began`, `position`: the rotation's latest round (wall seconds); hours from `position` on were compared in
       it, BEGINNING: all
     - `total`: what to count first: if it still is so, there is nothing to ask about those hours
@@ -73,7 +74,8 @@ class ReportMemory:
     cursor: Millis | None = None
     unequal: Mapping[Millis, str] = field(default_factory=dict)
     fills: Mapping[Millis, Count] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, Millis] = field(default_factory=dict)
+    asked: frozenset[Millis] = frozenset()
     round_began: Wall = 0.0
     position: Millis = BEGINNING
     total: Total | None = None
@@ -85,11 +87,9 @@ class ReportMemory:
             return self
         return replace(self, round_began=now, position=END)
 
-    def without(self, hours: Iterable[int]) -> ReportMemory:
-        """As if these were never listed."""
-        gone = set(hours)
-        unequal = {start: marks for start, marks in self.unequal.items() if start not in gone}
-        return replace(self, unequal=unequal, total=None)
+    def ask(self, millis: int) -> ReportMemory:
+        """With the hour of that report (its time in ms) to be listed by the next pass."""
+        return replace(self, asked=self.asked | {millis})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ class Counted:
     """What is known before any hour is listed.
 
     `there` and `here` are both sides' hours, from `since` (ms) on; of those before, the total that is remembered
-    holds, if there is one. `lacking` counts, by hour, the reports that the remote received since the cursor and
+    holds, if there is one: then of them there are only those that are next in the rotation, from `turn_from` on.
+    `lacking` counts, by hour, the reports that the remote received since the cursor and
     that are not here; None without a cursor.
     """
 
@@ -113,6 +114,7 @@ class Counted:
     here: Mapping[int, HourBucket]
     memory: ReportMemory = field(default_factory=ReportMemory)
     since: int = BEGINNING
+    turn_from: int = BEGINNING
     lacking: Mapping[int, int] | None = None
 
     def hour(self, millis: int) -> int:
@@ -159,9 +161,10 @@ class Counted:
         """What both sides count in an hour."""
         return f"{_marks(self.there.get(start))} / {_marks(self.here.get(start))}"
 
-    def comparable(self) -> bool:
-        """Whether both sides' hours begin at the same times."""
-        return len({start % HOUR for side in (self.there, self.here) for start in side}) <= 1
+    def comparable(self, part: Slice) -> bool:
+        """Whether both sides' hours in a slice begin at the same times."""
+        begins = range(part.start - HOUR + 1, part.end)
+        return len({start % HOUR for side in (self.there, self.here) for start in side if start in begins}) <= 1
 
     def changed_from(self, now: float) -> int:
         """The first hour (ms) that may have got reports at the remote: those that are hot at `now` (s), and those
@@ -170,26 +173,29 @@ class Counted:
         hot = self.hot(now)
         return min((start for start in self.there if start < hot and not self.settled(start)), default=hot)
 
+    def gone(self, hours: Iterable[int], now: float) -> frozenset[int]:
+        """Those of the remote's hours that this side may have dropped, at `now` (s): older than all that is here.
+
+        Retention drops whole days, the oldest; a database that was restored or emptied has lost the youngest too.
+        """
+        oldest = min(self.here, default=BEGINNING)
+        if self.memory.total is not None or oldest >= (now - DAY) * 1000:
+            return frozenset()
+        return frozenset(start for start in hours if start < oldest)
+
     def dropped_until(self, now: float) -> int | None:
         """The last hour (ms) of those that this side drops, None if it drops none.
 
-        It was filled from the remote time and again, each time all was found here, and it is empty again; and
-        there is nothing here that is as old. Retention drops whole days, the oldest; a database that was
-        restored or emptied has lost the youngest too.
+        It was filled from the remote time and again, each time all was found here, and it is gone again.
         """
-        oldest = min(self.here, default=0)
-        dropped = [
-            start
-            for start, fills in self.memory.fills.items()
-            if fills >= TRIES and start in self.there and start < oldest and start < (now - DAY) * 1000
-        ]
-        return max(dropped, default=None)
+        fills = self.memory.fills
+        return max((start for start in self.gone(self.there, now) if fills.get(start, 0) >= TRIES), default=None)
 
     def in_turn(self, now: float) -> list[int]:
         """The cold hours, the newest first, that were not yet compared in the rotation's round."""
-        until = self.dropped_until(now) or BEGINNING
+        until = self.dropped_until(now)
         before = min(self.memory.position, self.hot(now))
-        return sorted((start for start in self.there if until < start < before), reverse=True)
+        return sorted((s for s in self.there if s < before and (until is None or s > until)), reverse=True)
 
     def total(self, now: float) -> Total | None:
         """What to count first in the next pass: up to the hours that are hot at `now` (s), if all are settled."""
@@ -197,7 +203,8 @@ class Counted:
         if self.dropped_until(now) is not None or not all(self.settled(start) for start in self.there if start < hot):
             return held
         there, here = (
-            sum(bucket.count for start, bucket in side.items() if start < hot) for side in (self.there, self.here)
+            sum(bucket.count for start, bucket in side.items() if self.since <= start < hot)
+            for side in (self.there, self.here)
         )
         if held is None:
             return Total(self.since, hot, there, here)
@@ -222,9 +229,10 @@ def choose(counted: Counted, now: float) -> Choice:
     """What to list in full, at `now` (s).
 
     Hours that the cursor explains wait: the hot ones until they are cold, the others until what it found is pulled.
-    Of hours that need not be listed now, because nothing is missing here by their number or because it is only their
-    turn, about SLICE_ROWS reports are listed; in the first pass, all.
+    Of hours that need not be listed now, because nothing is missing here by their number, about SLICE_ROWS reports
+    are listed, and of those whose turn it is as many more; in the first pass, all.
     """
+    asked = {counted.hour(millis) for millis in counted.memory.asked}
     hot, until = counted.hot(now), counted.dropped_until(now)
     listed: list[int] = []
     due: list[int] = []
@@ -233,13 +241,13 @@ def choose(counted: Counted, now: float) -> Choice:
         if until is not None and start <= until:
             continue
         settled = start < hot and counted.settled(start)
-        if not settled and not counted.explained(start):
+        if start in asked or (not settled and not counted.explained(start)):
             listed.append(start)
         elif start >= hot:
             continue
         elif not settled and not (counted.lacking or {}).get(start):
             due.append(start)
-    chosen = {*listed, *_bounded(dict.fromkeys([*due, *turn]), counted)}
+    chosen = {*listed, *_bounded(due, counted), *_bounded(turn, counted)}
     return Choice(
         {start: counted.there[start].count for start in chosen if start >= hot},
         {start: counted.there[start].count for start in chosen if start < hot},
@@ -271,9 +279,8 @@ def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:
     return slices
 
 
-def _bounded(starts: Iterable[int], counted: Counted) -> list[int]:
-    """The first of these hours, of about SLICE_ROWS reports, but one at least; all in the first pass."""
-    hours = list(starts)
+def _bounded(hours: list[int], counted: Counted) -> list[int]:
+    """The first of these, of about SLICE_ROWS reports, but one at least; all in the first pass."""
     if counted.memory.cursor is None:
         return hours
     rows = list(accumulate(counted.there[start].count for start in hours))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from pdbclient.sync.inventory.budget import Budget
@@ -18,14 +19,17 @@ from pdbclient.sync.inventory.reports import (
     received_since,
 )
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports
-from pdbclient.sync.policy.report_hours import BEGINNING, HOUR, Counted, ReportMemory, Total, oldest_kept
+from pdbclient.sync.policy.report_hours import BEGINNING, HOUR, SLICE_ROWS, Counted, ReportMemory, Total, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.wire.summary import HourBucket
 
 __all__ = ["Survey", "survey_reports"]
 
 T = TypeVar("T")
+Hours = dict[int, HourBucket]
 
+TURN = 24 * HOUR
+"""So much time (ms) is looked at first for the rotation, where nothing else asks for old hours."""
 OVERLAP = 600_000
 """How far (ms) before the cursor the next pass begins. A report has the time at which it came in, and is seen
 only once the remote's queue has come to it.
@@ -68,13 +72,17 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     memory = before.in_round(now, context.config.audit_interval)
 
     total = memory.total
-    # The rotation needs to know the hours.
-    if total is None or memory.position > BEGINNING or total.end <= start or not _holds(context, total, budget):
+    if memory.asked or total is None or not (total.start <= start < total.end and _holds(context, total, budget)):
         total = None
     since = start if total is None else total.end
     there, here = _both(context, lambda server: list_hours(server, since, None, budget.left()))
-    future = Counted(there, here).hour(terms.latest) + HOUR
-    counted = Counted(_before(future, there), _before(future, here), replace(memory, total=total), since)
+    future = Counted(_newest_first(there), here).hour(terms.latest) + HOUR
+    turn_from = start
+    if total is not None and memory.position > BEGINNING:
+        turn_from, *more = _next_in_turn(context, start, min(memory.position, since), budget)
+        there, here = there | more[0], here | more[1]
+    memory = replace(memory, total=total)
+    counted = Counted(_before(future, _newest_first(there)), _before(future, here), memory, since, turn_from)
 
     # After the hours: whatever they count was received before this question.
     received = None
@@ -96,7 +104,7 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
         # One of a time to come would hide what is received until then.
         cursor=max((each.at for each in latest if each.at <= terms.latest), default=memory.cursor),
         read=read,
-        memory=_pruned(counted, oldest, now),
+        memory=_pruned(counted, start, now),
     )
 
 
@@ -113,26 +121,61 @@ def _holds(context: Context, total: Total, budget: Budget) -> bool:
     return found == (total.there, total.here)
 
 
+def _next_in_turn(context: Context, start: int, end: int, budget: Budget) -> tuple[int, Hours, Hours]:
+    """The hours that the rotation comes to next, from `end` (ms) back as far as is worth a slice: from when on, and
+    what both sides have of them.
+    """
+    there: Hours = {}
+    here: Hours = {}
+    step = TURN
+    while end > start and sum(bucket.count for bucket in there.values()) < SLICE_ROWS:
+        since = max(start, end - step)
+        more = _both(context, partial(list_hours, start=since, end=end, within=budget.left()))
+        there, here = there | more[0], here | more[1]
+        end, step = since, 2 * step
+    return end, there, here
+
+
 def _still_true(memory: ReportMemory, nodes: Nodes, context: Context) -> ReportMemory:
     """Without nodes that are left out no more, and without the hours that may be unequal because of them."""
-    rows = [ReportRow(name, name, 0) for name in memory.left_out]
+    rows = [ReportRow(name, name, millis) for name, millis in memory.left_out.items()]
     terms = replace(context.terms(), earliest=None)
     returned = {found.key for found in compare_reports((), rows, nodes, terms) if found.pulled}
-    left_out = (memory.left_out & nodes.there.keys()) - returned
-    return replace(memory.without(memory.unequal) if returned else memory, left_out=left_out)
-
-
-def _pruned(counted: Counted, oldest: int, now: float) -> ReportMemory:
-    """What is remembered, without what is past the retention or not so any more; and the total that now holds."""
-    memory = counted.memory
-    unequal = {
-        start: marks
-        for start, marks in memory.unequal.items()
-        if start >= oldest and (start < counted.since or counted.marks(start) == marks)
+    left_out = {
+        name: millis for name, millis in memory.left_out.items() if name in nodes.there and name not in returned
     }
-    fills = {start: number for start, number in memory.fills.items() if start >= oldest}
-    position = memory.position if counted.in_turn(now) else BEGINNING
-    return replace(memory, unequal=unequal, fills=fills, total=counted.total(now), position=position)
+    if returned:
+        memory = replace(memory, unequal={}, total=None)
+    return replace(memory, left_out=left_out)
+
+
+def _pruned(counted: Counted, start: int, now: float) -> ReportMemory:
+    """What is remembered, without what is before `start` (ms) or not so any more; and the total that now holds."""
+    memory, all_are_here = counted.memory, counted.memory.total is None
+    position = memory.position
+    if not counted.in_turn(now):
+        position = counted.turn_from if counted.turn_from > start else BEGINNING
+    return replace(
+        memory,
+        unequal={
+            hour: marks
+            for hour, marks in memory.unequal.items()
+            if start <= hour and (hour < counted.since or counted.marks(hour) == marks)
+        },
+        fills={
+            hour: number
+            for hour, number in memory.fills.items()
+            if start <= hour and (not all_are_here or hour in counted.there)
+        },
+        asked=frozenset(millis for millis in memory.asked if counted.hour(millis) in counted.there),
+        position=position,
+        total=counted.total(now),
+    )
+
+
+def _newest_first(hours: Mapping[int, HourBucket]) -> dict[int, HourBucket]:
+    """The newest says which hours those of this zone are now."""
+    return dict(sorted(hours.items(), reverse=True))
 
 
 def _lacking(context: Context, reports: Collection[ReportRow], counted: Counted, budget: Budget) -> list[ReportRow]:

@@ -48,28 +48,32 @@ _FINAL = frozenset(
 class SlicePlan:
     """The plan for reports that are done together, and what to remember once they are.
 
-    - `unequal`: what both sides count in the hours of which everything is here that is to be
-    - `left_out`: nodes whose reports are not; `empty`: hours without a report here
+    - `hours`: times (ms) that were listed; `unequal`: what both sides count in those of these hours of which
+      everything is here that is to be, and that are not alike
+    - `left_out`: nodes whose reports are not pulled, and the newest (ms)
+    - `empty`: hours that this side may have dropped
     - `cursor`: how far the newest reports are done after this; `position`: how far the rotation is
     """
 
     plan: EntityPlan
+    hours: range = range(0)
     unequal: Mapping[int, str] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, int] = field(default_factory=dict)
     empty: frozenset[int] = frozenset()
     cursor: int | None = None
     position: int = END
 
     def noted(self, memory: ReportMemory, filled: Iterable[int]) -> ReportMemory:
         """What is remembered with this; of the `empty` hours, those were `filled`."""
-        fills = dict(memory.fills)
-        fills.update({start: fills.get(start, 0) + 1 for start in filled})
+        before = {start: marks for start, marks in memory.unequal.items() if start not in self.hours}
+        newer = {name: max(millis, memory.left_out.get(name, millis)) for name, millis in self.left_out.items()}
         return replace(
             memory,
             cursor=memory.cursor if self.cursor is None else self.cursor,
-            unequal={**memory.unequal, **self.unequal},
-            fills=fills,
-            left_out=memory.left_out | self.left_out,
+            unequal={**before, **self.unequal},
+            fills={**memory.fills, **{start: memory.fills.get(start, 0) + 1 for start in filled}},
+            left_out={**memory.left_out, **newer},
+            asked=frozenset(millis for millis in memory.asked if millis not in self.hours),
             position=min(memory.position, self.position),
         )
 
@@ -87,11 +91,14 @@ def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budg
     # Unless an operator asked for something meanwhile: then the next pass sees to it.
     context.state.remember_reports(context.scope, lambda now: survey.memory if now == survey.read else now)
     _warn_of_dropped(context, survey)
+    filled: set[int] = set()
     for part in _slices(context, nodes, survey, budget):
         count_skipped(context, part.plan, result)
         stored = _pull(context, survey, part.plan, result, budget) if part.plan.pull else {}
-        filled = part.empty.intersection(survey.counted.hour(version.millis) for version in stored.values())
-        context.state.remember_reports(context.scope, partial(part.noted, filled=filled))
+        # Each once in a pass.
+        more = part.empty.intersection(survey.counted.hour(each.millis) for each in stored.values()) - filled
+        filled |= more
+        context.state.remember_reports(context.scope, partial(part.noted, filled=more))
 
 
 def _forget_settled(context: Context, budget: Budget) -> None:
@@ -126,7 +133,7 @@ def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> I
     ]
     for first in range(0, len(recent), SLICE_ROWS):
         rows = recent[first : first + SLICE_ROWS]
-        empty = frozenset(counted.hour(row.millis) for row in rows) - counted.here.keys()
+        empty = counted.gone({counted.hour(row.millis) for row in rows}, survey.now)
         yield SlicePlan(_planned(context, nodes, Compared(0, 0, rows, (), {})), empty=empty)
     if survey.future is not None:
         # Each time: they are never settled.
@@ -153,29 +160,31 @@ def _listed(
     plan = _planned(context, nodes, found)
     rows = {row.hash: row for row in found.missing}
     lacking = {counted.hour(version.millis) for version in plan.pull.values()}
-    left_out: set[str] = set()
+    left_out: dict[str, int] = {}
     hours = [start for start in counted.there if part.start <= start < part.end]
     for key, why in plan.skipped:
         if key not in rows:
             # Nobody knows of when it is.
             lacking.update(hours)
         elif why in _BY_NODE:
-            left_out.add(rows[key].certname)
+            name, millis = rows[key].certname, rows[key].millis
+            left_out[name] = max(millis, left_out.get(name, millis))
         elif why not in _FINAL:
             lacking.add(counted.hour(rows[key].millis))
     # What was listed is what was counted: else the marks of before say nothing about it.
     ours = sum(bucket.count for start, bucket in counted.here.items() if part.start <= start < part.end)
     steady = found.there == sum(counted.there[start].count for start in hours) and found.here == ours
-    settled = steady and counted.comparable()
+    settled = steady and counted.comparable(part)
     return SlicePlan(
         plan,
+        hours=range(part.start, part.end),
         unequal={
             start: counted.marks(start)
             for start in hours
             if settled and start not in lacking and not counted.alike(start)
         },
-        left_out=frozenset(left_out),
-        empty=frozenset(start for start in hours if start not in counted.here),
+        left_out=left_out,
+        empty=counted.gone(hours, survey.now),
         position=min(turn.intersection(hours), default=END),
     )
 

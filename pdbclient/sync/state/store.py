@@ -18,7 +18,7 @@ from typing import Any
 
 from pdbclient.config.model import Endpoint
 from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
-from pdbclient.sync.policy.report_hours import HOUR, ReportMemory
+from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state.compared import Compared
 from pdbclient.sync.state.local import LocalNotes
 from pdbclient.sync.state.opened import kept
@@ -155,10 +155,8 @@ class State(Compared, LocalNotes):
                 # Its hour was as complete as could be; now it is not.
                 for scope, text in self._rows("reports"):
                     if scope.partition(" ")[0] == remote:
-                        memory = read_memory(self._path, text)
-                        hour = [start for start in memory.unequal if start <= known.version.millis < start + HOUR]
-                        text = write_memory(memory.without(hour))
-                        self._db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?)", (scope, text))
+                        asked = write_memory(read_memory(self._path, text).ask(known.version.millis))
+                        self._db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?)", (scope, asked))
 
     def drop(self, remote: str, entity: Entity, key: str) -> None:
         """Leave a record alone until the remote has another version of it. Nothing, if none is left alone."""

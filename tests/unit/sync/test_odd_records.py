@@ -108,7 +108,7 @@ def test_what_is_remembered_of_any_year_can_be_read_again(tmp_path: Path, year: 
     path, millis = tmp_path / "state.sqlite", stamped(year)
     hour, version = millis - millis % HOUR, Version(millis, "aa")
     total = Total(hour, millis, 1, 1)
-    memory = ReportMemory(millis, {hour: "x"}, {hour: 1}, frozenset({"n"}), 1.5, hour, total)
+    memory = ReportMemory(millis, {hour: "x"}, {hour: 1}, {"n": millis}, frozenset([millis]), 1.5, hour, total)
     expired = {"n": Expired(millis, -millis)}
     with closing(State(path)) as state:
         state.remember_unequal("r", Entity.FACTS, {"n": version})

@@ -112,6 +112,18 @@ def test_cold_hours_that_lack_nothing_by_their_number_are_listed_a_slice_in_each
     assert listed(Counted(there, here, remember())) == [*range(2, 12)]
 
 
+def test_what_is_due_in_every_pass_keeps_nothing_from_its_turn() -> None:
+    there = {at(ago): bucket(SLICE_ROWS) for ago in range(2, 12)}
+    here = {**there, at(2): bucket(SLICE_ROWS + 1)}
+    choice = choose(Counted(there, here, remember(position=at(6)), lacking={}), NOW)
+    assert (sorted(choice.cold), choice.turn) == ([at(7), at(2)], frozenset([at(7)]))
+
+
+def test_an_hour_that_an_operator_asked_for_is_listed_however_it_counts() -> None:
+    there = counts(h4=5, h5=5)
+    assert listed(Counted(there, there, remember(asked=frozenset([at(5) + 17])), lacking={})) == [5]
+
+
 def test_it_is_the_turn_of_the_hours_before_the_position_up_to_a_slice() -> None:
     third = SLICE_ROWS // 3
     there = {at(ago): bucket(third) for ago in range(0, 12)}
@@ -169,16 +181,20 @@ def test_the_total_is_of_all_cold_hours_and_none_while_one_is_not_settled() -> N
 
 
 def test_hours_that_begin_at_other_times_are_not_comparable() -> None:
-    there = counts(h3=5)
-    assert Counted(there, counts(h4=5)).comparable()
-    assert not Counted(there, {at(3) - HOUR // 2: bucket(5)}).comparable()
+    """Whatever the hours were long ago."""
+    part = Slice(at(3), at(2))
+    there = counts(h3=5) | {at(300_000) - HOUR // 2: bucket(1)}
+    assert Counted(there, counts(h4=5, h3=5)).comparable(part)
+    assert not Counted(there, {at(3) - HOUR // 2: bucket(5)}).comparable(part)
+    assert not Counted(there, {at(3) + HOUR // 2: bucket(5)}).comparable(part)
 
 
 @pytest.mark.parametrize(
     ("fills", "here", "ago", "dropped"),
     [
-        (3, {"h10": 5}, 100, True),
-        (2, {"h10": 5}, 100, False),
+        (3, {"h48": 5}, 100, True),
+        (2, {"h48": 5}, 100, False),
+        (3, {"h10": 5}, 100, False),
         (3, {"h200": 5}, 100, False),
         (3, {}, 100, False),
         (3, {"h1": 5}, 20, False),
@@ -187,7 +203,7 @@ def test_hours_that_begin_at_other_times_are_not_comparable() -> None:
 def test_old_hours_that_were_filled_three_times_and_are_empty_again_are_dropped_here(
     fills: int, here: Mapping[str, int], ago: int, dropped: bool
 ) -> None:
-    """Unless something older is here, or nothing at all, or they are too young for a retention of days."""
+    """Unless something older is here, or nothing at all, or nothing older than a day: it was emptied, or restored."""
     older, younger = ago + 50, ago - 1
     there = counts(**{f"h{ago}": 5, f"h{older}": 5, f"h{younger}": 5})
     counted = Counted(there, counts(**here), remember(fills={at(ago): fills}, position=END))

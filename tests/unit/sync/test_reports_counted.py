@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from pdbclient.sync import Mode
+from pdbclient.sync.policy import report_hours
+from pdbclient.sync.run import report_survey
 from pdbclient.wire.summary import HOUR_FORMAT
 
 from .conftest import Site
@@ -119,6 +121,21 @@ def test_what_a_number_does_not_show_is_found_in_the_rotation_which_ends(site: S
     assert moved(site) == 0
     assert listed(site) == []
     assert hours_asked(site.b) == [False]
+
+
+def test_the_rotation_asks_for_the_hours_that_are_next(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_hours, "SLICE_ROWS", 2)
+    monkeypatch.setattr(report_survey, "SLICE_ROWS", 2)
+    site.time.elapsed += DAY
+    forget(site)
+    asked_for = []
+    for _ in range(8):
+        assert moved(site) == 0
+        assert (numbers_asked(site.a), numbers_asked(site.b)) == (1, 1)
+        asked_for.append(len(hours_asked(site.a)))
+        forget(site)
+    assert asked_for[0] > 1
+    assert asked_for[-1] == 1, "it has an end"
 
 
 def test_an_audit_asks_for_all_hours(site: Site) -> None:

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_there_after_reopening(path: Path) -> None:
-    memory = ReportMemory(7, {5: "x"}, {5: 2}, frozenset({"m"}), 1.5, 5, Total(1, 2, 3, 4))
+    memory = ReportMemory(7, {5: "x"}, {5: 2}, {"m": 3}, frozenset([4]), 1.5, 5, Total(1, 2, 3, 4))
     state = State(path)
     state.remember_unequal("r", Entity.FACTS, {"n": NEW})
     state.remember_reports("r", lambda _: ReportMemory(cursor=1))
@@ -111,7 +111,7 @@ def test_a_report_that_is_retried_has_its_hour_compared_again(path: Path) -> Non
     for scope in ("r", "r 3600", "rs", "s"):
         state.remember_reports(scope, lambda _: memory)
     state.retry("r", Entity.REPORTS, "h")
-    again = replace(memory, unequal={start * hour: "x" for start in (4, 6)}, total=None)
+    again = replace(memory, asked=frozenset([5 * hour + 10]))
     assert [state.reports(scope) for scope in ("r", "r 3600", "rs", "s")] == [again, again, memory, memory]
     state.close()
 

@@ -99,7 +99,7 @@ def fill(path: Path) -> None:
         state.remember_unequal(R, Entity.FACTS, {"n": version})
         state.remember_refused(R, Entity.CATALOGS, {"n": (version, "why")}, 1_700_000_000.0)
         hours = {1_699_999_200_000: "x"}
-        state.remember_reports(R, lambda _: ReportMemory(1_700_000_000_000, hours, left_out=frozenset({"m"})))
+        state.remember_reports(R, lambda _: ReportMemory(1_700_000_000_000, hours, left_out={"m": 1}))
         state.remember_seen(R, Entity.NODES, 7)
         state.remember_under_way(Entity.REPORTS)
         state.remember_expired(R, {"n": Expired(1_700_000_000_000, -5)}, ())
