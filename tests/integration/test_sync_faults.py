@@ -163,7 +163,8 @@ def test_a_daemon_whose_own_clock_jumps_keeps_its_interval_and_finds_each_report
             shown = datetime.fromisoformat(start["timestamp"]) - datetime.now(UTC)
             assert abs(shown.total_seconds() - wrong) < 60, "the daemon does have this clock"
             lines = events_until(daemon, "sync", "finished")
-            assert [line["transferred"] for line in lines if line.get("entity") == "reports" and "ok" in line] == [2]
+            ended_parts = [line for line in lines if line["phase"] == "entity" and "ok" in line]
+            assert [line["transferred"] for line in ended_parts if line["entity"] == "reports"] == [2]
         daemon.terminate()
         assert daemon.wait(timeout=20) == 0
     assert differing(site) == []
