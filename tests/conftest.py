@@ -24,8 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a script starts in the background is begun so, and all that the tests start would be, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What has no short form.
-collect_ignore = [] if LONG else ["integration/test_debian_package.py"]
+# What has no short form: systems that are installed and booted.
+BOOTED = ("test_debian_package.py", "test_documentation_path.py", "test_puppet_module_systemd.py")
+collect_ignore = [] if LONG else [f"integration/{name}" for name in BOOTED]
 
 # Tests of other releases say which in their parameters.
 _PAIR = re.compile(r"\[(?:.*-)?(\d[\d.]*\+\d[\d.]*)[-\]]")

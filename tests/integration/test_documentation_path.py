@@ -20,14 +20,12 @@ import pytest
 from pdbclient.lab import Lab
 from tests.documentation import HOST_PAGES, Block, blocks
 from tests.packages.checkout import ROOT, made
-from tests.soak import LONG
 
 from .booted import Host
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.soak,
-    pytest.mark.skipif(not LONG, reason="the long form only (make soak)"),
     pytest.mark.timeout(5400),
 ]
 
