@@ -25,15 +25,15 @@ SSL = "/etc/puppetlabs/puppetdb/ssl"
 
 # A repository with this one package, as a site has it.
 REPOSITORY = """
-mkdir /root/repository
-mv /root/pdbclient.deb /root/repository
-cd /root/repository
+mkdir --parents /srv/repository
+mv /root/pdbclient.deb /srv/repository
+cd /srv/repository
 { dpkg-deb --field pdbclient.deb
   echo "Filename: ./pdbclient.deb"
   echo "Size: $(stat --format=%s pdbclient.deb)"
   echo "SHA256: $(sha256sum pdbclient.deb | cut -d' ' -f1)"
 } >Packages
-echo 'deb [trusted=yes] file:/root/repository ./' >/etc/apt/sources.list.d/pdbclient.list
+echo 'deb [trusted=yes] file:/srv/repository ./' >/etc/apt/sources.list.d/pdbclient.list
 apt-get update -q
 """
 
