@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -191,6 +192,9 @@ def the_primary_is_killed(host: Host, lab: Lab) -> None:
     lab.fault("primary", "start")
     wait(lambda: host.ask("pdbclient", "check", "gateway") == 0, lambda: host.run("pdbclient", "journal", "status"))
     host.run("pdbclient", "sync", "trigger", "--config", SYNC_CONF)
+    # The other host's reconciler, which has no Debian of its own here.
+    command = [sys.executable, "-m", "pdbclient", "sync", "once", "--config", str(lab.sync_conf("replica"))]
+    subprocess.run(command, check=True, timeout=300)
     differs = ("pdbclient", "sync", "diff", "--config", SYNC_CONF, "--entity", "reports", "facts", "catalogs")
     wait(lambda: host.ask(*differs) == 0, lambda: log_of(host, SYNC))
 
