@@ -59,7 +59,8 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    daemons = parser.add_subparsers(title="daemons", metavar="DAEMON", required=True, parser_class=_PluginParser)
+    parser.set_defaults(run=_no_daemon)
+    daemons = parser.add_subparsers(title="daemons", metavar="DAEMON", parser_class=_PluginParser)
     for name, short, text, default, limit in (
         ("gateway", "the gateway of this machine", _GATEWAY, _LIMITS.pending, "--max-pending"),
         ("sync", "the reconciler of this machine", _SYNC, _LIMITS.lag, "--max-lag"),
@@ -84,6 +85,11 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             help=f"critical when {what} for longer than that, like 30m (default: 1h)",
         )
         each.set_defaults(run=_check, daemon=name)
+
+
+def _no_daemon(args: argparse.Namespace) -> int:
+    print("PDBCLIENT UNKNOWN - which daemon? pdbclient check gateway, or pdbclient check sync")
+    return int(State.UNKNOWN)
 
 
 def _check(args: argparse.Namespace) -> int:

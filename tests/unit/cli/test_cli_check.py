@@ -75,6 +75,7 @@ def test_the_port_is_that_of_the_configuration(run: Run, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
+        ([], "which daemon?"),
         (["gateway", "--port", "x"], "'x' is no port"),
         (["gateway", "--port", "70000"], "'70000' is no port: they are 1 to 65535"),
         (["sync"], "one of the arguments --config --port is required"),

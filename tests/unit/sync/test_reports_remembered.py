@@ -63,6 +63,26 @@ def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is
     assert same(site)
 
 
+def test_a_node_whose_report_stays_left_out_has_no_other_hour_listed_again(site: Site) -> None:
+    """Deactivated here before that report, and there after it."""
+    for number in range(3, 20):
+        run(site.a, site, f"r{number}", 3600 * number)
+        run(site.b, site, f"own{number}", 3600 * number + 1)
+    run(site.a, site, "d", 30 * 3600, "d")
+    run(site.b, site, "own d", 35 * 3600, "d")
+    site.a.apply("deactivate node", deactivation("d", site.ago(29 * 3600)))
+    site.b.apply("deactivate node", deactivation("d", site.ago(34 * 3600)))
+    mode = Mode(Selection(frozenset({Entity.REPORTS})), one_way=True)
+    seen = []
+    for number in range(5):
+        site.time.elapsed += 700
+        run(site.a, site, f"now{number}")
+        moved(site, mode)
+        seen.append(len(listed(site)))
+    assert seen[0] > 17
+    assert seen[-1] <= 1
+
+
 def test_a_slice_that_is_done_is_not_done_again_after_a_pass_that_broke(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
