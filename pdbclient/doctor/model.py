@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pdbclient.errors import Problem
+from pdbclient.sync.policy.identity import Process
 
 __all__ = [
     "DiskFacts",
@@ -102,8 +103,9 @@ class ServerFacts:
     """One PuppetDB, asked by its name. What it did not tell is None.
 
     `met` is how the question that failed ended (`pdbclient.http.outcome.Kind`), and `error` why. `clock`: its clock
-    minus ours, least and greatest. `began`: when its process did (ms, by its clock). `oldest_report` and
-    `oldest_dead`: the age of the oldest report, and of what was longest deactivated or expired, that it shows.
+    minus ours, least and greatest. `looks`: two at its process, the second after all servers were looked at.
+    `oldest_report` and `oldest_dead`: the age of the oldest report, and of what was longest deactivated or expired,
+    that it shows.
     """
 
     url: str
@@ -114,7 +116,7 @@ class ServerFacts:
     version: str | None = None
     queue: int | None = None
     clock: tuple[float, float] | None = None
-    began: int | None = None
+    looks: tuple[Process, ...] = ()
     oldest_report: float | None = None
     oldest_dead: float | None = None
 

@@ -9,6 +9,7 @@ from pdbclient.doctor.kinds import found, well
 from pdbclient.doctor.model import Facts, Finding, Role, ServerFacts
 from pdbclient.http.outcome import PLAIN_HTTP, Kind
 from pdbclient.sync.policy.clocks import clock_skew
+from pdbclient.sync.policy.identity import one_process
 from pdbclient.sync.policy.versions import hash_class, release
 
 __all__ = ["check_clocks", "check_pair", "check_servers", "check_versions"]
@@ -72,10 +73,9 @@ def check_versions(facts: Facts) -> Iterator[Finding]:
 
 def check_pair(facts: Facts) -> Iterator[Finding]:
     """Whether two names are two servers."""
-    known = [server for server in facts.service.servers if server.began is not None]
-    for one, other in combinations(known, 2):
-        if one.began == other.began:
-            what = f"it is {one.url} under another name: both began in the same millisecond"
+    for one, other in combinations(facts.service.servers, 2):
+        if one_process(one.looks, other.looks):
+            what = f"it is {one.url} under another name: both are one process"
             yield found("same-server-twice", other.url, what)
 
 

@@ -16,7 +16,7 @@ from pdbclient.errors import Busy, Misrouted, PdbError, ServerError, TransportEr
 from pdbclient.http.outcome import Outcome
 from pdbclient.http.session import Session
 from pdbclient.http.status import STATUS_PATH, read_status
-from pdbclient.sync.inventory.identity import newest_reports, process_start
+from pdbclient.sync.inventory.identity import newest_reports, process
 from pdbclient.sync.policy.identity import Arrivals
 from pdbclient.sync.run.preflight import VERSION_PATH, clock_range
 from pdbclient.wire import timestamp
@@ -61,6 +61,7 @@ def ask_servers(
     with ThreadPoolExecutor(len(sessions), thread_name_prefix="doctor") as pool:
         asked = list(pool.map(lambda session: _ask(session, certname), sessions))
         well = [each for each in asked if each.facts.error is None and not each.facts.is_gateway]
+        list(pool.map(_identity, well))  # once more, after all were looked at
         pairs = [(source, target) for source in well for target in well if source is not target and source.received]
         peers = list(pool.map(lambda pair: _compare(pair[0], pair[1], graces[pair[1].session.endpoint]), pairs))
     for session in sessions:
@@ -117,7 +118,13 @@ def _query(asked: _Asked) -> None:
 
 
 def _identity(asked: _Asked) -> None:
-    asked.facts = replace(asked.facts, began=process_start(asked.session, asked.left()))
+    try:
+        look = process(asked.session, asked.left())
+    except PdbError as error:
+        log.info("%s: %s", asked.session.endpoint, error)
+        return
+    if look is not None:
+        asked.facts = replace(asked.facts, looks=(*asked.facts.looks, look))
 
 
 def _oldest_report(asked: _Asked) -> None:

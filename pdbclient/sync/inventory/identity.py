@@ -1,4 +1,4 @@
-"""What a server shows by which it is recognised: when it received its newest records, and when its process began.
+"""What a server shows by which it is recognised: when it received its newest records, and what its process is.
 
 Records that cannot be used say nothing here: those whose affair they are name them.
 """
@@ -12,11 +12,11 @@ import msgspec
 from pdbclient.errors import ServerError
 from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.rows import read_rows
-from pdbclient.sync.policy.identity import Arrivals
+from pdbclient.sync.policy.identity import Arrivals, Process
 from pdbclient.wire import query
 from pdbclient.wire.summary import StoredFactset, StoredReport, to_millis
 
-__all__ = ["newest_factsets", "newest_reports", "process_start"]
+__all__ = ["newest_factsets", "newest_reports", "process"]
 
 NEWEST = 50
 PROCESS_PATH = "/status/v1/services/status-service?level=debug"
@@ -37,15 +37,21 @@ def newest_factsets(server: Server, within: float) -> Arrivals:
     return dict(read_rows(server, rows, _read_factset, {}))
 
 
-def process_start(server: Server, within: float) -> int | None:
-    """When the server's process began (ms, by its own clock); None where it does not tell."""
+def process(server: Server, within: float) -> Process | None:
+    """The server's process, now; None where it does not tell."""
     try:
         found: Any = server.document(PROCESS_PATH, within=within).value
     except ServerError:
         return None
-    for name in ("status", "experimental", "jvm-metrics", "start-time-ms"):
+    metrics = _inner(found, "status", "experimental", "jvm-metrics")
+    began, used = _inner(metrics, "start-time-ms"), _inner(metrics, "memory-pools", "Metaspace", "usage", "used")
+    return Process(began, used if isinstance(used, int) else 0) if isinstance(began, int) else None
+
+
+def _inner(found: Any, *names: str) -> Any:
+    for name in names:
         found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, int) else None
+    return found
 
 
 def _read_report(row: bytes) -> tuple[str, int]:

@@ -12,11 +12,11 @@ from functools import partial
 from pdbclient.config.model import SyncConfig
 from pdbclient.errors import PdbError, SyncError
 from pdbclient.http.status import STATUS_PATH, Status, read_status
-from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process_start
+from pdbclient.sync.inventory.identity import newest_factsets, newest_reports, process
 from pdbclient.sync.inventory.interfaces import Answer, Clock, Server
 from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.clocks import clock_skew
-from pdbclient.sync.policy.identity import may_be_one, one_database
+from pdbclient.sync.policy.identity import may_be_one, one_database, one_process
 from pdbclient.sync.policy.versions import hash_class
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.wire.summary import from_millis
@@ -88,15 +88,17 @@ def refuse_one(local: Server, remote: Server) -> None:
             there, here = both_sides(remote, local, partial(newest_factsets, within=WITHIN))
         if not may_be_one(there, here):
             return
-        began_there, began_here = both_sides(remote, local, partial(process_start, within=WITHIN))
+        looks = [both_sides(remote, local, partial(process, within=WITHIN)) for _ in range(2)]
     except PdbError as error:
         if ends_all(error):
             raise
         _logger.warning("whether %s and %s are one server cannot be told: %s", remote.endpoint, local.endpoint, error)
         return
-    if began_there is None or began_here is None:
+    looks_there, looks_here = ([look for look in side if look is not None] for side in zip(*looks, strict=True))
+    if not looks_there or not looks_here:
         return
-    if began_there == began_here:
+    began_there, began_here = looks_there[-1].began, looks_here[-1].began
+    if one_process(looks_there, looks_here):
         raise SyncError(
             f"{remote.endpoint} is the local server {local.endpoint} itself under another name: both say that they "
             f"began at {from_millis(began_here)}. There is nothing to reconcile; the remote is to be another server"

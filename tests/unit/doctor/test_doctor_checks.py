@@ -28,13 +28,16 @@ from pdbclient.doctor.model import (
 )
 from pdbclient.errors import Problem
 from pdbclient.http.outcome import PLAIN_HTTP
+from pdbclient.sync.policy.identity import Process
 
 A, B, GATEWAY = "https://a:8081", "https://b:8081", "https://puppet:8085"
 DAY = 86400.0
 GIB = 1024**3
+ONE = ServerFacts(A, "puppet", looks=(Process(1, 5), Process(1, 7)))
+TWO = ServerFacts(B, "puppet", looks=(Process(2, 5), Process(2, 7)))
 SERVERS = (
-    ServerFacts(A, "puppet", version="8.8.1", queue=0, clock=(-1.0, 1.0), began=1, oldest_report=13 * DAY),
-    ServerFacts(B, "puppet", version="7.12.1", queue=3, clock=(-0.5, 1.5), began=2, oldest_dead=13 * DAY),
+    replace(ONE, version="8.8.1", queue=0, clock=(-1.0, 1.0), oldest_report=13 * DAY),
+    replace(TWO, version="7.12.1", queue=3, clock=(-0.5, 1.5), oldest_dead=13 * DAY),
 )
 
 
@@ -148,7 +151,7 @@ CASES: dict[str, tuple[Facts, str, str]] = {
     "a new version": (server_role(servers=server(version="10.0.0")), "version-untested", A),
     "no version": (server_role(servers=server(version="next")), "version-untested", A),
     "two hashes": (server_role(servers=server(version="7.3.0")), "versions-hash-differently", B),
-    "one server": (server_role(servers=server(began=2)), "same-server-twice", B),
+    "one server": (server_role(servers=server(looks=(Process(2, 6), Process(2, 6)))), "same-server-twice", B),
     "ahead": (server_role(servers=server(clock=(61.0, 62.0))), "clocks-differ", A),
     "behind": (server_role(servers=server(clock=(-63.0, -61.0))), "clocks-differ", A),
     "this host's clock": (

@@ -66,7 +66,8 @@ class FakePuppetDB(Store):
     anything else.
 
     `received` gives the receive time (ms) of reports by hash, and of facts by their node; what is not in it was
-    received when produced. `began` is when its process began (ms), None: it does not tell.
+    received when produced. `began` is when its process began (ms), None: it does not tell;
+    `metaspace` is the memory (bytes) of its classes.
     """
 
     def __init__(self, name: str, now: Callable[[], float], release: Release = PUPPETDB_7_12) -> None:
@@ -77,6 +78,7 @@ class FakePuppetDB(Store):
         self.maintenance = False
         self.depth = 0
         self.began: int | None = self.millis + self._late
+        self.metaspace = 90_000_000 + self._late
         self.submitted: list[Command] = []
         self.queries: list[tuple[str, Any]] = []
         self.down: Exception | None = None
@@ -123,7 +125,8 @@ class FakePuppetDB(Store):
         if path == "/pdb/meta/v1/version/latest" and self.release.has_latest:
             return FakeAnswer({"newer": False, "version": self.version, "link": None})
         if path == "/status/v1/services/status-service?level=debug":
-            metrics = {"start-time-ms": self.began, "up-time-ms": self.millis - (self.began or 0)}
+            pools = {"Metaspace": {"usage": {"used": self.metaspace}}}
+            metrics = {"start-time-ms": self.began, "memory-pools": pools}
             return FakeAnswer({"state": "running", "status": {"experimental": {"jvm-metrics": metrics}}})
         if path != "/status/v1/services/puppetdb-status":
             raise self._error(self.release.unknown)

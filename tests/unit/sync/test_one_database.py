@@ -14,6 +14,7 @@ from pdbclient.config.model import Endpoint
 from pdbclient.errors import IncompleteResponse, SyncError
 from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.sync import Mode, Outcome, PassResult, plan, reconcile
+from pdbclient.sync.policy.identity import Process, one_process
 from pdbclient.sync.run.diff import diff
 
 from .conftest import Site
@@ -83,6 +84,30 @@ def fine(result: PassResult) -> bool:
 
 def test_two_empty_servers_are_two(site: Site) -> None:
     assert fine(site.pull(site.b))
+
+
+def test_two_empty_servers_that_began_in_the_same_millisecond_are_two(site: Site) -> None:
+    site.a.began = site.b.began
+    assert fine(site.pull(site.b))
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "one"),
+    [
+        ([5, 5], [5, 5], True),
+        ([5, 7], [6, 8], True),
+        ([7, 5], [6, 5], True),
+        ([5, 6], [7, 8], False),
+        ([5, 5], [6, 6], False),
+        ([5], [5], False),
+        ([], [], False),
+    ],
+)
+def test_one_process_stays_within_its_own_span(there: list[int], here: list[int], one: bool) -> None:
+    """By the memory of its classes, which grows, and shrinks when some are unloaded."""
+    looks = [[Process(1, used) for used in side] for side in (there, here)]
+    assert one_process(*looks) is one
+    assert not one_process(looks[0], [Process(2, used) for used in here])
 
 
 def test_two_servers_that_pull_from_each_other_are_two_for_good(site: Site) -> None:
