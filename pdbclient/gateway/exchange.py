@@ -9,11 +9,12 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 from aiohttp import web
 from requests.structures import CaseInsensitiveDict
@@ -31,6 +32,7 @@ from pdbclient.errors import (
 from pdbclient.gateway import addresses, header_names
 from pdbclient.gateway.addresses import Goal, Refusal
 from pdbclient.gateway.budget import Reservation
+from pdbclient.gateway.completion import Completion
 from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
 from pdbclient.gateway.endings import failures_of, note_taken
 from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
@@ -45,6 +47,8 @@ from pdbclient.wire import Command
 __all__ = ["Exchange", "Rules", "plain"]
 
 log = logging.getLogger("pdbclient.gateway")
+
+T = TypeVar("T")
 
 BODY_PATIENCE = 30.0
 """Seconds that a client may take to send a body, or to take a piece of an answer."""
@@ -146,7 +150,7 @@ class Exchange:
                 return await self._command(query)
             case Goal.NO_COMMAND:
                 # PuppetDB looks at the command before it looks at the address.
-                await self._checked(query)
+                await self._checked(query, self.upstream.run)
                 self.under_way.note(Ending.REFUSED)
                 return _refusal(addresses.NOT_FOUND)
             case Goal.REPORT:
@@ -172,31 +176,32 @@ class Exchange:
         return before
 
     async def _command(self, query: str) -> web.StreamResponse:
-        command = await self._checked(query)
-        seconds = seconds_to_wait(query)
-        if not seconds:
-            return await self._submitted(command)
-        if self.rules.command_broadcast:
-            raise Refused(400, "secondsToWaitForCompletion: with command_broadcast the gateway does not wait")
-        accepted, completion = await self.upstream.submit_and_wait(command, seconds)
-        note_taken(self.under_way, accepted)
-        return _json(completion.status, dict(completion.document), _taken_by(accepted))
+        return self._taken(*await self._checked(query, self.upstream.submit))
 
-    async def _checked(self, query: str) -> Command:
-        """The command in the body, which is read to its end in a thread: there may be a lot of it."""
+    async def _checked(self, query: str, then: Callable[[Callable[[], tuple[Command, float]]], Awaitable[T]]) -> T:
+        """What `then` makes, in a thread, of the command in the body: it reads all of it, and there may be a lot."""
         body = await self._body()
         headers = CaseInsensitiveDict(self.request.headers)
         if "Accept" in headers:
             headers["Accept"] = self._line("Accept")
-        check = partial(command_from, query, headers, body, now=datetime.now(UTC))
+        check = partial(self._made, query, headers, body, datetime.now(UTC))
         said, most = headers.get("X-Uncompressed-Length", ""), self.rules.max_body_bytes
         first = int(said) if said.isascii() and said.isdigit() and len(said) < 15 else USUALLY_UNPACKED * len(body)
         for limit in sorted({min(first, most), most}):
             # Memory for what it says that it is unpacked to, or usually is; for the most only where needed.
             await self._reserve(len(body) + limit if "Content-Encoding" in headers else len(body))
             with suppress(TooLarge):
-                return await self.upstream.run(partial(check, limit=limit))
+                return await then(partial(check, limit))
         raise Refused(413, f"a body that unpacks to more than {most} bytes (gateway_max_body_bytes)")
+
+    def _made(
+        self, query: str, headers: Mapping[str, str], body: bytes, now: datetime, limit: int
+    ) -> tuple[Command, float]:
+        command = command_from(query, headers, body, now=now, limit=limit)
+        seconds = seconds_to_wait(query)
+        if seconds and self.rules.command_broadcast:
+            raise Refused(400, "secondsToWaitForCompletion: with command_broadcast the gateway does not wait")
+        return command, seconds
 
     def _line(self, name: str) -> str:
         """All lines of a header as the one that they stand for; empty without any."""
@@ -207,16 +212,19 @@ class Exchange:
         if self.request.method != "POST":
             return plain(405, "a report is posted\n", Allow="POST")
         body, now, unchanged = await self._body(), datetime.now(UTC), self.rules.include_unchanged_resources
-        command = await self.upstream.run(
-            lambda: report_command(body, producer=self.certname, include_unchanged=unchanged, now=now)
-        )
-        for warning in command.warnings:
-            log.warning("%s", warning)
-        return await self._submitted(command)
 
-    async def _submitted(self, command: Command) -> web.StreamResponse:
-        accepted = await self.upstream.submit(command)
+        def make() -> tuple[Command, float]:
+            command = report_command(body, producer=self.certname, include_unchanged=unchanged, now=now)
+            for warning in command.warnings:
+                log.warning("%s", warning)
+            return command, 0.0
+
+        return self._taken(*await self.upstream.submit(make))
+
+    def _taken(self, accepted: Accepted, completion: Completion | None) -> web.StreamResponse:
         note_taken(self.under_way, accepted)
+        if completion is not None:
+            return _json(completion.status, dict(completion.document), _taken_by(accepted))
         uuid = accepted.journalled or next(iter(accepted.uuids.values()))
         return _json(200, {"uuid": uuid}, _taken_by(accepted))
 

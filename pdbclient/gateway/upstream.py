@@ -154,12 +154,16 @@ class Upstream:
         """Run something that takes long, but waits for no server, in a thread."""
         return await _run(self._hands, call)
 
-    async def submit(self, command: Command) -> Accepted:
-        """Submit a command. Raises `Rejected` or `AllEndpointsFailed`; with a journal, `JournalError` instead."""
-        return await self._submitted(command, self._failover.submit)
+    async def submit(self, make: Callable[[], tuple[Command, float]]) -> tuple[Accepted, Completion | None]:
+        """Submit the command that `make` gives, in the thread that will wait for the servers.
 
-    async def submit_and_wait(self, command: Command, seconds: float) -> tuple[Accepted, Completion]:
-        """As `submit`, to a server that waits up to `seconds` until it has processed the command; and its words."""
+        With it come the seconds that a server is to wait until it has processed the command, 0: not at all; then its
+        words are in the answer. Raises what `make` raises; `Rejected` or `AllEndpointsFailed`; with a journal,
+        `JournalError` instead.
+        """
+        return await _run(self._commands, lambda: self._submitted(*make()))
+
+    def _submitted(self, command: Command, seconds: float) -> tuple[Accepted, Completion | None]:
         completions: list[Completion] = []
 
         def attempt(session: Session, within: float) -> str:
@@ -167,18 +171,13 @@ class Upstream:
             return str(completions[-1].document["uuid"])
 
         def send(command: Command, taken: Taken) -> Accepted:
-            return self._failover.submit(command, taken, attempt)
+            return self._failover.submit(command, taken, attempt if seconds else None)
 
-        accepted = await self._submitted(command, send)
-        return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)
-
-    async def _submitted(self, command: Command, send: Callable[[Command, Taken], Accepted]) -> Accepted:
         journal = self._journal
-
-        def submit() -> Accepted:
-            return send(command, lambda server, uuid: None) if journal is None else journal.submit(command, send)
-
-        return await _run(self._commands, submit)
+        accepted = send(command, lambda server, uuid: None) if journal is None else journal.submit(command, send)
+        if not seconds:
+            return accepted, None
+        return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)
 
     async def metrics(self) -> bytes:
         """As `exposition`, for coroutines."""

@@ -134,10 +134,11 @@ def test_a_gateway_judges_its_servers(site: Site, chain: Chain, tmp_path: Path, 
 
     with closing(Upstream(config)) as upstream:
         if words is None:
-            assert asyncio.run(upstream.submit(deactivation())).uuids
+            accepted, _ = asyncio.run(upstream.submit(lambda: (deactivation(), 0.0)))
+            assert accepted.uuids
             return
         with pytest.raises(AllEndpointsFailed) as failed:
-            asyncio.run(upstream.submit(deactivation()))
+            asyncio.run(upstream.submit(lambda: (deactivation(), 0.0)))
     assert f"its certificate is not accepted: {words} (ssl_crl {config.tls.crl})" in str(failed.value)
 
 
