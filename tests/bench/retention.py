@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,11 +43,11 @@ GROWTH = 1.05
 
 
 class Indexed(Server):
-    """As `Server`, for many more reports: they are found by node."""
+    """As `Server`, for many more reports: they are found by node and time."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.by_node: dict[str, set[str]] = {}
+        self.by_node: dict[str, list[str]] = {}
 
     def forget(self) -> None:
         super().forget()
@@ -54,7 +55,10 @@ class Indexed(Server):
 
     def apply(self, command: Command) -> None:
         if command.name == REPORT:
-            self.by_node.setdefault(command.certname, set()).add(command.producer_timestamp)
+            stamps = self.by_node.setdefault(command.certname, [])
+            at = bisect_left(stamps, command.producer_timestamp)
+            if stamps[at : at + 1] != [command.producer_timestamp]:
+                stamps.insert(at, command.producer_timestamp)
         else:
             super().apply(command)
 
@@ -72,9 +76,9 @@ class Indexed(Server):
         _, (_, _, (_, certnames)), *conditions = query[2]
         begin, end = (value for op, column, value in conditions if column == "producer_timestamp")
         for certname in certnames:
-            for stamp in self.by_node.get(certname, ()):
-                if begin <= stamp < end:
-                    yield {"certname": certname, "producer_timestamp": stamp}
+            stamps = self.by_node.get(certname, [])
+            for stamp in stamps[bisect_left(stamps, begin) : bisect_left(stamps, end)]:
+                yield {"certname": certname, "producer_timestamp": stamp}
 
 
 class Site:
@@ -151,7 +155,7 @@ def rebuilt(site: Site) -> tuple[int, int]:
     result = recover(site.journal, site.server.session, rate=1e6)
     print(f"recovery: {result.replayed} replayed, {result.verified} seen there, {result.missing} missing", flush=True)
     missing = sum(site.server.newest.get(key) != stamp for key, stamp in newest.items())
-    missing += sum(len(stamps - site.server.by_node.get(node, set())) for node, stamps in reports.items())
+    missing += sum(len(stamps - set(site.server.by_node.get(node, []))) for node, stamps in reports.items())
     return result.verified, missing
 
 

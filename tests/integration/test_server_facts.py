@@ -568,6 +568,10 @@ def test_what_garbage_collection_leaves_of_reports(server: Server) -> None:
     assert len(idle) == (1 if server.release.keeps_newest else 0)
 
 
+POOL = 25
+"""Connections to its database that a PuppetDB has at most for queries, as configured by nobody."""
+
+
 def test_a_query_whose_connection_to_the_database_was_just_closed(server: Server) -> None:
     def asked() -> requests.Response:
         return server.request("GET", f"{QUERY}/nodes")
@@ -579,8 +583,13 @@ def test_a_query_whose_connection_to_the_database_was_just_closed(server: Server
         answer = asked()
         if answer.status_code != 200:  # 200: this took more than half a second
             break
-    assert_refused(answer, server.release.disconnected)
-    assert asked().status_code == 200
+    # Several that were just in use, and closed, may come one after the other: each costs an answer.
+    refusals = 0
+    while answer.status_code != 200:
+        assert_refused(answer, server.release.disconnected)
+        refusals += 1
+        answer = asked()
+    assert 1 <= refusals <= POOL
 
 
 def test_what_it_says_while_it_starts(server: Server) -> None:
