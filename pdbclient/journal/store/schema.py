@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "migration", "statements"]
+__all__ = ["APPLICATION_ID", "SCHEMA", "STATISTICS", "migration", "statements"]
 
 SCHEMA = 2
 """The number of this format. One that is not in the list is of a newer version, and nothing is done with it.
@@ -80,6 +80,24 @@ CREATE TABLE replicas (server {text} PRIMARY KEY, after {integer} NOT NULL, rese
 
 CREATE TABLE pruned (name {text} PRIMARY KEY, received {float} NOT NULL){clustered};
 CREATE TABLE leases (name {text} PRIMARY KEY, owner {text} NOT NULL, until {float} NOT NULL){clustered};
+"""
+
+STATISTICS = (
+    ("copies", "copies", "1500000 2 1"),
+    ("copies", "copies_accepted", "100000 50000 1"),
+    ("copies", "copies_confirmed", "1400000 700000 1"),
+    ("deliveries", "deliveries", "100000 50000 20000 1"),
+    ("deliveries", "deliveries_entry", "100000 2 1"),
+    ("entries", "entries_by_state", "1000000 300000 1 1"),
+    ("entries", "entries_of_node", "1000000 200 70 1"),
+    ("entries", "entries_pending", "100000 20 7 1"),
+    ("entries", "entries_uuid", "1000000 1"),
+    ("newest", "newest", "15000 3 1"),
+    ("newest", "newest_entry", "15000 1"),
+)
+"""What SQLite is told of a large journal with much that is pending (`sqlite_stat1`: the rows of an index, and how
+many of them have the same first column, the same first two, ...). Without, it takes all indices for equally good, and
+reads all that is pending for one entry. It is never counted: plans must not change while a journal grows.
 """
 
 _MIGRATIONS = {

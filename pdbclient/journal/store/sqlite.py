@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.file import ADVICE, no_room, require_sound, side_file, sync_directory, unusable
-from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, migration, statements
+from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, STATISTICS, migration, statements
 from pdbclient.lock import LockHeld, hold
 
 __all__ = ["SqliteDatabase"]
@@ -172,6 +172,7 @@ class SqliteDatabase:
                 connection.execute("BEGIN")
                 for statement in statements("sqlite"):
                     connection.execute(statement)
+                _tell_statistics(connection)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA}")
                 connection.execute("COMMIT")
@@ -199,6 +200,21 @@ class SqliteDatabase:
         version = require_sound(self._path)
         if version is not None and version < SCHEMA:
             self._migrate(connection, version)
+        self._update_statistics(connection)
+
+    def _update_statistics(self, connection: sqlite3.Connection) -> None:
+        """As `STATISTICS` has them; where there is no room for that, as they were."""
+        if _statistics(connection) == STATISTICS:
+            return
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            _tell_statistics(connection)
+            connection.execute("COMMIT")
+            connection.execute("ANALYZE sqlite_schema")
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            log.info("%s: SQLite works without statistics, slower where much is pending: %s", self._path, error)
 
     def _migrate(self, connection: sqlite3.Connection, version: int) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -231,6 +247,18 @@ class SqliteDatabase:
                 return JournalError(f"{what}: {why}; nothing was accepted meanwhile")
             case _:
                 return JournalError(what)
+
+
+def _statistics(connection: sqlite3.Connection) -> tuple[tuple[str, str, str], ...]:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'").fetchone():
+        return ()
+    return tuple(connection.execute("SELECT tbl, idx, stat FROM sqlite_stat1 ORDER BY tbl, idx"))
+
+
+def _tell_statistics(connection: sqlite3.Connection) -> None:
+    connection.execute("ANALYZE paces")  # makes the table of statistics
+    connection.execute("DELETE FROM sqlite_stat1")
+    connection.executemany("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", STATISTICS)
 
 
 def _connect(path: Path, wait: float) -> sqlite3.Connection:
