@@ -8,6 +8,7 @@ from functools import partial
 from itertools import accumulate
 
 from pdbclient.journal.ledger.entries import damage, drop, fetch
+from pdbclient.journal.model import ANY
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged
 
@@ -87,8 +88,11 @@ def _old(tx: Transaction, before: float, limit: int, servers: Collection[str]) -
     """The oldest of those put in before then that may go: not what is pending and no server has."""
     among = tx.among("servers")
     has = f"EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND {_HAS} AND copies.server {among})"
+    states = {"delivered": "", "parked": ""}
+    if tx.rows("SELECT 1 FROM deliveries WHERE target > :any LIMIT 1", any=ANY):
+        states["pending"] = f" AND {has}"  # else there is none: any server will do, and has not taken it
     found: list[_Row] = []
-    for state, condition in (("delivered", ""), ("parked", ""), ("pending", f" AND {has}")):
+    for state, condition in states.items():
         found += tx.rows(
             f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = '{state}' AND e.received < :before{condition}"
             " ORDER BY e.received, e.id LIMIT :limit",

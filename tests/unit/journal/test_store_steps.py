@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ TARGETS = (ANY, B)
 
 
 class Counted:
-    """A journal's database with so many nodes, all of whose commands are owed to any server and to B."""
+    """A journal's database with so many nodes, all of whose commands are pending for `targets`."""
 
-    def __init__(self, path: Path, nodes: int) -> None:
+    def __init__(self, path: Path, nodes: int, targets: Sequence[str] = TARGETS) -> None:
         self.steps = 0
-        self.nodes = nodes
+        self.nodes, self.targets = nodes, targets
         made: list[sqlite3.Connection] = []
 
         def connected(*args: Any, **options: Any) -> sqlite3.Connection:
@@ -58,7 +58,7 @@ class Counted:
             for name in NAMES:
                 body = b'{"inputs":[1]}'
                 packed = pack(command(name, f"node{number}", number, body))
-                entry = entries.append(tx, packed, TARGETS, NOW - 5000, NOW - 1, OWNER, WRITER).id
+                entry = entries.append(tx, packed, self.targets, NOW - 5000, NOW - 1, OWNER, WRITER).id
                 self.ids[name, f"node{number}"] = entry
 
     def _count(self) -> int:
@@ -156,6 +156,15 @@ def test_it_costs_no_more_beside_many(sides: list[Counted], what: str) -> None:
     few, many = (side.cost(OPERATIONS[what]) for side in sides)
     assert few > 0
     assert many <= MOST * few + 20, f"{EACH * few} steps beside {FEW} nodes, {EACH * many} beside {MANY}"
+
+
+def test_what_nobody_has_is_not_looked_through_by_age(tmp_path: Path) -> None:
+    costs = []
+    for nodes in (FEW, MANY):
+        side = Counted(tmp_path / f"{nodes}.db", nodes, (ANY,))
+        costs.append(side.cost(lambda tx, side: upkeep.prune(tx, NOW, 1 << 40, 10, WRITER, [A, B])))
+        side.database.close()
+    assert costs[1] <= MOST * costs[0] + 20
 
 
 def told(path: Path) -> list[Any]:
