@@ -126,7 +126,6 @@ class Exchange:
             return _json(409, {"error": str(error)})
         except JournalError as error:
             self.under_way.note(Ending.UNAVAILABLE)
-            log.error("%s", error)
             return _json(503, {"error": str(error)})
         except AllEndpointsFailed as error:
             self.under_way.note(Ending.UNAVAILABLE, failures=failures_of(error.attempts))

@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
-from pdbclient.errors import ServerError, TransportError
+from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
 from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
 from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import GatewayMetrics
+from pdbclient.gateway.refusals import JournalRefusals
 from pdbclient.http.failover import Accepted, Answered, Failover
 from pdbclient.http.outcome import Attempt, Operation
 from pdbclient.http.registry import ServerRegistry
@@ -124,6 +125,7 @@ class Upstream:
         self.places = places * servers
         self.name: str = secrets.token_hex(8) if before is None else before.name
         self.traffic: Traffic = Traffic() if before is None else before.traffic
+        self._refusals: JournalRefusals = JournalRefusals() if before is None else before._refusals
         self._failover = Failover(config, registry=registry, places=places, gateway=self.name)
         if self._failover.registry is not registry:
             self._failover.registry.listen(_watched(self.traffic, config))
@@ -174,7 +176,18 @@ class Upstream:
             return self._failover.submit(command, taken, attempt if seconds else None)
 
         journal = self._journal
-        accepted = send(command, lambda server, uuid: None) if journal is None else journal.submit(command, send)
+        if journal is None:
+            accepted = send(command, lambda server, uuid: None)
+        else:
+            try:
+                accepted = journal.submit(command, send)
+            except JournalError as error:
+                self._refusals.met(error)
+                raise
+            except Rejected:
+                self._refusals.over()
+                raise
+            self._refusals.over()
         if not seconds:
             return accepted, None
         return accepted, completions[-1] if accepted.journalled is None else not_yet(accepted.journalled)

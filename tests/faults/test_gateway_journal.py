@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -112,6 +113,24 @@ def test_a_journal_that_cannot_be_written_is_503_before_anything_is_sent(
     assert told.status == 503
     assert "journal" in told.json["error"]
     assert site.primary.commands == []
+
+
+def test_a_journal_that_cannot_be_written_is_told_once_until_it_can(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = start()
+    site.primary.reply = queued
+    upstream: Any = gateway._site._upstream
+    connection = upstream._journal.journal._commits._database._connection
+    connection.execute("PRAGMA query_only = ON")
+    assert {submit(gateway.port, site.pki.client).status for _ in range(20)} == {503}
+    connection.execute("PRAGMA query_only = OFF")
+    assert eventually(lambda: submit(gateway.port, site.pki.client).status == 200)
+    told = [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")]
+    began, ended = (line for line in told if "takes " in line)
+    assert began.startswith("the journal takes no commands, which are refused until it does: ")
+    assert re.fullmatch(r"the journal takes commands again, after \d+ s; \d\d were refused", ended)
+    assert len(told) <= 4, "the journal itself tells its beginning and its end, too"
 
 
 def test_a_second_gateway_on_the_same_journal_does_not_start(site: Site, start: Start) -> None:
