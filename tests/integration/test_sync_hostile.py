@@ -200,8 +200,7 @@ def excuse(difference: Difference, dead: Mapping[str, frozenset[str]], same: fro
         # Known on one side only, and deactivated there: nobody creates a node to deactivate it.
         return Kind.UNKNOWN if here is None or there is None else None
     if difference.tied and difference.entity in (Entity.EXPIRATION, Entity.INPUTS):
-        # Nothing is taken from a node that is deactivated at its source, whatever else is true of it.
-        return Kind.NOT_ACTIVE if all(difference.certname in side for side in dead.values()) else Kind.TIED
+        return Kind.TIED
     from_here = there is None or (here is not None and (here.millis, here.content) > (there.millis, there.content))
     if difference.certname in dead["here" if from_here else "there"]:
         return Kind.NOT_ACTIVE

@@ -153,9 +153,9 @@ def compare_records(
         assert given is not None
         if not terms.select(certname, given.millis):
             continue
-        why = _obstacle(certname, given.millis, nodes, terms, from_here=from_here)
-        if why is None and equal_time and entity in FIRST_WINS:
-            why = Difference.TIED
+        # That it is tied is so whatever becomes of the node, or of the time: each side says so, with the same reason.
+        tied = Difference.TIED if equal_time and entity in FIRST_WINS else None
+        why = tied or _obstacle(certname, given.millis, nodes, terms, from_here=from_here)
         said = None if why is not None or theirs is None else memory(certname, theirs)
         if said in (Difference.KNOWN_UNEQUAL, Difference.SAME_CONTENT):
             # At another time, what was stored here then has been lost: restored from a backup, emptied, or purged.

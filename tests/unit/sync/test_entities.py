@@ -85,6 +85,22 @@ def test_only_the_strictly_newer_one_is_pulled_and_a_tie_is_listed_by_both_sides
     assert [reason for _, reason in made.skipped] == ([] if why is None else [why])
 
 
+@pytest.mark.parametrize("entity", [Entity.INPUTS, Entity.EXPIRATION])
+@pytest.mark.parametrize("at", [1, 11], ids=["now", "stamped in the future"])
+@pytest.mark.parametrize("there", [Liveness.ACTIVE, Liveness.INACTIVE])
+@pytest.mark.parametrize("here", [Liveness.ACTIVE, Liveness.INACTIVE])
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_tie_is_one_whatever_becomes_of_its_node_and_its_time(
+    entity: Entity, at: int, there: Liveness, here: Liveness, side: str
+) -> None:
+    """The side that has the greater content said nothing of one that was stamped in the future."""
+    theirs, ours = {"n": Version(at, side)}, {"n": Version(at, "ab".replace(side, ""))}
+    nodes = Nodes({"n": NodeStatus(there, 1)}, {"n": NodeStatus(here, 1)})
+    made = plan_records(entity, theirs, ours, nodes, Terms(10), lambda key, version: None)
+    assert not made.pull
+    assert made.skipped == [("n", Difference.TIED)]
+
+
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
