@@ -6,16 +6,70 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from pdbclient.lab.process import tail
+from tests.packages.checkout import ROOT, made
 
-__all__ = ["Host"]
+__all__ = ["NAME", "RELEASES", "Host", "fresh_host"]
+
+RELEASES = ("bookworm", "trixie")
+NAME = "puppet.mycorp.net"
+# What is there before somebody installs pdbclient. Nothing of it is started: it would take ports of this machine.
+# dbconfig-no-thanks: no database is set up. Of the system, what is mounted in it is left out; users are by their
+# numbers, which are not those of this machine.
+_PREPARE = """
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver {packages}
+rm /usr/sbin/policy-rc.d
+systemctl mask puppetdb puppet
+systemctl {puppetserver} puppetserver
+mount --bind / /mnt
+tar -C /mnt --numeric-owner --exclude=./root/pdbclient -cf dist/system.tar .
+umount /mnt
+.ci/tools/build-deb
+"""
 
 _BOOT_SECONDS = 120.0
 _ENVIRONMENT = ("HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
+
+
+@contextmanager
+def fresh_host(release: str, log: Path, *, packages: str = "", puppetserver: str = "mask") -> Iterator[Host]:
+    """A booted Debian with PuppetDB's and Puppet's packages, and more `packages`; ours is in /root, with its wheel.
+
+    The package is built of the last commit. `puppetserver` is what systemctl does with that one. What the system says
+    goes to the file `log`.
+    """
+    with tempfile.TemporaryDirectory(prefix="pdbclient-host-", dir="/var/tmp") as name:
+        directory = Path(name)
+        dist, root = made(directory / "checkout") / "dist", directory / "root"
+        prepare = _PREPARE.format(packages=packages, puppetserver=puppetserver)
+        built = subprocess.run(
+            [ROOT / "tests/on-debian", release, "--dist", dist, "--", "bash", "-c", prepare],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
+        assert built.returncode == 0, built.stdout[-5000:]
+        root.mkdir()
+        subprocess.run(["tar", "-C", root, "--numeric-owner", "-xf", dist / "system.tar"], check=True)
+        for made_file in (*dist.glob("*.deb"), *dist.glob("*.whl")):
+            shutil.move(made_file, root / "root")
+        with Host(root, log) as host:
+            host.write("/etc/hosts", f"127.0.0.1 localhost {NAME}\n")
+            yield host
 
 
 class Host:

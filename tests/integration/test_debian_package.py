@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,58 +20,24 @@ import requests
 from pdbclient.config.model import TlsFiles
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
-from tests.packages.checkout import ROOT, made
+from tests.packages.checkout import ROOT
 
-from .booted import Host
+from .booted import RELEASES, Host, fresh_host
 from .puppet.installation import EXAMPLES
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(3600)]
 
-# The users and directories of a real Puppet Server and a real PuppetDB, which the lab's stand in for.
-PREPARE = """
-set -eu
-export DEBIAN_FRONTEND=noninteractive
-printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-# Neither runs here: their services would take ports of this machine. dbconfig-no-thanks: no database is set up.
-apt-get install -y -q --no-install-recommends systemd-sysv dbus puppetdb dbconfig-no-thanks puppetserver
-rm /usr/sbin/policy-rc.d
-systemctl mask puppetdb puppetserver puppet
-# Without what is mounted in it. Users by their numbers: they are not those of this machine.
-mount --bind / /mnt
-tar -C /mnt --numeric-owner --exclude=./root/pdbclient -cf dist/system.tar .
-umount /mnt
-.ci/tools/build-deb
-"""
 GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
 SYNC_CONF = "/etc/pdbclient/sync.conf"
 
 
-@pytest.fixture(params=["bookworm", "trixie"])
+@pytest.fixture(params=RELEASES)
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    """A booted Debian with Puppet's packages, and with ours and the wheel in `/root`."""
-    with tempfile.TemporaryDirectory(prefix="pdbclient-package-", dir="/var/tmp") as name:
-        directory = Path(name)
-        dist, root = made(directory / "checkout") / "dist", directory / "root"
-        built = subprocess.run(
-            [ROOT / "tests/on-debian", request.param, "--dist", dist, "--", "bash", "-c", PREPARE],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        assert built.returncode == 0, built.stdout[-5000:]
-        root.mkdir()
-        subprocess.run(["tar", "-C", root, "-xf", dist / "system.tar"], check=True)
-        (package,) = dist.glob("*.deb")
-        package.rename(root / "root/pdbclient.deb")
-        (wheel,) = dist.glob("*.whl")
-        wheel.rename(root / "root" / wheel.name)
-        with Host(root, tmp_path / "console") as booted:
-            booted.write("/etc/hosts", "127.0.0.1 localhost puppet.mycorp.net\n")
-            yield booted
+    """With the users and directories of a Puppet Server and a PuppetDB, which the lab's stand in for."""
+    with fresh_host(request.param, tmp_path / "console") as booted:
+        (package,) = booted.path("/root").glob("*.deb")
+        package.rename(booted.path("/root/pdbclient.deb"))
+        yield booted
 
 
 def test_the_package_from_its_installation_to_its_purge(host: Host, lab: Lab, tmp_path: Path) -> None:

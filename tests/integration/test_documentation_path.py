@@ -8,10 +8,8 @@ are the lab's here. Only in the long form (`make soak`): each Debian takes many 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +18,8 @@ import pytest
 
 from pdbclient.lab import Lab
 from tests.documentation import HOST_PAGES, Block, blocks
-from tests.packages.checkout import ROOT, made
 
-from .booted import Host
+from .booted import NAME, RELEASES, Host, fresh_host
 
 pytestmark = [
     pytest.mark.integration,
@@ -30,25 +27,8 @@ pytestmark = [
     pytest.mark.timeout(5400),
 ]
 
-NAME = "puppet.mycorp.net"
 GATEWAY, SYNC, SYNC_CONF = "pdbclient-gateway", "pdbclient-sync", "/etc/pdbclient/sync.conf"
 SSL = "/var/lib/puppet/ssl"
-# What is there before somebody installs pdbclient: Puppet's packages, and nothing of them started.
-PREPARE = """
-set -eu
-export DEBIAN_FRONTEND=noninteractive
-printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-# dbconfig-no-thanks: PuppetDB is here for its user only.
-apt-get install -y -q --no-install-recommends systemd-sysv dbus curl puppetdb dbconfig-no-thanks puppetserver \
-    puppet-agent puppet-terminus-puppetdb
-rm /usr/sbin/policy-rc.d
-systemctl mask puppetdb puppet
-systemctl disable puppetserver
-# Users by their numbers: they are not those of this machine.
-tar -C / --numeric-owner --one-file-system --exclude=./root/pdbclient -cf dist/system.tar .
-.ci/tools/build-deb
-"""
 WEBSERVER = f"""\
 webserver: {{
   client-auth: want
@@ -63,29 +43,12 @@ webserver: {{
 PUPPET_CONF = f"[main]\ncertname = {NAME}\nserver = {NAME}\nssldir = {SSL}\n"
 
 
-@pytest.fixture(params=["bookworm", "trixie"])
+@pytest.fixture(params=RELEASES)
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    """A booted Debian with Puppet's packages, and with ours in `/root`, not installed yet."""
-    with tempfile.TemporaryDirectory(prefix="pdbclient-path-", dir="/var/tmp") as name:
-        directory = Path(name)
-        dist, root = made(directory / "checkout") / "dist", directory / "root"
-        built = subprocess.run(
-            [ROOT / "tests/on-debian", request.param, "--dist", dist, "--", "bash", "-c", PREPARE],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        assert built.returncode == 0, built.stdout[-5000:]
-        root.mkdir()
-        subprocess.run(["tar", "-C", root, "--numeric-owner", "-xf", dist / "system.tar"], check=True)
-        (package,) = dist.glob("*.deb")
-        shutil.copy(package, root / "root")
-        with Host(root, tmp_path / "console") as booted:
-            booted.write("/etc/hosts", f"127.0.0.1 localhost {NAME}\n")
-            yield booted
+    """Where nothing of pdbclient is installed yet."""
+    more = "curl puppet-agent puppet-terminus-puppetdb"
+    with fresh_host(request.param, tmp_path / "console", packages=more, puppetserver="disable") as booted:
+        yield booted
 
 
 class Pages:
