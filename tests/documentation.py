@@ -32,6 +32,7 @@ HOST_PAGES = (
     "docs/install/puppet-server.md",
     "docs/install/check.md",
     "docs/operate/gateway.md",
+    "docs/operate/monitoring.md",
     "docs/install/puppet-apply.md",
     "docs/operate/upgrade-pdbclient.md",
 )

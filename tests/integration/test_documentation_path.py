@@ -7,6 +7,7 @@ are the lab's here. Only in the long form (`make soak`): each Debian takes many 
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.lab import Lab
-from tests.documentation import HOST_PAGES, Block, blocks
+from tests.documentation import HOST_PAGES, ROOT, Block, blocks
 
 from .booted import NAME, RELEASES, Host, fresh_host
 
@@ -86,6 +87,7 @@ def test_a_new_administrator_comes_from_nothing_to_a_pair_that_survives_its_prim
     a_puppet_server(host, path)
     path.go("docs/install/check.md")
     path.go("docs/operate/gateway.md")
+    path.go("docs/operate/monitoring.md")
     the_primary_is_killed(host, lab)
     path.go("docs/install/puppet-server.md")  # taking it back
     path.go("docs/install/puppet-apply.md")
@@ -152,14 +154,35 @@ def the_primary_is_killed(host: Host, lab: Lab) -> None:
     page = host.run("curl", "--silent", "http://127.0.0.1:8089/")
     assert "unhealthy" in page
     assert host.ask("pdbclient", "check", "gateway") == 1
-    lab.fault("primary", "start")
+    wait(lambda: "PdbclientServerUnhealthy" in firing(host), lambda: str(firing(host)), 600)
+    said = follow(host, "server-unhealthy")
+    assert "Connection refused" in said["pdbclient status"]
+    lab.fault("primary", "start")  # what server-unreachable, the next page, comes to
     wait(lambda: host.ask("pdbclient", "check", "gateway") == 0, lambda: host.run("pdbclient", "journal", "status"))
+    wait(lambda: "PdbclientServerUnhealthy" not in firing(host), lambda: str(firing(host)), 600)
+    follow(host, "server-unhealthy")
     host.run("pdbclient", "sync", "trigger", "--config", SYNC_CONF)
     # The other host's reconciler, which has no Debian of its own here.
     command = [sys.executable, "-m", "pdbclient", "sync", "once", "--config", str(lab.sync_conf("replica"))]
     subprocess.run(command, check=True, timeout=300)
     differs = ("pdbclient", "sync", "diff", "--config", SYNC_CONF, "--entity", "reports", "facts", "catalogs")
     wait(lambda: host.ask(*differs) == 0, lambda: log_of(host, SYNC))
+
+
+def firing(host: Host) -> list[str]:
+    """The alerts that Prometheus has sent."""
+    said = json.loads(host.run("curl", "--silent", "http://127.0.0.1:9090/api/v1/alerts"))
+    return [each["labels"]["alertname"] for each in said["data"]["alerts"] if each["state"] == "firing"]
+
+
+def follow(host: Host, runbook: str) -> dict[str, str]:
+    """What the commands of a runbook print that are for both roles, which this host has."""
+    text = (ROOT / f"docs/runbooks/{runbook}.md").read_text()
+    said = {}
+    for command in re.findall(r"`(pdbclient [^`]*)`", text):
+        said[command] = host.run("bash", "-c", f"{command} || test $? -lt 3")
+        print(f"\n# {runbook}\n{command}\n", said[command])
+    return said
 
 
 def log_of(host: Host, unit: str) -> str:
