@@ -170,9 +170,10 @@ class Store:
         if newest <= stamp and (known is None or known < stamp):
             node.deactivated, node.below = divmod(stamp, 1000)
 
-    def newest(self, certname: str) -> int:
-        """The producer timestamp (ms) of the newest factset, catalog or report of a node; 0 without any."""
-        return max(self._times(certname, "factsets", "catalogs", "reports"), default=0) // 1000
+    def newest(self, certname: str, latest: int | None = None) -> int:
+        """The producer timestamp (ms) of a node's newest factset, catalog or report, none after `latest`; or 0."""
+        times = [micro // 1000 for micro in self._times(certname, "factsets", "catalogs", "reports")]
+        return max((milli for milli in times if latest is None or milli <= latest), default=0)
 
     def _times(self, certname: str, *tables: str) -> list[int]:
         """In microseconds."""

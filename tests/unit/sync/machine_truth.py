@@ -77,7 +77,9 @@ class _Pair:
             case Difference.NOT_ACTIVE:
                 return self.there.liveness(certname) != "active"
             case Difference.DEAD:
-                return self.there.newest(certname) <= _death(self.here, certname)
+                # What is stamped in the future is not carried, and makes nobody alive.
+                latest = self.here.millis + SKEW
+                return self.there.newest(certname, latest) <= _death(self.here, certname)
             case Difference.SUPERSEDED:
                 return self.here.newest(certname) > version.millis
             case Difference.UNKNOWN:
