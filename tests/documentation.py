@@ -2,7 +2,7 @@
 
 A block of commands (`sh`, `python`) has a comment before it, `<!-- run: NAME -->`, which says who runs it:
 
-- `pair`, `sync`, `recover`: tests/integration/test_documentation.py, on a real pair
+- `pair`, `sync`, `recover`: tests/integration/test_documentation_pair.py, on a real pair
 - `journal`: tests/unit/cli/test_cli_documentation.py, on a journal with entries of every kind
 - `host`, `lab`: tests/integration/test_documentation_path.py (soak), on a fresh Debian
 - `venv`: tests/integration/test_debian_package.py (soak)

@@ -46,7 +46,7 @@ from pdbclient.sync.run.seed import seed
 from pdbclient.sync.state.store import State
 from tests.bench.load.far import FarAway, far_away
 from tests.bench.load.place import running_lab, workplace
-from tests.bench.sync import CHANGED_NODES, HERE, REPORTS_EACH, THERE, Bench, quiet, site_commands, tell, timed
+from tests.bench.sync import CHANGED_NODES, HERE, REPORTS_EACH, THERE, SyncBench, quiet, site_commands, tell, timed
 
 ROUND_TRIP, RATE = 0.15, 10_000_000 / 8
 LEAST_SHARE = 0.8
@@ -63,7 +63,7 @@ def main() -> int:
     with running_lab(args.lab, 2) as lab, workplace() as home:
         url = urlsplit(lab.node(THERE).url)
         with far_away(cast(int, url.port), ROUND_TRIP, RATE) as link:
-            report = Far(Bench(lab, home), link).run(nodes, seeded)
+            report = Far(SyncBench(lab, home), link).run(nodes, seeded)
     missed = [f"fetching {name}" for name, each in report["fetching"].items() if each["share"] < LEAST_SHARE]
     print(json.dumps({"bench": "far", **report, "missed": missed, "ok": not missed}))
     return 1 if missed else 0
@@ -105,7 +105,7 @@ class TakesAtOnce:
 class Far:
     """The local server's reconciler, with its remote near by and far away."""
 
-    def __init__(self, bench: Bench, link: FarAway) -> None:
+    def __init__(self, bench: SyncBench, link: FarAway) -> None:
         self.bench, self.link = bench, link
         self.remote = Endpoint("localhost", link.port)
         self.config = replace(bench.config, remotes=(Remote(self.remote, 60.0),))

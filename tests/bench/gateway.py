@@ -36,7 +36,7 @@ from tests.bench.load.connection import Connection, Target, client_context
 from tests.bench.load.gateway import RunningGateway, running_gateway
 from tests.bench.load.meters import Holding, holding
 from tests.bench.load.place import running_lab, workplace
-from tests.bench.load.traffic import CATALOGS, Request, export_query, node_request
+from tests.bench.load.traffic import CATALOGS, LoadRequest, export_query, node_request
 from tests.bench.load.turns import in_turns, percentiles
 from tests.bench.load.upstream import Upstream, fast_upstream
 
@@ -48,7 +48,7 @@ SPARE = 1.2  # how much more than the figure the clients must reach without the 
 MEMORY_GROWTH = 1.05
 DESCRIPTOR_GROWTH = 8  # connections to the upstream come and go
 
-Work = Sequence[Sequence[Request]]
+Work = Sequence[Sequence[LoadRequest]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def main() -> int:
     args = parser.parse_args()
     sizes = QUICK if args.quick else FULL
     with workplace() as home, running_lab(args.lab) as lab:
-        bench = Bench(lab, sizes)
+        bench = GatewayBench(lab, sizes)
         bench.warm_up()
         results: dict[str, Any] = {}
         missed: list[str] = []
@@ -97,7 +97,7 @@ def main() -> int:
     return 1 if missed else 0
 
 
-class Bench:
+class GatewayBench:
     """The measurements on one lab."""
 
     def __init__(self, lab: Lab, sizes: Sizes) -> None:
@@ -125,7 +125,7 @@ class Bench:
 
     def latency(self, gateway: RunningGateway) -> dict[str, Any]:
         """Direct and through the gateway in turns; `added` is the median of the pairs' differences."""
-        cases: dict[str, Sequence[Request]] = {kind: self.work[kind][0] for kind in CATALOGS}
+        cases: dict[str, Sequence[LoadRequest]] = {kind: self.work[kind][0] for kind in CATALOGS}
         cases["query"] = [self.query]
         return {
             f"{kind}_{mode}": self._compared(gateway, mode, requests)
@@ -136,7 +136,7 @@ class Bench:
     def _connection(self, target: Target) -> Connection:
         return Connection(target, client_context(target.tls))
 
-    def _compared(self, gateway: RunningGateway, mode: str, requests: Sequence[Request]) -> dict[str, float]:
+    def _compared(self, gateway: RunningGateway, mode: str, requests: Sequence[LoadRequest]) -> dict[str, float]:
         sides = {
             "direct": self._connection(self.target(self.node.https_port, mode)),
             "gateway": self._connection(self.target(gateway.port, mode)),

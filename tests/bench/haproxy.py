@@ -37,7 +37,7 @@ from tests.bench.load.connection import BadAnswer, Connection, Target, client_co
 from tests.bench.load.gateway import running_gateway
 from tests.bench.load.haproxy import running_haproxy
 from tests.bench.load.place import running_lab, workplace
-from tests.bench.load.traffic import Request, export_query, node_request
+from tests.bench.load.traffic import LoadRequest, export_query, node_request
 from tests.bench.load.turns import in_turns, percentiles
 from tests.faults.proxy import Proxy, Truncate
 
@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--lab", type=Path, help="a lab of two nodes that is up, for this alone")
     args = parser.parse_args()
     with workplace() as home, running_lab(args.lab, 2) as lab:
-        bench = Bench(lab)
+        bench = HaproxyBench(lab)
         bench.warm_up(8 if args.quick else 15)
         ports = [node.https_port for node in lab.nodes[:2]]
         latency: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def too_slow(case: str, figures: Mapping[str, float]) -> bool:
     return case.endswith("_kept") and ours > max(RATIO * theirs, theirs + ABOVE_MS)
 
 
-class Bench:
+class HaproxyBench:
     """The measurements on one pair."""
 
     def __init__(self, lab: Lab) -> None:
@@ -188,7 +188,7 @@ class Bench:
 class Client:
     """Facts of a node of its own and the collector's query, in turn, on a kept connection."""
 
-    def __init__(self, bench: Bench, port: int, number: int) -> None:
+    def __init__(self, bench: HaproxyBench, port: int, number: int) -> None:
         self.port = port
         self.requests, self.slowest = 0, 0.0
         self.errors: list[str] = []
@@ -203,7 +203,7 @@ class Client:
             self._ask(self._bench.query)
         self._connection.close()
 
-    def _ask(self, request: Request) -> None:
+    def _ask(self, request: LoadRequest) -> None:
         began = time.monotonic()
         self.requests += 1
         try:

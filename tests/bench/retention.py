@@ -31,7 +31,7 @@ from pdbclient.journal.model import ANY, Copy, CopyState
 from pdbclient.journal.work.audit import SETTLING, Audit
 from pdbclient.journal.work.recovery import recover
 from pdbclient.wire.command import Command
-from tests.unit.journal.server import REPORT, Server
+from tests.unit.journal.server import REPORT, FakeServer
 
 START = 1_800_000_000.0
 RUN_EVERY = 1800
@@ -42,8 +42,8 @@ MAX_AGE, MAX_BYTES = 14.0 * DAY, 10 * 2**30
 GROWTH = 1.05
 
 
-class Indexed(Server):
-    """As `Server`, for many more reports: they are found by node and time."""
+class Indexed(FakeServer):
+    """As `FakeServer`, for many more reports: they are found by node and time."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -81,7 +81,7 @@ class Indexed(Server):
                 yield {"certname": certname, "producer_timestamp": stamp}
 
 
-class Site:
+class RetentionSite:
     """A journal in a file, the server, and the time, which stands still but for `later`."""
 
     def __init__(self, path: Path, nodes: int) -> None:
@@ -128,7 +128,7 @@ class Site:
         return others, size, reports
 
 
-def measured(site: Site, days: int) -> list[int]:
+def measured(site: RetentionSite, days: int) -> list[int]:
     """Bytes of all but reports, after each day."""
     sizes = []
     for day in range(1, days + 1):
@@ -147,7 +147,7 @@ def measured(site: Site, days: int) -> list[int]:
     return sizes
 
 
-def rebuilt(site: Site) -> tuple[int, int]:
+def rebuilt(site: RetentionSite) -> tuple[int, int]:
     """What an emptied server has again after a recovery, and what it lacks."""
     newest = dict(site.server.newest)
     reports = {node: set(stamps) for node, stamps in site.server.by_node.items()}
@@ -171,7 +171,7 @@ def main() -> int:
     args = parser.parse_args()
     nodes, days = (50, 4) if args.quick else (args.nodes, args.days)
     with tempfile.TemporaryDirectory(dir=args.dir) as directory:
-        site = Site(Path(directory) / "journal.db", nodes)
+        site = RetentionSite(Path(directory) / "journal.db", nodes)
         try:
             sizes = measured(site, days)
             had, missing = rebuilt(site)

@@ -44,7 +44,7 @@ MOST_SIGTERM = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TimedAnswer:
     """One answer: `at` seconds after the beginning, in `took` seconds, with this status."""
 
     at: float
@@ -52,9 +52,9 @@ class Told:
     status: int
 
 
-def load(place: Place, seconds: float) -> dict[str, list[Told]]:
+def load(place: Place, seconds: float) -> dict[str, list[TimedAnswer]]:
     """What each kind of client is told meanwhile."""
-    told: dict[str, list[Told]] = {kind: [] for kind in CLIENTS}
+    told: dict[str, list[TimedAnswer]] = {kind: [] for kind in CLIENTS}
     began = time.monotonic()
 
     def repeat(kind: str) -> None:
@@ -65,7 +65,7 @@ def load(place: Place, seconds: float) -> dict[str, list[Told]]:
                 status = place.submit(command("store report", number), patience=60).status
             else:
                 status = ask(place.gateway.port, place.site.pki.client, ADDRESSES[kind], timeout=60).status
-            told[kind].append(Told(start - began, time.monotonic() - start, status))
+            told[kind].append(TimedAnswer(start - began, time.monotonic() - start, status))
             time.sleep(PAUSE)
 
     threads = [threading.Thread(target=repeat, args=(kind,)) for kind, many in CLIENTS.items() for _ in range(many)]
@@ -76,12 +76,12 @@ def load(place: Place, seconds: float) -> dict[str, list[Told]]:
     return told
 
 
-def p99(told: Sequence[Told]) -> float:
+def p99(told: Sequence[TimedAnswer]) -> float:
     took = sorted(each.took for each in told)
     return took[min(int(len(took) * 0.99), len(took) - 1)]
 
 
-def show(name: str, told: dict[str, list[Told]]) -> None:
+def show(name: str, told: dict[str, list[TimedAnswer]]) -> None:
     for kind, some in told.items():
         statuses = {status: sum(each.status == status for each in some) for status in {each.status for each in some}}
         took = [each.took for each in some]

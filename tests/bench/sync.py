@@ -58,7 +58,7 @@ from pdbclient.wire.command import Command
 from pdbclient.wire.summary import from_millis
 from tests.bench.load.bare import BarePuppetDB, Query, Stored, store
 from tests.bench.load.place import apart, running_lab, workplace
-from tests.bench.load.rows import Site, certname
+from tests.bench.load.rows import Population, certname
 
 HERE, THERE = "primary", "replica"
 JUDGED = 10_000
@@ -101,7 +101,7 @@ def main() -> int:
     report: dict[str, Any] = {"bench": "sync"}
     missed: list[str] = []
     with running_lab(args.lab, 2) as lab, workplace() as home, apart(lab, THERE):
-        bench = Bench(lab, home)
+        bench = SyncBench(lab, home)
         bench.empty()
         if "converged" in parts or "changed" in parts:
             table = report["converged"] = []
@@ -148,7 +148,7 @@ class Counting:
         return getattr(self._session, name)
 
 
-class Bench:
+class SyncBench:
     """The pair: the local server, HERE, pulls from THERE."""
 
     def __init__(self, lab: Lab, home: Path) -> None:
@@ -172,7 +172,7 @@ class Bench:
     def grow(self, nodes: int, reports: int) -> None:
         """Load both servers up to so many nodes, the new ones with `reports` each."""
         began = time.monotonic()
-        load = partial(Site(reports, datetime.now(UTC)).load, self.lab, first=self._loaded + 1, last=nodes)
+        load = partial(Population(reports, datetime.now(UTC)).load, self.lab, first=self._loaded + 1, last=nodes)
         both(lambda name: load(name=name))
         self._reports += (nodes - self._loaded) * reports
         self._loaded = nodes

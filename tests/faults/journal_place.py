@@ -21,7 +21,7 @@ from .fake import Answer, Request, healthy
 from .gateway import GatewayProcess, Told, ask, gateway_config, write_config
 from .proxy import Reset
 
-__all__ = ["QUICK", "Place", "Slow", "as_sent", "command", "holding", "reports", "windows"]
+__all__ = ["QUICK", "Place", "SlowCommands", "as_sent", "command", "holding", "reports", "windows"]
 
 QUICK = {
     "pdbclient.http.breaker.PROBE_GAP": 0.2,
@@ -129,7 +129,7 @@ def windows(times: Sequence[float]) -> Iterator[tuple[int, float]]:
             yield last - first + 1, times[last] - start
 
 
-class Slow:
+class SlowCommands:
     """Takes `seconds` for each command."""
 
     def __init__(self, seconds: float) -> None:

@@ -45,7 +45,7 @@ SERVICE_NOT_FOUND = answer(
 """What a Puppet Server says to the question for PuppetDB's status: see the integration test of the real one."""
 
 
-class Host:
+class PuppetServerHost:
     """A Puppet Server with a gateway, a journal and two PuppetDBs, set up by `terminus setup`; a test spoils it."""
 
     def __init__(self, site: Site, tls: TlsFiles, directory: Path, stack: ExitStack) -> None:
@@ -98,9 +98,9 @@ def puppet(pki: Pki) -> TlsFiles:
 
 
 @pytest.fixture
-def host(site: Site, puppet: TlsFiles, tmp_path: Path) -> Iterator[Host]:
+def host(site: Site, puppet: TlsFiles, tmp_path: Path) -> Iterator[PuppetServerHost]:
     with ExitStack() as stack:
-        yield Host(site, puppet, tmp_path, stack)
+        yield PuppetServerHost(site, puppet, tmp_path, stack)
 
 
 def some(path: Path | None) -> Path:
@@ -108,7 +108,7 @@ def some(path: Path | None) -> Path:
     return path
 
 
-def test_where_all_is_well_all_is_told_and_nothing_is_found(host: Host) -> None:
+def test_where_all_is_well_all_is_told_and_nothing_is_found(host: PuppetServerHost) -> None:
     host.serve()
     assert {each.severity for each in host.all()} == {Severity.OK}
     codes = [each.code for each in host.all()]
@@ -142,60 +142,60 @@ def of_another_time(request: Request) -> Answer:
     return Answer([pieces[0].replace(b"\r\n", b"\r\nDate: " + date + b"\r\n", 1), *pieces[1:]])
 
 
-def expired(host: Host) -> None:
+def expired(host: PuppetServerHost) -> None:
     host.instead(healthy, host.site.pki.authority.issue("old", days=-1))
 
 
-def another_name(host: Host) -> None:
+def another_name(host: PuppetServerHost) -> None:
     host.instead(healthy, host.site.pki.authority.issue("elsewhere", names=["puppetdb.example"]))
 
 
-def another_ca(host: Host) -> None:
+def another_ca(host: PuppetServerHost) -> None:
     host.instead(healthy, host.site.pki.foreign.issue("server"), client_cas=host.site.pki.server)
 
 
-def unknown_to_it(host: Host) -> None:
+def unknown_to_it(host: PuppetServerHost) -> None:
     pki = host.site.pki
     host.instead(healthy, pki.server, client_cas=pki.foreign.issue("server"))
 
 
-def nobody_there(host: Host) -> None:
+def nobody_there(host: PuppetServerHost) -> None:
     host.urls[0] = f"https://localhost:{free_port()}"
     host.write()
 
 
-def no_answer_at_all(host: Host) -> None:
+def no_answer_at_all(host: PuppetServerHost) -> None:
     host.site.proxy.fault = BlackHole()
     host.urls[0] = f"https://localhost:{host.site.proxy.port}"
     host.write()
 
 
-def one_only(host: Host) -> None:
+def one_only(host: PuppetServerHost) -> None:
     del host.urls[1]
     host.write()
 
 
-def misspelled(host: Host) -> None:
+def misspelled(host: PuppetServerHost) -> None:
     host.own = {"journl": "/var/lib/pdbclient/journal.db"}
     host.write()
 
 
-def no_such_certificate(host: Host) -> None:
+def no_such_certificate(host: PuppetServerHost) -> None:
     host.own["ssl_cert"] = host.own["ssl_key"] = str(host.directory / "nowhere.pem")
     host.write()
 
 
-def no_directory(host: Host) -> None:
+def no_directory(host: PuppetServerHost) -> None:
     host.own["journal"] = str(host.directory / "nowhere/journal.db")
     host.write()
 
 
-def a_name_that_is_not_in_the_certificate(host: Host) -> None:
+def a_name_that_is_not_in_the_certificate(host: PuppetServerHost) -> None:
     host.gateway_url = host.gateway_url.replace("localhost", "127.0.0.1")
     host.write()
 
 
-def open_key(host: Host) -> None:
+def open_key(host: PuppetServerHost) -> None:
     for path in (host.directory, *host.directory.parents):
         if not path.stat().st_mode & 1:
             path.chmod(path.stat().st_mode | 0o1)
@@ -206,26 +206,26 @@ def open_key(host: Host) -> None:
     host.write()
 
 
-def junk_for_a_journal(host: Host) -> None:
+def junk_for_a_journal(host: PuppetServerHost) -> None:
     Path(host.own["journal"]).write_bytes(b"hello\n" * 100)
 
 
-def past_the_gateway(host: Host) -> None:
+def past_the_gateway(host: PuppetServerHost) -> None:
     """Somebody has changed the order."""
     text = host.conf.read_text().replace(f"{host.gateway_url}, {host.urls[0]}", f"{host.urls[0]}, {host.gateway_url}")
     host.conf.write_text(text)
 
 
-def no_reports(host: Host) -> None:
+def no_reports(host: PuppetServerHost) -> None:
     path = host.directory / "puppet.conf"
     path.write_text(path.read_text().replace("reports = store,puppetdb", "reports = store"))
 
 
-def no_routes(host: Host) -> None:
+def no_routes(host: PuppetServerHost) -> None:
     (host.directory / "routes.yaml").unlink()
 
 
-MISTAKES: dict[str, tuple[Callable[[Host], object], str, str]] = {
+MISTAKES: dict[str, tuple[Callable[[PuppetServerHost], object], str, str]] = {
     # What is done, the code of the only finding, and what it says.
     "the server's certificate has expired": (expired, "server-certificate", "certificate has expired"),
     "the server's certificate is for another name": (another_name, "server-certificate", "Hostname mismatch"),
@@ -247,7 +247,7 @@ MISTAKES: dict[str, tuple[Callable[[Host], object], str, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_found_by_its_own_name_and_nothing_beside_it(host: Host, mistake: str) -> None:
+def test_a_mistake_is_found_by_its_own_name_and_nothing_beside_it(host: PuppetServerHost, mistake: str) -> None:
     spoil, code, words = MISTAKES[mistake]
     spoil(host)
     host.serve()
@@ -257,7 +257,7 @@ def test_a_mistake_is_found_by_its_own_name_and_nothing_beside_it(host: Host, mi
     assert finding.do
 
 
-def test_routes_that_are_missing_are_found_setting_by_setting(host: Host) -> None:
+def test_routes_that_are_missing_are_found_setting_by_setting(host: PuppetServerHost) -> None:
     no_routes(host)
     host.serve()
     assert [(each.code, each.what) for each in host.found()] == [
@@ -268,7 +268,7 @@ def test_routes_that_are_missing_are_found_setting_by_setting(host: Host) -> Non
     assert all(each.do.startswith(setup) for each in host.found())
 
 
-def test_plain_http_is_called_so(host: Host) -> None:
+def test_plain_http_is_called_so(host: PuppetServerHost) -> None:
     with plain_http() as port:
         host.urls[0] = f"https://localhost:{port}"
         host.write()
@@ -279,7 +279,7 @@ def test_plain_http_is_called_so(host: Host) -> None:
     assert "8081" in finding.do
 
 
-def test_one_server_that_hangs_delays_nothing_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_server_that_hangs_delays_nothing_else(host: PuppetServerHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it takes is a limit for each question, not for each server one after the other."""
     released = threading.Event()
 
@@ -306,7 +306,7 @@ def test_one_server_that_hangs_delays_nothing_else(host: Host, monkeypatch: pyte
 # -- with these, the gateway does not start, or nobody lets it be one
 
 
-BEFORE: dict[str, tuple[Callable[[Host], object], Mapping[str, str]]] = {
+BEFORE: dict[str, tuple[Callable[[PuppetServerHost], object], Mapping[str, str]]] = {
     "a setting that is misspelled": (misspelled, {"configuration": "journl: unknown setting: did you mean journal?"}),
     "a certificate that is not there": (
         no_such_certificate,
@@ -329,7 +329,7 @@ BEFORE: dict[str, tuple[Callable[[Host], object], Mapping[str, str]]] = {
 
 
 @pytest.mark.parametrize("mistake", BEFORE)
-def test_what_keeps_the_gateway_from_starting_is_found(host: Host, mistake: str) -> None:
+def test_what_keeps_the_gateway_from_starting_is_found(host: PuppetServerHost, mistake: str) -> None:
     spoil, expected = BEFORE[mistake]
     spoil(host)
     findings = host.found()
@@ -338,7 +338,7 @@ def test_what_keeps_the_gateway_from_starting_is_found(host: Host, mistake: str)
     assert {each.code for each in findings} == set(expected)
 
 
-def test_our_certificate_that_has_expired_is_found_here_and_where_it_is_refused(host: Host) -> None:
+def test_our_certificate_that_has_expired_is_found_here_and_where_it_is_refused(host: PuppetServerHost) -> None:
     late = host.site.pki.authority.issue("late", days=-1)
     host.own |= {"ssl_cert": str(late.cert), "ssl_key": str(late.key)}
     host.write()
@@ -351,7 +351,7 @@ def test_our_certificate_that_has_expired_is_found_here_and_where_it_is_refused(
     assert all("expired on" in each.what for each in found[:3])
 
 
-def test_the_key_of_another_certificate_is_found(host: Host) -> None:
+def test_the_key_of_another_certificate_is_found(host: PuppetServerHost) -> None:
     other = host.site.pki.authority.issue("other")
     host.own |= {"ssl_cert": str(host.tls.cert), "ssl_key": str(other.key)}
     host.write()
@@ -360,7 +360,7 @@ def test_the_key_of_another_certificate_is_found(host: Host) -> None:
     assert "is not the key of the certificate" in found[0].what
 
 
-def test_psycopg_that_is_missing_is_found(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_psycopg_that_is_missing_is_found(host: PuppetServerHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     host.own["journal"] = "postgresql://pdb:secret@db.example/journal"
     host.write()
@@ -370,7 +370,7 @@ def test_psycopg_that_is_missing_is_found(host: Host, monkeypatch: pytest.Monkey
     assert "secret" not in str(found)
 
 
-def test_a_gateway_that_nobody_calls_one_is_found(host: Host) -> None:
+def test_a_gateway_that_nobody_calls_one_is_found(host: PuppetServerHost) -> None:
     host.serve()
     host.own = {"gateway_url": ""}
     host.write()
@@ -379,14 +379,14 @@ def test_a_gateway_that_nobody_calls_one_is_found(host: Host) -> None:
     assert f"gateway_url = {host.gateway_url}" in found[0].do
 
 
-def test_puppet_that_the_gateway_does_not_let_in_is_found(host: Host) -> None:
+def test_puppet_that_the_gateway_does_not_let_in_is_found(host: PuppetServerHost) -> None:
     host.serve(gateway_allow=("somebody",))
     (finding,) = host.found()
     assert (finding.code, finding.where) == ("gateway-forbids-puppet", host.gateway_url)
     assert "add puppet to gateway_allow" in finding.do
 
 
-def test_another_service_in_the_place_of_the_gateway_is_found(host: Host) -> None:
+def test_another_service_in_the_place_of_the_gateway_is_found(host: PuppetServerHost) -> None:
     other = host.site.server()
     host.gateway_url = f"https://localhost:{other.port}"
     host.write()
@@ -394,7 +394,7 @@ def test_another_service_in_the_place_of_the_gateway_is_found(host: Host) -> Non
     assert (finding.code, finding.where) == ("gateway-is-another", host.gateway_url)
 
 
-def test_what_waits_in_the_journal_and_what_was_rejected_is_found(host: Host) -> None:
+def test_what_waits_in_the_journal_and_what_was_rejected_is_found(host: PuppetServerHost) -> None:
     with Journal.open(host.own["journal"]) as journal:
         journal.clock = lambda: time.time() - 7200
         journal.append(deactivation(), [""]).result()
@@ -403,7 +403,7 @@ def test_what_waits_in_the_journal_and_what_was_rejected_is_found(host: Host) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_journal_of_another_user_is_found(host: Host) -> None:
+def test_a_journal_of_another_user_is_found(host: PuppetServerHost) -> None:
     """Somebody has started the gateway as root once."""
     Journal.open(host.own["journal"]).close()
     os.chown(host.own["journal"], 65534, 65534)

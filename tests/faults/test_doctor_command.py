@@ -17,6 +17,7 @@ import pytest
 from pdbclient.doctor.gather import as_user
 from pdbclient.doctor.gather.as_user import LookFailed, Looking
 from pdbclient.doctor.model import Role, ServiceFacts, UnitFacts
+from tests.ended import Ended
 
 from .conftest import Pki, Site
 
@@ -25,19 +26,15 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can look as so
 
 
 @dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
+class DoctorEnded(Ended):
     @property
     def findings(self) -> dict[str, dict[str, str]]:
         """What is not well, by its code."""
-        found = [each for role in json.loads(self.out)["roles"] for each in role["findings"]]
+        found = [each for role in self.json["roles"] for each in role["findings"]]
         return {each["code"]: each for each in found if each["severity"] != "ok"}
 
 
-class Host:
+class ApplyHost:
     """A host with a puppetdb.conf and two PuppetDBs, without a gateway; others can reach its directory."""
 
     def __init__(self, site: Site, pki: Pki, directory: Path) -> None:
@@ -56,24 +53,24 @@ class Host:
         files = "".join(f"ssl_{name} = {name}.pem\n" for name in ("cert", "key"))
         self.conf.write_text(f"[main]\nserver_urls = {urls}\n[pdbclient]\nssl_ca_cert = ca.pem\n{files}")
 
-    def doctor(self, *options: str, path: str = "", conf: bool = True) -> Ended:
+    def doctor(self, *options: str, path: str = "", conf: bool = True) -> DoctorEnded:
         command = [sys.executable, "-m", "pdbclient", "doctor", *options]
         if conf:
             command += ["--config", str(self.conf)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{path}:{os.environ['PATH']}"}
         ended = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, timeout=90, check=False)
         assert "Traceback" not in ended.stderr
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
+        return DoctorEnded(ended.returncode, ended.stdout, ended.stderr)
 
 
 @pytest.fixture
-def host(site: Site, pki: Pki) -> Iterator[Host]:
+def host(site: Site, pki: Pki) -> Iterator[ApplyHost]:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         Path(name).chmod(0o755)
-        yield Host(site, pki, Path(name))
+        yield ApplyHost(site, pki, Path(name))
 
 
-def test_where_nothing_is_wrong_it_ends_with_0_and_tells_what_it_saw(host: Host) -> None:
+def test_where_nothing_is_wrong_it_ends_with_0_and_tells_what_it_saw(host: ApplyHost) -> None:
     ended = host.doctor("--json")
     assert (ended.code, ended.err) == (0, "")
     told: Any = json.loads(ended.out)
@@ -83,7 +80,7 @@ def test_where_nothing_is_wrong_it_ends_with_0_and_tells_what_it_saw(host: Host)
     assert [each["code"] for each in told["roles"][0]["findings"]] == ["configuration", "server", "server", "puppet"]
 
 
-def test_warnings_end_with_4_and_problems_with_1(host: Host, site: Site) -> None:
+def test_warnings_end_with_4_and_problems_with_1(host: ApplyHost, site: Site) -> None:
     one = f"server_urls = https://localhost:{site.primary.port}\n"
     host.conf.write_text(host.conf.read_text().replace(host.conf.read_text().splitlines(True)[1], one))
     ended = host.doctor()
@@ -97,7 +94,7 @@ def test_warnings_end_with_4_and_problems_with_1(host: Host, site: Site) -> None
     assert (ended.code, ended.err) == (1, "2 problems, 1 warning\n")
 
 
-def test_where_there_is_nothing_to_look_at_it_ends_with_2(host: Host) -> None:
+def test_where_there_is_nothing_to_look_at_it_ends_with_2(host: ApplyHost) -> None:
     ended = host.doctor("--role", "puppetdb")
     assert (ended.code, ended.out) == (2, "")
     assert "no sync configuration (--sync names one)" in ended.err
@@ -105,7 +102,7 @@ def test_where_there_is_nothing_to_look_at_it_ends_with_2(host: Host) -> None:
 
 
 @AS_ROOT
-def test_a_key_that_the_services_user_may_not_read_is_found_though_root_may(host: Host) -> None:
+def test_a_key_that_the_services_user_may_not_read_is_found_though_root_may(host: ApplyHost) -> None:
     assert host.doctor("--user", "root").code == 0
     ended = host.doctor("--json", "--user", "nobody")
     assert ended.code == 1
@@ -118,7 +115,7 @@ def test_a_key_that_the_services_user_may_not_read_is_found_though_root_may(host
 
 
 @AS_ROOT
-def test_a_user_that_is_not_there_is_found(host: Host) -> None:
+def test_a_user_that_is_not_there_is_found(host: ApplyHost) -> None:
     ended = host.doctor("--json", "--user", "nobody-at-all")
     assert (ended.code, set(ended.findings)) == (1, {"service-user-missing"})
     assert "useradd" in ended.findings["service-user-missing"]["do"]
@@ -142,7 +139,7 @@ esac
 
 
 @AS_ROOT
-def test_the_unit_says_where_the_configuration_is_and_whom_to_look_as(host: Host) -> None:
+def test_the_unit_says_where_the_configuration_is_and_whom_to_look_as(host: ApplyHost) -> None:
     """`nobody` may read the key by the unit's group, and not without it."""
     systemctl = host.directory / "systemctl"
     os.chown(host.directory / "key.pem", 0, 1)  # the group daemon

@@ -48,7 +48,7 @@ def catalog(port: int, site: Site, certname: str = "a.example") -> Told:
     return ask(port, site.pki.client, url, "POST", b"{}", {"Content-Type": "application/json"})
 
 
-class Holding:
+class ShowingServer:
     """A fake PuppetDB that shows the catalogs that it took, after `delay` further queries."""
 
     def __init__(self, fake: Fake, delay: int = 0) -> None:
@@ -185,8 +185,8 @@ def test_a_journal_that_is_left_with_nothing_pending_is_no_warning(
 
 def test_a_query_of_exported_resources_brings_its_server_up_to_date_first(site: Site, start: Start) -> None:
     gateway = start()
-    Holding(site.primary)
-    replica = Holding(site.replica, delay=2)
+    ShowingServer(site.primary)
+    replica = ShowingServer(site.replica, delay=2)
     assert catalog(gateway.port, site).status == 200
     assert exported(gateway.port, site).headers["X-Pdbclient-Stale"] == "false"
     assert not site.replica.commands
@@ -205,8 +205,8 @@ def test_an_answer_that_could_not_be_brought_up_to_date_is_marked_or_refused(
     site: Site, start: Start, policy: str, status: int
 ) -> None:
     gateway = start(stale_exported=policy, stale_exported_budget=0.3)
-    Holding(site.primary)
-    Holding(site.replica, delay=10_000)
+    ShowingServer(site.primary)
+    ShowingServer(site.replica, delay=10_000)
     catalog(gateway.port, site)
     site.primary.reply = answer(b"maintenance", 503, Retry_After="60")
     told = exported(gateway.port, site)
@@ -223,8 +223,8 @@ def test_an_answer_that_could_not_be_brought_up_to_date_is_marked_or_refused(
 
 def test_other_queries_do_not_wait_for_the_journal(site: Site, start: Start) -> None:
     gateway = start()
-    Holding(site.primary)
-    Holding(site.replica)
+    ShowingServer(site.primary)
+    ShowingServer(site.replica)
     catalog(gateway.port, site)
     site.primary.reply = answer(b"maintenance", 503, Retry_After="60")
     told = ask(gateway.port, site.pki.client, "/pdb/query/v4/nodes")

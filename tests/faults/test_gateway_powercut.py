@@ -113,7 +113,7 @@ def number_of(sent: Command) -> int:
     return int(json.loads(sent.body)["number"])
 
 
-class Load:
+class PowercutLoad:
     """Clients of the gateway, until the block is left. `acknowledged` are the commands that a 200 was told of."""
 
     def __init__(self, place: Place, numbers: Iterator[int]) -> None:
@@ -221,7 +221,7 @@ class Cutter:
             self._process = self._place.start()
         else:
             self._power.cut(seed, chance.randint(FIRST, LAST))
-        with Load(self._place, self._numbers) as load:
+        with PowercutLoad(self._place, self._numbers) as load:
             if not self._power.is_off(LATEST):
                 self._power.cut(seed)
             # Sometimes somebody is answered yet.

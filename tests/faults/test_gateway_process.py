@@ -48,7 +48,7 @@ NODES = "/pdb/query/v4/nodes"
 FAST = {"pdbclient.gateway.daemon.FILES_INTERVAL": 0.1}
 
 
-class Service:
+class GatewayService:
     """A gateway process, its configuration file, and copies of its TLS files that a test may replace."""
 
     def __init__(self, site: Site, directory: Path, stack: ExitStack) -> None:
@@ -81,12 +81,12 @@ class Service:
 
 
 @pytest.fixture
-def service(site: Site, tmp_path: Path) -> Iterator[Service]:
+def service(site: Site, tmp_path: Path) -> Iterator[GatewayService]:
     with ExitStack() as stack:
-        yield Service(site, tmp_path, stack)
+        yield GatewayService(site, tmp_path, stack)
 
 
-class Slow:
+class HeldAnswers:
     """Answers that wait until they are let go."""
 
     def __init__(self) -> None:
@@ -99,13 +99,15 @@ class Slow:
 
 
 @pytest.fixture
-def slow(site: Site) -> Iterator[Slow]:
-    site.primary.reply = reply = Slow()
+def slow(site: Site) -> Iterator[HeldAnswers]:
+    site.primary.reply = reply = HeldAnswers()
     yield reply
     reply.over.set()
 
 
-def test_sigterm_lets_the_request_under_way_end_and_takes_no_other(site: Site, service: Service, slow: Slow) -> None:
+def test_sigterm_lets_the_request_under_way_end_and_takes_no_other(
+    site: Site, service: GatewayService, slow: HeldAnswers
+) -> None:
     service.write(timeouts=replace(service.config.timeouts, read=8.0))
     process = service.run().up()
     busy = http.client.HTTPSConnection("localhost", process.port, context=client_context(site.pki.client))
@@ -134,7 +136,7 @@ def test_sigterm_lets_the_request_under_way_end_and_takes_no_other(site: Site, s
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_connection_does_not_hold_up_the_end(
-    site: Site, service: Service, number: signal.Signals, took: Callable[[], float]
+    site: Site, service: GatewayService, number: signal.Signals, took: Callable[[], float]
 ) -> None:
     process = service.run().up()
     with connected(process.port, site.pki.client) as sock:
@@ -146,7 +148,9 @@ def test_an_idle_connection_does_not_hold_up_the_end(
     assert took() < 2
 
 
-def test_a_request_that_does_not_end_in_time_is_cut_off(site: Site, service: Service, slow: Slow) -> None:
+def test_a_request_that_does_not_end_in_time_is_cut_off(
+    site: Site, service: GatewayService, slow: HeldAnswers
+) -> None:
     service.write(timeouts=replace(service.config.timeouts, read=1.5))
     process = service.run(server__DRAIN_LIMIT=0.3).up()
     with connected(process.port, site.pki.client) as sock:
@@ -160,7 +164,9 @@ def test_a_request_that_does_not_end_in_time_is_cut_off(site: Site, service: Ser
 
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
-def test_systemd_is_told_of_the_start_a_reload_and_the_end(service: Service, tmp_path: Path, abstract: bool) -> None:
+def test_systemd_is_told_of_the_start_a_reload_and_the_end(
+    service: GatewayService, tmp_path: Path, abstract: bool
+) -> None:
     with notices(tmp_path, abstract=abstract) as (address, read):
         process = service.run({"NOTIFY_SOCKET": address})
         ready = read()
@@ -177,7 +183,7 @@ def test_systemd_is_told_of_the_start_a_reload_and_the_end(service: Service, tmp
         assert process.ended() == 0
 
 
-def test_a_notice_that_nobody_reads_holds_up_nothing(site: Site, service: Service, tmp_path: Path) -> None:
+def test_a_notice_that_nobody_reads_holds_up_nothing(site: Site, service: GatewayService, tmp_path: Path) -> None:
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(address))
@@ -188,14 +194,14 @@ def test_a_notice_that_nobody_reads_holds_up_nothing(site: Site, service: Servic
         assert ask(process.port, site.pki.client).status == 200
 
 
-def test_a_notice_that_nobody_hears_ends_nothing(site: Site, service: Service, tmp_path: Path) -> None:
+def test_a_notice_that_nobody_hears_ends_nothing(site: Site, service: GatewayService, tmp_path: Path) -> None:
     process = service.run({"NOTIFY_SOCKET": str(tmp_path / "gone")}).up()
     assert ask(process.port, site.pki.client).status == 200
     process.signal(signal.SIGTERM)
     assert process.ended() == 0
 
 
-def test_a_replaced_certificate_is_taken_up_without_a_signal(site: Site, service: Service) -> None:
+def test_a_replaced_certificate_is_taken_up_without_a_signal(site: Site, service: GatewayService) -> None:
     process = service.run().up()
 
     def serial() -> object:
@@ -217,7 +223,7 @@ def test_a_replaced_certificate_is_taken_up_without_a_signal(site: Site, service
 
 
 def test_a_new_revocation_list_keeps_a_client_out_without_a_signal(
-    site: Site, service: Service, tmp_path: Path
+    site: Site, service: GatewayService, tmp_path: Path
 ) -> None:
     service.write(gateway_allow=("client", "soon-revoked"))
     process = service.run().up()
@@ -230,7 +236,9 @@ def test_a_new_revocation_list_keeps_a_client_out_without_a_signal(
     assert not kept_out(process.port, site.pki.client)
 
 
-def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(site: Site, service: Service) -> None:
+def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(
+    site: Site, service: GatewayService
+) -> None:
     process = service.run().up()
     assert submit(process.port, site.pki.client).server == site.proxy.port
     good = service.path.read_text()
@@ -254,7 +262,9 @@ def test_sighup_takes_the_new_configuration_and_a_broken_one_changes_nothing(sit
     assert "Traceback" not in process.text
 
 
-def test_a_reload_that_fails_is_tried_again_until_it_is_done(site: Site, service: Service, tmp_path: Path) -> None:
+def test_a_reload_that_fails_is_tried_again_until_it_is_done(
+    site: Site, service: GatewayService, tmp_path: Path
+) -> None:
     """H14: a revoked client got in until the next SIGHUP."""
     service.write(gateway_allow=("client", "soon-revoked"))
     process = service.run().up()
@@ -273,7 +283,7 @@ def test_a_reload_that_fails_is_tried_again_until_it_is_done(site: Site, service
     assert not kept_out(process.port, site.pki.client)
 
 
-def test_a_reload_for_which_there_is_no_descriptor_leaves_the_old_configuration(service: Service) -> None:
+def test_a_reload_for_which_there_is_no_descriptor_leaves_the_old_configuration(service: GatewayService) -> None:
     """H13: the process ended, with exit code 1."""
     process = service.run().up()
     pid = process.process.pid
@@ -288,7 +298,7 @@ def test_a_reload_for_which_there_is_no_descriptor_leaves_the_old_configuration(
     assert process.ended() == 0
 
 
-def test_nobody_waits_while_the_configuration_is_read(site: Site, service: Service) -> None:
+def test_nobody_waits_while_the_configuration_is_read(site: Site, service: GatewayService) -> None:
     """H10: everything stopped while the host's name was looked up. Here, a file that does not come."""
     process = service.run().up()
     text = service.path.read_text()
@@ -303,7 +313,9 @@ def test_nobody_waits_while_the_configuration_is_read(site: Site, service: Servi
     process.said("reloaded: asked to")
 
 
-def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(site: Site, service: Service) -> None:
+def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(
+    site: Site, service: GatewayService
+) -> None:
     """H11: 80 of them with 64 descriptors shut the healthy server out."""
     process = service.run().up()
     pid = process.process.pid
@@ -326,7 +338,7 @@ def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(site:
     assert "Too many open files" not in process.text
 
 
-def test_it_ends_while_the_configuration_is_read(service: Service, took: Callable[[], float]) -> None:
+def test_it_ends_while_the_configuration_is_read(service: GatewayService, took: Callable[[], float]) -> None:
     process = service.run().up()
     service.path.unlink()
     os.mkfifo(service.path)
@@ -337,7 +349,7 @@ def test_it_ends_while_the_configuration_is_read(service: Service, took: Callabl
     assert process.text.splitlines()[-1].endswith("pdbclient.gateway: ended")
 
 
-def test_sigterm_lets_an_answer_out_to_whoever_reads_slowly(site: Site, service: Service) -> None:
+def test_sigterm_lets_an_answer_out_to_whoever_reads_slowly(site: Site, service: GatewayService) -> None:
     """Its handler is done, its bytes are in buffers: the process ended without them."""
     rows = b"[" + b",".join([json.dumps({"a": "x" * 990}).encode()] * 6000) + b"]"
     site.primary.reply = lambda request: answer(rows) if request.is_query else healthy(request)
@@ -358,7 +370,7 @@ def test_sigterm_lets_an_answer_out_to_whoever_reads_slowly(site: Site, service:
     assert process.ended() == 0
 
 
-def test_no_connection_is_lost_in_a_reload(site: Site, service: Service) -> None:
+def test_no_connection_is_lost_in_a_reload(site: Site, service: GatewayService) -> None:
     """H15: 18 of 223."""
     process = service.run().up()
     over, lost, served = threading.Event(), [], []
@@ -386,7 +398,7 @@ def test_no_connection_is_lost_in_a_reload(site: Site, service: Service) -> None
     assert set(served) == {200}
 
 
-def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Service) -> None:
+def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: GatewayService) -> None:
     site.proxy.fault = BlackHole()
     process = service.run().up()
     assert submit(process.port, site.pki.client).server == site.replica.port
@@ -400,7 +412,7 @@ def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Service
     assert site.proxy.connections - met <= 1
 
 
-def test_signals_that_come_fast_are_all_heard(service: Service) -> None:
+def test_signals_that_come_fast_are_all_heard(service: GatewayService) -> None:
     process = service.run().up()
     for _ in range(30):
         process.signal(signal.SIGHUP)
@@ -422,7 +434,7 @@ def hang_up() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
-def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: Service) -> None:
+def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: GatewayService) -> None:
     loads: list[int] = []
     service.write()
 
@@ -448,7 +460,9 @@ def test_a_sighup_during_a_reload_is_another_reload(site: Site, service: Service
 
 
 @pytest.mark.parametrize("late", [0.0, 0.05, None], ids=["at once", "while it ends", "afterwards"])
-def test_a_reload_that_nobody_waits_for_leaves_nothing(service: Service, tmp_path: Path, late: float | None) -> None:
+def test_a_reload_that_nobody_waits_for_leaves_nothing(
+    service: GatewayService, tmp_path: Path, late: float | None
+) -> None:
     """The gateway is told to end while it reads its configuration, which is done then, in between, or afterwards."""
     loads: list[int] = []
     ended, read = threading.Event(), threading.Event()
@@ -472,7 +486,7 @@ def test_a_reload_that_nobody_waits_for_leaves_nothing(service: Service, tmp_pat
     # And `no_leaks` sees that all of it was let go of.
 
 
-def failed(service: Service, code: int) -> str:
+def failed(service: GatewayService, code: int) -> str:
     """The one line that it says when it cannot start."""
     process = service.run()
     assert process.ended() == code, process.text
@@ -481,20 +495,20 @@ def failed(service: Service, code: int) -> str:
     return line
 
 
-def test_a_taken_port_is_one_line_and_exit_code_1(site: Site, service: Service) -> None:
+def test_a_taken_port_is_one_line_and_exit_code_1(site: Site, service: GatewayService) -> None:
     service.write(gateway_url=Endpoint("localhost", site.replica.port), server_urls=service.config.server_urls[:1])
     assert f"gateway_url https://localhost:{site.replica.port}: another process listens" in failed(service, 1)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
-def test_a_host_that_is_not_this_machine_is_one_line_and_exit_code_1(service: Service, host: str) -> None:
+def test_a_host_that_is_not_this_machine_is_one_line_and_exit_code_1(service: GatewayService, host: str) -> None:
     service.write(gateway_url=Endpoint(host, 8085))
     line = failed(service, 1)
     assert f"gateway_url https://{host}:8085" in line
     assert "this machine" in line
 
 
-def test_no_gateway_url_is_one_line_and_exit_code_2(service: Service) -> None:
+def test_no_gateway_url_is_one_line_and_exit_code_2(service: GatewayService) -> None:
     service.write()
     text = service.path.read_text()
     service.path.write_text(re.sub(r"gateway_url = .*\n", "", text))
@@ -503,14 +517,14 @@ def test_no_gateway_url_is_one_line_and_exit_code_2(service: Service) -> None:
     assert str(service.path) in line
 
 
-def test_a_certificate_that_is_not_there_is_one_line_and_exit_code_2(service: Service) -> None:
+def test_a_certificate_that_is_not_there_is_one_line_and_exit_code_2(service: GatewayService) -> None:
     some(service.tls.key).unlink()
     line = failed(service, 2)
     assert str(service.tls.key) in line
     assert "ssl_key" in line
 
 
-def test_an_address_that_others_can_reach_is_said(site: Site, service: Service, tmp_path: Path) -> None:
+def test_an_address_that_others_can_reach_is_said(site: Site, service: GatewayService, tmp_path: Path) -> None:
     process = service.run().up()
     assert "other machines can reach" not in process.text, "localhost is this machine's own"
     process.signal(signal.SIGTERM)
@@ -525,7 +539,7 @@ def test_an_address_that_others_can_reach_is_said(site: Site, service: Service, 
     assert "other machines can reach this address" in process.text
 
 
-def test_it_gives_back_what_it_took(site: Site, service: Service) -> None:
+def test_it_gives_back_what_it_took(site: Site, service: GatewayService) -> None:
     process = service.run().up()
     for _ in range(3):
         ask(process.port, site.pki.client)
@@ -546,9 +560,9 @@ def test_it_gives_back_what_it_took(site: Site, service: Service) -> None:
     assert "Traceback" not in process.text
 
 
-def test_it_ends_while_every_server_is_silent(site: Site, service: Service, took: Callable[[], float]) -> None:
+def test_it_ends_while_every_server_is_silent(site: Site, service: GatewayService, took: Callable[[], float]) -> None:
     site.proxy.fault = BlackHole()
-    site.replica.reply = Slow()
+    site.replica.reply = HeldAnswers()
     service.write(gateway_health_interval=0.1)
     process = service.run().up()
     time.sleep(0.5)

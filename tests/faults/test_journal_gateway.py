@@ -26,7 +26,7 @@ from .conftest import Site
 from .fake import Answer, Request, healthy
 from .gateway import ROOT, GatewayProcess, eventually
 from .journal import mounted
-from .journal_place import Place, Slow, command, holding, reports, windows
+from .journal_place import Place, SlowCommands, command, holding, reports, windows
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_what_a_gateway_was_ended_before_is_delivered_by_the_next_one_and_nothin
     place.away()
     process = place.run()
     place.journalled(*sent)
-    place.site.primary.reply = Slow(0.05)
+    place.site.primary.reply = SlowCommands(0.05)
     place.away(False)
     assert eventually(lambda: len(place.arrived) >= 5, 20)
     process.signal(signal.SIGTERM)
@@ -226,7 +226,7 @@ def test_a_reload_in_the_middle_of_a_delivery_sends_nothing_twice(place: Place) 
     place.away()
     process = place.run()
     place.journalled(*sent)
-    place.site.primary.reply = Slow(0.03)
+    place.site.primary.reply = SlowCommands(0.03)
     place.away(False)
     for times in range(3):
         assert eventually(lambda at=10 * times: len(place.arrived) > at, 20)  # type: ignore[misc]

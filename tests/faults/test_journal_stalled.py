@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.journal.server import Server, frozen, running
+from tests.integration.journal.server import DatabaseServer, frozen, running
 
 from .conftest import Site
 from .fake import Answer, Request, healthy
@@ -35,7 +35,7 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[DatabaseServer]:
     with tempfile.TemporaryDirectory(prefix="pdbclient-test-", dir="/var/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -49,7 +49,7 @@ def place(site: Site, tmp_path: Path) -> Iterator[Place]:
         yield Place(site, tmp_path, stack)
 
 
-class Load:
+class MixedLoad:
     """Clients of all kinds at once: what each was told."""
 
     def __init__(self, place: Place) -> None:
@@ -102,7 +102,7 @@ def test_with_a_stalled_journal_queries_go_on_commands_are_told_and_the_gateway_
     assert ask(process.port, place.site.pki.client, ADDRESSES["exported"]).headers["X-Pdbclient-Stale"] == "false"
     assert "pdbclient_journal_up 1.0" in metrics(place)
     with stall():
-        load = Load(place)
+        load = MixedLoad(place)
         assert load.all_told, load.told
         assert load.unlike(200, "plain", "metrics", "exported") == []
         assert {told.headers["X-Pdbclient-Stale"] for told in load.told["exported"]} == {"true"}
@@ -125,7 +125,7 @@ def test_with_a_stalled_journal_queries_go_on_commands_are_told_and_the_gateway_
 
 
 def test_with_a_stalled_journal_exported_resources_are_refused_where_the_site_says_so(
-    place: Place, server: Server
+    place: Place, server: DatabaseServer
 ) -> None:
     place.journal = server.database()
     process = place.run(stale_exported_budget=BUDGET, stale_exported="fail")
@@ -137,7 +137,7 @@ def test_with_a_stalled_journal_exported_resources_are_refused_where_the_site_sa
     assert "the journal did not answer within 2.0 s" in told.json["error"]
 
 
-def test_what_a_gateway_that_ends_could_not_note_is_told(place: Place, server: Server) -> None:
+def test_what_a_gateway_that_ends_could_not_note_is_told(place: Place, server: DatabaseServer) -> None:
     """A command is sent while the journal freezes: that the server took it cannot be noted."""
     place.journal = server.database()
     sent, go = threading.Event(), threading.Event()

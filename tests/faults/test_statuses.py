@@ -274,7 +274,7 @@ def test_the_total_of_a_page_is_given(site: Site) -> None:
 
 
 def of_a_puppet_server(request: Request) -> Answer:
-    """What the real one says (tests/integration/test_doctor.py)."""
+    """What the real one says (tests/integration/test_doctor_pair.py)."""
     if request.target.startswith("/status/"):
         said = "No status information found for service puppetdb-status"
         return answer({"kind": "service-not-found", "msg": said}, 404)

@@ -16,7 +16,7 @@ from types import TracebackType
 from pdbclient.lab.process import tail
 from tests.packages.checkout import ROOT, made
 
-__all__ = ["NAME", "RELEASES", "Host", "fresh_host"]
+__all__ = ["NAME", "RELEASES", "BootedSystem", "fresh_host"]
 
 RELEASES = ("bookworm", "trixie")
 NAME = "puppet.mycorp.net"
@@ -43,7 +43,7 @@ _ENVIRONMENT = ("HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-
 
 
 @contextmanager
-def fresh_host(release: str, log: Path, *, packages: str = "", puppetserver: str = "mask") -> Iterator[Host]:
+def fresh_host(release: str, log: Path, *, packages: str = "", puppetserver: str = "mask") -> Iterator[BootedSystem]:
     """A booted Debian with PuppetDB's and Puppet's packages, and more `packages`; ours is in /root, with its wheel.
 
     The package is built of the last commit. `puppetserver` is what systemctl does with that one. What the system says
@@ -67,18 +67,18 @@ def fresh_host(release: str, log: Path, *, packages: str = "", puppetserver: str
         subprocess.run(["tar", "-C", root, "--numeric-owner", "-xf", dist / "system.tar"], check=True)
         for made_file in (*dist.glob("*.deb"), *dist.glob("*.whl")):
             shutil.move(made_file, root / "root")
-        with Host(root, log) as host:
+        with BootedSystem(root, log) as host:
             host.write("/etc/hosts", f"127.0.0.1 localhost {NAME}\n")
             yield host
 
 
-class Host:
+class BootedSystem:
     """The system in the directory `root`, from entering it until leaving it. What it says goes to the file `log`."""
 
     def __init__(self, root: Path, log: Path) -> None:
         self.root, self.log = root, log
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> BootedSystem:
         # Its cgroups are of version 2 whatever this machine's are; it is registered nowhere.
         command = ["systemd-nspawn", "--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--boot"]
         with self.log.open("ab") as output:

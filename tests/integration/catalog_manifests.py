@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.integration.catalog_rich_manifests import RICH_CASES, Case
+from tests.integration.catalog_rich_manifests import RICH_CASES, ManifestCase
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES", "ManifestCase"]
 
 
 GENERATED = """
@@ -19,8 +19,8 @@ Integer[1, 60].each |$n| {
 """
 
 CASES = [
-    Case("empty", ""),
-    Case(
+    ManifestCase("empty", ""),
+    ManifestCase(
         "worked_example",
         """
         file { '/tmp/foo/': ensure => directory, mode => '0755', before => Notify['b'] }
@@ -31,7 +31,7 @@ CASES = [
         job_id=7,
         code_id="abc123",
     ),
-    Case(
+    ManifestCase(
         "defined_types",
         """
         define inner($what = 'x', $more = {}) { notify { "in ${title}": message => [$what, $more] } }
@@ -42,7 +42,7 @@ CASES = [
         notify { 'last': require => [Inner['w/1'], Outer::Wrapper['v[2]']] }
         """,
     ),
-    Case(
+    ManifestCase(
         "classes",
         """
         class base($x = 1) { notify { "base ${x}": } }
@@ -53,7 +53,7 @@ CASES = [
         Class['other'] -> Class['base::child']
         """,
     ),
-    Case(
+    ManifestCase(
         "stages",
         """
         stage { 'pre': before => Stage['main'] }
@@ -64,7 +64,7 @@ CASES = [
         class { 'late': stage => 'post' }
         """,
     ),
-    Case(
+    ManifestCase(
         "virtual_and_realised",
         """
         @notify { 'never': require => Notify['z'] }
@@ -75,7 +75,7 @@ CASES = [
         realize Notify['realised']
         """,
     ),
-    Case(
+    ManifestCase(
         "exported_not_collected",
         """
         @@notify { 'elsewhere': require => Notify['only there'], tag => 'mon' }
@@ -84,7 +84,7 @@ CASES = [
         notify { 'here': }
         """,
     ),
-    Case(
+    ManifestCase(
         "exported_with_what_it_needs",
         """
         @@notify { 'elsewhere': require => Notify['here'] }
@@ -93,12 +93,12 @@ CASES = [
         """,
         ("exported resources in an unfiltered document",),
     ),
-    Case(
+    ManifestCase(
         "refused_uncollected",
         "@@notify { 'x': } notify { 'y': require => Notify['x'] }",
         ("exported resources in an unfiltered document",),
     ),
-    Case(
+    ManifestCase(
         "exported_and_collected_here",
         """
         @@notify { 'mine': require => Notify['here'], tag => 'mon' }
@@ -107,7 +107,7 @@ CASES = [
         Notify <<| tag == 'mon' |>>
         """,
     ),
-    Case(
+    ManifestCase(
         "collected_from_others",
         """
         notify { 'here': }
@@ -119,7 +119,7 @@ CASES = [
             {"type": "File", "title": "/etc/theirs/", "parameters": {"ensure": "directory", "path": "/etc/theirs"}},
         ],
     ),
-    Case(
+    ManifestCase(
         "arrows",
         """
         notify { ['a', 'b', 'c', 'd', 'e']: }
@@ -128,7 +128,7 @@ CASES = [
         [Notify['a'], Notify['b']] -> [Notify['d'], Notify['e']]
         """,
     ),
-    Case(
+    ManifestCase(
         "all_metaparameters",
         """
         notify { 'a': before => Notify['b'], notify => [Notify['c'], Notify['d']] }
@@ -139,7 +139,7 @@ CASES = [
         schedule { 'daily': period => daily, range => '2 - 4' }
         """,
     ),
-    Case(
+    ManifestCase(
         "the_same_edge_twice",
         """
         notify { 'a': before => [Notify['b'], Notify['b']] }
@@ -147,7 +147,7 @@ CASES = [
         notify { 'c': require => [Notify['b'], Notify['bee'], 'Notify[b]'] }
         """,
     ),
-    Case(
+    ManifestCase(
         "aliases",
         """
         notify { 'a': alias => 'first' }
@@ -161,7 +161,7 @@ CASES = [
                                      User['root'], User['the user']] }
         """,
     ),
-    Case(
+    ManifestCase(
         "alias_of_a_composite_type",
         """
         package { 'p': name => 'apache2', alias => ['web', 'server'] }
@@ -170,7 +170,7 @@ CASES = [
         notify { 'x': require => [Package['web'], Package['server'], Package['one'], Package['p']] }
         """,
     ),
-    Case(
+    ManifestCase(
         "exec_is_not_isomorphic",
         """
         exec { 'one': command => '/bin/true' }
@@ -180,7 +180,7 @@ CASES = [
         tidy { 's': path => '/tmp/x', require => [Tidy['t'], Exec['f']] }
         """,
     ),
-    Case(
+    ManifestCase(
         "file_slashes",
         """
         file { '/a/': ensure => directory }
@@ -191,7 +191,7 @@ CASES = [
         notify { 'n': require => [File['/named'], File['/named/'], File['named'], File['C:/win']] }
         """,
     ),
-    Case(
+    ManifestCase(
         "root_directory",
         """
         file { '/': ensure => directory }
@@ -199,7 +199,7 @@ CASES = [
         """,
         ("the root directory",),
     ),
-    Case(
+    ManifestCase(
         "root_directory_by_path",
         """
         file { 'root': path => '/', ensure => directory }
@@ -207,7 +207,7 @@ CASES = [
         """,
         ("the root directory",),
     ),
-    Case(
+    ManifestCase(
         "composite_by_name",
         """
         package { 'foo': name => 'bar' }
@@ -216,17 +216,17 @@ CASES = [
         """,
         ("composite namevars by name",),
     ),
-    Case(
+    ManifestCase(
         "directory_with_another_path",
         "file { '/p/': path => '/q' } notify { 'x': require => File['/p/'] }",
         ("a File's own title",),
     ),
-    Case(
+    ManifestCase(
         "nested_aliases_of_a_composite_type",
         "package { 'p': alias => [['a', ['b']]] } notify { 'x': require => Package['b'] }",
         ("nested aliases of a composite type",),
     ),
-    Case(
+    ManifestCase(
         "titles",
         """
         notify { ["line\\nbreak", 'br[ack]et', 'quote\\'s', 'ünïcode → ☃', "tab\\t", ' space ', 'a::b',
@@ -236,7 +236,7 @@ CASES = [
         notify { 'm': before => Notify["x]\\n[y"] }
         """,
     ),
-    Case(
+    ManifestCase(
         "tags",
         """
         tag 'topscope'
@@ -245,7 +245,7 @@ CASES = [
         notify { 'plain': }
         """,
     ),
-    Case(
+    ManifestCase(
         "defaults_and_overrides",
         """
         Notify { loglevel => 'err', tag => 'defaulted' }
@@ -261,7 +261,7 @@ CASES = [
         notify { default: withpath => true; 'x1': ; 'x2': message => 'y' }
         """,
     ),
-    Case(
+    ManifestCase(
         "created_resources",
         """
         create_resources('notify', {'one' => {'message' => 'm'}, 'two' => {'require' => 'Notify[one]'}},
@@ -271,7 +271,7 @@ CASES = [
         function ensure_packages_not_here() { notify { 'from a function': before => Notify['one'] } }
         """,
     ),
-    Case(
+    ManifestCase(
         "lookups",
         """
         class looked($a, $b = lookup('plain'), $c = lookup('nothing', {default_value => 1})) {
@@ -281,7 +281,7 @@ CASES = [
         """,
         hiera={"looked::a": 1, "plain": "p", "deep": {"key": [1]}},
     ),
-    Case(
+    ManifestCase(
         "control_and_broken_text",
         r"""
         notify { "c\u{7f}\u{85}\u{200b}":
@@ -289,8 +289,8 @@ CASES = [
         """,
     ),
     *RICH_CASES,
-    Case("generated", GENERATED),
-    Case(
+    ManifestCase("generated", GENERATED),
+    ManifestCase(
         "generated_wide",
         "Integer[1, 150].each |$n| { notify { \"n${n}\": name => \"name ${n}\", require => "
         'if $n > 1 { Notify["name ${$n - 1}"] } else { [] } } }',

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["RICH_CASES", "Case"]
+__all__ = ["RICH_CASES", "ManifestCase"]
 
 
 @dataclass(frozen=True)
-class Case:
+class ManifestCase:
     """One manifest. `foreign` are other nodes' exported resources, `corrections` where we differ on purpose."""
 
     name: str
@@ -30,7 +30,7 @@ type Names = Array[String]
 """
 
 RICH_CASES = [
-    Case(
+    ManifestCase(
         "sensitive_parameters",
         """
         notify { 's': message => Sensitive('pw'), loglevel => 'err' }
@@ -41,22 +41,22 @@ RICH_CASES = [
         class { 'holder': key => Sensitive('pw') }
         """,
     ),
-    Case(
+    ManifestCase(
         "sensitive_namevar",
         "notify { 's': name => Sensitive('hunter2'), tag => 'x' }  file { 'f': path => Sensitive('/hunter2') }",
         ("a Sensitive namevar",),
     ),
-    Case(
+    ManifestCase(
         "sensitive_alias_alone",
         "notify { 's': alias => Sensitive('hunter2'), name => 'n', tag => 'x' }",
         ("a Sensitive alias",),
     ),
-    Case(
+    ManifestCase(
         "sensitive_alias",
         "notify { 's': alias => ['ok', Sensitive('hunter2')] }",
         ("a stable placeholder",),
     ),
-    Case(
+    ManifestCase(
         "sensitive_within",
         """
         notify { 'l': message => ['a', Sensitive('hunter2'), {'k' => Sensitive(['hunter2'])}] }
@@ -64,17 +64,17 @@ RICH_CASES = [
         """,
         ("a stable placeholder",),
     ),
-    Case(
+    ManifestCase(
         "sensitive_in_objects",
         "notify { 'd': message => Deferred('new', [String, Sensitive('hunter2')]), tag => 'x' }",
         ("a Sensitive value in an object",),
     ),
-    Case(
+    ManifestCase(
         "sensitive_keys",
         "notify { 'k': message => {Sensitive('hunter2') => 1, Sensitive('hunter3') => 2} }",
         ("a stable placeholder", "a Sensitive key in text"),
     ),
-    Case(
+    ManifestCase(
         "rich_scalars",
         """
         notify { 'r': message => [/a\\/b/, /(?i:x)\\d/, default, Timestamp('2020-01-02T03:04:05.678 UTC'),
@@ -86,7 +86,7 @@ RICH_CASES = [
         file { '/b': content => Binary('aGVsbG8=') }
         """,
     ),
-    Case(
+    ManifestCase(
         "rich_hashes",
         """
         notify { 'h': message => {1 => 2, 'a' => undef, [1, 'x', undef, true, 1.5e20, 'q"#{1}', "t\\t\\u{1}"] => 3,
@@ -96,7 +96,7 @@ RICH_CASES = [
         """,
         ("a reserved key in text",),
     ),
-    Case(
+    ManifestCase(
         "data_types",
         """
         notify { 't': message => [String, String[1], String[1,2], Integer, Integer[1], Integer[default,5],
@@ -113,7 +113,7 @@ RICH_CASES = [
           Type[File['/x']], Type[Class['settings']]] }
         """,
     ),
-    Case(
+    ManifestCase(
         "more_data_types",
         """
         notify { 'n': message => [ScalarData, Array[ScalarData], Init, Init[Integer, 16],
@@ -138,12 +138,12 @@ RICH_CASES = [
           SemVerRange('1.x') => 9 } }
         """,
     ),
-    Case(
+    ManifestCase(
         "nameless_objects",
         "notify { 'o': message => [Object, Object[{attributes => {a => Integer}}], {'a' => [Object]}] }",
         ("a nameless object type in text",),
     ),
-    Case(
+    ManifestCase(
         "objects",
         OBJECTS
         + """
@@ -155,12 +155,12 @@ RICH_CASES = [
         """,
         ("an object type in text",),
     ),
-    Case(
+    ManifestCase(
         "what_types_lose",
         "notify { 't': message => [Boolean[true], Boolean[false], Sensitive[String], Sensitive[Integer[1]]] }",
         ("what a type loses in the document",),
     ),
-    Case(
+    ManifestCase(
         "plain_values",
         """
         notify { 'v': message => [1, -1, 0, 9223372036854775807, 1.0, -0.0, 1e16, 1e-7, 1.5e20, true, false, undef,

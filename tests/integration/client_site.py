@@ -16,13 +16,13 @@ from pdbclient.lab.samples import Samples
 
 from ..faults.proxy import Proxy
 
-__all__ = ["PRIMARY", "REPLICA", "Json", "Site", "ago", "facts"]
+__all__ = ["PRIMARY", "REPLICA", "ClientSite", "Json", "ago", "facts"]
 
 Json = dict[str, Any]
 PRIMARY, REPLICA = "primary", "replica"
 
 
-class Site:
+class ClientSite:
     """The pair, its configuration, and the primary behind a proxy that can fail."""
 
     def __init__(self, lab: Lab, stack: ExitStack) -> None:

@@ -15,7 +15,7 @@ from pdbclient.wire import timestamp
 
 from .journal_load import Identity
 
-__all__ = ["Held", "Verdict", "held", "judge", "process_all"]
+__all__ = ["HeldByServer", "Verdict", "held", "judge", "process_all"]
 
 REPORT, DEACTIVATION = "store report", "deactivate node"
 NEWEST: Mapping[str, tuple[str, str]] = {
@@ -28,7 +28,7 @@ ANY_STATE = ["=", "node_state", "any"]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldByServer:
     """What one server has: every report, as often as it has it, and the newest of the rest by command and node.
 
     `active` is the newest catalog, facts or report of a node: a deactivation before that has no effect.
@@ -56,7 +56,7 @@ class Verdict:
     phantoms: tuple[Identity, ...]
 
 
-def held(config: ClientConfig, server: Endpoint) -> Held:
+def held(config: ClientConfig, server: Endpoint) -> HeldByServer:
     """What a server has."""
     with Client(replace(config, server_urls=(server,), journal=None)) as client:
         reports = Counter(
@@ -72,7 +72,7 @@ def held(config: ClientConfig, server: Endpoint) -> Held:
     records = [(node, at) for (name, node), at in newest.items() if name != DEACTIVATION]
     for node, at in (*records, *((report.certname, report.stamp) for report in reports)):
         active[node] = max(at, active.get(node, ""))
-    return Held(reports, newest, active)
+    return HeldByServer(reports, newest, active)
 
 
 def _rows(client: Client, path: str, fields: Sequence[str], condition: Sequence[Any]) -> Iterator[Any]:
@@ -108,7 +108,7 @@ def _at_rest(lab: Lab, name: str, seconds: float) -> set[str]:
     return queue
 
 
-def judge(sent: Collection[Identity], acknowledged: Collection[Identity], servers: Sequence[Held]) -> Verdict:
+def judge(sent: Collection[Identity], acknowledged: Collection[Identity], servers: Sequence[HeldByServer]) -> Verdict:
     """What is wrong with what `servers` have. Pure."""
     lost = [command for command in acknowledged if not any(server.has(command) for server in servers)]
     duplicated = [report for server in servers for report, times in server.reports.items() if times > 1]

@@ -14,14 +14,14 @@ from pdbclient.lab import Lab
 from pdbclient.wire.check import VERSIONS as COMMANDS
 from tests.versions import Release
 
-__all__ = ["QUERY", "Server"]
+__all__ = ["QUERY", "OneServer"]
 
 Json = dict[str, Any]
 QUERY = "/pdb/query/v4"
 
 
 @dataclass(frozen=True)
-class Server:
+class OneServer:
     """A node of a lab, and what is taken for its facts."""
 
     lab: Lab

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from tests import matrix
+from tests.ended import Ended
 
 pytestmark = pytest.mark.integration
 
@@ -37,23 +37,6 @@ ODD = [
 ]
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def rows(self) -> list[list[str]]:
-        return [line.split("\t") for line in self.out.splitlines()]
-
-
 def pdbclient(*argv: object, stdin: str = "") -> Ended:
     """Run `pdbclient` in a child; whatever happens, it prints no traceback."""
     command = [sys.executable, "-m", "pdbclient", *map(str, argv)]
@@ -62,7 +45,7 @@ def pdbclient(*argv: object, stdin: str = "") -> Ended:
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-class Site:
+class PairCommands:
     """The pair, and commands that know its configuration."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
@@ -109,8 +92,8 @@ class Site:
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
-    site = Site(pair, tmp_path)
+def site(pair: Lab, tmp_path: Path) -> Iterator[PairCommands]:
+    site = PairCommands(pair, tmp_path)
     yield site
     # Those that follow find both running, also after a failure in the middle of an outage.
     site.start()
@@ -125,7 +108,7 @@ def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
         ("report", "reports", {"report_format": 10}),
     ],
 )
-def test_a_file_of_each_kind_arrives(kind: str, entity: str, fields: Json, site: Site) -> None:
+def test_a_file_of_each_kind_arrives(kind: str, entity: str, fields: Json, site: PairCommands) -> None:
     """Submitted from a file, it is found by a query."""
     (entry,) = site.submitted(kind, site.file(kind))
     assert (entry["certname"], entry["failed_over"], entry["error"]) == (NODE, False, None)
@@ -133,7 +116,7 @@ def test_a_file_of_each_kind_arrives(kind: str, entity: str, fields: Json, site:
     assert fields.items() <= row.items()
 
 
-def test_files_and_standard_input_in_one_call(site: Site) -> None:
+def test_files_and_standard_input_in_one_call(site: PairCommands) -> None:
     """Three nodes; a wrong file between them does not stop them, and is told."""
     payload = json.dumps(site.payload("facts", "c.example", 2))
     wrong = site.file("report", "d.example", 3)
@@ -146,7 +129,7 @@ def test_files_and_standard_input_in_one_call(site: Site) -> None:
     assert [row[0] for row in site.run("nodes").rows] == ["a.example", "b.example", "c.example"]
 
 
-def test_certnames_of_any_kind_are_deactivated(site: Site) -> None:
+def test_certnames_of_any_kind_are_deactivated(site: PairCommands) -> None:
     """As they are given, percent signs and control characters included; no terminal gets those raw."""
     arguments = [certname for certname in ODD if not certname.startswith("-")]
     site.submitted("deactivate", *arguments)
@@ -163,7 +146,7 @@ def test_certnames_of_any_kind_are_deactivated(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_expiration_of_facts_is_configured(site: Site) -> None:
+def test_expiration_of_facts_is_configured(site: PairCommands) -> None:
     """Kept for one, expired for another, as of the time given."""
     stamp = ["--producer-timestamp", "2026-01-31T12:00:00+01:00"]
     site.submitted("expiration", "--keep-facts", "a.example", *stamp)
@@ -178,7 +161,7 @@ def test_expiration_of_facts_is_configured(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_exported_resources_are_collected_with_a_filter(site: Site) -> None:
+def test_exported_resources_are_collected_with_a_filter(site: PairCommands) -> None:
     """Of the other nodes only, as a table and as JSON."""
     site.submitted("catalog", site.file("catalog", "a.example", 0), site.file("catalog", "b.example", 1))
     assert {row["certname"] for row in site.done("exported", "Sshkey", "--for", "new.example")} == {
@@ -193,7 +176,7 @@ def test_exported_resources_are_collected_with_a_filter(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_queries_in_every_form(site: Site) -> None:
+def test_queries_in_every_form(site: PairCommands) -> None:
     """PQL and AST, paged and sorted, whole and row by row, from an argument and from standard input."""
     site.submitted("facts", *(site.file("facts", f"n{index}.example", index) for index in range(3)))
     names = [{"certname": f"n{index}.example"} for index in range(3)]
@@ -210,7 +193,7 @@ def test_queries_in_every_form(site: Site) -> None:
 
 
 @pytest.mark.parametrize("query", ["nodes {", "nosuch {}", '["=", "nosuch", 1]'])
-def test_a_query_that_the_server_refuses(query: str, site: Site) -> None:
+def test_a_query_that_the_server_refuses(query: str, site: PairCommands) -> None:
     """Exit 1 with the server's reason; the replica is not asked, and nothing is printed."""
     path = ["--path", "nodes"] if query.startswith("[") else []
     ended = site.run("query", query, *path, "--json")
@@ -219,7 +202,7 @@ def test_a_query_that_the_server_refuses(query: str, site: Site) -> None:
     assert site.urls[REPLICA] not in ended.err
 
 
-def test_the_configuration_and_the_lab_are_well(idle: Lab, site: Site) -> None:
+def test_the_configuration_and_the_lab_are_well(idle: Lab, site: PairCommands) -> None:
     """`config check`, `status` and `lab status` of a pair that runs."""
     checked = site.done("config", "check", "--sync", site.lab.sync_conf(PRIMARY))
     assert checked["ok"] is True
@@ -232,7 +215,7 @@ def test_the_configuration_and_the_lab_are_well(idle: Lab, site: Site) -> None:
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_an_outage_from_its_beginning_to_its_end(site: Site) -> None:
+def test_an_outage_from_its_beginning_to_its_end(site: PairCommands) -> None:
     """Primary down: everything goes on at the replica, and says so. Both down: exit 3. Then `sync` levels them."""
     primary, replica = site.urls.values()
     site.lab.fault(PRIMARY, "kill")

@@ -18,15 +18,15 @@ from pdbclient.http.outcome import Kind
 from pdbclient.lab import Lab
 from pdbclient.wire import InvalidQuery, configure_expiration, deactivate_node
 
-from .client_site import PRIMARY, REPLICA, Site, ago, facts
+from .client_site import PRIMARY, REPLICA, ClientSite, ago, facts
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def site(pair: Lab) -> Iterator[Site]:
+def site(pair: Lab) -> Iterator[ClientSite]:
     with ExitStack() as stack:
-        yield Site(pair, stack)
+        yield ClientSite(pair, stack)
 
 
 NAMES = [
@@ -52,7 +52,7 @@ NAMES = [
 
 
 @pytest.mark.every_server
-def test_any_certname_goes_through_the_whole_client(site: Site) -> None:
+def test_any_certname_goes_through_the_whole_client(site: ClientSite) -> None:
     client = site.client(command_broadcast=True)
     for name in NAMES:
         client.submit_payload("replace facts", facts(name))
@@ -85,7 +85,7 @@ def test_any_certname_goes_through_the_whole_client(site: Site) -> None:
     ],
 )
 def test_a_value_arrives_as_it_is_or_as_is_said(
-    site: Site, caplog: pytest.LogCaptureFixture, value: object, stored: object
+    site: ClientSite, caplog: pytest.LogCaptureFixture, value: object, stored: object
 ) -> None:
     client = site.client()
     with caplog.at_level(logging.WARNING, "pdbclient"):
@@ -98,7 +98,7 @@ def test_a_value_arrives_as_it_is_or_as_is_said(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, {"k\x00": 1}, object()])
-def test_a_value_that_cannot_be_held_is_refused_before_anything_is_sent(site: Site, value: object) -> None:
+def test_a_value_that_cannot_be_held_is_refused_before_anything_is_sent(site: ClientSite, value: object) -> None:
     client = site.behind_proxy()
     with pytest.raises(InvalidCommand, match=r"\$\.values\.value"):
         client.submit_payload("replace facts", facts("a", value))
@@ -106,7 +106,7 @@ def test_a_value_that_cannot_be_held_is_refused_before_anything_is_sent(site: Si
 
 
 @pytest.mark.parametrize("certname", ["a\x00b", "a\ud800b", "", None, 7])
-def test_a_certname_that_cannot_be_stored_is_refused_before_anything_is_sent(site: Site, certname: Any) -> None:
+def test_a_certname_that_cannot_be_stored_is_refused_before_anything_is_sent(site: ClientSite, certname: Any) -> None:
     client = site.behind_proxy()
     with pytest.raises(InvalidCommand):
         client.submit_payload("replace facts", facts(certname))
@@ -126,7 +126,7 @@ def test_a_certname_that_cannot_be_stored_is_refused_before_anything_is_sent(sit
         [],
     ],
 )
-def test_a_query_that_cannot_be_sent_is_refused_before_anything_is_sent(site: Site, query: Any) -> None:
+def test_a_query_that_cannot_be_sent_is_refused_before_anything_is_sent(site: ClientSite, query: Any) -> None:
     client = site.behind_proxy()
     with pytest.raises(InvalidQuery):
         client.query(query, path="nodes")
@@ -134,7 +134,7 @@ def test_a_query_that_cannot_be_sent_is_refused_before_anything_is_sent(site: Si
 
 
 @pytest.mark.parametrize("query", ["nodes {", ["=", "nonsense", "a"], [">", "facts_timestamp", 2**70]])
-def test_a_query_that_the_server_does_not_understand_is_rejected_and_asked_once(site: Site, query: Any) -> None:
+def test_a_query_that_the_server_does_not_understand_is_rejected_and_asked_once(site: ClientSite, query: Any) -> None:
     client = site.client()
     with pytest.raises(Rejected) as rejected:
         client.query(query, path="nodes" if isinstance(query, list) else "")
@@ -143,7 +143,7 @@ def test_a_query_that_the_server_does_not_understand_is_rejected_and_asked_once(
     assert all(health.usable for health in client.health().values())
 
 
-def test_a_query_that_every_server_chokes_on_does_not_keep_commands_from_them(site: Site) -> None:
+def test_a_query_that_every_server_chokes_on_does_not_keep_commands_from_them(site: ClientSite) -> None:
     client = site.client()
     for _ in range(4):
         # A number where PostgreSQL has text: a 500 of every server.
@@ -153,7 +153,7 @@ def test_a_query_that_every_server_chokes_on_does_not_keep_commands_from_them(si
     assert client.submit_payload("replace facts", facts("a")).endpoint == site.primary
 
 
-def test_a_number_beyond_every_column_is_no_match(site: Site) -> None:
+def test_a_number_beyond_every_column_is_no_match(site: ClientSite) -> None:
     client = site.client()
     client.submit_payload("replace facts", facts("a", 2**70))
     site.settle()
@@ -165,7 +165,7 @@ def test_a_number_beyond_every_column_is_no_match(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_a_real_server_answers_as_the_fakes_do(idle: Lab, site: Site) -> None:
+def test_a_real_server_answers_as_the_fakes_do(idle: Lab, site: ClientSite) -> None:
     status = site.stock("GET", "/status/v1/services/puppetdb-status").json()
     assert (status["state"], status["status"]["queue_depth"]) == ("running", 0)
     taken = site.stock(
@@ -187,7 +187,7 @@ def test_a_real_server_answers_as_the_fakes_do(idle: Lab, site: Site) -> None:
     assert total.headers["X-Records"].isdecimal()
 
 
-def test_a_real_answer_of_some_size_comes_in_chunks_and_gzip_without_a_length(site: Site) -> None:
+def test_a_real_answer_of_some_size_comes_in_chunks_and_gzip_without_a_length(site: ClientSite) -> None:
     client = site.client()
     client.submit_payload("replace catalog", site.samples.catalog("a", 0, ago(1)))
     site.settle()
@@ -200,7 +200,7 @@ def test_a_real_answer_of_some_size_comes_in_chunks_and_gzip_without_a_length(si
     assert set(rows[0]) >= {"certname", "type", "title", "exported", "parameters", "tags"}
 
 
-def test_a_certificate_of_a_foreign_ca_is_refused_by_name(site: Site) -> None:
+def test_a_certificate_of_a_foreign_ca_is_refused_by_name(site: ClientSite) -> None:
     stranger = replace(site.lab.issue("stranger", ca="foreign"), ca=site.lab.client_tls.ca, crl=None)
     with pytest.raises(AllEndpointsFailed) as failed:
         site.client(tls=stranger).submit_payload("replace facts", facts("a"))
@@ -209,14 +209,14 @@ def test_a_certificate_of_a_foreign_ca_is_refused_by_name(site: Site) -> None:
         assert str(stranger.cert) in attempt.outcome.detail
 
 
-def test_an_expired_certificate_of_ours_is_refused_by_name(site: Site) -> None:
+def test_an_expired_certificate_of_ours_is_refused_by_name(site: ClientSite) -> None:
     old = replace(site.lab.issue("old-client", days=-1), crl=None)
     with pytest.raises(AllEndpointsFailed) as failed:
         site.client(tls=old).query("nodes {}")
     assert {attempt.outcome.kind for attempt in failed.value.attempts} == {Kind.TLS}
 
 
-def test_another_ca_than_the_servers_is_named(site: Site) -> None:
+def test_another_ca_than_the_servers_is_named(site: ClientSite) -> None:
     foreign = site.lab.issue("stranger", ca="foreign")
     with pytest.raises(AllEndpointsFailed, match="not accepted") as failed:
         site.client(tls=replace(site.lab.client_tls, ca=foreign.ca, crl=None)).query("nodes {}")

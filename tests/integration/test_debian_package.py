@@ -22,7 +22,7 @@ from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 from tests.packages.checkout import ROOT
 
-from .booted import RELEASES, Host, fresh_host
+from .booted import RELEASES, BootedSystem, fresh_host
 from .puppet.installation import EXAMPLES
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(3600)]
@@ -32,7 +32,7 @@ SYNC_CONF = "/etc/pdbclient/sync.conf"
 
 
 @pytest.fixture(params=RELEASES)
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BootedSystem]:
     """With the users and directories of a Puppet Server and a PuppetDB, which the lab's stand in for."""
     with fresh_host(request.param, tmp_path / "console") as booted:
         (package,) = booted.path("/root").glob("*.deb")
@@ -40,7 +40,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
         yield booted
 
 
-def test_the_package_from_its_installation_to_its_purge(host: Host, lab: Lab, tmp_path: Path) -> None:
+def test_the_package_from_its_installation_to_its_purge(host: BootedSystem, lab: Lab, tmp_path: Path) -> None:
     install(host)
     port = free_port()
     configure_gateway(host, lab, port)
@@ -55,7 +55,7 @@ def test_the_package_from_its_installation_to_its_purge(host: Host, lab: Lab, tm
     without_the_package_the_page_for_other_systems_does_it(host)
 
 
-def install(host: Host) -> None:
+def install(host: BootedSystem) -> None:
     host.run("apt-get", "install", "-y", "-q", "/root/pdbclient.deb")
     assert host.run("pdbclient", "--version").startswith("pdbclient ")
     for unit in (GATEWAY, SYNC):
@@ -80,7 +80,7 @@ def install(host: Host) -> None:
     assert changed == "", changed
 
 
-def configure_gateway(host: Host, lab: Lab, port: int) -> None:
+def configure_gateway(host: BootedSystem, lab: Lab, port: int) -> None:
     """As on a Puppet Server of Debian's: Puppet's files where and whose its packages have them."""
     tls = lab.issue("puppet.mycorp.net")
     put_certificates(host, tls, "/var/lib/puppet/ssl", "puppet.mycorp.net")
@@ -90,7 +90,7 @@ def configure_gateway(host: Host, lab: Lab, port: int) -> None:
     host.write("/etc/puppet/puppetdb.conf", with_lab(text, lab))
 
 
-def the_gateway_serves(host: Host, tls: TlsFiles, port: int) -> None:
+def the_gateway_serves(host: BootedSystem, tls: TlsFiles, port: int) -> None:
     assert host.ask("systemctl", "enable", "--now", GATEWAY) == 0, log_of(host, GATEWAY)
     confined(host, GATEWAY, "pdbclient")
     with requests.Session() as session:
@@ -108,7 +108,7 @@ def the_gateway_serves(host: Host, tls: TlsFiles, port: int) -> None:
     assert main_pid(host, GATEWAY) == pid
 
 
-def configure_sync(host: Host, lab: Lab) -> None:
+def configure_sync(host: BootedSystem, lab: Lab) -> None:
     """As `puppetdb ssl-setup` leaves a PuppetDB host of Puppet's own packages, whose key is root's."""
     tls = lab.issue("primary-puppetdb.mycorp.net")
     put_certificates(host, tls, "/etc/puppetlabs/puppet/ssl", "primary-puppetdb.mycorp.net", owned="root:root")
@@ -124,7 +124,7 @@ def configure_sync(host: Host, lab: Lab) -> None:
     host.write(SYNC_CONF, with_lab(text, lab))
 
 
-def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
+def the_reconciler_pulls(host: BootedSystem, lab: Lab, tmp_path: Path) -> None:
     assert host.ask("systemctl", "enable", "--now", SYNC) == 0, log_of(host, SYNC)
     confined(host, SYNC, "puppetdb")
     assert owner(host, "/var/lib/pdbclient-sync") == "puppetdb 750"
@@ -148,7 +148,7 @@ def the_reconciler_pulls(host: Host, lab: Lab, tmp_path: Path) -> None:
     wait(lambda: host.ask("pdbclient", "sync", "status", "--config", SYNC_CONF) == 0, host, SYNC)
 
 
-def logs_are_rotated(host: Host) -> None:
+def logs_are_rotated(host: BootedSystem) -> None:
     """By the file of the package; the reconciler goes on in a new one."""
     log = host.path("/var/log/pdbclient-sync/sync.json")
     assert {"sync", "entity"} <= {json.loads(line)["phase"] for line in log.read_text().splitlines()}
@@ -157,7 +157,7 @@ def logs_are_rotated(host: Host) -> None:
     wait(lambda: log.exists() and '"finished"' in log.read_text(), host, SYNC)
 
 
-def a_wrong_configuration_is_said_at_the_start(host: Host) -> None:
+def a_wrong_configuration_is_said_at_the_start(host: BootedSystem) -> None:
     """By `systemctl` itself; and without the lines for PuppetDB's copies, with what to do."""
     right = host.path(SYNC_CONF).read_text()
     pid = main_pid(host, SYNC)
@@ -171,7 +171,7 @@ def a_wrong_configuration_is_said_at_the_start(host: Host) -> None:
     host.run("systemctl", "restart", SYNC)
 
 
-def an_upgrade_keeps_all_and_restarts_what_runs(host: Host) -> None:
+def an_upgrade_keeps_all_and_restarts_what_runs(host: BootedSystem) -> None:
     changed = host.path("/etc/pdbclient/logging.yaml").read_text() + "# ours\n"
     host.write("/etc/pdbclient/logging.yaml", changed)
     kept = {path: host.path(path).read_text() for path in (SYNC_CONF, "/etc/puppet/puppetdb.conf")}
@@ -191,7 +191,7 @@ def an_upgrade_keeps_all_and_restarts_what_runs(host: Host) -> None:
     assert journal_entries(host) == before >= 1
 
 
-def a_removal_keeps_data_and_configuration(host: Host) -> None:
+def a_removal_keeps_data_and_configuration(host: BootedSystem) -> None:
     host.run("apt-get", "remove", "-y", "-q", "pdbclient")
     for unit in (GATEWAY, SYNC):
         assert host.ask("systemctl", "is-active", "--quiet", unit) != 0
@@ -208,7 +208,7 @@ def a_removal_keeps_data_and_configuration(host: Host) -> None:
         assert list(host.path(directory).iterdir()), directory
 
 
-def a_purge_removes_what_is_the_packages_own(host: Host) -> None:
+def a_purge_removes_what_is_the_packages_own(host: BootedSystem) -> None:
     """Not what the administrator wrote."""
     host.run("apt-get", "purge", "-y", "-q", "pdbclient")
     left = host.run("find", "/etc", "/var", "/opt", "/usr", "-name", "*pdbclient*", "-not", "-path", "/var/cache/*")
@@ -217,7 +217,7 @@ def a_purge_removes_what_is_the_packages_own(host: Host) -> None:
     assert host.path("/etc/puppet/puppetdb.conf").is_file()
 
 
-def without_the_package_the_page_for_other_systems_does_it(host: Host) -> None:
+def without_the_package_the_page_for_other_systems_does_it(host: BootedSystem) -> None:
     """All its commands but those for RHEL's own SELinux and firewall, as they stand there."""
     host.run("apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-venv")
     for section in ("The environment", "User, directories, units", "Upgrade"):
@@ -242,7 +242,9 @@ def shell_commands(section: str) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", body, re.M | re.S)
 
 
-def put_certificates(host: Host, tls: TlsFiles, ssldir: str, certname: str, owned: str = "puppet:puppet") -> None:
+def put_certificates(
+    host: BootedSystem, tls: TlsFiles, ssldir: str, certname: str, owned: str = "puppet:puppet"
+) -> None:
     """Where Puppet keeps them, with its modes."""
     files = {
         "certs/ca.pem": (tls.ca, "0644"),
@@ -264,7 +266,7 @@ def with_lab(text: str, lab: Lab) -> str:
     return text
 
 
-def confined(host: Host, unit: str, user: str) -> None:
+def confined(host: BootedSystem, unit: str, user: str) -> None:
     """It runs, as that user, without capabilities, with its filter of system calls, and with its umask."""
     host.run("systemctl", "is-active", unit)
     pid = main_pid(host, unit)
@@ -278,28 +280,28 @@ def confined(host: Host, unit: str, user: str) -> None:
     assert host.ask("nsenter", "--target", pid, "--mount", "touch", "/usr/bin/pdbclient-was-here") != 0
 
 
-def main_pid(host: Host, unit: str) -> str:
+def main_pid(host: BootedSystem, unit: str) -> str:
     pid = host.run("systemctl", "show", "--property=MainPID", "--value", unit).strip()
     assert pid != "0", log_of(host, unit)
     return pid
 
 
-def log_of(host: Host, unit: str) -> str:
+def log_of(host: BootedSystem, unit: str) -> str:
     return host.run("journalctl", "--no-pager", "--quiet", "--unit", unit)
 
 
-def owner(host: Host, path: str) -> str:
+def owner(host: BootedSystem, path: str) -> str:
     return host.run("stat", "--format=%U %a", path).strip()
 
 
-def journal_entries(host: Host) -> int:
+def journal_entries(host: BootedSystem) -> int:
     """As the gateway's user sees it."""
     user = ("setpriv", "--reuid=pdbclient", "--regid=pdbclient", "--groups=puppet", "--reset-env")
     status = json.loads(host.run(*user, "pdbclient", "journal", "status", "--json"))
     return sum(status["entries"].values())
 
 
-def wait(ready: Callable[[], bool], host: Host, unit: str, seconds: float = 60.0) -> None:
+def wait(ready: Callable[[], bool], host: BootedSystem, unit: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, log_of(host, unit)

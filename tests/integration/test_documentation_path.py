@@ -20,7 +20,7 @@ import pytest
 from pdbclient.lab import Lab
 from tests.documentation import HOST_PAGES, ROOT, Block, blocks
 
-from .booted import NAME, RELEASES, Host, fresh_host
+from .booted import NAME, RELEASES, BootedSystem, fresh_host
 
 pytestmark = [
     pytest.mark.integration,
@@ -45,7 +45,7 @@ PUPPET_CONF = f"[main]\ncertname = {NAME}\nserver = {NAME}\nssldir = {SSL}\n"
 
 
 @pytest.fixture(params=RELEASES)
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BootedSystem]:
     """Where nothing of pdbclient is installed yet."""
     more = "curl puppet-agent puppet-terminus-puppetdb"
     with fresh_host(request.param, tmp_path / "console", packages=more, puppetserver="disable") as booted:
@@ -55,7 +55,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
 class Pages:
     """The pages, and which of their blocks were run."""
 
-    def __init__(self, host: Host, lab: Lab) -> None:
+    def __init__(self, host: BootedSystem, lab: Lab) -> None:
         self._host = host
         self._urls = {
             f"https://{name}-puppetdb.mycorp.net:8081": f"https://localhost:{lab.node(name).https_port}"
@@ -79,7 +79,9 @@ class Pages:
         print(f"\n# {block}\n{block.text}", self._host.run("bash", "-euc", f"cd /root\n{self.here(block.text)}"))
 
 
-def test_a_new_administrator_comes_from_nothing_to_a_pair_that_survives_its_primary(host: Host, lab: Lab) -> None:
+def test_a_new_administrator_comes_from_nothing_to_a_pair_that_survives_its_primary(
+    host: BootedSystem, lab: Lab
+) -> None:
     path = Pages(host, lab)
     puppet_is_there(host, lab)
     path.go("docs/install/packages.md")
@@ -96,7 +98,7 @@ def test_a_new_administrator_comes_from_nothing_to_a_pair_that_survives_its_prim
     assert path.left == []
 
 
-def puppet_is_there(host: Host, lab: Lab) -> None:
+def puppet_is_there(host: BootedSystem, lab: Lab) -> None:
     """A Puppet Server without a CA of its own: the certificates are the lab's."""
     tls = lab.issue(NAME)
     files = {
@@ -120,7 +122,7 @@ def puppet_is_there(host: Host, lab: Lab) -> None:
     host.write("/etc/puppet/code/environments/production/manifests/site.pp", "file { '/tmp/seen': content => 'x' }\n")
 
 
-def a_puppetdb_host(host: Host, path: Pages) -> None:
+def a_puppetdb_host(host: BootedSystem, path: Pages) -> None:
     page = "docs/install/puppetdb.md"
     path.go(page, 2)
     text = path.here(host.path(SYNC_CONF).read_text())
@@ -132,7 +134,7 @@ def a_puppetdb_host(host: Host, path: Pages) -> None:
     path.go(page, 2)
 
 
-def a_puppet_server(host: Host, path: Pages) -> None:
+def a_puppet_server(host: BootedSystem, path: Pages) -> None:
     page = "docs/install/puppet-server.md"
     path.go(page, 2)
     conf = host.path("/etc/puppet/puppetdb.conf")
@@ -144,7 +146,7 @@ def a_puppet_server(host: Host, path: Pages) -> None:
     assert int(host.run("pdbclient", "journal", "list", "--json").count('"id"')) >= 3
 
 
-def the_primary_is_killed(host: Host, lab: Lab) -> None:
+def the_primary_is_killed(host: BootedSystem, lab: Lab) -> None:
     """As the page says that one tries it: the run succeeds, the page shows it, and all is well again afterwards."""
     lab.fault("primary", "kill")
     host.write("/etc/puppet/code/environments/production/manifests/site.pp", "file { '/tmp/seen': content => 'y' }\n")
@@ -169,13 +171,13 @@ def the_primary_is_killed(host: Host, lab: Lab) -> None:
     wait(lambda: host.ask(*differs) == 0, lambda: log_of(host, SYNC))
 
 
-def firing(host: Host) -> list[str]:
+def firing(host: BootedSystem) -> list[str]:
     """The alerts that Prometheus has sent."""
     said = json.loads(host.run("curl", "--silent", "http://127.0.0.1:9090/api/v1/alerts"))
     return [each["labels"]["alertname"] for each in said["data"]["alerts"] if each["state"] == "firing"]
 
 
-def follow(host: Host, runbook: str) -> dict[str, str]:
+def follow(host: BootedSystem, runbook: str) -> dict[str, str]:
     """What the commands of a runbook print that are for both roles, which this host has."""
     text = (ROOT / f"docs/runbooks/{runbook}.md").read_text()
     said = {}
@@ -185,7 +187,7 @@ def follow(host: Host, runbook: str) -> dict[str, str]:
     return said
 
 
-def log_of(host: Host, unit: str) -> str:
+def log_of(host: BootedSystem, unit: str) -> str:
     return host.run("journalctl", "--no-pager", "--quiet", "--unit", unit)
 
 

@@ -38,7 +38,7 @@ OK = "version=5&certname=a.example&command=replace_facts"
 
 
 @dataclass(frozen=True)
-class Case:
+class ParityCase:
     """One request."""
 
     method: str
@@ -50,32 +50,34 @@ class Case:
         return ask(port, lab.client_tls, self.target, self.method, self.body, self.headers)
 
 
-def command(query: str = OK, body: bytes = FACTS, **headers: str) -> Case:
+def command(query: str = OK, body: bytes = FACTS, **headers: str) -> ParityCase:
     lines = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
-    return Case("POST", f"{COMMAND}?{query}", body, {name: value for name, value in lines.items() if value != "none"})
+    return ParityCase(
+        "POST", f"{COMMAND}?{query}", body, {name: value for name, value in lines.items() if value != "none"}
+    )
 
 
-def old(body: bytes | None = None, query: str = "", **changes: Any) -> Case:
+def old(body: bytes | None = None, query: str = "", **changes: Any) -> ParityCase:
     if body is None:
         document = {"command": "replace facts", "version": 5, "payload": json.loads(FACTS)} | changes
         body = json.dumps({key: value for key, value in document.items() if value is not ...}).encode()
-    return Case("POST", COMMAND + query, body, JSON)
+    return ParityCase("POST", COMMAND + query, body, JSON)
 
 
-def get(target: str, **headers: str) -> Case:
-    return Case("GET", target, None, headers)
+def get(target: str, **headers: str) -> ParityCase:
+    return ParityCase("GET", target, None, headers)
 
 
-def post(target: str, body: bytes, **headers: str) -> Case:
-    return Case("POST", target, body, JSON | headers)
+def post(target: str, body: bytes, **headers: str) -> ParityCase:
+    return ParityCase("POST", target, body, JSON | headers)
 
 
-def changed(old_text: str, new_text: str) -> Case:
+def changed(old_text: str, new_text: str) -> ParityCase:
     assert old_text in OK
     return command(OK.replace(old_text, new_text))
 
 
-CASES: dict[str, Case] = {
+CASES: dict[str, ParityCase] = {
     "a command": command(),
     "timestamp": command(OK + "&producer-timestamp=2026-01-31T12:00:00.000Z"),
     "timestamp unreadable": command(OK + "&producer-timestamp=yesterday"),
@@ -159,14 +161,14 @@ CASES: dict[str, Case] = {
     "old, version twice": old(
         b'{"command":"replace facts","version":1,"version":5,"payload":{"certname":"a.example"}}'
     ),
-    "old, gzip": Case("POST", COMMAND, gzip.compress(old().body or b""), JSON | {"Content-Encoding": "gzip"}),
+    "old, gzip": ParityCase("POST", COMMAND, gzip.compress(old().body or b""), JSON | {"Content-Encoding": "gzip"}),
     "GET a command": get(COMMAND),
-    "PUT a command": Case("PUT", COMMAND, FACTS, JSON),
-    "command with slash": Case("POST", f"{COMMAND}/?{OK}", FACTS, JSON),
-    "below the command": Case("POST", f"{COMMAND}/x?{OK}", FACTS, JSON),
-    "command v2": Case("POST", f"/pdb/cmd/v2?{OK}", FACTS, JSON),
+    "PUT a command": ParityCase("PUT", COMMAND, FACTS, JSON),
+    "command with slash": ParityCase("POST", f"{COMMAND}/?{OK}", FACTS, JSON),
+    "below the command": ParityCase("POST", f"{COMMAND}/x?{OK}", FACTS, JSON),
+    "command v2": ParityCase("POST", f"/pdb/cmd/v2?{OK}", FACTS, JSON),
     "version of the server": get("/pdb/meta/v1/version"),
-    "version, HEAD": Case("HEAD", "/pdb/meta/v1/version"),
+    "version, HEAD": ParityCase("HEAD", "/pdb/meta/v1/version"),
     "version, POST": post("/pdb/meta/v1/version", b""),
     "time of the server": get("/pdb/meta/v1/server-time"),
     "meta": get("/pdb/meta/v1"),
@@ -174,19 +176,19 @@ CASES: dict[str, Case] = {
     "status": get("/status/v1/services"),
     "status of PuppetDB": get("/status/v1/services/puppetdb-status?level=debug"),
     "status of nothing": get("/status/v1/services/x"),
-    "status, HEAD": Case("HEAD", "/status/v1/services"),
+    "status, HEAD": ParityCase("HEAD", "/status/v1/services"),
     "status, POST": post("/status/v1/services", b""),
-    "status, DELETE": Case("DELETE", "/status/v1/services"),
+    "status, DELETE": ParityCase("DELETE", "/status/v1/services"),
     "status, unknown": get("/status/v1/x"),
     "simple": get("/status/v1/simple"),
-    "simple, HEAD": Case("HEAD", "/status/v1/simple"),
+    "simple, HEAD": ParityCase("HEAD", "/status/v1/simple"),
     "simple of nothing": get("/status/v1/simple/x"),
     "metrics": get("/metrics/v2"),
     "metrics, list": get("/metrics/v2/list"),
     "metrics, read": get("/metrics/v2/read/java.lang:type=Memory/HeapMemoryUsage"),
     "metrics, POST": post("/metrics/v2", b'{"type":"version"}'),
-    "metrics, HEAD": Case("HEAD", "/metrics/v2"),
-    "metrics, PUT": Case("PUT", "/metrics/v2", b"{}", JSON),
+    "metrics, HEAD": ParityCase("HEAD", "/metrics/v2"),
+    "metrics, PUT": ParityCase("PUT", "/metrics/v2", b"{}", JSON),
     "metrics v1": get("/metrics/v1/mbeans"),
     "unknown": get("/foo"),
     "pdb, unknown": get("/pdb/x"),
@@ -211,31 +213,33 @@ CASES: dict[str, Case] = {
     "query, unknown entity": get(f"{QUERY}/foo"),
     "query, two slashes": get(f"{QUERY}//nodes"),
     "query, accepting HTML": get(f"{QUERY}/nodes", Accept="text/html"),
-    "query, DELETE": Case("DELETE", f"{QUERY}/nodes"),
-    "query, HEAD": Case("HEAD", f"{QUERY}/nodes"),
-    "query, PUT": Case("PUT", f"{QUERY}/nodes", b"{}", JSON),
-    "query, OPTIONS": Case("OPTIONS", f"{QUERY}/nodes"),
+    "query, DELETE": ParityCase("DELETE", f"{QUERY}/nodes"),
+    "query, HEAD": ParityCase("HEAD", f"{QUERY}/nodes"),
+    "query, PUT": ParityCase("PUT", f"{QUERY}/nodes", b"{}", JSON),
+    "query, OPTIONS": ParityCase("OPTIONS", f"{QUERY}/nodes"),
     "query, POST": post(QUERY, b'{"query":"nodes{}"}'),
-    "query, POST without type": Case("POST", QUERY, b'{"query":"nodes{}"}'),
-    "query, POST of text": Case("POST", QUERY, b'{"query":"nodes{}"}', {"Content-Type": "text/plain"}),
+    "query, POST without type": ParityCase("POST", QUERY, b'{"query":"nodes{}"}'),
+    "query, POST of text": ParityCase("POST", QUERY, b'{"query":"nodes{}"}', {"Content-Type": "text/plain"}),
     "query, POST of nothing": post(QUERY, b""),
     "query, POST of nothing to nodes": post(f"{QUERY}/nodes", b""),
     "query, POST of garbage": post(QUERY, b"garbage"),
     "query, POST of a list": post(QUERY, b"[]"),
-    "command, two Accept": Case("POST", f"{COMMAND}?{OK}", FACTS, JSON | {"Accept": "text/html, application/json"}),
+    "command, two Accept": ParityCase(
+        "POST", f"{COMMAND}?{OK}", FACTS, JSON | {"Accept": "text/html, application/json"}
+    ),
     "command without parameters": get("/pdb/cmd"),
     "command v2 without parameters": get("/pdb/cmd/v2"),
     "command v2, no certname": post("/pdb/cmd/v2?command=x", FACTS),
-    "version, PUT": Case("PUT", "/pdb/meta/v1/version", b"", JSON),
-    "version, DELETE": Case("DELETE", "/pdb/meta/v1/version"),
+    "version, PUT": ParityCase("PUT", "/pdb/meta/v1/version", b"", JSON),
+    "version, DELETE": ParityCase("DELETE", "/pdb/meta/v1/version"),
     "status itself": get("/status"),
     "status v1": get("/status/v1"),
     "status v2": get("/status/v2"),
-    "status, PUT unknown": Case("PUT", "/status/v1/x", b"", JSON),
+    "status, PUT unknown": ParityCase("PUT", "/status/v1/x", b"", JSON),
     "statusx": get("/statusx"),
-    "root, HEAD": Case("HEAD", "/"),
+    "root, HEAD": ParityCase("HEAD", "/"),
     "root, POST": post("/", b""),
-    "root, PUT": Case("PUT", "/", b""),
+    "root, PUT": ParityCase("PUT", "/", b""),
     "ext": get("/pdb/ext/v1"),
     "admin itself": get("/pdb/admin"),
     "query v1": get("/pdb/query/v1"),
@@ -264,7 +268,7 @@ JSON_REASON = "here every refusal of a command is JSON, there these are text up 
 ENCODING_REASON = "here every refusal of a command is JSON, there this one is text"
 A_500 = "a 500 would send the terminus on to the next server with the same request"
 NOT_OFFERED = "no part of what Puppet needs"
-DIFFERENT: dict[str, tuple[Case, tuple[int, bool], tuple[int, bool], str]] = {
+DIFFERENT: dict[str, tuple[ParityCase, tuple[int, bool], tuple[int, bool], str]] = {
     "version twice": (command(OK + "&version=5"), (500, False), (400, True), A_500),
     "old, a list": (old(b"[]"), (500, False), (400, True), A_500),
     "old, lone surrogate": (
@@ -274,7 +278,7 @@ DIFFERENT: dict[str, tuple[Case, tuple[int, bool], tuple[int, bool], str]] = {
     "wait for x": (command(OK + "&secondsToWaitForCompletion=x"), (500, False), (400, True), A_500),
     "content type text": (command(Content_Type="text/plain"), (415, False), (415, True), JSON_REASON),
     "old, a form": (
-        Case("POST", COMMAND, b"payload=%7B%7D", {"Content-Type": "application/x-www-form-urlencoded"}),
+        ParityCase("POST", COMMAND, b"payload=%7B%7D", {"Content-Type": "application/x-www-form-urlencoded"}),
         *((415, False), (415, True), JSON_REASON),
     ),
     "accept JSON never": (command(Accept="application/json;q=0"), (406, False), (406, True), JSON_REASON),
@@ -313,7 +317,7 @@ DIFFERENT: dict[str, tuple[Case, tuple[int, bool], tuple[int, bool], str]] = {
     "root": (get("/"), (302, False), (404, False), NOT_OFFERED),
     "pdb": (get("/pdb"), (302, False), (404, False), NOT_OFFERED),
     "absolute form": (get("https://localhost/pdb/query/v4/nodes"), (200, True), (404, False), "no proxy"),
-    "asterisk": (Case("OPTIONS", "*"), (404, False), (404, False), "no path"),
+    "asterisk": (ParityCase("OPTIONS", "*"), (404, False), (404, False), "no path"),
     "header of 9 KB": (get(f"{QUERY}/nodes", **{"X-A": "a" * 9000}), (431, False), (200, True), "16 KB are taken"),
 }
 
@@ -332,7 +336,7 @@ def later(told: tuple[int, bool], number: tuple[int, int]) -> tuple[int, bool]:
     return (told[0], True) if told[0] in (406, 415) and number >= (8, 8) else told
 
 
-class Pair:
+class ServerAndGateway:
     """The primary, and a gateway in front of the pair."""
 
     def __init__(self, lab: Lab, process: GatewayProcess) -> None:
@@ -344,7 +348,7 @@ class Pair:
         assert number is not None
         self.release = number
 
-    def both(self, case: Case) -> tuple[Told, Told]:
+    def both(self, case: ParityCase) -> tuple[Told, Told]:
         return case.put(self.direct, self.lab), case.put(self.gateway, self.lab)
 
 
@@ -359,20 +363,20 @@ def process(lab: Lab) -> Iterator[GatewayProcess]:
 
 
 @pytest.fixture
-def beside(pair: Lab, process: GatewayProcess) -> Pair:
-    return Pair(pair, process)
+def beside(pair: Lab, process: GatewayProcess) -> ServerAndGateway:
+    return ServerAndGateway(pair, process)
 
 
 @pytest.fixture(scope="module")
-def started(lab: Lab, process: GatewayProcess) -> Pair:
+def started(lab: Lab, process: GatewayProcess) -> ServerAndGateway:
     """The pair as it is: what these tests leave in it does not matter to them."""
     for node in lab.nodes:
         lab.fault(node.name, "start")
-    return Pair(lab, process)
+    return ServerAndGateway(lab, process)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_gateway_answers_as_the_server_behind_it(started: Pair, name: str) -> None:
+def test_the_gateway_answers_as_the_server_behind_it(started: ServerAndGateway, name: str) -> None:
     there, here = started.both(CASES[name])
     assert told_of(here) == newest(told_of(there)), (there.body[:200], here.body[:200])
     assert bool(here.body) == bool(there.body) or there.status in (404, 302)
@@ -383,7 +387,7 @@ def test_the_gateway_answers_as_the_server_behind_it(started: Pair, name: str) -
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("wait")])
-def test_who_waits_is_told_the_same(started: Pair, name: str) -> None:
+def test_who_waits_is_told_the_same(started: ServerAndGateway, name: str) -> None:
     there, here = started.both(CASES[name])
     assert here.json.keys() == there.json.keys()
     for key in ("processed", "timed_out", "error"):
@@ -393,7 +397,7 @@ def test_who_waits_is_told_the_same(started: Pair, name: str) -> None:
 @pytest.mark.parametrize(
     "wanted", ["gzip", "GZIP", "deflate, gzip;q=0.5", "gzip;q=0", "", "*", "x-gzip", "br", "identity", "br, gzip"]
 )
-def test_the_same_clients_get_gzip(started: Pair, wanted: str) -> None:
+def test_the_same_clients_get_gzip(started: ServerAndGateway, wanted: str) -> None:
     lines = {"Accept-Encoding": wanted} if wanted else {}
     there, here = started.both(get("/metrics/v2/list", **lines))
     assert here.headers["Content-Encoding"] == there.headers["Content-Encoding"]
@@ -402,7 +406,7 @@ def test_the_same_clients_get_gzip(started: Pair, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_what_is_different_is_meant_to_be(started: Pair, name: str) -> None:
+def test_what_is_different_is_meant_to_be(started: ServerAndGateway, name: str) -> None:
     case, expected_there, expected_here, why = DIFFERENT[name]
     if why is not ENCODING_REASON:
         expected_there = later(expected_there, started.release)
@@ -414,8 +418,8 @@ def test_what_is_different_is_meant_to_be(started: Pair, name: str) -> None:
     )
 
 
-def test_nothing_of_all_that_shut_a_server_out_or_left_a_traceback(started: Pair) -> None:
-    told = Case("GET", f"{QUERY}/nodes").put(started.gateway, started.lab)
+def test_nothing_of_all_that_shut_a_server_out_or_left_a_traceback(started: ServerAndGateway) -> None:
+    told = ParityCase("GET", f"{QUERY}/nodes").put(started.gateway, started.lab)
     assert (told.status, told.server) == (200, started.direct)
     assert "Traceback" not in started.process.text
     assert "is unhealthy, not asked for now" not in started.process.text
@@ -424,7 +428,7 @@ def test_nothing_of_all_that_shut_a_server_out_or_left_a_traceback(started: Pair
 QUERIES = ["nodes{}", "facts{}", "factsets{}", "catalogs{}", "resources{}", "reports{}", "facts[certname]{name='a'}"]
 
 
-def test_a_query_is_answered_byte_by_byte_as_by_the_server_itself(beside: Pair) -> None:
+def test_a_query_is_answered_byte_by_byte_as_by_the_server_itself(beside: ServerAndGateway) -> None:
     samples = Samples(beside.lab.puppetdb_jar)
     for number in range(3):
         now = datetime.now(UTC) - timedelta(minutes=1)
@@ -448,12 +452,12 @@ def test_a_query_is_answered_byte_by_byte_as_by_the_server_itself(beside: Pair) 
     assert here.body == there.body
 
 
-def hashes(pair: Pair) -> dict[str, str]:
+def hashes(pair: ServerAndGateway) -> dict[str, str]:
     rows = pair.lab.sql("primary", "select certname, encode(hash, 'hex') from factsets")
     return {str(certname): str(digest) for certname, digest in rows}
 
 
-def test_a_command_is_stored_as_if_it_had_been_sent_directly(beside: Pair) -> None:
+def test_a_command_is_stored_as_if_it_had_been_sent_directly(beside: ServerAndGateway) -> None:
     compressed = command(OK, gzip.compress(FACTS), Content_Encoding="gzip", X_Uncompressed_Length=str(len(FACTS)))
     stored = []
     for port in (beside.direct, beside.gateway):
@@ -470,7 +474,7 @@ def test_a_command_is_stored_as_if_it_had_been_sent_directly(beside: Pair) -> No
 CERTNAMES = ["a/b", "100%", "a+b", "a&b=c", "a b", "a'b", 'a"b', "ümläut", "語.example", "x" * 200]
 
 
-def test_odd_certnames_are_stored_and_found_through_it(beside: Pair) -> None:
+def test_odd_certnames_are_stored_and_found_through_it(beside: ServerAndGateway) -> None:
     for number, certname in enumerate(CERTNAMES):
         body = FACTS.replace(b"a.example", json.dumps(certname)[1:-1].encode())
         query = {"version": 5, "certname": certname, "command": "replace_facts"}

@@ -31,7 +31,7 @@ LIMITS = {"server_url_timeout": "120", "connect_timeout": "1s", "read_timeout": 
 BUDGET = "45s"
 
 
-class Site:
+class JournalApplySite:
     """Two hosts that run `puppet apply`, and one gateway for both: it knows what either of them submits."""
 
     def __init__(self, root: Path, lab: Lab) -> None:
@@ -61,17 +61,17 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site_of_module(lab: Lab, lab_directory: Path) -> Site:
-    return Site(lab_directory / "journal-apply", lab)
+def site_of_module(lab: Lab, lab_directory: Path) -> JournalApplySite:
+    return JournalApplySite(lab_directory / "journal-apply", lab)
 
 
 @pytest.fixture
-def site(site_of_module: Site, pair: Lab) -> Site:
+def site(site_of_module: JournalApplySite, pair: Lab) -> JournalApplySite:
     """No gateway runs yet; the pair is well and empty."""
     return site_of_module
 
 
-def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None, fault: str) -> Story:
+def story_of(site: JournalApplySite, lab: Lab, directory: Path, journal: Path | None, fault: str) -> Story:
     directory.mkdir()
     files = {NODE1: directory / "from-node1", NODE2: directory / "from-node2"}
 
@@ -86,7 +86,7 @@ def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None, fault:
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", FAULTS)
 def test_two_nodes_see_each_others_exported_resources_across_a_failover_and_back_with_the_journal_only(
-    fault: str, site: Site, pair: Lab, tmp_path: Path
+    fault: str, site: JournalApplySite, pair: Lab, tmp_path: Path
 ) -> None:
     """The same story told twice; without the journal it must go wrong, or the comparison shows nothing."""
     with_journal = story_of(site, pair, tmp_path / "with", tmp_path / "journal", fault)
@@ -99,7 +99,7 @@ def test_two_nodes_see_each_others_exported_resources_across_a_failover_and_back
 
 
 def test_with_stale_exported_fail_a_run_fails_and_says_why_and_asks_no_other_server(
-    site: Site, pair: Lab, tmp_path: Path
+    site: JournalApplySite, pair: Lab, tmp_path: Path
 ) -> None:
     """The stock terminus must not go on to the next of its `server_urls`, which would give it the stale answer."""
     run, file = run_with_a_replica_that_does_not_catch_up(site, pair, tmp_path, stale_exported="fail")
@@ -113,7 +113,7 @@ def test_with_stale_exported_fail_a_run_fails_and_says_why_and_asks_no_other_ser
 
 
 def test_by_default_a_run_is_served_the_stale_answer_and_the_log_says_so(
-    site: Site, pair: Lab, tmp_path: Path
+    site: JournalApplySite, pair: Lab, tmp_path: Path
 ) -> None:
     old = tmp_path / "seed"
     seed(pair, old, "seed")
@@ -126,7 +126,7 @@ def test_by_default_a_run_is_served_the_stale_answer_and_the_log_says_so(
 
 
 def run_with_a_replica_that_does_not_catch_up(
-    site: Site, pair: Lab, directory: Path, **added: str
+    site: JournalApplySite, pair: Lab, directory: Path, **added: str
 ) -> tuple[Run, Path]:
     """A exports on the primary, which fails; B collects, and the replica takes what it lacks but does not show it."""
     file = directory / "exported"

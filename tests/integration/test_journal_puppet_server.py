@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 SERVER = "puppet.mycorp.net"
 
 
-class Site:
+class JournalAgentSite:
     """The Puppet Server, the gateway beside it, and two agents."""
 
     def __init__(self, root: Path, lab: Lab) -> None:
@@ -51,8 +51,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
-    site = Site(lab_directory / "journal-server", lab)
+def servers(lab: Lab, lab_directory: Path) -> Iterator[JournalAgentSite]:
+    site = JournalAgentSite(lab_directory / "journal-server", lab)
     site.configure(None)
     try:
         site.server.start()
@@ -64,12 +64,12 @@ def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(servers: Site, pair: Lab) -> Site:
+def site(servers: JournalAgentSite, pair: Lab) -> JournalAgentSite:
     """No gateway runs yet; the pair is well and empty."""
     return servers
 
 
-def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None) -> Story:
+def story_of(site: JournalAgentSite, lab: Lab, directory: Path, journal: Path | None) -> Story:
     directory.mkdir()
     files = {NODE1: directory / "from-node1", NODE2: directory / "from-node2"}
     site.manifests(*(manifest(file, name) for name, file in files.items()))
@@ -85,7 +85,7 @@ def story_of(site: Site, lab: Lab, directory: Path, journal: Path | None) -> Sto
 
 
 def test_two_agents_see_each_others_exported_resources_across_a_failover_and_back_with_the_journal_only(
-    site: Site, pair: Lab, tmp_path: Path
+    site: JournalAgentSite, pair: Lab, tmp_path: Path
 ) -> None:
     """The same story told twice; without the journal it must go wrong, or the comparison shows nothing."""
     with_journal = story_of(site, pair, tmp_path / "with", tmp_path / "journal")
@@ -98,7 +98,7 @@ def test_two_agents_see_each_others_exported_resources_across_a_failover_and_bac
 
 
 def test_with_no_puppetdb_left_agents_run_and_what_they_sent_is_delivered_later(
-    site: Site, pair: Lab, tmp_path: Path
+    site: JournalAgentSite, pair: Lab, tmp_path: Path
 ) -> None:
     """Without `soft_write_failure`. A run that collects cannot: only a PuppetDB knows what others export."""
     local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}\n"

@@ -49,7 +49,7 @@ COUNTS = {
 }
 
 
-class Site:
+class RecoverySite:
     """The pair with a journal, and what there is on each server."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
@@ -150,8 +150,8 @@ def minute(command: Command) -> str:
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(pair, tmp_path)
+def site(pair: Lab, tmp_path: Path) -> Iterator[RecoverySite]:
+    made = RecoverySite(pair, tmp_path)
     yield made
     for session in made.session.values():
         session.close()
@@ -166,7 +166,7 @@ def destroy(lab: Lab, name: str) -> None:
 
 
 @contextmanager
-def recovering(site: Site) -> Iterator[subprocess.Popen[str]]:
+def recovering(site: RecoverySite) -> Iterator[subprocess.Popen[str]]:
     """A recovery of the replica, in the middle of its work."""
     site.set_rate(5)
     command_line = site.command_line("recover", "--server", site.url(REPLICA))
@@ -187,7 +187,7 @@ def recovering(site: Site) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_set(
-    site: Site, capsys: pytest.CaptureFixture[str]
+    site: RecoverySite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes = [f"node{n:04}.example.com" for n in range(COMMANDS // 5)]
     commands = [command for n, certname in enumerate(nodes) for command in site.runs(certname, n)]
@@ -228,7 +228,7 @@ def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_
         assert site.lab.discarded(node.name) == ()
 
 
-def test_a_recovery_that_was_killed_in_the_middle_is_repeated_and_completes(site: Site) -> None:
+def test_a_recovery_that_was_killed_in_the_middle_is_repeated_and_completes(site: RecoverySite) -> None:
     commands = [command for n in range(20) for command in site.runs(f"node{n}.example.com", n)]
     with Client(site.config) as client:
         site.submit(client, commands)
@@ -251,7 +251,7 @@ def test_a_recovery_that_was_killed_in_the_middle_is_repeated_and_completes(site
     assert site.stamps(REPLICA) == site.stamps(PRIMARY)
 
 
-def test_ctrl_c_ends_a_recovery_with_a_line_and_130(site: Site) -> None:
+def test_ctrl_c_ends_a_recovery_with_a_line_and_130(site: RecoverySite) -> None:
     with Client(site.config) as client:
         site.submit(client, [command for n in range(20) for command in site.runs(f"node{n}.example.com", n)])
     with recovering(site) as process:
@@ -264,7 +264,7 @@ def test_ctrl_c_ends_a_recovery_with_a_line_and_130(site: Site) -> None:
     assert len(progress) < 10, "a line every ten seconds"
 
 
-def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
+def test_a_dry_run_counts_and_changes_nothing(site: RecoverySite) -> None:
     commands = site.runs("node.example.com", 1)
     with Client(site.config) as client:
         site.submit(client, commands)
@@ -284,7 +284,7 @@ def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
     assert "lacks nothing" in ended.stderr
 
 
-def test_what_the_server_has_newer_is_left_alone(site: Site) -> None:
+def test_what_the_server_has_newer_is_left_alone(site: RecoverySite) -> None:
     certname = "node.example.com"
     old, new = site.ago(hours=1), site.ago(minutes=1)
     with Client(site.config) as client:
@@ -300,7 +300,7 @@ def test_what_the_server_has_newer_is_left_alone(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_every_kind_of_command_and_node_arrives(site: Site) -> None:
+def test_every_kind_of_command_and_node_arrives(site: RecoverySite) -> None:
     """Odd certnames; nodes that were deactivated, came back, or were purged meanwhile; inputs, also none."""
     at = site.ago(minutes=30)
     commands = []
@@ -353,7 +353,7 @@ def inputs(certname: str, found: list[list[str]]) -> dict[str, Any]:
 
 
 def test_what_a_server_took_is_confirmed_and_what_it_lost_is_noticed_and_healed(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: RecoverySite, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pdbclient.journal")
     url = site.url(PRIMARY)

@@ -32,7 +32,7 @@ NODE1, NODE2 = "node1.mycorp.net", "node2.mycorp.net"
 APPLIED = {name: outage for name, outage in OUTAGES.items() if LONG or name != "primary killed"}
 
 
-class Host:
+class MasterlessHost:
     """A masterless host and the gateway beside it."""
 
     def __init__(self, root: Path, lab: Lab, certname: str, stock: StockPuppet | None) -> None:
@@ -45,14 +45,14 @@ class Host:
 
 
 @pytest.fixture(scope="module", params=parameters(APPLYING))
-def hosts(request: pytest.FixtureRequest, lab: Lab, lab_directory: Path) -> tuple[Host, Host]:
+def hosts(request: pytest.FixtureRequest, lab: Lab, lab_directory: Path) -> tuple[MasterlessHost, MasterlessHost]:
     stock: StockPuppet | None = request.param
     roots = lab_directory / f"apply-{stock.name if stock else 'installed'}"
-    return Host(roots / "node1", lab, NODE1, stock), Host(roots / "node2", lab, NODE2, stock)
+    return MasterlessHost(roots / "node1", lab, NODE1, stock), MasterlessHost(roots / "node2", lab, NODE2, stock)
 
 
 @pytest.fixture
-def site(hosts: tuple[Host, Host], pair: Lab) -> Iterator[tuple[Host, Host]]:
+def site(hosts: tuple[MasterlessHost, MasterlessHost], pair: Lab) -> Iterator[tuple[MasterlessHost, MasterlessHost]]:
     """Both hosts with their gateways, which know of no outage yet; the pair is well and empty."""
     with ExitStack() as stack:
         for host in hosts:
@@ -64,7 +64,7 @@ def site(hosts: tuple[Host, Host], pair: Lab) -> Iterator[tuple[Host, Host]]:
 @pytest.mark.soak
 @pytest.mark.parametrize("outage", APPLIED.values(), ids=APPLIED)
 def test_a_run_succeeds_and_stores_exports_and_collects_with_an_outage(
-    outage: Outage, site: tuple[Host, Host], pair: Lab, tmp_path: Path
+    outage: Outage, site: tuple[MasterlessHost, MasterlessHost], pair: Lab, tmp_path: Path
 ) -> None:
     node1, node2 = site
     file = tmp_path / "exported"
@@ -83,7 +83,7 @@ def test_a_run_succeeds_and_stores_exports_and_collects_with_an_outage(
 
 
 def test_a_run_succeeds_with_postgresql_stopped_under_the_primary(
-    site: tuple[Host, Host], pair: Lab, tmp_path: Path
+    site: tuple[MasterlessHost, MasterlessHost], pair: Lab, tmp_path: Path
 ) -> None:
     """The primary still takes commands onto its disk, so that they may be on either server in the end."""
     _, node2 = site
@@ -100,7 +100,7 @@ def test_a_run_succeeds_with_postgresql_stopped_under_the_primary(
 
 
 def test_with_no_puppetdb_left_a_run_ends_as_it_does_without_the_gateway_or_softly(
-    site: tuple[Host, Host], pair: Lab, tmp_path: Path
+    site: tuple[MasterlessHost, MasterlessHost], pair: Lab, tmp_path: Path
 ) -> None:
     """With `soft_write_failure` a run succeeds that reads nothing."""
     node1, node2 = site
@@ -124,7 +124,7 @@ def test_with_no_puppetdb_left_a_run_ends_as_it_does_without_the_gateway_or_soft
 
 
 def test_deactivating_a_node_its_status_and_queries_in_a_manifest_go_through_the_gateway(
-    site: tuple[Host, Host], pair: Lab
+    site: tuple[MasterlessHost, MasterlessHost], pair: Lab
 ) -> None:
     node1, node2 = site
     runs = [node2.puppet.apply("notice('here')").require(0)]

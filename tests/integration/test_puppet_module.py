@@ -101,7 +101,7 @@ Service <| title == 'pdbclient-sync' |> {
 """
 
 
-class Host:
+class ModuleHost:
     """A host with Puppet, a certificate, the program, and nothing else of pdbclient."""
 
     def __init__(
@@ -168,14 +168,14 @@ class Reconciler:
 
 
 @pytest.fixture
-def new_host(stock: StockPuppet, pair: Lab, lab_directory: Path) -> Iterator[Callable[[str], Host]]:
+def new_host(stock: StockPuppet, pair: Lab, lab_directory: Path) -> Iterator[Callable[[str], ModuleHost]]:
     """Makes hosts on which nothing has been done yet; the pair is well and empty."""
     made: list[Path] = []
 
-    def make(certname: str) -> Host:
+    def make(certname: str) -> ModuleHost:
         root = lab_directory / f"module-{stock.name}-{certname}"
         made.append(root)
-        return Host(root, pair, certname, stock)
+        return ModuleHost(root, pair, certname, stock)
 
     yield make
     for root in made:
@@ -183,7 +183,7 @@ def new_host(stock: StockPuppet, pair: Lab, lab_directory: Path) -> Iterator[Cal
 
 
 def gateway_host(
-    host: Host,
+    host: ModuleHost,
     port: int,
     *,
     ensure: str = "present",
@@ -208,7 +208,7 @@ class {{ 'pdbclient::gateway': ensure => '{ensure}' }}
 """
 
 
-def gateway_of(host: Host) -> Gateway:
+def gateway_of(host: ModuleHost) -> Gateway:
     """The gateway, with its unit's command line."""
     conf = host.installation.puppetdb_conf
     return Gateway(conf, host.installation.root / "gateway.log", [host.program, "gateway", "--config", conf])
@@ -217,7 +217,7 @@ def gateway_of(host: Host) -> Gateway:
 @pytest.mark.soak
 @pytest.mark.parametrize("stock", list(parameters(STORIES)))
 def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_back(
-    new_host: Callable[[str], Host], pair: Lab
+    new_host: Callable[[str], ModuleHost], pair: Lab
 ) -> None:
     """A second run changes nothing, and is the first through the gateway; a changed parameter reloads it."""
     host = new_host(NODE)
@@ -256,7 +256,7 @@ def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_ba
             host.apply(absent).require(0)
 
 
-def sync_host(host: Host, *, ensure: str = "present", **settings: object) -> str:
+def sync_host(host: ModuleHost, *, ensure: str = "present", **settings: object) -> str:
     """The host of the primary, which pulls from the replica."""
     ssl, certname = host.installation.ssldir, host.installation.certname
     more = ", ".join(f"'{name.replace('_', '-')}' => {value!r}" for name, value in settings.items())
@@ -275,11 +275,11 @@ class {{ 'pdbclient::sync':
 """
 
 
-def sync_conf(host: Host) -> Path:
+def sync_conf(host: ModuleHost) -> Path:
     return host.installation.root / "sync.conf"
 
 
-def reconciler_of(host: Host) -> Reconciler:
+def reconciler_of(host: ModuleHost) -> Reconciler:
     """The reconciler, with its unit's command line."""
     command: list[str | Path] = [host.program, "sync", "run", "--config", sync_conf(host)]
     return Reconciler(command, host.installation.root / "sync.log")
@@ -303,7 +303,7 @@ def pulled(pair: Lab) -> bool:
 @pytest.mark.soak
 @pytest.mark.parametrize("stock", list(parameters(STORIES)))
 def test_the_host_of_a_puppetdb_from_nothing_to_a_first_pass_and_back(
-    new_host: Callable[[str], Host], pair: Lab
+    new_host: Callable[[str], ModuleHost], pair: Lab
 ) -> None:
     """What the replica has comes; a changed parameter reloads; what was written by hand before is there again."""
     host, by_hand = new_host(PDB), "# By hand.\nsync: {}\n"
@@ -333,7 +333,7 @@ def test_the_host_of_a_puppetdb_from_nothing_to_a_first_pass_and_back(
 
 
 @pytest.mark.parametrize("stock", list(parameters(OTHERS)))
-def test_a_host_with_both_roles(new_host: Callable[[str], Host], pair: Lab) -> None:
+def test_a_host_with_both_roles(new_host: Callable[[str], ModuleHost], pair: Lab) -> None:
     """A small site has its reconciler beside the gateway."""
     host = new_host(NODE)
     before, gateway, reconciler, port = host.configuration(), gateway_of(host), reconciler_of(host), free_port()
@@ -357,12 +357,12 @@ if LONG:
     @pytest.mark.soak
     @pytest.mark.parametrize("stock", list(parameters(INSTALLED)))
     def test_a_puppet_server_from_nothing_to_an_agents_run_through_the_gateway(
-        new_host: Callable[[str], Host], pair: Lab, lab_directory: Path
+        new_host: Callable[[str], ModuleHost], pair: Lab, lab_directory: Path
     ) -> None:
         """Restarted when what it reads has changed, and once the gateway is there; else only the gateway reloads."""
         root = lab_directory / "module-puppetserver"
         server = PuppetServer(root, pair, SERVER)
-        host = Host(root, pair, SERVER, INSTALLED[0], server.installation)
+        host = ModuleHost(root, pair, SERVER, INSTALLED[0], server.installation)
         with (host.confdir / "puppet.conf").open("a") as conf:
             conf.write(SERVER_SECTION.format(root=root))
         gateway, port, local = gateway_of(host), free_port(), free_port()
@@ -414,7 +414,7 @@ def type_checks() -> str:
 
 @pytest.mark.parametrize("stock", list(parameters(INSTALLED)))
 def test_a_run_without_effect_on_a_new_host_names_all_that_would_be_done(
-    new_host: Callable[[str], Host],
+    new_host: Callable[[str], ModuleHost],
 ) -> None:
     """The program itself is not there yet. And a setting that pdbclient would refuse stops what depends on it."""
     host = new_host(NODE)
@@ -465,7 +465,7 @@ def said_by(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def journalled(host: Host) -> int:
+def journalled(host: ModuleHost) -> int:
     """How many commands the journal has."""
     done = subprocess.run(
         [host.program, "journal", "list", "--config", host.installation.puppetdb_conf, "--json"],

@@ -12,7 +12,7 @@ import pytest
 from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 
-from .booted import Host
+from .booted import BootedSystem
 from .puppet.installation import EXAMPLES
 from .test_debian_package import GATEWAY, SYNC, SYNC_CONF, log_of, main_pid, put_certificates, wait
 from .test_debian_package import host as host  # the fixture
@@ -38,7 +38,7 @@ apt-get update -q
 """
 
 
-def test_a_host_with_both_roles_from_nothing_and_back(host: Host, lab: Lab) -> None:
+def test_a_host_with_both_roles_from_nothing_and_back(host: BootedSystem, lab: Lab) -> None:
     host.run("bash", "-euc", REPOSITORY)
     shutil.copytree(EXAMPLES / "modules/pdbclient", host.path("/etc/puppet/code/modules/pdbclient"))
     put_certificates(host, lab.issue(CERTNAME), "/var/lib/puppet/ssl", CERTNAME)
@@ -91,14 +91,14 @@ class {{ 'pdbclient::sync':
 """
 
 
-def apply(host: Host, text: str, status: int) -> None:
+def apply(host: BootedSystem, text: str, status: int) -> None:
     """`puppet apply`, which ends so: 2 after changes, 0 when there was nothing to do."""
     host.write("/root/site.pp", text)
     puppet = "puppet apply --modulepath /etc/puppet/code/modules --detailed-exitcodes --color false"
     host.run("bash", "-c", f"{puppet} /root/site.pp; test $? = {status}")
 
 
-def puppetdb_certificates(host: Host, lab: Lab) -> None:
+def puppetdb_certificates(host: BootedSystem, lab: Lab) -> None:
     """As `puppetdb ssl-setup` leaves them."""
     tls = lab.issue("primary-puppetdb.mycorp.net")
     for source, name in ((tls.ca, "ca.pem"), (tls.cert, "public.pem"), (tls.key, "private.pem")):
@@ -106,7 +106,7 @@ def puppetdb_certificates(host: Host, lab: Lab) -> None:
         host.write(f"{SSL}/{name}", source.read_text(), owner="puppetdb:puppetdb", mode="0600")
 
 
-def configuration(host: Host) -> dict[str, bytes]:
+def configuration(host: BootedSystem) -> dict[str, bytes]:
     """Puppet's own files, and the reconciler's."""
     files = [path for path in host.path("/etc/puppet").iterdir() if path.is_file()]
     conf = host.path(SYNC_CONF)

@@ -20,7 +20,7 @@ from .puppet.outage import LIMITS, OUTAGES, PRIMARY, REPLICA, Outage, blackout
 from .puppet.run import Run
 from .puppet.server_site import Agent, PuppetServer
 from .schema import flags_table
-from .test_doctor import doctor
+from .test_doctor_pair import doctor
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ SERVER, NODE1, NODE2 = "puppet.mycorp.net", "node1.mycorp.net", "node2.mycorp.ne
 STOCK_LIMITS = {"server_url_timeout": LIMITS["server_url_timeout"]}
 
 
-class Site:
+class AgentSite:
     """The Puppet Server, the gateway beside it, and two agents."""
 
     def __init__(self, root: Path, lab: Lab) -> None:
@@ -49,9 +49,9 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
+def servers(lab: Lab, lab_directory: Path) -> Iterator[AgentSite]:
     """Puppet Server takes half a minute to start: one for all tests."""
-    site = Site(lab_directory / "server", lab)
+    site = AgentSite(lab_directory / "server", lab)
     site.with_gateway()
     try:
         site.server.start()
@@ -63,14 +63,14 @@ def servers(lab: Lab, lab_directory: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def direct(servers: Site, pair: Lab) -> Site:
+def direct(servers: AgentSite, pair: Lab) -> AgentSite:
     """Puppet Server asks the PuppetDBs itself."""
     servers.without_gateway()
     return servers
 
 
 @pytest.fixture
-def site(servers: Site, pair: Lab) -> Iterator[Site]:
+def site(servers: AgentSite, pair: Lab) -> Iterator[AgentSite]:
     """Puppet Server has a gateway, which knows of no outage yet; the pair is well and empty."""
     servers.with_gateway()
     with servers.gateway:
@@ -84,7 +84,7 @@ def nodes(node1: str, node2: str) -> str:
 @pytest.mark.soak
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 def test_agents_run_store_export_and_collect_with_an_outage(
-    outage: Outage, site: Site, pair: Lab, tmp_path: Path
+    outage: Outage, site: AgentSite, pair: Lab, tmp_path: Path
 ) -> None:
     file = tmp_path / "exported"
     site.server.manifest(nodes(exporting(file, "from node1"), COLLECTING))
@@ -103,7 +103,7 @@ def test_agents_run_store_export_and_collect_with_an_outage(
     assert [set(met1), set(met2)] == [met if outage.gateway_killed else set()] * 2
 
 
-def test_an_agent_runs_with_postgresql_stopped_under_the_primary(site: Site, pair: Lab, tmp_path: Path) -> None:
+def test_an_agent_runs_with_postgresql_stopped_under_the_primary(site: AgentSite, pair: Lab, tmp_path: Path) -> None:
     """The primary still takes commands onto its disk, so that they may be on either server in the end."""
     file = tmp_path / "exported"
     site.server.manifest(nodes("", COLLECTING + exporting(tmp_path / "other", "other")))
@@ -120,7 +120,7 @@ def test_an_agent_runs_with_postgresql_stopped_under_the_primary(site: Site, pai
 
 
 def test_queries_in_a_manifest_deactivating_a_node_and_its_status_go_through_the_gateway(
-    site: Site, pair: Lab
+    site: AgentSite, pair: Lab
 ) -> None:
     query = (
         "notice(puppetdb_query('nodes[certname] { }'), puppetdb_query(['from', 'nodes', ['extract', 'certname']]))"
@@ -147,7 +147,7 @@ def test_queries_in_a_manifest_deactivating_a_node_and_its_status_go_through_the
 @pytest.mark.soak
 @pytest.mark.parametrize("outage", [OUTAGES[name] for name in DIRECT], ids=DIRECT)
 def test_the_example_without_the_gateway_runs_agents_too(
-    outage: Outage, direct: Site, pair: Lab, tmp_path: Path
+    outage: Outage, direct: AgentSite, pair: Lab, tmp_path: Path
 ) -> None:
     file = tmp_path / "exported"
     direct.server.manifest(nodes(exporting(file, "from node1"), COLLECTING))
@@ -163,7 +163,7 @@ def test_the_example_without_the_gateway_runs_agents_too(
 
 
 def test_with_no_puppetdb_left_an_agent_ends_as_it_does_without_the_gateway_or_softly(
-    site: Site, pair: Lab, tmp_path: Path
+    site: AgentSite, pair: Lab, tmp_path: Path
 ) -> None:
     """With soft_write_failure it gets a catalog, unless that needs what only PuppetDB knows."""
     local = f"file {{ '{tmp_path}/local': ensure => file, content => 'local' }}"
@@ -190,7 +190,7 @@ def refusal(run: Run) -> str:
     return re.sub(r"https://localhost:\d+(, )?", "", text)
 
 
-def test_doctor_sees_a_host_that_is_set_up_well_and_a_gateway_that_has_died(site: Site) -> None:
+def test_doctor_sees_a_host_that_is_set_up_well_and_a_gateway_that_has_died(site: AgentSite) -> None:
     """By the files that Puppet Server itself runs with, and its certificate."""
     conf = site.server.installation.puppetdb_conf
     assert doctor("--config", conf) == (0, {})
@@ -199,7 +199,7 @@ def test_doctor_sees_a_host_that_is_set_up_well_and_a_gateway_that_has_died(site
     assert (code, set(found)) == (1, {"gateway-not-used"})
 
 
-def test_doctor_calls_a_puppet_server_no_puppetdb(site: Site, pair: Lab) -> None:
+def test_doctor_calls_a_puppet_server_no_puppetdb(site: AgentSite, pair: Lab) -> None:
     endpoint = Endpoint("localhost", site.server.port)
     ((facts,), _) = ask_servers([endpoint], pair.client_tls, "client", {endpoint: 0.0})
     assert facts.met == "misrouted"

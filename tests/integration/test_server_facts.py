@@ -40,7 +40,7 @@ from tests.versions import STARTING, STARTING_STATUS, Refusal, release_of
 from .admin_commands import clean
 from .conftest import ready, running_lab
 from .locked_table import locked
-from .one_server import QUERY, Server
+from .one_server import QUERY, OneServer
 from .schema import close_connections, flags_table
 
 pytestmark = pytest.mark.integration
@@ -64,8 +64,8 @@ def lab(lab_directory: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture(params=NODES, ids=[f"PuppetDB-{version}" for version in NODES.values()])
-def server(lab: Lab, request: pytest.FixtureRequest) -> Server:
-    return Server(lab, request.param, release_of(puppetdbs.held(NODES[request.param])))
+def server(lab: Lab, request: pytest.FixtureRequest) -> OneServer:
+    return OneServer(lab, request.param, release_of(puppetdbs.held(NODES[request.param])))
 
 
 def assert_refused(answer: requests.Response, refusal: Refusal) -> None:
@@ -74,7 +74,7 @@ def assert_refused(answer: requests.Response, refusal: Refusal) -> None:
     assert answer.headers.get("Location", "").endswith(refusal.location)
 
 
-def test_version_and_schema(server: Server) -> None:
+def test_version_and_schema(server: OneServer) -> None:
     assert server.request("GET", "/pdb/meta/v1/version").json() == {"version": server.release.version}
     ((schema,),) = server.lab.sql(server.name, "select max(version) from schema_migrations")
     assert server.release.schema in (int(schema), None)
@@ -88,12 +88,12 @@ def test_version_and_schema(server: Server) -> None:
         *(f"{QUERY}//nodes", "/pdb/query/v5/nodes", "/pdb/dashboard/nope", f"{QUERY}/nodes/a/b"),
     ],
 )
-def test_an_unknown_address(server: Server, path: str, method: str) -> None:
+def test_an_unknown_address(server: OneServer, path: str, method: str) -> None:
     answer = server.request(method, path, json={} if method == "POST" else None)
     assert_refused(answer, server.release.unknown)
 
 
-def test_the_latest_version_has_an_address(server: Server) -> None:
+def test_the_latest_version_has_an_address(server: OneServer) -> None:
     answer = server.request("GET", "/pdb/meta/v1/version/latest")
     assert server.release.has_latest
     assert answer.status_code == 200
@@ -114,7 +114,7 @@ def test_the_latest_version_has_an_address(server: Server) -> None:
         ("/", 302, None),
     ],
 )
-def test_what_all_refuse_alike(server: Server, path: str, status: int, content_type: str | None) -> None:
+def test_what_all_refuse_alike(server: OneServer, path: str, status: int, content_type: str | None) -> None:
     answer = server.request("GET", path)
     assert (answer.status_code, answer.headers.get("Content-Type")) == (status, content_type)
 
@@ -123,7 +123,7 @@ def test_what_all_refuse_alike(server: Server, path: str, status: int, content_t
     ("parameter", "value"),
     [("origin", "x"), ("timeout", 5), ("nope", 1), ("limit", 1), ("include_facts_expiration", True)],
 )
-def test_a_parameter_that_it_does_not_know(server: Server, parameter: str, value: Any) -> None:
+def test_a_parameter_that_it_does_not_know(server: OneServer, parameter: str, value: Any) -> None:
     known = server.release.parameters | fake.PARAMETERS
     for answer in (
         server.query("/nodes", ["=", "node_state", "any"], **{parameter: value}),
@@ -156,7 +156,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("query", "expiration"), [*LOST, *FOUND], ids=lambda each: json.dumps(each))
-def test_columns_of_nodes_whose_table_is_forgotten(server: Server, query: Any, expiration: bool) -> None:
+def test_columns_of_nodes_whose_table_is_forgotten(server: OneServer, query: Any, expiration: bool) -> None:
     params = {"include_facts_expiration": True} if expiration else {}
     answer = server.query("/nodes", query, **params)
     refusal = server.release.lost_join
@@ -169,7 +169,7 @@ def test_columns_of_nodes_whose_table_is_forgotten(server: Server, query: Any, e
 
 
 @pytest.mark.parametrize("path", [f"{QUERY}/nodes", "/pdb/meta/v1/version", "/pdb/cmd/v1"])
-def test_what_it_says_to_other_types(server: Server, path: str) -> None:
+def test_what_it_says_to_other_types(server: OneServer, path: str) -> None:
     method = "POST" if path == "/pdb/cmd/v1" else "GET"
     refused = [server.request(method, path, headers={"Accept": "text/html", "Content-Type": "application/json"})]
     if path.startswith((QUERY, "/pdb/cmd")):
@@ -183,7 +183,7 @@ def test_what_it_says_to_other_types(server: Server, path: str) -> None:
             assert answer.headers["Content-Type"] == "text/plain;charset=utf-8"
 
 
-def test_the_version_of_puppet_enterprises_sync(server: Server) -> None:
+def test_the_version_of_puppet_enterprises_sync(server: OneServer) -> None:
     def status(number: int) -> int:
         return server.request("GET", f"{QUERY}/nodes", headers={"x-pdb-sync-ver": str(number)}).status_code
 
@@ -198,7 +198,7 @@ REFUSED_OR_NOT: list[tuple[str, Any, Json]] = [
 ]
 
 
-def test_the_fake_answers_as_the_server_does(server: Server) -> None:
+def test_the_fake_answers_as_the_server_does(server: OneServer) -> None:
     """As a session tells it."""
 
     def told(other: Session | FakePuppetDB, path: str, query: Any, params: Json) -> Any:
@@ -217,7 +217,7 @@ def test_the_fake_answers_as_the_server_does(server: Server) -> None:
 FRACTIONS = ("1", "123", "1234", "1239", "123999", "1239997", "1230003", "123999999", "999999", "9999999")
 
 
-def test_how_much_of_a_stamp_is_stored_and_shown(server: Server) -> None:
+def test_how_much_of_a_stamp_is_stored_and_shown(server: OneServer) -> None:
     makes: dict[str, Callable[[str, int], Json]] = {
         "replace facts": fake.facts,
         "replace catalog": fake.catalog,
@@ -265,7 +265,7 @@ UNREADABLE: tuple[Any, ...] = (
 )
 
 
-def shown_stamps(server: Server, command: str, certname: str) -> list[str]:
+def shown_stamps(server: OneServer, command: str, certname: str) -> list[str]:
     if command in PATHS:
         rows = server.rows(PATHS[command], ["and", ANY, ["=", "certname", certname]])
         return [row["producer_timestamp"] for row in rows]
@@ -286,7 +286,7 @@ def made(command: str, certname: str, stamp: Any) -> Json:
 
 
 @pytest.mark.parametrize("command", OLDEST_VERSIONS)
-def test_which_time_a_payload_is_of(server: Server, command: str) -> None:
+def test_which_time_a_payload_is_of(server: OneServer, command: str) -> None:
     """However it is written. Reports are read as their format says, the others less strictly."""
     lax = () if command == "store report" else (*LAX, *LAX_OTHERS)
     for number, stamp in enumerate((*WRITTEN, *lax)):
@@ -323,7 +323,7 @@ BODIES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", BODIES)
-def test_the_gateway_finds_the_time_and_the_certname_where_the_server_does(server: Server, how: str) -> None:
+def test_the_gateway_finds_the_time_and_the_certname_where_the_server_does(server: OneServer, how: str) -> None:
     certname = f"{how.replace(' ', '-')}.example"
     facts = fake.facts(certname, 0) | {"values": {"key": "tag"}, "producer_timestamp": STAMP}
     body = BODIES[how](json.dumps(facts, separators=(",", ":")).encode())
@@ -338,7 +338,7 @@ def test_the_gateway_finds_the_time_and_the_certname_where_the_server_does(serve
     assert (read.certname, read.producer_timestamp, read.body) == (certname, STAMP, body)
 
 
-def given_beside(server: Server, payload: Json, **beside: str) -> None:
+def given_beside(server: OneServer, payload: Json, **beside: str) -> None:
     """Facts with parameters of their own: `certname`, `producer_timestamp`."""
     params = {"command": "replace_facts", "version": "5", "certname": payload["certname"]}
     params |= {name.replace("_", "-"): value for name, value in beside.items()}
@@ -354,7 +354,7 @@ def at_hour(hour: int) -> str:
     return f"2026-11-20T{hour:02d}:00:00.000Z"
 
 
-def test_parameters_that_contradict_the_payload(server: Server) -> None:
+def test_parameters_that_contradict_the_payload(server: OneServer) -> None:
     """What is shown, whose it is, and what replaces what: the payload decides, in the order in which they come."""
     for given, own in ((20, 10), (22, 9), (1, 11)):
         payload = of_hour("contrary.example", own)
@@ -375,7 +375,7 @@ QUEUED: dict[str, tuple[list[tuple[str, int | None, str, int]], dict[str, list[i
 }
 
 
-def test_parameters_that_contradict_the_payload_while_commands_wait(server: Server) -> None:
+def test_parameters_that_contradict_the_payload_while_commands_wait(server: OneServer) -> None:
     """The parameters decide what is dropped from the queue: what is sent on says what its payload says."""
     with locked(server.lab, server.name, "factsets", "access exclusive"):
         for number in range(4):  # more than it works on at once
@@ -392,7 +392,7 @@ def test_parameters_that_contradict_the_payload_while_commands_wait(server: Serv
             assert shown == [at_hour(hour) for hour in hours], how
 
 
-def test_what_may_stand_beside_the_payload_in_the_old_form(server: Server) -> None:
+def test_what_may_stand_beside_the_payload_in_the_old_form(server: OneServer) -> None:
     accepted: list[Json] = [{"checksum": "x", "certname": "given.example"}, {"producer-timestamp": at_hour(20)}]
     accepted += [{"foo": None, "secondsToWaitForCompletion": None}, {"producer-timestamp": "yesterday"}]
     refused: list[Json] = [{"foo": 1}, {"producer-timestamp": 5}]
@@ -411,7 +411,7 @@ def test_what_may_stand_beside_the_payload_in_the_old_form(server: Server) -> No
                 command_from("", {}, body, now=datetime.now(UTC), limit=1 << 20)
 
 
-def has(server: Server, name: str, certname: str, change: str) -> bool:
+def has(server: OneServer, name: str, certname: str, change: str) -> bool:
     """Whether it shows what such a command brought, the part that the change is in included."""
     rows = server.rows(PATHS[name], ["and", ANY, ["=", "certname", certname]])
     if not rows or name == "store report":
@@ -422,7 +422,7 @@ def has(server: Server, name: str, certname: str, change: str) -> bool:
 
 
 @pytest.mark.parametrize("change", [*INDEXED, *FREE])
-def test_texts_that_are_too_long_for_an_index(server: Server, change: str) -> None:
+def test_texts_that_are_too_long_for_an_index(server: OneServer, change: str) -> None:
     """What repeats itself is compressed, and fits. All that has no index is stored, at any length."""
     name, make = (INDEXED | FREE)[change]
 
@@ -442,7 +442,7 @@ def test_texts_that_are_too_long_for_an_index(server: Server, change: str) -> No
         assert not has(server, name, f"long-{certname}", change)
 
 
-def test_the_longest_name_of_a_fact(server: Server) -> None:
+def test_the_longest_name_of_a_fact(server: OneServer) -> None:
     for length in (1024, 1025):
         certname = f"fact{length}.example"
         told = server.submit(
@@ -453,7 +453,7 @@ def test_the_longest_name_of_a_fact(server: Server) -> None:
 
 
 @pytest.mark.parametrize("members", ALIKE, ids=repr)
-def test_a_catalog_from_a_dict_and_its_copy_have_one_hash(server: Server, members: Json) -> None:
+def test_a_catalog_from_a_dict_and_its_copy_have_one_hash(server: OneServer, members: Json) -> None:
     odd = {key: value for key, value in resource(**members).items() if value is not ...}
     certname = f"copied{ALIKE.index(members)}.example"
     payload = made("replace catalog", certname, STAMP) | {"resources": [odd], "edges": []}
@@ -469,7 +469,7 @@ def test_a_catalog_from_a_dict_and_its_copy_have_one_hash(server: Server, member
     assert stored(copy, STAMP.replace("11.500Z", "12.500Z"))["hash"] == row["hash"]
 
 
-def test_the_hash_of_a_report(server: Server) -> None:
+def test_the_hash_of_a_report(server: OneServer) -> None:
     def stored(name: str) -> Json:
         payload, _ = CASES[name]
         server.store("store report", payload)
@@ -492,7 +492,7 @@ ODD_DAYS = [
 
 
 @pytest.mark.parametrize("days", ODD_DAYS, ids="+".join)
-def test_reports_of_odd_days(server: Server, days: list[str]) -> None:
+def test_reports_of_odd_days(server: OneServer, days: list[str]) -> None:
     model = FakePuppetDB("model", time.time, server.release)
     certname = f"{'-'.join(days)}.example"
     for number, day in enumerate(days):
@@ -505,7 +505,7 @@ def test_reports_of_odd_days(server: Server, days: list[str]) -> None:
     assert {row["hash"] for row in rows} == set(model.tables["reports"])
 
 
-def test_a_second_catalog_of_a_node(server: Server) -> None:
+def test_a_second_catalog_of_a_node(server: OneServer) -> None:
     certname = "double.example"
     server.store("replace catalog", fake.catalog(certname, 1_790_000_000_000))
     column_names = "select string_agg(column_name, ', ') from information_schema.columns"
@@ -524,7 +524,7 @@ def test_a_second_catalog_of_a_node(server: Server) -> None:
 
 
 @pytest.mark.parametrize("flag", ["deactivated", "expired"])
-def test_a_record_between_the_two_flags_of_a_node(server: Server, flag: str) -> None:
+def test_a_record_between_the_two_flags_of_a_node(server: OneServer, flag: str) -> None:
     """The other flag is after the record."""
     certname, other = f"flags-{flag}.example", {"deactivated": "expired", "expired": "deactivated"}[flag]
     now = int(time.time() * 1000)
@@ -543,7 +543,7 @@ def test_a_record_between_the_two_flags_of_a_node(server: Server, flag: str) -> 
     assert revived is (not model.nodes[certname].flags)
 
 
-def test_what_garbage_collection_leaves_of_reports(server: Server) -> None:
+def test_what_garbage_collection_leaves_of_reports(server: OneServer) -> None:
     """As the fake does it, many times over: a server drops one day at a time, and days of other tests, too."""
     server.lab.empty(server.name)
     model = FakePuppetDB("model", time.time, server.release)
@@ -572,7 +572,7 @@ POOL = 25
 """Connections to its database that a PuppetDB has at most for queries, as configured by nobody."""
 
 
-def test_a_query_whose_connection_to_the_database_was_just_closed(server: Server) -> None:
+def test_a_query_whose_connection_to_the_database_was_just_closed(server: OneServer) -> None:
     def asked() -> requests.Response:
         return server.request("GET", f"{QUERY}/nodes")
 
@@ -592,7 +592,7 @@ def test_a_query_whose_connection_to_the_database_was_just_closed(server: Server
     assert 1 <= refusals <= POOL
 
 
-def test_what_it_says_while_it_starts(server: Server) -> None:
+def test_what_it_says_while_it_starts(server: OneServer) -> None:
     """From when it listens until it runs. It waits for its migrations here, so that this takes long enough."""
     server.lab.fault(server.name, "kill")
     with ThreadPoolExecutor(1) as pool:
@@ -610,7 +610,7 @@ def test_what_it_says_while_it_starts(server: Server) -> None:
     assert_refused(server.request("GET", f"{QUERY}/nope"), server.release.unknown)
 
 
-def _wait_until_it_listens(server: Server) -> None:
+def _wait_until_it_listens(server: OneServer) -> None:
     until = time.monotonic() + 120
     while True:
         try:
@@ -621,7 +621,7 @@ def _wait_until_it_listens(server: Server) -> None:
             time.sleep(0.1)
 
 
-def _until_it_runs(server: Server) -> set[tuple[int, str]]:
+def _until_it_runs(server: OneServer) -> set[tuple[int, str]]:
     """All that its status says until then; before it says so, unknown addresses are refused as ever."""
     seen: set[tuple[int, str]] = set()
     until = time.monotonic() + 120

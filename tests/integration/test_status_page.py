@@ -18,7 +18,7 @@ from pdbclient.observe.status_client import ask_for_pass
 from ..browser import Browser
 from ..faults.gateway import ask, submit
 from .journal_gateway import JournalGateway
-from .test_sync import PRIMARY, REPLICA, Site, events_until, sync_running
+from .test_sync import PRIMARY, REPLICA, ReconciledPair, events_until, sync_running
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +103,7 @@ def test_what_the_page_says_during_a_failover_is_what_happens(pair: Lab, tmp_pat
 
 
 def test_the_page_of_the_reconciler_says_what_its_passes_come_to(pair: Lab, tmp_path: Path) -> None:
-    port, site = free_port(), Site(pair, tmp_path)
+    port, site = free_port(), ReconciledPair(pair, tmp_path)
     for session in site.session.values():
         session.close()
     settings = f"\n  status_port: {port}\n  read_timeout: 3s\n  operation_timeout: 5s"

@@ -33,7 +33,7 @@ PRIMARY, REPLICA = "primary", "replica"
 LATE = 20.0
 
 
-class Site:
+class ReconciledPair:
     """The pair, a session to each node, and a sync configuration for each with a state of its own."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
@@ -139,8 +139,8 @@ def moved(result: PassResult) -> dict[str, int]:
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(pair, tmp_path)
+def site(pair: Lab, tmp_path: Path) -> Iterator[ReconciledPair]:
+    made = ReconciledPair(pair, tmp_path)
     yield made
     for session in made.session.values():
         session.close()
@@ -150,7 +150,7 @@ def command_line(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "pdbclient.cli.main", *map(str, arguments)]
 
 
-def sync_once(site: Site, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+def sync_once(site: ReconciledPair, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command_line("sync", "once", "--config", site.conf[name], *options),
         capture_output=True,
@@ -162,7 +162,7 @@ def sync_once(site: Site, name: str, *options: str) -> subprocess.CompletedProce
 
 @contextmanager
 def sync_running(
-    site: Site, name: str, *options: str, environment: Mapping[str, str] | None = None
+    site: ReconciledPair, name: str, *options: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """`sync run` as a process, ended with the block whatever happens. `environment` is added to ours.
 
@@ -200,7 +200,7 @@ def events_until(process: subprocess.Popen[str], phase: str, event: str) -> list
 
 @pytest.mark.every_server("8.8.1+7.12.1")
 def test_different_data_on_both_sides_become_the_same_and_a_second_round_transfers_nothing(
-    site: Site,
+    site: ReconciledPair,
 ) -> None:
     for number in range(12):
         side = PRIMARY if number % 3 else REPLICA
@@ -227,7 +227,7 @@ def test_different_data_on_both_sides_become_the_same_and_a_second_round_transfe
 
 
 @pytest.mark.every_server
-def test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides(site: Site) -> None:
+def test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides(site: ReconciledPair) -> None:
     when = site.ago(minutes=1)
     for number in range(6):
         for side in (PRIMARY, REPLICA):
@@ -245,7 +245,7 @@ def test_a_conflict_at_equal_times_ends_with_one_winner_on_both_sides(site: Site
 
 
 @pytest.mark.every_server
-def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_side(site: Site) -> None:
+def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_side(site: ReconciledPair) -> None:
     for side in (PRIMARY, REPLICA):
         site.run(side, "old.example.com", 1, site.ago(hours=3))
     # the replica missed the deactivation and has data that the primary missed, from before it
@@ -275,7 +275,7 @@ def test_a_deactivation_goes_before_the_data_and_is_not_undone_from_the_other_si
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_node_purged_here_and_dead_there_does_not_come_back(site: Site) -> None:
+def test_a_node_purged_here_and_dead_there_does_not_come_back(site: ReconciledPair) -> None:
     for side in (PRIMARY, REPLICA):
         site.run(side, "gone.example.com", 1, site.ago(hours=3))
         site.run(side, "alive.example.com", 2, site.ago(hours=3))
@@ -290,7 +290,7 @@ def test_a_node_purged_here_and_dead_there_does_not_come_back(site: Site) -> Non
 
 
 @pytest.mark.every_server
-def test_numbers_and_text_arrive_as_they_were(site: Site) -> None:
+def test_numbers_and_text_arrive_as_they_were(site: ReconciledPair) -> None:
     values = {
         "big": 2**70,
         "small": 1e-5,
@@ -312,7 +312,7 @@ def test_numbers_and_text_arrive_as_they_were(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more(site: Site) -> None:
+def test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more(site: ReconciledPair) -> None:
     # jsonb gives 123456789.0 back as an integer: nobody can submit what the hash was made of
     for number in range(8):
         site.simple_facts(PRIMARY, f"n{number}", site.ago(minutes=1), value=123456789.0, number=number)
@@ -330,7 +330,7 @@ def test_a_hash_that_the_database_cannot_preserve_is_listed_and_pulled_no_more(s
 
 
 @pytest.mark.every_server
-def test_a_plan_report_is_not_overlooked(site: Site) -> None:
+def test_a_plan_report_is_not_overlooked(site: ReconciledPair) -> None:
     payload = site.samples.report("n.example.com", 1, site.ago(minutes=3))
     site.submit(PRIMARY, "store report", {**payload, "type": "plan"})
     site.settle()
@@ -338,7 +338,7 @@ def test_a_plan_report_is_not_overlooked(site: Site) -> None:
     assert site.records(PRIMARY)["reports"] == site.records(REPLICA)["reports"]
 
 
-def test_a_dry_run_prints_the_plan_and_changes_nothing(site: Site) -> None:
+def test_a_dry_run_prints_the_plan_and_changes_nothing(site: ReconciledPair) -> None:
     site.run(PRIMARY, "a.example.com", 1, site.ago(minutes=3))
     site.simple_facts(PRIMARY, "future.example.com", site.ago(hours=-3), x=1)
     site.settle()
@@ -360,7 +360,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(site: Site) -> None:
     assert site.pull(REPLICA).as_json()["held"] == 1
 
 
-def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Path) -> None:
+def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: ReconciledPair, tmp_path: Path) -> None:
     site.run(PRIMARY, "a.example.com", 1, site.ago(minutes=3))
     for side in (PRIMARY, REPLICA):
         site.simple_facts(side, "dead.example.com", site.ago(hours=3), x=1)
@@ -431,7 +431,7 @@ def test_the_log_of_a_pass_is_exactly_as_the_guide_says(site: Site, tmp_path: Pa
     }
 
 
-def test_a_pass_that_finds_nothing_to_do_is_one_line_of_the_log(site: Site) -> None:
+def test_a_pass_that_finds_nothing_to_do_is_one_line_of_the_log(site: ReconciledPair) -> None:
     site.run(PRIMARY, "a.example.com", 1, site.ago(minutes=3))
     site.settle()
     assert site.pull(REPLICA).ok
@@ -442,7 +442,7 @@ def test_a_pass_that_finds_nothing_to_do_is_one_line_of_the_log(site: Site) -> N
     assert line["message"].endswith(" ms, 0 transferred, 0 failed")
 
 
-def test_a_second_process_on_one_configuration_is_refused_with_the_pid_of_the_first(site: Site) -> None:
+def test_a_second_process_on_one_configuration_is_refused_with_the_pid_of_the_first(site: ReconciledPair) -> None:
     with sync_running(site, REPLICA) as first:
         events_until(first, "sync", "finished")
         second = sync_once(site, REPLICA)
@@ -453,7 +453,7 @@ def test_a_second_process_on_one_configuration_is_refused_with_the_pid_of_the_fi
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_waiting_daemon_ends_at_once_and_cleanly_when_told(site: Site, number: signal.Signals) -> None:
+def test_a_waiting_daemon_ends_at_once_and_cleanly_when_told(site: ReconciledPair, number: signal.Signals) -> None:
     with sync_running(site, REPLICA) as process:
         events_until(process, "sync", "finished")
         began = time.monotonic()
@@ -463,7 +463,7 @@ def test_a_waiting_daemon_ends_at_once_and_cleanly_when_told(site: Site, number:
 
 
 def test_a_daemon_told_to_end_in_the_middle_of_a_pull_finishes_its_batch_and_the_next_one_goes_on(
-    site: Site,
+    site: ReconciledPair,
 ) -> None:
     for number in range(15):
         site.run(PRIMARY, f"node{number}.example.com", number, site.ago(minutes=number))
@@ -482,7 +482,7 @@ def test_a_daemon_told_to_end_in_the_middle_of_a_pull_finishes_its_batch_and_the
     assert site.records(PRIMARY) == site.records(REPLICA)
 
 
-def test_a_hangup_with_a_broken_file_leaves_the_old_configuration_in_force(site: Site) -> None:
+def test_a_hangup_with_a_broken_file_leaves_the_old_configuration_in_force(site: ReconciledPair) -> None:
     good = site.conf[REPLICA].read_text()
     site.conf[REPLICA].write_text(good.replace("5m", "1s"))
     with sync_running(site, REPLICA) as process:
@@ -495,7 +495,7 @@ def test_a_hangup_with_a_broken_file_leaves_the_old_configuration_in_force(site:
         assert process.wait(timeout=10) == 0
 
 
-def test_an_unreachable_remote_is_exit_code_3_and_a_sync_error_in_the_log(site: Site) -> None:
+def test_an_unreachable_remote_is_exit_code_3_and_a_sync_error_in_the_log(site: ReconciledPair) -> None:
     url = site.config(REPLICA).remotes[0].endpoint.url
     text = site.conf[REPLICA].read_text()
     site.conf[REPLICA].write_text(text.replace(url, "https://localhost:1"))
@@ -508,7 +508,7 @@ def test_an_unreachable_remote_is_exit_code_3_and_a_sync_error_in_the_log(site: 
     assert "Traceback" not in done.stderr
 
 
-def test_a_local_server_that_is_down_is_the_one_that_is_named(site: Site) -> None:
+def test_a_local_server_that_is_down_is_the_one_that_is_named(site: ReconciledPair) -> None:
     config = site.config(REPLICA)
     local, remote = config.local.url, config.remotes[0].endpoint.url
     text = site.conf[REPLICA].read_text()
@@ -520,13 +520,13 @@ def test_a_local_server_that_is_down_is_the_one_that_is_named(site: Site) -> Non
     assert f"{remote}: unreachable" not in done.stderr
 
 
-def test_a_wrong_configuration_is_exit_code_2(site: Site) -> None:
+def test_a_wrong_configuration_is_exit_code_2(site: ReconciledPair) -> None:
     assert sync_once(site, REPLICA, "--remote", "https://elsewhere:8081").returncode == 2
     site.conf[REPLICA].write_text("sync: {}")
     assert sync_once(site, REPLICA).returncode == 2
 
 
-def test_a_damaged_state_file_is_exit_code_1_with_its_path_and_advice(site: Site) -> None:
+def test_a_damaged_state_file_is_exit_code_1_with_its_path_and_advice(site: ReconciledPair) -> None:
     state = site.config(REPLICA).state_dir
     assert sync_once(site, REPLICA).returncode == 0
     (path,) = state.glob("*.sqlite")

@@ -21,7 +21,7 @@ from .schema import flags_table
 from .sync.backup import Backup
 from .sync.clock import SettableClock, with_clock
 from .sync.truth import differences, held
-from .test_sync import PRIMARY, REPLICA, Site, events_until, moved, site, sync_once, sync_running
+from .test_sync import PRIMARY, REPLICA, ReconciledPair, events_until, moved, site, sync_once, sync_running
 
 __all__ = ["site"]
 
@@ -32,26 +32,26 @@ NODE = "reporting.example.com"
 HOUR = 3600
 
 
-def give_reports(site: Site, *hours: float) -> None:
+def give_reports(site: ReconciledPair, *hours: float) -> None:
     """Reports of so many hours ago, received by the primary now."""
     for number in hours:
         site.submit(PRIMARY, "store report", site.samples.report(NODE, 1, site.ago(hours=number)))
     site.lab.settle(PRIMARY)
 
 
-def make_quiet(site: Site) -> None:
+def make_quiet(site: ReconciledPair) -> None:
     """An ordinary pass each way, and another, which has nothing to do but to compare the hours that are full now."""
     for name in SIDES:
         assert site.pull(name).ok
     assert [moved(site.pull(name)) for name in SIDES] == [{}, {}]
 
 
-def differing(site: Site) -> list[Any]:
+def differing(site: ReconciledPair) -> list[Any]:
     return list(differences(site.lab, PRIMARY, REPLICA))
 
 
 @pytest.fixture
-def state(site: Site) -> Iterator[State]:
+def state(site: ReconciledPair) -> Iterator[State]:
     """What the reconciler beside the replica remembers, from its first pass on."""
     config = site.config(REPLICA)
     assert site.pull(REPLICA).ok
@@ -62,7 +62,7 @@ def state(site: Site) -> Iterator[State]:
 # --- one server, or one database, in two places
 
 
-def test_the_local_server_under_another_name_is_refused(site: Site) -> None:
+def test_the_local_server_under_another_name_is_refused(site: ReconciledPair) -> None:
     config = site.config(PRIMARY)
     alias = Endpoint("127.0.0.1", config.local.port)
     assert config.local.host == "localhost"
@@ -73,7 +73,7 @@ def test_the_local_server_under_another_name_is_refused(site: Site) -> None:
         give_reports(site, 1)
 
 
-def test_two_servers_of_one_database_are_refused(site: Site) -> None:
+def test_two_servers_of_one_database_are_refused(site: ReconciledPair) -> None:
     """They are not, as long as nothing has come in since both began."""
     give_reports(site, 1, 2, 3)
     settings = site.lab.node(REPLICA).home / "conf.d" / "database.ini"
@@ -100,7 +100,7 @@ def test_two_servers_of_one_database_are_refused(site: Site) -> None:
 
 
 def test_a_server_with_a_wrong_clock_is_left_alone_and_what_it_received_meanwhile_is_found_later(
-    site: Site, state: State, lab_directory: Path
+    site: ReconciledPair, state: State, lab_directory: Path
 ) -> None:
     remote = site.lab.node(PRIMARY).url
     clock = SettableClock(lab_directory)
@@ -131,7 +131,7 @@ def test_a_server_with_a_wrong_clock_is_left_alone_and_what_it_received_meanwhil
     assert differing(site) == []
 
 
-def received(site: Site, wrong: int) -> int:
+def received(site: ReconciledPair, wrong: int) -> int:
     """How many reports the primary has that came in, by its clock, so far from now."""
     ((number,),) = site.lab.sql(
         PRIMARY, f"select count(*) from reports where abs(extract(epoch from receive_time - now()) - {wrong}) < 60"
@@ -148,7 +148,9 @@ def assert_refused(result: PassResult, wrong: int) -> None:
     assert "Check NTP" in why
 
 
-def test_a_daemon_whose_own_clock_jumps_keeps_its_interval_and_finds_each_report(site: Site, tmp_path: Path) -> None:
+def test_a_daemon_whose_own_clock_jumps_keeps_its_interval_and_finds_each_report(
+    site: ReconciledPair, tmp_path: Path
+) -> None:
     site.conf[REPLICA].write_text(site.conf[REPLICA].read_text().replace("5m", "2s"))
     clock = SettableClock(tmp_path)
     with sync_running(site, REPLICA, environment=clock.environment) as daemon:
@@ -174,7 +176,7 @@ def test_a_daemon_whose_own_clock_jumps_keeps_its_interval_and_finds_each_report
 
 
 def test_a_remote_restored_from_yesterdays_copy_takes_nothing_away_and_both_sides_are_equal_in_the_end(
-    site: Site, state: State, lab_directory: Path
+    site: ReconciledPair, state: State, lab_directory: Path
 ) -> None:
     backup = Backup(site.lab, lab_directory)
     for number in range(3):
@@ -207,7 +209,9 @@ def test_a_remote_restored_from_yesterdays_copy_takes_nothing_away_and_both_side
     assert differing(site) == []
 
 
-def test_an_emptied_remote_takes_nothing_away_and_passes_go_on_once_it_is_filled_from_here(site: Site) -> None:
+def test_an_emptied_remote_takes_nothing_away_and_passes_go_on_once_it_is_filled_from_here(
+    site: ReconciledPair,
+) -> None:
     for number in range(2):
         site.run(SIDES[number], f"node{number}.example.com", number, site.ago(hours=number))
     site.settle()
@@ -232,7 +236,7 @@ class Nodeless(Session):
         return iter(()) if path == "/nodes" else super().rows(path, **options)
 
 
-def test_a_remote_that_lists_no_nodes_is_refused_and_deactivates_nobody(site: Site) -> None:
+def test_a_remote_that_lists_no_nodes_is_refused_and_deactivates_nobody(site: ReconciledPair) -> None:
     for number in range(2):
         site.run(PRIMARY, f"node{number}.example.com", number, site.ago(hours=1 + number))
     site.settle()
@@ -257,7 +261,7 @@ def test_a_remote_that_lists_no_nodes_is_refused_and_deactivates_nobody(site: Si
 @pytest.mark.every_server
 @pytest.mark.parametrize(("nodes", "limit"), [(100, 50), (1200, 60)])
 def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_the_rest_goes_on(
-    site: Site, nodes: int, limit: int
+    site: ReconciledPair, nodes: int, limit: int
 ) -> None:
     for name in SIDES:
         for table in dict.fromkeys(("certnames", flags_table(site.lab, name))):
@@ -291,7 +295,7 @@ def test_more_deactivations_than_50_and_a_twentieth_of_the_nodes_are_braked_and_
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_node_purged_here_does_not_come_back_from_where_it_is_still_dead(site: Site) -> None:
+def test_a_node_purged_here_does_not_come_back_from_where_it_is_still_dead(site: ReconciledPair) -> None:
     long_dead = ("deactivated", "expired")
     for name in SIDES:
         for certname in long_dead:
@@ -314,7 +318,9 @@ def test_a_node_purged_here_does_not_come_back_from_where_it_is_still_dead(site:
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_node_deleted_here_and_active_there_comes_back_whole_unless_it_was_deactivated_before(site: Site) -> None:
+def test_a_node_deleted_here_and_active_there_comes_back_whole_unless_it_was_deactivated_before(
+    site: ReconciledPair,
+) -> None:
     """A server keeps no trace of what it deleted: an active node that it does not have is one that it missed."""
     site.run(REPLICA, "node.example.com", 1, site.ago(hours=3))
     site.run(REPLICA, "other.example.com", 2, site.ago(hours=3))
@@ -332,5 +338,5 @@ def test_a_node_deleted_here_and_active_there_comes_back_whole_unless_it_was_dea
     assert certnames(site, REPLICA) == ["node.example.com", "other.example.com"]
 
 
-def certnames(site: Site, name: str) -> list[str]:
+def certnames(site: ReconciledPair, name: str) -> list[str]:
     return [row[0] for row in site.lab.sql(name, "select certname from certnames order by 1")]

@@ -28,7 +28,7 @@ from tests.soak import rounds
 from .sync.backup import Backup
 from .sync.history import History
 from .sync.truth import Difference, differences, held, same_facts
-from .test_sync import PRIMARY, REPLICA, Site, site
+from .test_sync import PRIMARY, REPLICA, ReconciledPair, site
 
 __all__ = ["site"]
 
@@ -48,7 +48,7 @@ SEED = 20261126
 class Hostile:
     """The pair under this history. `counts` says what happened."""
 
-    def __init__(self, site: Site, directory: Path, seed: int) -> None:
+    def __init__(self, site: ReconciledPair, directory: Path, seed: int) -> None:
         self.site, self.lab = site, site.lab
         self.counts: Counter[str] = Counter()
         self._random = random.Random(seed)
@@ -161,13 +161,13 @@ class Hostile:
 
 
 @pytest.fixture
-def hostile(site: Site, lab_directory: Path) -> Hostile:
+def hostile(site: ReconciledPair, lab_directory: Path) -> Hostile:
     directory = lab_directory / "hostile"
     directory.mkdir()
     return Hostile(site, directory, SEED)
 
 
-def skipped(site: Site) -> Mapping[tuple[Entity, str], set[Kind]]:
+def skipped(site: ReconciledPair) -> Mapping[tuple[Entity, str], set[Kind]]:
     """What passes leave alone, either way, with the reasons; nothing is left that they would do."""
     reasons: dict[tuple[Entity, str], set[Kind]] = {}
     for name in (PRIMARY, REPLICA):

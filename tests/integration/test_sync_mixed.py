@@ -24,7 +24,7 @@ from pdbclient.sync.inventory.capabilities import PARAMETERS, ask_capabilities
 from .sync import truth
 from .sync.history import ALIVE, History
 from .sync.log import Log
-from .test_sync import PRIMARY, REPLICA, Site, moved, sync_running
+from .test_sync import PRIMARY, REPLICA, ReconciledPair, moved, sync_running
 from .test_sync_operators import differences, sync, until
 
 pytestmark = [
@@ -45,15 +45,15 @@ PAGE = Path(__file__).parents[2] / "docs/operate/upgrade-puppetdb.md"
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(pair, tmp_path)
+def site(pair: Lab, tmp_path: Path) -> Iterator[ReconciledPair]:
+    made = ReconciledPair(pair, tmp_path)
     yield made
     for session in made.session.values():
         session.close()
     assert [pair.discarded(side) for side in SIDES] == [(), ()]
 
 
-def versions(site: Site) -> dict[str, str]:
+def versions(site: ReconciledPair) -> dict[str, str]:
     """What each side runs."""
     return {node.name: str(node.version) for node in site.lab.status()}
 
@@ -63,7 +63,7 @@ def is_eight(version: str) -> bool:
     return version.startswith("8.")
 
 
-def one_of_each(site: Site, side: str, number: int) -> None:
+def one_of_each(site: ReconciledPair, side: str, number: int) -> None:
     """A record of every kind that only this side has, and some that are newer here."""
     for run in range(3):
         site.run(side, f"run{run}.{side}", 3 * number + run, site.ago(minutes=50 * run + 1))
@@ -82,11 +82,11 @@ def one_of_each(site: Site, side: str, number: int) -> None:
     site.settle()
 
 
-def differing(site: Site) -> list[truth.Difference]:
+def differing(site: ReconciledPair) -> list[truth.Difference]:
     return list(truth.differences(site.lab, OLD, NEW))
 
 
-def test_a_record_of_every_kind_goes_from_each_version_to_the_other_and_once_only(site: Site) -> None:
+def test_a_record_of_every_kind_goes_from_each_version_to_the_other_and_once_only(site: ReconciledPair) -> None:
     for number, side in enumerate(SIDES):
         one_of_each(site, side, number)
     got = {
@@ -126,7 +126,7 @@ def test_a_record_of_every_kind_goes_from_each_version_to_the_other_and_once_onl
         assert {part["version"] for part in status_of_it["servers"].values()} == {running[side], running[peer]}
 
 
-def test_what_both_versions_were_sent_has_the_same_hashes_and_is_not_transferred(site: Site) -> None:
+def test_what_both_versions_were_sent_has_the_same_hashes_and_is_not_transferred(site: ReconciledPair) -> None:
     history = History(seed=7, nodes=40)
     for _ in range(3):
         for command in history.batch(30):
@@ -150,7 +150,7 @@ def test_what_both_versions_were_sent_has_the_same_hashes_and_is_not_transferred
     assert [moved(site.pull(side)) for side in SIDES] == [{}, {}]
 
 
-def test_what_is_below_a_millisecond_is_no_difference(site: Site) -> None:
+def test_what_is_below_a_millisecond_is_no_difference(site: ReconciledPair) -> None:
     """PuppetDB cuts it off; OpenVoxDB 8.13 keeps it, and does not show it."""
     below = "select extract(microseconds from producer_timestamp)::int % 1000 from {}"
     for side in SIDES:
@@ -172,7 +172,7 @@ def test_what_is_below_a_millisecond_is_no_difference(site: Site) -> None:
     assert moved(site.pull(NEW)) == {"facts": 1}
 
 
-def status(site: Site, side: str, headers: dict[str, str], **parameters: Any) -> int:
+def status(site: ReconciledPair, side: str, headers: dict[str, str], **parameters: Any) -> int:
     """What a query is answered with."""
     url = f"{site.lab.node(side).cleartext_url}/pdb/query/v4/nodes?{urllib.parse.urlencode(parameters)}"
     try:
@@ -182,7 +182,7 @@ def status(site: Site, side: str, headers: dict[str, str], **parameters: Any) ->
         return error.code
 
 
-def test_each_version_is_asked_only_what_it_knows(site: Site) -> None:
+def test_each_version_is_asked_only_what_it_knows(site: ReconciledPair) -> None:
     for side, version in versions(site).items():
         endpoint = Endpoint("localhost", site.lab.node(side).https_port)
         with closing(Session(endpoint, site.lab.client_tls, Timeouts())) as session:
@@ -192,7 +192,7 @@ def test_each_version_is_asked_only_what_it_knows(site: Site) -> None:
         assert ("timeout" in known.answers) is is_eight(version)
 
 
-def test_the_number_with_which_enterprise_syncs_would_keep_7_and_8_apart(site: Site) -> None:
+def test_the_number_with_which_enterprise_syncs_would_keep_7_and_8_apart(site: ReconciledPair) -> None:
     answers = {side: [status(site, side, {"x-pdb-sync-ver": number}) for number in ("1", "2", "x")] for side in SIDES}
     running = versions(site)
     assert answers == {side: [409, 200, 400] if is_eight(running[side]) else [200, 409, 400] for side in SIDES}
@@ -201,7 +201,7 @@ def test_the_number_with_which_enterprise_syncs_would_keep_7_and_8_apart(site: S
 class Upgrade:
     """The commands of the page, step by step, beside the old server and the new one."""
 
-    def __init__(self, site: Site, running: ExitStack, directory: Path) -> None:
+    def __init__(self, site: ReconciledPair, running: ExitStack, directory: Path) -> None:
         self._site, self._running, self._directory = site, running, directory
         self._sides = {"old": OLD, "new": NEW}
         self.logs: dict[str, Log] = {}
@@ -234,7 +234,7 @@ class Upgrade:
         return all(log.finished("sync") for log in self.logs.values())
 
 
-def puppet_runs(site: Site, conf: Path, first: str, number: int) -> None:
+def puppet_runs(site: ReconciledPair, conf: Path, first: str, number: int) -> None:
     """Puppet stores facts and asks something, with this `puppetdb.conf`: its first server serves it."""
     with Client.from_config(conf) as client:
         facts = site.samples.facts(f"live{number}.example.com", number, datetime.now(UTC))
@@ -243,7 +243,7 @@ def puppet_runs(site: Site, conf: Path, first: str, number: int) -> None:
     site.lab.settle(first)
 
 
-def test_the_upgrade_goes_as_its_page_tells_it(site: Site, tmp_path: Path) -> None:
+def test_the_upgrade_goes_as_its_page_tells_it(site: ReconciledPair, tmp_path: Path) -> None:
     for number in range(6):
         site.run(OLD, f"web{number}.example.com", number, site.ago(minutes=20 + 11 * number))
     site.simple_facts(OLD, "dead.example.com", site.ago(hours=3), x=1)

@@ -11,7 +11,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,21 @@ import pytest
 
 from pdbclient.cli.main import main
 from pdbclient.lab import Lab
-from tests.integration.test_sync import PRIMARY, REPLICA, Site, command_line, events_until, sync_running
+from tests.ended import Ended
+from tests.integration.test_sync import PRIMARY, REPLICA, ReconciledPair, command_line, events_until, sync_running
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(pair, tmp_path)
+def site(pair: Lab, tmp_path: Path) -> Iterator[ReconciledPair]:
+    made = ReconciledPair(pair, tmp_path)
     yield made
     for session in made.session.values():
         session.close()
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-def sync(site: Site, name: str, command: str, *options: str) -> Ended:
+def sync(site: ReconciledPair, name: str, command: str, *options: str) -> Ended:
     """`pdbclient sync COMMAND` beside that server, in this process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -55,7 +48,7 @@ def sync(site: Site, name: str, command: str, *options: str) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue())
 
 
-def differences(site: Site, name: str, *options: str) -> tuple[int, dict[str, dict[str, int]]]:
+def differences(site: ReconciledPair, name: str, *options: str) -> tuple[int, dict[str, dict[str, int]]]:
     """The exit code of `sync diff`, and what it counts."""
     done = sync(site, name, "diff", "--json", *options)
     assert done.out, done.err
@@ -75,7 +68,7 @@ def until(what: Callable[[], Any], within: float = 30.0) -> Any:
 
 
 @pytest.mark.every_server
-def test_a_diff_sees_what_passes_then_settle_and_is_the_same_from_both_sides(site: Site) -> None:
+def test_a_diff_sees_what_passes_then_settle_and_is_the_same_from_both_sides(site: ReconciledPair) -> None:
     for number, side in enumerate((PRIMARY, REPLICA)):
         site.run(side, f"n{number}", number, site.ago(minutes=20 + number))
     for side in (PRIMARY, REPLICA):
@@ -100,7 +93,7 @@ def test_a_diff_sees_what_passes_then_settle_and_is_the_same_from_both_sides(sit
     assert sync(site, REPLICA, "audit").code == 0
 
 
-def test_what_the_servers_keep_as_it_came_first_is_tied_and_counts_nowhere(site: Site) -> None:
+def test_what_the_servers_keep_as_it_came_first_is_tied_and_counts_nowhere(site: ReconciledPair) -> None:
     stamp = site.ago(minutes=5).isoformat(timespec="milliseconds")
     for side, uuid, expires in ((PRIMARY, "a", True), (REPLICA, "b", False)):
         node = {"certname": "n", "producer_timestamp": stamp}
@@ -116,7 +109,9 @@ def test_what_the_servers_keep_as_it_came_first_is_tied_and_counts_nowhere(site:
     assert (status["ok"], status["tied"]) == (True, 2)
 
 
-def test_a_hash_that_no_transfer_preserves_is_listed_by_diff_and_quarantine_and_counts_nowhere(site: Site) -> None:
+def test_a_hash_that_no_transfer_preserves_is_listed_by_diff_and_quarantine_and_counts_nowhere(
+    site: ReconciledPair,
+) -> None:
     # jsonb gives 123456789.0 back as an integer: nobody can submit what the hash was made of
     for number in range(8):
         site.simple_facts(PRIMARY, f"n{number}", site.ago(minutes=1), value=123456789.0, number=number)
@@ -133,7 +128,7 @@ def test_a_hash_that_no_transfer_preserves_is_listed_by_diff_and_quarantine_and_
     assert differences(site, PRIMARY) == (0, listed)
 
 
-def test_a_diff_without_one_of_the_servers_is_exit_3(site: Site) -> None:
+def test_a_diff_without_one_of_the_servers_is_exit_3(site: ReconciledPair) -> None:
     url = site.config(REPLICA).remotes[0].endpoint.url
     site.conf[REPLICA].write_text(site.conf[REPLICA].read_text().replace(url, "https://localhost:1"))
     done = sync(site, REPLICA, "diff", "--json")
@@ -142,7 +137,9 @@ def test_a_diff_without_one_of_the_servers_is_exit_3(site: Site) -> None:
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_in_the_end(site: Site) -> None:
+def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_in_the_end(
+    site: ReconciledPair,
+) -> None:
     for number in range(60):
         site.simple_facts(PRIMARY, f"facts{number}.example.com", site.ago(minutes=number + 1), number=number)
     for number in range(5):
@@ -171,7 +168,7 @@ def test_a_seeding_that_is_killed_goes_on_from_there_and_the_servers_are_equal_i
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_daemon_shows_its_status_and_metrics_and_makes_a_pass_when_asked(site: Site) -> None:
+def test_a_daemon_shows_its_status_and_metrics_and_makes_a_pass_when_asked(site: ReconciledPair) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     text = site.conf[REPLICA].read_text()

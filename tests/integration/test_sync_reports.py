@@ -31,7 +31,7 @@ NODE = "reporting.example.com"
 DAY = 86_400_000
 
 
-class Site:
+class ReportSite:
     """The pair; reports are submitted to the primary, and pulled from there to the replica."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
@@ -67,8 +67,8 @@ class Site:
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(pair, tmp_path)
+def site(pair: Lab, tmp_path: Path) -> Iterator[ReportSite]:
+    made = ReportSite(pair, tmp_path)
     yield made
     for session in (made.there, made.here):
         session.close()
@@ -83,7 +83,7 @@ def all_listed(start: int, end: int) -> float:
 
 
 @pytest.mark.every_server
-def test_reports_are_found_by_receive_time_by_producer_timestamp_and_by_hash(site: Site) -> None:
+def test_reports_are_found_by_receive_time_by_producer_timestamp_and_by_hash(site: ReportSite) -> None:
     site.run(0, 30)
     site.run(31, type="plan")
     newest = newest_received(site.there, site.ago(days=14), site.budget)
@@ -113,7 +113,7 @@ def test_reports_are_found_by_receive_time_by_producer_timestamp_and_by_hash(sit
     assert set(seen.missing) == {row for row in rows if row.millis < site.ago(hours=1)}
 
 
-def test_the_question_for_new_reports_reads_no_day_before_those_that_changed(site: Site) -> None:
+def test_the_question_for_new_reports_reads_no_day_before_those_that_changed(site: ReportSite) -> None:
     """Reports lie in a table per day, and nothing in them is in the order of the receive time."""
     site.run(0, 72)
     since, today = from_millis(site.ago(hours=1)), site.ago(hours=3)
@@ -131,7 +131,7 @@ def test_the_question_for_new_reports_reads_no_day_before_those_that_changed(sit
 
 @pytest.mark.every_server("8.8.1+7.12.1")
 def test_late_reports_come_with_the_next_pass_and_lost_ones_come_back(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: ReportSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.run(0, 1, 5, 6, 30)
     assert [site.pull(), site.pull(), site.pull()] == [5, 0, 0]

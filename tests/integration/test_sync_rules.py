@@ -47,7 +47,7 @@ RUNS = [f"{number}1b5ad2e-0000-4000-8000-000000000000" for number in range(10)]
 
 
 @dataclass(frozen=True)
-class Case:
+class RuleCase:
     """`commands` are a kind, hours ago, and what makes one content differ from another."""
 
     rule: str
@@ -58,9 +58,9 @@ class Case:
         return self.rule.replace(" ", "-")
 
 
-def _cases() -> Iterator[Case]:
-    def case(rule: str, *commands: tuple[str, float, int]) -> Case:
-        return Case(rule, commands)
+def _cases() -> Iterator[RuleCase]:
+    def case(rule: str, *commands: tuple[str, float, int]) -> RuleCase:
+        return RuleCase(rule, commands)
 
     for kind in ("facts", "catalog", "inputs", "expiration"):
         yield case(f"{kind} newer", (kind, 3, 1), (kind, 2, 2))

@@ -24,7 +24,7 @@ from .conftest import ready, running_lab
 from .sync.history import ALIVE, History
 from .sync.log import Log
 from .sync.truth import held
-from .test_sync import Site, sync_running
+from .test_sync import ReconciledPair, sync_running
 from .test_sync_operators import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(300, 3600))]
@@ -49,7 +49,7 @@ RING: Sources = {name: [NAMES[(number + 1) % len(NAMES)]] for number, name in en
 STAR: Sources = {**{leaf: [LAST] for leaf in NAMES[:-1]}, LAST: NAMES[:-1]}
 
 
-class Servers(Site):
+class TopologySite(ReconciledPair):
     """All servers of the lab, holding different things."""
 
     def scatter(self, number: int, names: Sequence[str] = NAMES) -> None:
@@ -113,8 +113,8 @@ def net(lab_directory: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def servers(net: Lab, tmp_path: Path) -> Iterator[Servers]:
-    made = Servers(ready(net), tmp_path)
+def servers(net: Lab, tmp_path: Path) -> Iterator[TopologySite]:
+    made = TopologySite(ready(net), tmp_path)
     yield made
     for session in made.session.values():
         session.close()
@@ -123,7 +123,7 @@ def servers(net: Lab, tmp_path: Path) -> Iterator[Servers]:
 
 @pytest.mark.parametrize(("sources", "turns"), [(RING, len(NAMES) - 1), (STAR, 2)], ids=["ring", "star"])
 def test_each_record_comes_once_to_each_server_that_lacks_it(
-    servers: Servers, sources: Sources, turns: int, capsys: pytest.CaptureFixture[str]
+    servers: TopologySite, sources: Sources, turns: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     servers.scatter(0)
     lacked = servers.lacking()
@@ -141,7 +141,7 @@ def test_each_record_comes_once_to_each_server_that_lacks_it(
 
 
 def test_in_a_mesh_one_round_is_enough_and_with_one_server_down_the_others_go_on_and_it_catches_up(
-    servers: Servers,
+    servers: TopologySite,
 ) -> None:
     up = NAMES[:-1]
     servers.scatter(0)
@@ -167,7 +167,7 @@ def test_in_a_mesh_one_round_is_enough_and_with_one_server_down_the_others_go_on
 
 
 def test_daemons_beside_all_servers_at_the_same_time_bring_each_record_once_too(
-    servers: Servers, tmp_path: Path
+    servers: TopologySite, tmp_path: Path
 ) -> None:
     servers.scatter(0)
     lacked = servers.lacking()

@@ -24,7 +24,7 @@ from pdbclient.terminus.catalog import catalog_inputs_payload, catalog_payload
 from pdbclient.terminus.names import TYPES
 from pdbclient.wire import Command
 from tests.integration.catalog_documents import TITLES, random_documents
-from tests.integration.catalog_manifests import CASES, Case
+from tests.integration.catalog_manifests import CASES, ManifestCase
 from tests.integration.puppet.stock import StockPuppet, parameters
 
 pytestmark = pytest.mark.integration
@@ -57,7 +57,7 @@ class Data(Enum):
 
 
 @dataclass(frozen=True)
-class Correction:
+class CatalogCorrection:
     """One thing that we do otherwise: how the stock payload changes by it, and in which forms of the document."""
 
     why: str
@@ -146,23 +146,25 @@ LOST = [
 NAMELESS = [None, None, {"a": [None]}]
 NAMELESS_TEXT = ["Object[{}]", "Object[{attributes => {'a' => Integer}}]", {"a": ["Object[{}]"]}]
 
-CORRECTIONS: Mapping[str, Correction] = {
+CORRECTIONS: Mapping[str, CatalogCorrection] = {
     # Defects of the stock terminus that are mended here
-    "a Sensitive namevar": Correction("it went out in clear, as an alias", without_secret_alias),
-    "a Sensitive alias": Correction(
+    "a Sensitive namevar": CatalogCorrection("it went out in clear, as an alias", without_secret_alias),
+    "a Sensitive alias": CatalogCorrection(
         "with it went the alias that the namevar gives",
         lambda payload, _: replaced(({"name": "n", "tag": "x"}, {"name": "n", "tag": "x", "alias": ["n"]}))(
             payload, ""
         ),
     ),
-    "a Sensitive value in an object": Correction("the placeholder told the type of the secret", stable, (Data.RICH,)),
-    "a stable placeholder": Correction("the catalog's hash changed at every compile", stable),
-    "the root directory": Correction("a valid catalog was refused", with_edges()),
-    "composite namevars by name": Correction("a valid catalog was refused", with_edges()),
-    "a File's own title": Correction("a valid catalog was refused", with_edges()),
-    "nested aliases of a composite type": Correction("a valid catalog was refused", with_edges()),
+    "a Sensitive value in an object": CatalogCorrection(
+        "the placeholder told the type of the secret", stable, (Data.RICH,)
+    ),
+    "a stable placeholder": CatalogCorrection("the catalog's hash changed at every compile", stable),
+    "the root directory": CatalogCorrection("a valid catalog was refused", with_edges()),
+    "composite namevars by name": CatalogCorrection("a valid catalog was refused", with_edges()),
+    "a File's own title": CatalogCorrection("a valid catalog was refused", with_edges()),
+    "nested aliases of a composite type": CatalogCorrection("a valid catalog was refused", with_edges()),
     # What a document does not tell
-    "exported resources in an unfiltered document": Correction(
+    "exported resources in an unfiltered document": CatalogCorrection(
         "nothing says that they were not collected: they have edges where all that they refer to is there",
         with_edges(
             "Notify[here] required-by Notify[elsewhere]",
@@ -171,29 +173,29 @@ CORRECTIONS: Mapping[str, Correction] = {
         ),
         forms=("unfiltered", "v4"),
     ),
-    "what a type loses in the document": Correction(
+    "what a type loses in the document": CatalogCorrection(
         "Puppet prints these types without their parameter",
         replaced(*LOST),
         (Data.RICH,),
     ),
-    "a Sensitive key in text": Correction(
+    "a Sensitive key in text": CatalogCorrection(
         "Puppet has made one text of both keys already",
         lambda payload, _: replaced(({REDACTED: 1, f"{REDACTED[:-1]}:2>": 2}, {"Sensitive [value redacted]": 2}))(
             payload, ""
         ),
         (Data.TEXT,),
     ),
-    "a reserved key in text": Correction(
+    "a reserved key in text": CatalogCorrection(
         "without rich data, a hash that has a key __ptype looks like an object",
         replaced(({"reserved key: __ptype": "x", "b": 1}, "x({'b' => 1})")),
         (Data.TEXT,),
     ),
-    "a nameless object type in text": Correction(
+    "a nameless object type in text": CatalogCorrection(
         "Puppet has made text of it already, where the stock terminus asks it for its name",
         replaced((NAMELESS, NAMELESS_TEXT)),
         (Data.TEXT,),
     ),
-    "an object type in text": Correction(
+    "an object type in text": CatalogCorrection(
         "Puppet has made text of it already, by another rule",
         replaced(("Car", OBJECT_TYPE), ("Deferred", DEFERRED_TYPE)),
         (Data.TEXT,),
@@ -236,7 +238,7 @@ def answers(puppet: StockPuppet, documents: list[Payload]) -> Payload:
         return answer
 
 
-def ours(puppet: StockPuppet, document: Payload, case: Case | None = None, **options: Any) -> Payload:
+def ours(puppet: StockPuppet, document: Payload, case: ManifestCase | None = None, **options: Any) -> Payload:
     job_id = str(case.job_id) if case and case.job_id is not None else None
     options = {"producer": "primary.example", "transaction_uuid": TRANSACTION, "job_id": job_id, **options}
     return catalog_payload(document, puppet_version=puppet.version, **options)
@@ -250,7 +252,7 @@ def stock(answer: Payload, form: str) -> Payload:
     return chosen
 
 
-def corrected(puppet: StockPuppet, case: Case, form: str, payload: Payload) -> Payload:
+def corrected(puppet: StockPuppet, case: ManifestCase, form: str, payload: Payload) -> Payload:
     for name in case.corrections:
         if CORRECTIONS[name].applies(puppet, form):
             payload = CORRECTIONS[name].change(payload, form)
@@ -262,7 +264,7 @@ PAIRS = [pytest.param(case, form, id=f"{case.name}-{form}") for case in CASES fo
 
 @pytest.mark.parametrize(("case", "form"), PAIRS)
 def test_our_payload_is_the_stock_one_with_the_named_corrections(
-    puppet: StockPuppet, answers: Payload, case: Case, form: str
+    puppet: StockPuppet, answers: Payload, case: ManifestCase, form: str
 ) -> None:
     answer = answers["cases"][case.name]
     assert "documents" in answer, answer
@@ -290,7 +292,7 @@ def test_every_correction_is_needed(puppet: StockPuppet, answers: Payload, name:
             assert any(differs(puppet, answers["cases"][case.name], case, form) for case in cases), (name, form)
 
 
-def differs(puppet: StockPuppet, answer: Payload, case: Case, form: str) -> bool:
+def differs(puppet: StockPuppet, answer: Payload, case: ManifestCase, form: str) -> bool:
     expected = stock(answer, form)
     try:
         return ours(puppet, answer["documents"][form], case) != expected.get("stock")
@@ -320,7 +322,9 @@ def test_from_puppet_8_on_rich_data_is_in_every_form_of_a_document(puppet: Stock
 
 
 @pytest.mark.parametrize(("case", "form"), PAIRS)
-def test_without_edges_nothing_else_changes(puppet: StockPuppet, answers: Payload, case: Case, form: str) -> None:
+def test_without_edges_nothing_else_changes(
+    puppet: StockPuppet, answers: Payload, case: ManifestCase, form: str
+) -> None:
     """And no relationship is refused, as the terminus from 8.3.0 on has it."""
     answer = answers["cases"][case.name]
     expected = corrected(puppet, case, form, stock(answer, form)["unlinked"])
@@ -328,7 +332,7 @@ def test_without_edges_nothing_else_changes(puppet: StockPuppet, answers: Payloa
 
 
 @pytest.mark.parametrize(("case", "form"), PAIRS)
-def test_puppetdb_would_take_it(puppet: StockPuppet, answers: Payload, case: Case, form: str) -> None:
+def test_puppetdb_would_take_it(puppet: StockPuppet, answers: Payload, case: ManifestCase, form: str) -> None:
     """By our own check of the wire format, which the wire tests hold against the real server."""
     if case.name == "refused_uncollected" and form not in ("unfiltered", "v4"):
         return
@@ -339,7 +343,7 @@ def test_puppetdb_would_take_it(puppet: StockPuppet, answers: Payload, case: Cas
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_inputs_are_the_stock_ones(answers: Payload, case: Case) -> None:
+def test_inputs_are_the_stock_ones(answers: Payload, case: ManifestCase) -> None:
     inputs = answers["cases"][case.name].get("inputs")
     if inputs is None:
         return

@@ -30,7 +30,7 @@ from pdbclient.terminus.ruby_yaml import read_yaml
 from pdbclient.wire.command import Command
 from pdbclient.wire.limits import index_warnings
 from tests.integration.puppet.stock import StockPuppet, parameters
-from tests.integration.report_corrections import CORRECTIONS, FORM, MISSING, OBJECTS, Correction
+from tests.integration.report_corrections import CORRECTIONS, FORM, MISSING, OBJECTS, ReportCorrection
 from tests.integration.report_stamps import SPANS, STAMPS
 
 pytestmark = pytest.mark.integration
@@ -162,7 +162,7 @@ def test_payloads_are_those_of_the_stock_code_but_for_the_corrections(out: Path)
     """From YAML and from JSON; and every correction occurs."""
     makes_objects = json.loads((out / "makes_objects.out.json").read_bytes())
     corrections = [*CORRECTIONS, *FORM, *([OBJECTS] if makes_objects else [])]
-    seen: Counter[Correction] = Counter()
+    seen: Counter[ReportCorrection] = Counter()
     unexplained = []
     compared = list(_compared(out))
     for one in compared:

@@ -85,7 +85,7 @@ OLD_PUPPETDB_CONF = """\
 
 
 @dataclass(frozen=True)
-class Case:
+class ConfdirCase:
     """A confdir as it may be, what it is set up for, and what Puppet is to see."""
 
     files: dict[str, str] = field(default_factory=dict)
@@ -101,23 +101,23 @@ class Case:
 
 NEW = ("--server-urls", URLS, "--gateway-url", GATEWAY)
 CASES = {
-    "Debian's own files": Case(options=NEW),
-    "a server with a past": Case(
+    "Debian's own files": ConfdirCase(options=NEW),
+    "a server with a past": ConfdirCase(
         files={"puppet.conf": AIO, "routes.yaml": OLD_ROUTES, "puppetdb.conf": OLD_PUPPETDB_CONF},
         reports="store, http, puppetdb",
         timeout=12,
     ),
-    "a server with CR LF": Case(files={"puppet.conf": AIO.replace("\n", "\r\n")}, options=NEW[:2],
+    "a server with CR LF": ConfdirCase(files={"puppet.conf": AIO.replace("\n", "\r\n")}, options=NEW[:2],
                                 reports="store, http, puppetdb"),
-    "a server without a gateway": Case(
+    "a server without a gateway": ConfdirCase(
         files={"puppet.conf": "reports = puppetdb\n", "puppetdb.conf": OLD_PUPPETDB_CONF},
         options=("--no-gateway",), reports="puppetdb", urls=tuple(URLS.split(",")), timeout=12,
     ),
-    "a setting twice and sections in pieces": Case(
+    "a setting twice and sections in pieces": ConfdirCase(
         files={"puppet.conf": "[server]\nreports = log\n[main]\nreports = http\n[server]\nreports = store\n"},
         options=NEW, reports="log,puppetdb",
     ),
-    "puppet apply": Case(
+    "puppet apply": ConfdirCase(
         files={"puppet.conf": AIO},
         options=(*NEW, "--for", "apply"),
         section="user", application="apply", reports="log,puppetdb", facts=("facter", "puppetdb_apply"),
@@ -144,7 +144,7 @@ def output_of(*command: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-def test_puppet_sees_what_was_set_up_and_undo_gives_the_same_tree_back(tmp_path: Path, case: Case) -> None:
+def test_puppet_sees_what_was_set_up_and_undo_gives_the_same_tree_back(tmp_path: Path, case: ConfdirCase) -> None:
     """The settings by Puppet's own command, the servers by the stock parser, the routes by Puppet's reader."""
     confdir, vardir = tmp_path / "puppet", tmp_path / "var"
     shutil.copytree("/etc/puppet", confdir)

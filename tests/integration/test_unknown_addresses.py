@@ -18,7 +18,7 @@ from pdbclient.lab import Lab
 from pdbclient.sync.policy.versions import release
 
 from ..faults.gateway import GatewayProcess, ask, gateway_config, submit, write_config
-from .client_site import PRIMARY, REPLICA, Site, facts
+from .client_site import PRIMARY, REPLICA, ClientSite, facts
 
 pytestmark = [pytest.mark.integration, pytest.mark.every_server("8.8.1+7.12.1", "8.4.1+8.8.1", "8.8.1+8.8.1")]
 
@@ -34,9 +34,9 @@ ADDRESSES = (
 
 
 @pytest.fixture
-def site(pair: Lab) -> Iterator[Site]:
+def site(pair: Lab) -> Iterator[ClientSite]:
     with ExitStack() as stack:
-        yield Site(pair, stack)
+        yield ClientSite(pair, stack)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def has_dashboard_for_all(lab: Lab) -> bool:
     return number < (8, 5)
 
 
-def test_the_real_server_answers_as_its_release_does(site: Site) -> None:
+def test_the_real_server_answers_as_its_release_does(site: ClientSite) -> None:
     for path in QUERIES:
         answer = site.stock("GET", f"/pdb/query/v4/{path}")
         if has_dashboard_for_all(site.lab):
@@ -69,7 +69,7 @@ def test_the_real_server_answers_as_its_release_does(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", QUERIES)
-def test_a_client_that_asks_for_one_is_told_and_goes_on_as_before(site: Site, path: str) -> None:
+def test_a_client_that_asks_for_one_is_told_and_goes_on_as_before(site: ClientSite, path: str) -> None:
     client = site.client()
     client.submit_payload("replace facts", facts("a b"))
     site.settle()
@@ -90,7 +90,7 @@ def test_a_client_that_asks_for_one_is_told_and_goes_on_as_before(site: Site, pa
 
 
 def test_whoever_asks_the_gateway_for_one_is_told_and_all_go_on_as_before(
-    site: Site, gateway: GatewayProcess
+    site: ClientSite, gateway: GatewayProcess
 ) -> None:
     tls = site.lab.client_tls
     for address in ADDRESSES * 2:

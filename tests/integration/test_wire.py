@@ -42,7 +42,7 @@ BESIDE: dict[str, Json] = {
 ALL = ["and", ["=", "node_state", "any"]]
 
 
-class Servers:
+class BarePair:
     """The pair, spoken to with bare requests, so that only the wire layer is under test."""
 
     def __init__(self, lab: Lab) -> None:
@@ -89,8 +89,8 @@ class Servers:
 
 
 @pytest.fixture
-def servers(pair: Lab) -> Iterator[Servers]:
-    both = Servers(pair)
+def servers(pair: Lab) -> Iterator[BarePair]:
+    both = BarePair(pair)
     yield both
     both.close()
 
@@ -123,7 +123,7 @@ def comparable(row: Row) -> str:
 @pytest.mark.every_server
 @pytest.mark.parametrize("gzipped", [False, True])
 @pytest.mark.parametrize("name", small.BY_COMMAND)
-def test_every_command_is_stored_plain_and_gzipped(servers: Servers, name: str, gzipped: bool) -> None:
+def test_every_command_is_stored_plain_and_gzipped(servers: BarePair, name: str, gzipped: bool) -> None:
     command = create(name)
     servers.store(command.gzipped() if gzipped else command)
     row = servers.row(name, "web1.example")
@@ -157,7 +157,7 @@ def sample(samples: Samples, name: str, index: int) -> Json:
 @pytest.mark.parametrize(("name", "build"), ROUND_TRIPS)
 @pytest.mark.parametrize("index", range(3))
 def test_a_record_copied_to_the_other_server_is_equal_and_has_the_same_hash(
-    servers: Servers, samples: Samples, name: str, build: Callable[[bytes], Command], index: int
+    servers: BarePair, samples: Samples, name: str, build: Callable[[bytes], Command], index: int
 ) -> None:
     command = Command.create(name, sample(samples, name, index), now=now())
     servers.store(command.gzipped())
@@ -170,7 +170,7 @@ def test_a_record_copied_to_the_other_server_is_equal_and_has_the_same_hash(
     assert there.get("hash") == here.get("hash")
 
 
-def test_plan_skipped_and_split_events_survive_the_copy_of_a_report(servers: Servers) -> None:
+def test_plan_skipped_and_split_events_survive_the_copy_of_a_report(servers: BarePair) -> None:
     resources = [
         small.report_resource(events=[small.event(), small.event(property="mode", new_value={"a": [2**70]})]),
         small.report_resource(resource_title="/s", skipped=True, events=[], file=None, line=None),
@@ -185,7 +185,7 @@ def test_plan_skipped_and_split_events_survive_the_copy_of_a_report(servers: Ser
     assert len(here["resource_events"]["data"]) == 4
 
 
-def test_deactivations_and_expirations_are_copied_with_their_times(servers: Servers) -> None:
+def test_deactivations_and_expirations_are_copied_with_their_times(servers: BarePair) -> None:
     for command in (
         configure_expiration("a", False, now=now() - timedelta(minutes=1)),
         deactivate_node("a", now=now()),
@@ -221,7 +221,7 @@ CERTNAMES = [
 
 
 @pytest.mark.parametrize("name", small.BY_COMMAND)
-def test_any_certname_is_stored_as_it_is(servers: Servers, name: str) -> None:
+def test_any_certname_is_stored_as_it_is(servers: BarePair, name: str) -> None:
     for certname in CERTNAMES:
         servers.store(create(name, certname=certname, **_own(name)))
     rows = servers.rows(ENTITY[name], ast.by_certnames(ENTITY[name], CERTNAMES))
@@ -233,7 +233,7 @@ def _own(name: str) -> Json:
     return {"type": "agent"} if name == "store report" else {}
 
 
-def fact(servers: Servers, certname: str = "web1.example") -> bytes:
+def fact(servers: BarePair, certname: str = "web1.example") -> bytes:
     """The stored text of the fact `v`."""
     (row,) = servers.raw("facts", ["and", *ALL[1:], ["=", "certname", certname], ["=", "name", "v"]])
     return bytes(msgspec.json.decode(row, type=dict[str, msgspec.Raw])["value"])
@@ -257,7 +257,7 @@ def fact(servers: Servers, certname: str = "web1.example") -> bytes:
     ],
     ids=lambda value: f"{value!r:.20}",
 )
-def test_a_value_is_stored_faithfully_or_as_stated(servers: Servers, value: object, stored: bytes) -> None:
+def test_a_value_is_stored_faithfully_or_as_stated(servers: BarePair, value: object, stored: bytes) -> None:
     servers.store(create("replace facts", values={"v": value}))
     assert fact(servers) == stored
 
@@ -267,7 +267,7 @@ def test_a_value_is_stored_faithfully_or_as_stated(servers: Servers, value: obje
     [("a\x00b", "a\ufffdb"), (b"caf\xc3\xa9\xff", "café\ufffd"), ("a\ud800", "a\ufffd")],
 )
 def test_text_that_cannot_be_stored_arrives_with_u_fffd_in_every_entity(
-    servers: Servers, value: Any, stored: str
+    servers: BarePair, value: Any, stored: str
 ) -> None:
     commands = [
         create("replace facts", values={"v": value}),
@@ -298,7 +298,7 @@ def test_what_the_server_cannot_hold_is_refused_before_it_leaves(value: object) 
         create("replace facts", values={"v": value})
 
 
-def test_the_deepest_value_that_is_taken_is_stored(servers: Servers) -> None:
+def test_the_deepest_value_that_is_taken_is_stored(servers: BarePair) -> None:
     value: object = 1
     for _ in range(199):
         value = [value]
@@ -306,7 +306,7 @@ def test_the_deepest_value_that_is_taken_is_stored(servers: Servers) -> None:
     assert json.loads(fact(servers)) == value
 
 
-def test_a_value_of_10_mb_is_stored(servers: Servers) -> None:
+def test_a_value_of_10_mb_is_stored(servers: BarePair) -> None:
     servers.store(create("replace facts", values={"v": "é" * 5_000_000}).gzipped())
     assert len(json.loads(fact(servers))) == 5_000_000
 
@@ -318,7 +318,7 @@ def unchecked(name: str, payload: Json, certname: str) -> Command:
 
 
 @pytest.mark.every_server
-def test_the_server_agrees_with_every_verdict(servers: Servers) -> None:
+def test_the_server_agrees_with_every_verdict(servers: BarePair) -> None:
     """All payloads of the unit tests' tables: stored, dead-lettered, stuck or ignored, as the tables say."""
     tables: dict[str, Sequence[tuple[Any, ...]]] = {
         "taken": TAKEN,
@@ -346,7 +346,7 @@ def test_the_server_agrees_with_every_verdict(servers: Servers) -> None:
     assert dead == letters
 
 
-def _stored(servers: Servers, name: str) -> set[str]:
+def _stored(servers: BarePair, name: str) -> set[str]:
     """The certnames of which the command's own mark is there: nodes alone come from any command."""
     entity = ENTITY[name]
     # 7.12.1 makes broken SQL of an `and` of nothing but the two `any`
@@ -357,7 +357,7 @@ def _stored(servers: Servers, name: str) -> set[str]:
 
 
 @pytest.mark.every_server
-def test_every_summary_query_is_understood_on_its_endpoint_and_at_the_root(servers: Servers) -> None:
+def test_every_summary_query_is_understood_on_its_endpoint_and_at_the_root(servers: BarePair) -> None:
     for name in ("replace catalog", "replace facts", "store report", "replace catalog inputs", "deactivate node"):
         servers.store(create(name))
     start, end = (now() - timedelta(hours=1)).isoformat(), (now() + timedelta(hours=1)).isoformat()
@@ -378,7 +378,7 @@ def test_every_summary_query_is_understood_on_its_endpoint_and_at_the_root(serve
         assert servers.rows(entity, query) == [], "the node was deactivated"
 
 
-def test_the_collectors_query_finds_what_other_nodes_export(servers: Servers) -> None:
+def test_the_collectors_query_finds_what_other_nodes_export(servers: BarePair) -> None:
     exported = small.resource(exported=True, tags=["web"], parameters={"mode": "0755", "require": "File[/x]"})
     servers.store(create("replace catalog", certname="a", resources=[exported, small.resource(title="/b")], edges=[]))
     for text, found in [

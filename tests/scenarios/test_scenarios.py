@@ -47,7 +47,7 @@ def scenarios() -> list[Any]:
     ]
 
 
-class Story:
+class PlayedScenario:
     """One scenario as it is played."""
 
     def __init__(self, scenario: Mapping[str, Any]) -> None:
@@ -182,7 +182,7 @@ class Story:
 def test_scenario(scenario: dict[str, Any]) -> None:
     """What a table says, happens."""
     assert scenario.keys() <= {"name", "servers", "submit_only", "settings", "steps"}
-    story = Story(scenario)
+    story = PlayedScenario(scenario)
     try:
         story.play(scenario["steps"])
     finally:

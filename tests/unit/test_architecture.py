@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -280,6 +281,18 @@ def test_there_is_no_import_cycle() -> None:
 @pytest.mark.parametrize("word", ["util", "utils", "helper", "helpers", "manager", "common", "misc"])
 def test_no_module_is_named_after_nothing(word: str) -> None:
     assert not [module for module in MODULES if word in module.split(".")]
+
+
+def test_no_two_files_of_tests_and_no_two_classes_in_them_share_a_name() -> None:
+    """`pytest -k NAME`, a traceback's last line and a reader's search are to find one thing."""
+    places = defaultdict(list)
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        if path.name.startswith("test_"):
+            places[path.name].append(path)
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,16 +13,16 @@ from typing import Any
 
 from tests.bench.load.connection import BadAnswer, Connection, Target, client_context
 from tests.bench.load.meters import cpu_seconds
-from tests.bench.load.traffic import Request
+from tests.bench.load.traffic import LoadRequest
 
-__all__ = ["Load", "run_load"]
+__all__ = ["Measured", "run_load"]
 
 _START_LIMIT = 60.0
 _FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Measured:
     """What all clients saw together, and CPU milliseconds per request of the clients and of each server."""
 
     requests: int
@@ -60,8 +60,8 @@ class _Share:
 
 
 def run_load(
-    target: Target, work: Sequence[Sequence[Request]], seconds: float, servers: Mapping[str, Sequence[int]]
-) -> Load:
+    target: Target, work: Sequence[Sequence[LoadRequest]], seconds: float, servers: Mapping[str, Sequence[int]]
+) -> Measured:
     """One client per element of `work` sends its requests in turn for `seconds`, after half a second not counted.
 
     `servers`: name -> pids whose CPU time is counted, with that of their children.
@@ -87,7 +87,7 @@ def run_load(
     return _sum_up(shares, {name: after[name] - before[name] for name in servers})
 
 
-def _client(target: Target, requests: Sequence[Request], seconds: float, ready: Any, report: Pipe) -> None:
+def _client(target: Target, requests: Sequence[LoadRequest], seconds: float, ready: Any, report: Pipe) -> None:
     connection = Connection(target, client_context(target.tls))
     taken: list[float] = []
     failures: list[str] = []
@@ -124,12 +124,12 @@ def _client(target: Target, requests: Sequence[Request], seconds: float, ready: 
     os._exit(0)  # what the parent would do at its end is not ours to do
 
 
-def _sum_up(shares: Sequence[_Share], spent: Mapping[str, float]) -> Load:
+def _sum_up(shares: Sequence[_Share], spent: Mapping[str, float]) -> Measured:
     taken = sorted(seconds for share in shares for seconds in share.seconds)
     count = len(taken)
     cpu = {"clients": sum(share.cpu for share in shares), **spent}
     percentiles = statistics.quantiles(taken, n=100) if count > 1 else [0.0] * 99
-    return Load(
+    return Measured(
         requests=count,
         failures=tuple(failure for share in shares for failure in share.failures),
         per_second=round(sum(len(share.seconds) / share.elapsed for share in shares), 1),

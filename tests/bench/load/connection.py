@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from pdbclient.config.model import TlsFiles
 
-__all__ = ["Answer", "BadAnswer", "Connection", "Target", "client_context"]
+__all__ = ["BadAnswer", "Connection", "LoadAnswer", "Target", "client_context"]
 
 _READ = 65536
 _LIMIT = 30.0
@@ -33,7 +33,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LoadAnswer:
     """What came back, and how many seconds it took from before the connection to the last byte."""
 
     status: int
@@ -63,7 +63,7 @@ class Connection:
     _session: ssl.SSLSession | None = None
     _buffer: bytearray = field(default_factory=bytearray)
 
-    def ask(self, head: bytes, body: bytes = b"") -> Answer:
+    def ask(self, head: bytes, body: bytes = b"") -> LoadAnswer:
         """Send `head`, which lacks its last empty line, with `body`, and read the answer."""
         start = time.perf_counter()
         end = b"\r\n" if self.target.kept else b"Connection: close\r\n\r\n"
@@ -79,7 +79,7 @@ class Connection:
         seconds = time.perf_counter() - start
         if not self.target.kept or headers.get("connection") == "close":
             self.close()
-        return Answer(status, headers, content, seconds)
+        return LoadAnswer(status, headers, content, seconds)
 
     def close(self) -> None:
         """Close with TLS's own goodbye, without which OpenSSL would not resume the session."""

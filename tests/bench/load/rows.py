@@ -13,14 +13,14 @@ from zlib import crc32
 
 from pdbclient.lab import Lab
 
-__all__ = ["Site", "certname"]
+__all__ = ["Population", "certname"]
 
 DAYS = 4
 """PuppetDB has tables for the reports of so many days before today."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Population:
     """Nodes with facts, a catalog and its inputs each, every hundredth with a configured expiration of its facts,
     and with `reports` reports each, evenly from the beginning of DAYS ago up to `now`.
     """

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from pdbclient import Command
 from pdbclient.lab.samples import Samples
 
-__all__ = ["CATALOGS", "CATALOG_BYTES", "KINDS", "Request", "command_request", "export_query", "node_request"]
+__all__ = ["CATALOGS", "CATALOG_BYTES", "KINDS", "LoadRequest", "command_request", "export_query", "node_request"]
 
 CATALOG_BYTES = 185_000  # what Puppet calls 185 KB, at most
 CATALOGS = ("catalog", "catalog_gzip")
@@ -25,13 +25,13 @@ _AGENT = "User-Agent: Puppet/7.9.5\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LoadRequest:
     """`head` lacks the empty line after it: the connection adds whether it is to be kept."""
 
     head: bytes
     body: bytes = b""
 
-    def renamed(self, certname: str) -> Request:
+    def renamed(self, certname: str) -> LoadRequest:
         """The same body submitted under another name.
 
         PuppetDB drops a command from its queue when a newer one of that name arrives (7.12.1 even stumbles over
@@ -41,7 +41,7 @@ class Request:
         return replace(self, head=_CERTNAME.sub(b"certname=" + certname.encode("ascii"), self.head, count=1))
 
 
-def node_request(samples: Samples, kind: str, certname: str) -> Request:
+def node_request(samples: Samples, kind: str, certname: str) -> LoadRequest:
     """A command of `kind` (one of `KINDS`) for one node, with a producer timestamp of now."""
     now = datetime.now(UTC)
     if kind == "facts":
@@ -50,7 +50,7 @@ def node_request(samples: Samples, kind: str, certname: str) -> Request:
     return command_request(command, zipped=kind == "catalog_gzip")
 
 
-def command_request(command: Command, *, zipped: bool) -> Request:
+def command_request(command: Command, *, zipped: bool) -> LoadRequest:
     """The submission of `command` with the headers of the stock terminus."""
     body = gzip.compress(command.body, _JAVA_GZIP_LEVEL, mtime=0) if zipped else command.body
     head = (
@@ -60,10 +60,10 @@ def command_request(command: Command, *, zipped: bool) -> Request:
     )
     if zipped:
         head += "Content-Encoding: gzip\r\n"
-    return Request(head.encode("ascii"), body)
+    return LoadRequest(head.encode("ascii"), body)
 
 
-def export_query(certname: str) -> Request:
+def export_query(certname: str) -> LoadRequest:
     """What the compiler of `certname` asks for `File <<| tag == 'haproxy' |>>`."""
     query: Sequence[Any] = [
         "and",
@@ -77,7 +77,7 @@ def export_query(certname: str) -> Request:
         f"GET /pdb/query/v4/resources?query={encoded} HTTP/1.1\r\nHost: localhost\r\n{_AGENT}"
         "Accept: application/json\r\n"
     )
-    return Request(head.encode("ascii"))
+    return LoadRequest(head.encode("ascii"))
 
 
 def _catalog(samples: Samples, certname: str, now: datetime) -> dict[str, Any]:

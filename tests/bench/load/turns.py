@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.load.connection import Connection
-from tests.bench.load.traffic import Request
+from tests.bench.load.traffic import LoadRequest
 
 __all__ = ["in_turns", "percentiles"]
 
@@ -14,7 +14,7 @@ WARM_UP = 10
 
 
 def in_turns(
-    sides: dict[str, Connection], requests: Sequence[Request], turns: int, name: str, rest: Callable[[], None]
+    sides: dict[str, Connection], requests: Sequence[LoadRequest], turns: int, name: str, rest: Callable[[], None]
 ) -> dict[str, list[float]]:
     """The milliseconds of each answer, by side. `rest` is called whenever all `requests` have been used: what comes
     through a gateway has its payload's name, which PuppetDB must be done with before it comes again.

@@ -10,11 +10,11 @@ import pytest
 
 from tests.unit.journal.store import Store
 
-from .server import Server, running
+from .server import DatabaseServer, running
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server() -> Iterator[DatabaseServer]:
     with tempfile.TemporaryDirectory(prefix="pdbclient-test-", dir="/var/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -23,7 +23,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def place(server: Server) -> Iterator[str]:
+def place(server: DatabaseServer) -> Iterator[str]:
     """Where a new journal is to be made."""
     url = server.database()
     yield url

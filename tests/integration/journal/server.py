@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 TRIES = 5
 
 
-class Server:
+class DatabaseServer:
     """A running server, with `postgres` for faults."""
 
     def __init__(self, postgres: Postgres) -> None:
@@ -46,7 +46,7 @@ class Server:
 
 
 @contextmanager
-def frozen(server: Server) -> Iterator[None]:
+def frozen(server: DatabaseServer) -> Iterator[None]:
     """All of its processes stopped, as by a hypervisor: connections are open, and nobody answers."""
     postmaster = server.postgres.process.pid
     assert postmaster is not None
@@ -71,7 +71,7 @@ def name_of(url: str) -> str:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Server]:
+def running(directory: Path) -> Iterator[DatabaseServer]:
     """A server below `directory`, which its account can reach; it ends with the block."""
     programs, account = find_programs(LabOptions()), server_account()
     for _ in range(TRIES):
@@ -88,7 +88,7 @@ def running(directory: Path) -> Iterator[Server]:
         except PortTakenError:
             continue
         try:
-            yield Server(postgres)
+            yield DatabaseServer(postgres)
         finally:
             postgres.stop()
         return

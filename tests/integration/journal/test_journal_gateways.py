@@ -32,7 +32,7 @@ from tests.faults.journal_place import QUICK, windows
 from tests.faults.puppetdb import PuppetDb
 from tests.soak import rounds
 
-from .server import Server
+from .server import DatabaseServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(300, 5400))]
 
@@ -47,7 +47,7 @@ PATCHES = QUICK | {"pdbclient.journal.work.audit.LOSS_EVERY": 5.0}
 KINDS = ("replace facts", "replace catalog", "store report")
 
 
-class Place:
+class SharedPlace:
     """Gateways, and the two PuppetDBs behind them, which proxies can take away."""
 
     def __init__(self, behind: Site, url: str, directory: Path, stack: ExitStack) -> None:
@@ -102,9 +102,9 @@ class Place:
 
 
 @pytest.fixture
-def running(site: Site, place: str, tmp_path: Path) -> Iterator[Place]:  # noqa: F811
+def running(site: Site, place: str, tmp_path: Path) -> Iterator[SharedPlace]:  # noqa: F811
     with ExitStack() as stack:
-        yield Place(site, place, tmp_path, stack)
+        yield SharedPlace(site, place, tmp_path, stack)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Seen:
 class Nodes(threading.Thread):
     """Nodes that run one after the other, each through gateways that happen to answer, and read what is exported."""
 
-    def __init__(self, place: Place, number: int, over: threading.Event, seen: Seen) -> None:
+    def __init__(self, place: SharedPlace, number: int, over: threading.Event, seen: Seen) -> None:
         super().__init__(name=f"nodes-{number}")
         self.acknowledged: list[Acknowledged] = []
         self.reads = self.stale = 0
@@ -217,7 +217,7 @@ class Nodes(threading.Thread):
         return None
 
 
-def trouble(place: Place, server: Server, seconds: float) -> None:
+def trouble(place: SharedPlace, server: DatabaseServer, seconds: float) -> None:
     """One of them after the other, until the time is over: each ends before the next one begins."""
     end, chance, step = time.monotonic() + seconds, random.Random(1), 0
     while time.monotonic() < end:
@@ -248,7 +248,9 @@ def trouble(place: Place, server: Server, seconds: float) -> None:
         time.sleep(2)
 
 
-def test_killed_frozen_and_cut_off_they_lose_nothing_and_never_go_back(running: Place, server: Server) -> None:
+def test_killed_frozen_and_cut_off_they_lose_nothing_and_never_go_back(
+    running: SharedPlace, server: DatabaseServer
+) -> None:
     running.up()
     over = threading.Event()
     seen = Seen()
@@ -279,12 +281,12 @@ def test_killed_frozen_and_cut_off_they_lose_nothing_and_never_go_back(running: 
     assert "Traceback" not in running.logs()
 
 
-def lost(place: Place, acknowledged: Sequence[Acknowledged]) -> list[Command]:
+def lost(place: SharedPlace, acknowledged: Sequence[Acknowledged]) -> list[Command]:
     """What no server has of what was acknowledged."""
     return [one.command for one in acknowledged if not any(each.shows(one.command) for each in place.puppetdbs)]
 
 
-def repeated(place: Place) -> int:
+def repeated(place: SharedPlace) -> int:
     """How many commands came to one server more than once; always as the same bytes, which it keeps once."""
     twice = 0
     for puppetdb in place.puppetdbs:
@@ -295,7 +297,7 @@ def repeated(place: Place) -> int:
     return twice
 
 
-def require_rate(place: Place, acknowledged: Sequence[Acknowledged]) -> None:
+def require_rate(place: SharedPlace, acknowledged: Sequence[Acknowledged]) -> None:
     """What came to a server after its client had its answer was delivered: never more than all may together.
 
     But for what decides about exported resources, which a server gets at once when somebody asks.
@@ -310,7 +312,7 @@ def require_rate(place: Place, acknowledged: Sequence[Acknowledged]) -> None:
         assert most <= GATEWAYS * (max(RATE // 10, 1) + 8), f"{most:.1f} more than the rate"
 
 
-def test_three_gateways_heal_a_server_once(running: Place) -> None:
+def test_three_gateways_heal_a_server_once(running: SharedPlace) -> None:
     """J17: 100 entries were healed with 291 commands."""
     running.up()
     sent = [
@@ -330,7 +332,7 @@ def test_three_gateways_heal_a_server_once(running: Place) -> None:
     assert len(primary.arrivals) - before == len(sent)
 
 
-def test_all_together_deliver_at_one_rate(running: Place) -> None:
+def test_all_together_deliver_at_one_rate(running: SharedPlace) -> None:
     """J17: four with `journal_rate = 5` sent 18.8 a second to one server."""
     # So low that a busy machine is no reason to keep to it.
     rate = running.rate = 4

@@ -34,7 +34,7 @@ from tests.faults.proxy import BlackHole, Proxy
 from tests.unit.journal.old_format import add_inputs, make_file, make_tables, require_all, require_inputs
 from tests.unit.journal.store import CATALOG, REPORT, A, B, Store, command
 
-from .server import Server, frozen, name_of, running
+from .server import DatabaseServer, frozen, name_of, running
 
 pytestmark = pytest.mark.integration
 
@@ -205,14 +205,16 @@ def back(journal: Journal, seconds: float = 20.0) -> bool:
     return journal.answers
 
 
-def end_sessions(server: Server, place: str) -> None:
+def end_sessions(server: DatabaseServer, place: str) -> None:
     server.sql(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(place)}'"
         " AND application_name = 'pdbclient-journal'"
     )
 
 
-def test_a_connection_that_broke_while_idle_is_replaced_and_nobody_notices(server: Server, store: Store) -> None:
+def test_a_connection_that_broke_while_idle_is_replaced_and_nobody_notices(
+    server: DatabaseServer, store: Store
+) -> None:
     first = store.put(command(REPORT))
     end_sessions(server, store.place)
     assert store.ids() == [first]
@@ -220,7 +222,7 @@ def test_a_connection_that_broke_while_idle_is_replaced_and_nobody_notices(serve
 
 
 def test_a_connection_that_breaks_in_a_transaction_is_an_error_now_and_the_next_one_works(
-    server: Server, store: Store
+    server: DatabaseServer, store: Store
 ) -> None:
     def broken(tx: Transaction) -> None:
         tx.rows("DELETE FROM entries")
@@ -235,7 +237,7 @@ def test_a_connection_that_breaks_in_a_transaction_is_an_error_now_and_the_next_
 
 
 def test_a_connection_that_breaks_in_a_transaction_once_is_replaced_and_the_transaction_done_again(
-    server: Server, store: Store
+    server: DatabaseServer, store: Store
 ) -> None:
     tries: list[int] = []
 
@@ -282,7 +284,7 @@ def test_a_session_that_became_read_only_is_left_and_nobody_notices(store: Store
 
 
 def test_of_several_hosts_the_first_that_can_be_written_to_is_used_and_the_next_when_it_is_gone(
-    server: Server, place: str, tmp_path_factory: pytest.TempPathFactory
+    server: DatabaseServer, place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """J2: a URL with two hosts, the second one writable: nothing was accepted for a minute."""
     with (
@@ -298,7 +300,7 @@ def test_of_several_hosts_the_first_that_can_be_written_to_is_used_and_the_next_
             assert journal.append(command(REPORT), [ANY]).result(20).id
 
 
-def test_a_server_that_is_read_only_is_passed_over_for_the_next(server: Server, place: str) -> None:
+def test_a_server_that_is_read_only_is_passed_over_for_the_next(server: DatabaseServer, place: str) -> None:
     with tempfile.TemporaryDirectory(prefix="pdbclient-test-", dir="/var/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -317,7 +319,7 @@ def test_a_server_that_is_read_only_is_passed_over_for_the_next(server: Server, 
         assert [row.id for row in journal.run(entries.listing)] == [entry.id]
 
 
-def test_a_server_that_is_frozen_is_left_within_seconds_and_found_again(server: Server, store: Store) -> None:
+def test_a_server_that_is_frozen_is_left_within_seconds_and_found_again(server: DatabaseServer, store: Store) -> None:
     """J2: libpq waits for ever for a server that is stopped, on this machine or behind a proxy that answers."""
     first = store.put(command(REPORT))
     with frozen(server):
@@ -334,7 +336,7 @@ def test_a_server_that_is_frozen_is_left_within_seconds_and_found_again(server: 
     assert store.put(command(REPORT)) > first
 
 
-def test_a_journal_whose_server_is_frozen_is_closed_within_seconds(server: Server, place: str) -> None:
+def test_a_journal_whose_server_is_frozen_is_closed_within_seconds(server: DatabaseServer, place: str) -> None:
     journal = Journal.open(place)
     with frozen(server):
         waiting = journal.append(command(REPORT), [ANY])
@@ -375,7 +377,7 @@ def test_a_reader_waits_for_no_writer(store: Store) -> None:
     kept.result(10)
 
 
-def test_what_was_acknowledged_outlives_the_kill_of_the_server(server: Server, store: Store) -> None:
+def test_what_was_acknowledged_outlives_the_kill_of_the_server(server: DatabaseServer, store: Store) -> None:
     ids = [store.put(command(REPORT)) for _ in range(20)]
     try:
         server.postgres.process.signal(signal.SIGQUIT)
@@ -393,7 +395,7 @@ def test_what_was_acknowledged_outlives_the_kill_of_the_server(server: Server, s
     assert store.put(command(REPORT)) > ids[-1]
 
 
-def test_many_who_wait_for_a_server_that_is_away_wait_once_together(server: Server) -> None:
+def test_many_who_wait_for_a_server_that_is_away_wait_once_together(server: DatabaseServer) -> None:
     place = server.database()
     try:
         with Proxy(server.postgres.node.postgres_port) as proxy:
@@ -430,7 +432,9 @@ def refused(place: str) -> str:
     return str(caught.value)
 
 
-def test_a_database_with_somebody_elses_table_of_these_names_is_left_alone(server: Server, place: str) -> None:
+def test_a_database_with_somebody_elses_table_of_these_names_is_left_alone(
+    server: DatabaseServer, place: str
+) -> None:
     server.sql("CREATE TABLE copies (a integer)", name_of(place))
     assert "has a table 'copies' that is no journal's" in refused(place)
     assert server.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", name_of(place)) == [("copies",)]
@@ -458,7 +462,7 @@ def test_inputs_of_which_puppetdb_keeps_nothing_are_marked(place: str, tmp_path:
 
 
 def test_a_migration_that_fails_changes_nothing(
-    place: str, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    place: str, tmp_path: Path, server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_file(tmp_path / "journal")
     make_tables(place, tmp_path / "journal")
@@ -476,20 +480,20 @@ def test_a_journal_from_a_newer_version_is_left_alone(store: Store) -> None:
     assert f"newer version of pdbclient (format 99, this one reads up to {SCHEMA})" in refused(store.place)
 
 
-def test_a_user_who_may_not_make_tables_is_told_what_to_grant(server: Server, place: str) -> None:
+def test_a_user_who_may_not_make_tables_is_told_what_to_grant(server: DatabaseServer, place: str) -> None:
     server.sql("ALTER SCHEMA public OWNER TO postgres", name_of(place))
     server.sql("REVOKE CREATE ON SCHEMA public FROM public", name_of(place))
     server.sql(f"ALTER DATABASE {name_of(place)} OWNER TO postgres")
     assert "GRANT CREATE ON SCHEMA" in refused(place)
 
 
-def test_a_database_that_is_read_only_is_a_standby_by_its_message(server: Server, store: Store) -> None:
+def test_a_database_that_is_read_only_is_a_standby_by_its_message(server: DatabaseServer, store: Store) -> None:
     server.sql(f"ALTER DATABASE {name_of(store.place)} SET default_transaction_read_only = on")
     message = refused(store.place)
     assert "read-only" in message or "read-write" in message
 
 
-def test_a_database_of_another_encoding_is_refused(server: Server) -> None:
+def test_a_database_of_another_encoding_is_refused(server: DatabaseServer) -> None:
     place = server.database("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     try:
         assert "is encoded in LATIN1: make it with ENCODING 'UTF8'" in refused(place)
@@ -509,7 +513,7 @@ def test_timestamps_are_ordered_byte_by_byte_whatever_the_databases_language(sto
 
 @pytest.mark.parametrize(("found", "kept"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
 def test_a_commit_is_on_disk_whatever_the_server_would_do_by_itself(
-    server: Server, place: str, found: str, kept: str
+    server: DatabaseServer, place: str, found: str, kept: str
 ) -> None:
     server.sql(f"ALTER DATABASE {name_of(place)} SET synchronous_commit = {found}")
     with Journal.open(place) as journal:
@@ -548,7 +552,7 @@ def test_the_password_is_in_no_error_and_no_log(url: str, caplog: pytest.LogCapt
     assert "postgresql://" in str(caught.value)
 
 
-def test_a_wrong_password_is_told_without_it(server: Server, place: str) -> None:
+def test_a_wrong_password_is_told_without_it(server: DatabaseServer, place: str) -> None:
     message = refused(server.url(name_of(place), SECRET))
     assert "authentication failed" in message
     assert "s3cret" not in message
@@ -558,7 +562,7 @@ def test_a_wrong_password_is_told_without_it(server: Server, place: str) -> None
 
 
 @pytest.fixture
-def small_disk(server: Server) -> Iterator[Path]:
+def small_disk(server: DatabaseServer) -> Iterator[Path]:
     """A file system of 24 MB that the server can put a database on."""
     directory = server.postgres.node.home / "small"
     directory.mkdir()
@@ -577,7 +581,7 @@ def small_disk(server: Server) -> Iterator[Path]:
 
 
 def test_a_full_disk_of_the_server_is_told_before_anything_is_acknowledged_and_ends_with_it(
-    server: Server, small_disk: Path
+    server: DatabaseServer, small_disk: Path
 ) -> None:
     server.sql(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
     place = server.database("TABLESPACE small")

@@ -10,7 +10,7 @@ from pdbclient.sync import Entity
 
 from ..schema import flags_table
 
-__all__ = ["Difference", "Held", "differences", "held", "same_facts"]
+__all__ = ["Difference", "HeldRecord", "differences", "held", "same_facts"]
 
 _MILLIS = "floor(extract(epoch from {}) * 1000)::bigint"
 _HASH = "encode({}, 'hex')"
@@ -43,7 +43,7 @@ from factsets f join certnames c on c.certname = f.certname
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldRecord:
     """One record. `millis` is its producer timestamp, for a node that of its deactivation."""
 
     certname: str
@@ -57,8 +57,8 @@ class Difference:
 
     entity: Entity
     key: str
-    here: Held | None
-    there: Held | None
+    here: HeldRecord | None
+    there: HeldRecord | None
 
     @property
     def certname(self) -> str:
@@ -73,12 +73,13 @@ class Difference:
         return self.here is not None and self.there is not None and self.here.millis == self.there.millis
 
 
-def held(lab: Lab, name: str) -> Mapping[Entity, Mapping[str, Held]]:
+def held(lab: Lab, name: str) -> Mapping[Entity, Mapping[str, HeldRecord]]:
     """All that a server holds, by entity and key (certname, or a report's hash)."""
     statements = {**_QUERIES, Entity.NODES: _QUERIES[Entity.NODES].format(flags=flags_table(lab, name))}
     return {
         entity: {
-            key: Held(certname, int(millis), content) for key, certname, millis, content in lab.sql(name, statement)
+            key: HeldRecord(certname, int(millis), content)
+            for key, certname, millis, content in lab.sql(name, statement)
         }
         for entity, statement in statements.items()
     }

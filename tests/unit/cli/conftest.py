@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import IO
@@ -19,20 +19,12 @@ from pdbclient.cli.main import main
 from pdbclient.config import puppet_conf
 from pdbclient.config.model import TlsFiles
 from pdbclient.lab.certificates import CertificateAuthority
+from tests.ended import Ended
 from tests.faults.fake import Fake
 
 from .sync_site import SyncSite
 
 LONG = 60.0
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 Run = Callable[..., Ended]
@@ -80,7 +72,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TlsFiles]:
     return {name: authority.issue(name) for name in ("server", "client")}
 
 
-class Site:
+class CliSite:
     """Two fake PuppetDBs, in this order in `conf`; give one a `reply` of its own, or close it."""
 
     def __init__(self, directory: Path, tls: dict[str, TlsFiles], stack: ExitStack) -> None:
@@ -100,9 +92,9 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, tls: dict[str, TlsFiles]) -> Iterator[Site]:
+def site(tmp_path: Path, tls: dict[str, TlsFiles]) -> Iterator[CliSite]:
     with ExitStack() as stack:
-        yield Site(tmp_path, tls, stack)
+        yield CliSite(tmp_path, tls, stack)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from .conftest import Run
 Serve = Callable[[Document], int]
 
 
-class Told:
+class TellingDaemon:
     """A daemon that tells this."""
 
     def __init__(self, document: Document) -> None:
@@ -43,14 +43,14 @@ class Told:
 def test_the_state_of_a_daemon_is_the_exit_code(
     run: Run, document: Document, daemon: str, code: int, line: str
 ) -> None:
-    with StatusPort(0, Told(document)) as port:
+    with StatusPort(0, TellingDaemon(document)) as port:
         ended = run("check", daemon, "--port", str(port.port))
     assert (ended.code, ended.err) == (code, "")
     assert ended.out.startswith(line)
 
 
 def test_a_limit_is_what_it_says(run: Run) -> None:
-    with StatusPort(0, Told(reconciler())) as port:
+    with StatusPort(0, TellingDaemon(reconciler())) as port:
         assert run("check", "sync", "--port", str(port.port), "--max-lag", "1m").code == 2
         assert run("check", "sync", "--port", str(port.port), "--max-lag", "2m").code == 0
 
@@ -64,7 +64,7 @@ def test_a_daemon_that_is_not_there_is_critical(run: Run) -> None:
 
 def test_the_port_is_that_of_the_configuration(run: Run, tmp_path: Path) -> None:
     conf = tmp_path / "puppetdb.conf"
-    with StatusPort(0, Told(gateway())) as port:
+    with StatusPort(0, TellingDaemon(gateway())) as port:
         conf.write_text(
             "[main]\nserver_urls = https://gw:8085,https://a\n[pdbclient]\ngateway_url = https://gw:8085\n"
             f"gateway_status_port = {port.port}\n"

@@ -15,8 +15,9 @@ from pdbclient import demo
 from pdbclient.demo import Outcome
 from pdbclient.errors import AllEndpointsFailed, LabError
 from pdbclient.lab import Lab, LabOptions
+from tests.ended import Ended
 
-from .conftest import Ended, Run
+from .conftest import Run
 
 GOOD = Outcome(60, 0, 3, {"catalogs": 7, "facts": 7}, True, 0)
 BAD = {

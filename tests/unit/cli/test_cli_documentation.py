@@ -13,7 +13,7 @@ from pdbclient.journal.model import ANY, Copy
 from pdbclient.wire.command import Command
 from tests.documentation import blocks, pdbclient_commands
 
-from .conftest import Run, Site
+from .conftest import CliSite, Run
 
 COMMANDS = [argv for block in blocks("sh", "journal") for argv in pdbclient_commands(block)]
 TAKEN = Copy("https://a.example:8081", CopyState.ACCEPTED, "uuid", 1.0)
@@ -22,7 +22,7 @@ REJECTED = Copy("https://b.example:8081", CopyState.REJECTED, None, 1.0, "HTTP 4
 
 @pytest.mark.parametrize("argv", COMMANDS, ids=map(shlex.join, COMMANDS))
 def test_a_command_of_the_documentation_does_what_it_is_shown_for(
-    argv: list[str], run: Run, site: Site, tmp_path: Path
+    argv: list[str], run: Run, site: CliSite, tmp_path: Path
 ) -> None:
     place = tmp_path / "journal.db"
     site.conf.write_text(f"{site.conf.read_text()}journal = {place}\n")

@@ -18,7 +18,7 @@ from pdbclient.errors import PdbError, Problem
 from pdbclient.wire import InvalidQuery
 from tests.faults.fake import Answer, Request, answer, queued
 
-from .conftest import LONG, Run, Site
+from .conftest import LONG, CliSite, Run
 
 Child = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -87,7 +87,7 @@ def test_every_error_is_one_message_and_its_exit_code(
     assert all(line.startswith("pdbclient: ") for line in ended.err.splitlines())
 
 
-def test_status_tells_by_its_exit_code_how_many_are_well(run: Run, site: Site) -> None:
+def test_status_tells_by_its_exit_code_how_many_are_well(run: Run, site: CliSite) -> None:
     """All: 0. Some: 1. None: 3. The answer is printed in each case."""
     nobody = 1
     cases = {
@@ -106,7 +106,7 @@ def test_status_tells_by_its_exit_code_how_many_are_well(run: Run, site: Site) -
         assert told["next"] == dict.fromkeys(("command", "query"), f"https://localhost:{first}")
 
 
-def test_a_rejected_query_is_a_no_of_the_server(run: Run, site: Site) -> None:
+def test_a_rejected_query_is_a_no_of_the_server(run: Run, site: CliSite) -> None:
     """Exit 1, with what the server said; the other server is not asked."""
     site.primary.reply = answer(b"PQL parse error at line 1", 400)
     ended = run("query", "garbage", "--json", "--config", site.conf)
@@ -115,7 +115,7 @@ def test_a_rejected_query_is_a_no_of_the_server(run: Run, site: Site) -> None:
     assert site.replica.requests == []
 
 
-def test_nobody_there_is_three(run: Run, site: Site) -> None:
+def test_nobody_there_is_three(run: Run, site: CliSite) -> None:
     """For a query as for a command."""
     conf = site.configured("down.conf", [1, 2])
     for argv in (["query", "nodes{}"], ["nodes"], ["submit", "deactivate", "a"], ["query", "nodes{}", "--lines"]):
@@ -124,7 +124,7 @@ def test_nobody_there_is_three(run: Run, site: Site) -> None:
         assert "https://localhost:1" in ended.err
 
 
-def test_ctrl_c_is_130_without_a_word(child: Child, site: Site) -> None:
+def test_ctrl_c_is_130_without_a_word(child: Child, site: CliSite) -> None:
     """While a server keeps us waiting."""
     asked, over = threading.Event(), threading.Event()
 
@@ -144,7 +144,7 @@ def test_ctrl_c_is_130_without_a_word(child: Child, site: Site) -> None:
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
-def test_ctrl_c_in_the_middle_of_submitting_tells_what_was_taken(child: Child, site: Site) -> None:
+def test_ctrl_c_in_the_middle_of_submitting_tells_what_was_taken(child: Child, site: CliSite) -> None:
     """What a server has acknowledged is printed, and no more."""
     asked, over = threading.Event(), threading.Event()
 
@@ -174,7 +174,7 @@ def test_the_module_is_the_command(child: Child) -> None:
     assert out.startswith(b"pdbclient ")
 
 
-def test_a_closed_standard_input_is_said_to_be_closed(site: Site) -> None:
+def test_a_closed_standard_input_is_said_to_be_closed(site: CliSite) -> None:
     """Not a traceback, where a job has none."""
     for argv in (["submit", "facts", "-"], ["query", "-"]):
         pdbclient = [sys.executable, "-m", "pdbclient", *argv, "--config", str(site.conf)]

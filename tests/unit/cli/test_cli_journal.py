@@ -16,9 +16,10 @@ from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import ANY, Copy
 from pdbclient.journal.work import leases
 from pdbclient.wire.command import Command
+from tests.ended import Ended
 from tests.faults.fake import Answer, Request, answer, healthy, queued
 
-from .conftest import Ended, Run, Site
+from .conftest import CliSite, Run
 
 SECRET = b'{"certname":"web1","values":{"password":"hunter2"}}'
 STAMP = "2026-01-01T00:00:00.000Z"
@@ -28,7 +29,7 @@ A, B = "https://a.example:8081", "https://b.example:8081"
 class Filled:
     """A puppetdb.conf with a journal, in which a test puts entries; closed whenever a command runs."""
 
-    def __init__(self, site: Site, directory: Path) -> None:
+    def __init__(self, site: CliSite, directory: Path) -> None:
         self.place = directory / "journal.db"
         self.conf = site.conf
         self.conf.write_text(f"{site.conf.read_text()}journal = {self.place}\n")
@@ -55,7 +56,7 @@ class Filled:
 
 
 @pytest.fixture
-def filled(site: Site, tmp_path: Path) -> Filled:
+def filled(site: CliSite, tmp_path: Path) -> Filled:
     return Filled(site, tmp_path)
 
 
@@ -72,7 +73,7 @@ ALL = (
 
 
 @pytest.mark.parametrize("argv", ALL, ids=[" ".join(argv[:2]) for argv in ALL])
-def test_without_a_journal_it_says_what_to_add(argv: tuple[str, ...], run: Run, site: Site) -> None:
+def test_without_a_journal_it_says_what_to_add(argv: tuple[str, ...], run: Run, site: CliSite) -> None:
     ended = run(*argv, "--config", site.conf)
     assert (ended.code, ended.out) == (2, "")
     assert str(site.conf) in ended.err
@@ -119,7 +120,7 @@ def test_status_tells_what_there_is_what_is_pending_and_who_is_at_work(run: Run,
     assert "pending for any server\t1\n" in ended.out
 
 
-def test_a_password_in_the_journals_url_is_not_shown(run: Run, site: Site) -> None:
+def test_a_password_in_the_journals_url_is_not_shown(run: Run, site: CliSite) -> None:
     site.conf.write_text(f"{site.conf.read_text()}journal = postgresql://u:hunter2@127.0.0.1:1/j?connect_timeout=1\n")
     for argv in ALL:
         ended = run(*argv, "--config", site.conf)
@@ -309,12 +310,14 @@ class Empty:
 
 
 @pytest.fixture
-def replica(site: Site) -> str:
+def replica(site: CliSite) -> str:
     site.replica.reply = Empty()
     return f"https://localhost:{site.replica.port}"
 
 
-def test_recover_sends_a_server_what_it_lacks_and_says_so(run: Run, site: Site, filled: Filled, replica: str) -> None:
+def test_recover_sends_a_server_what_it_lacks_and_says_so(
+    run: Run, site: CliSite, filled: Filled, replica: str
+) -> None:
     for certname in ("a", "b"):
         filled.on_a(certname)
     ended = run(*RECOVER, replica, "--dry-run", "--config", filled.conf)
@@ -334,7 +337,7 @@ def test_recover_sends_a_server_what_it_lacks_and_says_so(run: Run, site: Site, 
     assert site.primary.requests == []
 
 
-def test_recover_says_what_was_rejected(run: Run, site: Site, filled: Filled, replica: str) -> None:
+def test_recover_says_what_was_rejected(run: Run, site: CliSite, filled: Filled, replica: str) -> None:
     entry = filled.on_a("a")
     site.replica.reply = lambda request: answer({"error": "bad"}, 400) if request.is_command else healthy(request)
     ended = run(*RECOVER, replica, "--config", filled.conf)
@@ -344,7 +347,7 @@ def test_recover_says_what_was_rejected(run: Run, site: Site, filled: Filled, re
 
 
 def test_nodes_older_than_node_ttl_are_left_out_and_that_is_said(
-    run: Run, site: Site, filled: Filled, replica: str
+    run: Run, site: CliSite, filled: Filled, replica: str
 ) -> None:
     """J16: they were sent, and active until the server's next collection."""
     filled.on_a("a")
@@ -358,7 +361,7 @@ def test_nodes_older_than_node_ttl_are_left_out_and_that_is_said(
 
 
 def test_a_server_that_is_being_recovered_is_not_recovered_beside_that(
-    run: Run, site: Site, filled: Filled, replica: str
+    run: Run, site: CliSite, filled: Filled, replica: str
 ) -> None:
     """J17: both sent it all."""
     filled.on_a("a")
@@ -379,7 +382,7 @@ def test_recover_takes_only_a_server_of_the_configuration(run: Run, filled: Fill
     assert run("recover", "--config", filled.conf).code == 2
 
 
-def test_a_server_that_is_down_is_three(run: Run, site: Site, filled: Filled) -> None:
+def test_a_server_that_is_down_is_three(run: Run, site: CliSite, filled: Filled) -> None:
     filled.on_a("a")
     conf = site.configured("down.conf", [1, 2])
     conf.write_text(f"{conf.read_text()}journal = {filled.place}\n")

@@ -18,7 +18,7 @@ from pdbclient.wire.command import Command
 from tests.faults.fake import answer, queued
 from tests.faults.journal import NOBODY, apart
 
-from .conftest import Run, Site
+from .conftest import CliSite, Run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as another user")
 
@@ -44,7 +44,7 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def place(directory: Path, site: Site) -> Path:
+def place(directory: Path, site: CliSite) -> Path:
     """The place of a journal, for `site.conf`."""
     place = directory / "journal.db"
     site.conf.write_text(f"{site.conf.read_text()}journal = {place}\n")
@@ -78,20 +78,20 @@ def assert_nobodys(place: Path) -> None:
 
 
 @pytest.mark.parametrize("argv", ALL, ids=[argv[1] for argv in ALL])
-def test_root_may_do_all_and_changes_no_owner(argv: tuple[str, ...], run: Run, journal: Path, site: Site) -> None:
+def test_root_may_do_all_and_changes_no_owner(argv: tuple[str, ...], run: Run, journal: Path, site: CliSite) -> None:
     me = os.geteuid(), os.getegid(), os.getgroups()
     ended = run(*argv, "--config", site.conf)
     assert (ended.code, me) == (0, (os.geteuid(), os.getegid(), os.getgroups())), ended.err
     assert_nobodys(journal)
 
 
-def test_a_side_file_that_is_missing_is_made_for_the_owner(run: Run, journal: Path, site: Site) -> None:
+def test_a_side_file_that_is_missing_is_made_for_the_owner(run: Run, journal: Path, site: CliSite) -> None:
     (journal.parent / "journal.db-journal").unlink()
     assert run("journal", "drop", "1", "--yes", "--config", site.conf).code == 0
     assert_nobodys(journal)
 
 
-def test_it_works_beside_the_gateway_too(run: Run, journal: Path, site: Site) -> None:
+def test_it_works_beside_the_gateway_too(run: Run, journal: Path, site: CliSite) -> None:
     with as_owner(str(journal)):
         held = Journal.open(str(journal))
     with held:
@@ -99,14 +99,16 @@ def test_it_works_beside_the_gateway_too(run: Run, journal: Path, site: Site) ->
     assert_nobodys(journal)
 
 
-def test_a_journal_that_root_makes_by_submitting_is_that_of_the_directory(run: Run, place: Path, site: Site) -> None:
+def test_a_journal_that_root_makes_by_submitting_is_that_of_the_directory(
+    run: Run, place: Path, site: CliSite
+) -> None:
     site.primary.reply = queued
     ended = run("submit", "deactivate", "web1", "--config", site.conf)
     assert ended.code == 0, ended.err
     assert_nobodys(place)
 
 
-def test_what_root_submits_to_a_journal_of_another_user_is_in_it(run: Run, journal: Path, site: Site) -> None:
+def test_what_root_submits_to_a_journal_of_another_user_is_in_it(run: Run, journal: Path, site: CliSite) -> None:
     site.primary.reply = site.replica.reply = answer(b"", 503)
     assert run("submit", "deactivate", "web1", "--config", site.conf).code == 0
     told = json.loads(run("journal", "status", "--json", "--config", site.conf).out)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run, Site
+from .conftest import CliSite, Run
 
 FACTS: dict[str, object] = {"certname": "a", "environment": "e", "values": {}, "producer": None}
 
@@ -82,7 +82,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.fixture
-def arguments(site: Site, tmp_path: Path) -> dict[str, str]:
+def arguments(site: CliSite, tmp_path: Path) -> dict[str, str]:
     """Files with mistakes in them."""
     good = site.conf.read_text()
     key = next(line for line in good.splitlines() if line.startswith("ssl_key"))
@@ -100,7 +100,9 @@ def arguments(site: Site, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_named_and_nothing_is_sent(name: str, arguments: dict[str, str], run: Run, site: Site) -> None:
+def test_a_mistake_is_named_and_nothing_is_sent(
+    name: str, arguments: dict[str, str], run: Run, site: CliSite
+) -> None:
     """Exit 2, the reason on standard error, no result, no request to a server."""
     argv, reason = MISTAKES[name]
     filled = [arg.replace("{conf}", arguments["conf"]).replace("{tmp}", arguments["tmp"]) for arg in argv]
@@ -111,7 +113,7 @@ def test_a_mistake_is_named_and_nothing_is_sent(name: str, arguments: dict[str, 
     assert site.primary.requests == site.replica.requests == []
 
 
-def test_a_query_on_standard_input_must_be_utf_8(run: Run, site: Site) -> None:
+def test_a_query_on_standard_input_must_be_utf_8(run: Run, site: CliSite) -> None:
     """Bytes of another encoding are not guessed at."""
     ended = run("query", "-", "--config", site.conf, stdin=b'nodes{ certname = "\xe4" }')
     assert ended.code == 2
@@ -155,7 +157,7 @@ def test_a_java_may_be_that_of_one_node_and_then_names_it(run: Run, tmp_path: Pa
     assert run(*where, "--java", "replica=").code == 2
 
 
-def test_options_may_stand_between_arguments(run: Run, site: Site, tmp_path: Path) -> None:
+def test_options_may_stand_between_arguments(run: Run, site: CliSite, tmp_path: Path) -> None:
     """As in any other program."""
     ended = run("submit", "deactivate", "a", "--config", site.conf, "b", "--json", "c")
     assert ended.code == 0
@@ -163,7 +165,7 @@ def test_options_may_stand_between_arguments(run: Run, site: Site, tmp_path: Pat
     assert run("exported", "File", "--for", "a", "--config", site.conf, "tag == 'x'").code == 0
 
 
-def test_two_dashes_end_the_options(run: Run, site: Site) -> None:
+def test_two_dashes_end_the_options(run: Run, site: CliSite) -> None:
     """A certname that begins with a dash is a certname after them."""
     ended = run("submit", "deactivate", "--config", site.conf, "--json", "--", "-a", "--json")
     assert ended.code == 0

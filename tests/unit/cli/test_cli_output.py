@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pdbclient.cli import output
 from tests.faults.fake import answer
 
-from .conftest import LONG, Run, Site
+from .conftest import LONG, CliSite, Run
 
 Child = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -59,7 +59,7 @@ def _read(master: int) -> bytes:
         return b""
 
 
-def test_a_terminal_gets_a_table_with_a_heading(child: Child, site: Site) -> None:
+def test_a_terminal_gets_a_table_with_a_heading(child: Child, site: CliSite) -> None:
     """Columns that line up, under their names."""
     lines = _terminal(child, "status", "--config", site.conf).splitlines()
     assert lines[0].split() == ["server", "state", "version", "queue", "error", "next", "for"]
@@ -67,7 +67,7 @@ def test_a_terminal_gets_a_table_with_a_heading(child: Child, site: Site) -> Non
     assert [line.index("running") for line in lines[1:]] == [lines[0].index("state")] * 2
 
 
-def test_many_commands_show_how_far_they_are_on_a_terminal_only(child: Child, run: Run, site: Site) -> None:
+def test_many_commands_show_how_far_they_are_on_a_terminal_only(child: Child, run: Run, site: CliSite) -> None:
     """A bar while it lasts, then the table; in a pipe nothing but the rows; for one command no bar."""
     command = ["submit", "deactivate", "--config", site.conf]
     many = _terminal(child, *command, *"abc", TERM="xterm")
@@ -77,7 +77,7 @@ def test_many_commands_show_how_far_they_are_on_a_terminal_only(child: Child, ru
     assert run(*command, *"abc").err == ""
 
 
-def test_a_pipe_gets_tabs_and_no_heading(run: Run, site: Site) -> None:
+def test_a_pipe_gets_tabs_and_no_heading(run: Run, site: CliSite) -> None:
     """One row a line, for cut and awk."""
     lines = run("status", "--config", site.conf).out.splitlines()
     assert [line.split("\t")[1:3] for line in lines] == [["running", "7.12.1"]] * 2
@@ -85,7 +85,7 @@ def test_a_pipe_gets_tabs_and_no_heading(run: Run, site: Site) -> None:
 
 @pytest.mark.parametrize("argv", [("nodes",), ("query", "nodes{}"), ("exported", "File", "--for", "a")])
 def test_no_control_character_of_the_data_reaches_the_terminal(
-    argv: tuple[str, ...], child: Child, site: Site
+    argv: tuple[str, ...], child: Child, site: CliSite
 ) -> None:
     """A fact's value comes from a machine that may be somebody else's by now."""
     site.primary.reply = answer([{"certname": EVIL, "title": EVIL, EVIL: {"nested": EVIL}}])
@@ -95,7 +95,7 @@ def test_no_control_character_of_the_data_reaches_the_terminal(
 
 
 @pytest.mark.parametrize("option", ["--json", "--lines"])
-def test_json_on_a_terminal_is_harmless_and_exact(option: str, child: Child, site: Site) -> None:
+def test_json_on_a_terminal_is_harmless_and_exact(option: str, child: Child, site: CliSite) -> None:
     """Escaped as JSON escapes, so that a parser reads the very same value."""
     site.primary.reply = answer([{"certname": EVIL}])
     shown = _terminal(child, "query", "nodes{}", option, "--config", site.conf)
@@ -104,7 +104,7 @@ def test_json_on_a_terminal_is_harmless_and_exact(option: str, child: Child, sit
     assert (value[0] if option == "--json" else value) == {"certname": EVIL}
 
 
-def test_messages_are_escaped_too(run: Run, site: Site) -> None:
+def test_messages_are_escaped_too(run: Run, site: CliSite) -> None:
     """What a server says, and what the caller gave."""
     site.primary.reply = answer(f"no {EVIL}".encode(), 400)
     for argv in (["query", "nodes{}"], ["submit", "deactivate", EVIL]):
@@ -113,7 +113,7 @@ def test_messages_are_escaped_too(run: Run, site: Site) -> None:
         assert not set(err) & set("\x1b\x07\x9b\u202e\x7f\t\r")
 
 
-def test_a_row_stays_one_line_in_a_pipe(run: Run, site: Site) -> None:
+def test_a_row_stays_one_line_in_a_pipe(run: Run, site: CliSite) -> None:
     """Tabs and line ends in a value are shown as such, and do not make cells or rows."""
     site.primary.reply = answer([{"certname": EVIL, "facts_timestamp": "now"}])
     lines = run("nodes", "--config", site.conf).out.split("\n")
@@ -151,19 +151,19 @@ def test_any_text_can_be_printed_in_any_locale(encoding: str, monkeypatch: pytes
     assert ("✓" in table) == (encoding == "utf-8")
 
 
-def test_numbers_keep_their_value(run: Run, site: Site) -> None:
+def test_numbers_keep_their_value(run: Run, site: CliSite) -> None:
     """An integer is not a double on its way through."""
     site.primary.reply = answer(b'[{"value": 1180591620717411303424, "small": 0.1, "no": null}]')
     row = json.loads(run("query", "facts{}", "--json", "--config", site.conf).out)[0]
     assert row == {"value": 2**70, "small": 0.1, "no": None}
 
 
-def test_a_terminal_is_told_when_nothing_was_found(child: Child, site: Site) -> None:
+def test_a_terminal_is_told_when_nothing_was_found(child: Child, site: CliSite) -> None:
     """Silence would look like a failure; a pipe gets no line."""
     assert _terminal(child, "nodes", "--config", site.conf).splitlines() == ["nothing found"]
 
 
-def test_a_pipe_gets_no_line_when_nothing_was_found(run: Run, site: Site) -> None:
+def test_a_pipe_gets_no_line_when_nothing_was_found(run: Run, site: CliSite) -> None:
     """No row is no line, and an empty list in JSON."""
     ended = run("nodes", "--config", site.conf)
     assert (ended.code, ended.out, ended.err) == (0, "", "")
@@ -171,7 +171,7 @@ def test_a_pipe_gets_no_line_when_nothing_was_found(run: Run, site: Site) -> Non
 
 
 @pytest.mark.parametrize("option", ["--lines", "--json", None])
-def test_a_reader_that_goes_away_ends_it_quietly(option: str | None, child: Child, site: Site) -> None:
+def test_a_reader_that_goes_away_ends_it_quietly(option: str | None, child: Child, site: CliSite) -> None:
     """`| head -1`: no traceback, no complaint of Python at exit, exit 0."""
     site.primary.reply = answer([{"certname": f"node{number}.example"} for number in range(20_000)])
     process = child("query", "nodes{}", *([option] if option else []), "--config", site.conf)
@@ -186,7 +186,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(option: str | None, child: Chil
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("argv", [("--help",), ("status", "--json"), ("status",)])
 def test_output_that_nobody_reads_is_no_error(
-    argv: tuple[str, ...], unbuffered: str, child: Child, site: Site
+    argv: tuple[str, ...], unbuffered: str, child: Child, site: CliSite
 ) -> None:
     """`| true`: whether Python meets the closed pipe while it writes or when it ends."""
     read, write = os.pipe()
@@ -198,7 +198,7 @@ def test_output_that_nobody_reads_is_no_error(
     assert (process.returncode, err) == (0, b"")
 
 
-def test_a_reader_that_goes_away_does_not_stop_commands_or_hide_a_failure(child: Child, site: Site) -> None:
+def test_a_reader_that_goes_away_does_not_stop_commands_or_hide_a_failure(child: Child, site: CliSite) -> None:
     """All are submitted, and the exit code is that of the worst, whoever reads it."""
     read, write = os.pipe()
     os.close(read)
@@ -211,7 +211,7 @@ def test_a_reader_that_goes_away_does_not_stop_commands_or_hide_a_failure(child:
     assert len(site.primary.commands) == 100
 
 
-def test_a_full_disk_is_said_and_fails(child: Child, site: Site) -> None:
+def test_a_full_disk_is_said_and_fails(child: Child, site: CliSite) -> None:
     """A result that could not be written is no success."""
     with open("/dev/full", "wb") as full:
         process = child("status", "--config", site.conf, stdout=full)

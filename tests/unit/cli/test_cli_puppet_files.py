@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Run, Site
+from .conftest import CliSite, Run
 
 FACTS = "--- !ruby/object:Puppet::Node::Facts\nname: a.example\nvalues:\n  n: 1\n  trusted: forged\n"
 REPORT: dict[str, Any] = {
@@ -33,12 +33,12 @@ CATALOG = {
 }
 
 
-def _sent(site: Site) -> Any:
+def _sent(site: CliSite) -> Any:
     (command,) = site.primary.commands
     return json.loads(command.body)
 
 
-def _submit(run: Run, site: Site, tmp_path: Path, kind: str, content: str, *argv: object, main: str = "") -> Any:
+def _submit(run: Run, site: CliSite, tmp_path: Path, kind: str, content: str, *argv: object, main: str = "") -> Any:
     file = tmp_path / "file"
     file.write_text(content)
     conf = site.configured("own.conf", [site.primary.port], main)
@@ -48,7 +48,7 @@ def _submit(run: Run, site: Site, tmp_path: Path, kind: str, content: str, *argv
     return entry
 
 
-def test_facts_in_yaml_are_converted(run: Run, site: Site, tmp_path: Path) -> None:
+def test_facts_in_yaml_are_converted(run: Run, site: CliSite, tmp_path: Path) -> None:
     """The producer is the certname that the certificate's file is named after; there is no environment."""
     entry = _submit(run, site, tmp_path, "facts", FACTS)
     sent = _sent(site)
@@ -59,7 +59,7 @@ def test_facts_in_yaml_are_converted(run: Run, site: Site, tmp_path: Path) -> No
     assert sent["producer_timestamp"] == entry["producer_timestamp"]
 
 
-def test_options_give_what_the_file_lacks(run: Run, site: Site, tmp_path: Path) -> None:
+def test_options_give_what_the_file_lacks(run: Run, site: CliSite, tmp_path: Path) -> None:
     """Bare facts, as `puppet facts show` prints them, need a name too."""
     options = ["--producer", "p.example", "--environment", "production", "--certname", "b.example"]
     _submit(run, site, tmp_path, "facts", json.dumps({"facterversion": "4.3.0", "n": 1}), *options)
@@ -72,7 +72,7 @@ def test_options_give_what_the_file_lacks(run: Run, site: Site, tmp_path: Path) 
     ("main", "titles"), [("", ["kept"]), ("include_unchanged_resources = true", ["kept", "unchanged"])]
 )
 def test_a_report_is_converted_as_puppetdb_conf_says(
-    main: str, titles: list[str], run: Run, site: Site, tmp_path: Path
+    main: str, titles: list[str], run: Run, site: CliSite, tmp_path: Path
 ) -> None:
     """With or without unchanged resources."""
     _submit(run, site, tmp_path, "report", json.dumps(REPORT), main=main)
@@ -83,7 +83,7 @@ def test_a_report_is_converted_as_puppetdb_conf_says(
 
 @pytest.mark.parametrize(("main", "edges"), [("", 1), ("include_catalog_edges = false", 0)])
 def test_a_catalog_is_converted_as_puppetdb_conf_says(
-    main: str, edges: int, run: Run, site: Site, tmp_path: Path
+    main: str, edges: int, run: Run, site: CliSite, tmp_path: Path
 ) -> None:
     """With or without edges; also from the answer of the server."""
     _submit(run, site, tmp_path, "catalog", json.dumps({"catalog": CATALOG}), main=main)
@@ -93,7 +93,7 @@ def test_a_catalog_is_converted_as_puppetdb_conf_says(
 
 @pytest.mark.parametrize(("argv", "key"), [([], r'["\u0085"]'), (["--puppet-version", "7.23.0"], '["\x85"]')])
 def test_a_catalog_is_that_of_the_puppet_version(
-    run: Run, site: Site, tmp_path: Path, argv: list[str], key: str
+    run: Run, site: CliSite, tmp_path: Path, argv: list[str], key: str
 ) -> None:
     message = {"__ptype": "Hash", "__pvalue": [["\x85"], 1]}
     notify = {"type": "Notify", "title": "x", "tags": [], "exported": False, "parameters": {"message": message}}
@@ -101,13 +101,13 @@ def test_a_catalog_is_that_of_the_puppet_version(
     assert _sent(site)["resources"][0]["parameters"] == {"message": {key: 1}}
 
 
-def test_what_is_no_version_of_puppet_is_refused(run: Run, site: Site, tmp_path: Path) -> None:
+def test_what_is_no_version_of_puppet_is_refused(run: Run, site: CliSite, tmp_path: Path) -> None:
     ended = run("submit", "catalog", tmp_path / "file", "--puppet-version", "seven")
     assert ended.code == 2
     assert "'seven' is no version of Puppet, for example 7.23.0 or 8" in ended.err
 
 
-def test_what_puppetdb_will_not_store_is_listed_with_the_command(run: Run, site: Site, tmp_path: Path) -> None:
+def test_what_puppetdb_will_not_store_is_listed_with_the_command(run: Run, site: CliSite, tmp_path: Path) -> None:
     """The report goes all the same."""
     statuses = {"x": REPORT["resource_statuses"]["Notify[kept]"] | {"title": "x" * 3000}}
     entry = _submit(run, site, tmp_path, "report", json.dumps(REPORT | {"resource_statuses": statuses}))
@@ -117,7 +117,7 @@ def test_what_puppetdb_will_not_store_is_listed_with_the_command(run: Run, site:
 
 
 def test_the_good_packages_of_an_inventory_are_sent_and_the_bad_one_is_named(
-    run: Run, site: Site, tmp_path: Path
+    run: Run, site: CliSite, tmp_path: Path
 ) -> None:
     """One with a null version among them."""
     packages = [["a", "1", "apt"], ["b", None, "apt"]]
@@ -179,7 +179,7 @@ OLD_REPORT = """--- !ruby/object:Puppet::Transaction::Report
 
 @pytest.mark.parametrize("more", ["  report_format: 1\n", "  report_format: 2\n  status: changed\n"], ids=["1", "2"])
 def test_a_report_of_an_old_format_is_sent_with_the_environment_that_is_given(
-    run: Run, site: Site, tmp_path: Path, more: str
+    run: Run, site: CliSite, tmp_path: Path, more: str
 ) -> None:
     """Formats 1 and 2 have none."""
     file = tmp_path / "old.yaml"
@@ -193,14 +193,14 @@ def test_a_report_of_an_old_format_is_sent_with_the_environment_that_is_given(
     assert sent["resources"][0]["events"][0]["status"] == "success"
 
 
-def test_a_reports_own_environment_may_be_replaced(run: Run, site: Site, tmp_path: Path) -> None:
+def test_a_reports_own_environment_may_be_replaced(run: Run, site: CliSite, tmp_path: Path) -> None:
     """As a catalog's."""
     _submit(run, site, tmp_path, "report", json.dumps(REPORT))
     _submit(run, site, tmp_path, "report", json.dumps(REPORT), "--environment", "other")
     assert [json.loads(each.body)["environment"] for each in site.primary.commands] == ["production", "other"]
 
 
-def test_a_payload_goes_byte_for_byte(run: Run, site: Site, tmp_path: Path) -> None:
+def test_a_payload_goes_byte_for_byte(run: Run, site: CliSite, tmp_path: Path) -> None:
     """Its numbers keep their text; the options for Puppet's files do not touch it."""
     text = '{"certname": "a", "values": {"f": 1.10}, "environment": null, "producer": "p", '
     text += '"producer_timestamp": "2026-01-31T12:00:00Z"}'
@@ -209,7 +209,7 @@ def test_a_payload_goes_byte_for_byte(run: Run, site: Site, tmp_path: Path) -> N
     assert command.body == text.encode()
 
 
-def test_a_payload_may_be_yaml(run: Run, site: Site, tmp_path: Path) -> None:
+def test_a_payload_may_be_yaml(run: Run, site: CliSite, tmp_path: Path) -> None:
     """It is the same to us."""
     _submit(run, site, tmp_path, "facts", "certname: a\nvalues: {n: 1}\nenvironment: ~\nproducer: p\n")
     assert (_sent(site)["values"], _sent(site)["producer"]) == ({"n": 1}, "p")
@@ -230,7 +230,7 @@ def test_a_payload_may_be_yaml(run: Run, site: Site, tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_sent_is_one_line(
-    kind: str, content: str, reason: str, run: Run, site: Site, tmp_path: Path
+    kind: str, content: str, reason: str, run: Run, site: CliSite, tmp_path: Path
 ) -> None:
     """Exit 2, what is wrong, nothing sent."""
     file = tmp_path / "file"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.fake import Request, answer, chunked
 
-from .conftest import Run, Site
+from .conftest import CliSite, Run
 
 FACTS = {"environment": "production", "values": {"n": 1}, "producer": None}
 KEYS = {
@@ -36,7 +36,7 @@ def _asked(request: Request) -> object:
     return json.loads(request.body)
 
 
-def test_each_input_has_its_entry_in_order(run: Run, site: Site, tmp_path: Path) -> None:
+def test_each_input_has_its_entry_in_order(run: Run, site: CliSite, tmp_path: Path) -> None:
     """The good ones with what became of them, the bad ones with an error; the exit code is that of the worst."""
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text(json.dumps(FACTS))
@@ -66,7 +66,7 @@ def test_each_input_has_its_entry_in_order(run: Run, site: Site, tmp_path: Path)
     assert len(site.primary.commands) == 2
 
 
-def test_the_worst_exit_code_wins(run: Run, site: Site) -> None:
+def test_the_worst_exit_code_wins(run: Run, site: CliSite) -> None:
     """No server (3) is worse than a wrong input (2)."""
     down = site.configured("down.conf", [1])
     ended = run("submit", "deactivate", "a", "", "b", "--json", "--config", down)
@@ -74,7 +74,7 @@ def test_the_worst_exit_code_wins(run: Run, site: Site) -> None:
     assert [entry["exit_code"] for entry in json.loads(ended.out)] == [3, 2, 3]
 
 
-def test_a_rejected_command_is_listed_with_what_the_server_said(run: Run, site: Site) -> None:
+def test_a_rejected_command_is_listed_with_what_the_server_said(run: Run, site: CliSite) -> None:
     """Exit 1."""
     site.primary.reply = answer({"error": "bad command"}, 400)
     ended = run("submit", "deactivate", "a", "--json", "--config", site.conf)
@@ -83,7 +83,7 @@ def test_a_rejected_command_is_listed_with_what_the_server_said(run: Run, site: 
     assert "bad command" in entry["error"]
 
 
-def test_what_soft_write_failure_lets_go_is_told(run: Run, site: Site) -> None:
+def test_what_soft_write_failure_lets_go_is_told(run: Run, site: CliSite) -> None:
     """The configuration calls it a success: exit 0; the entry has the error, and no server."""
     soft = site.configured("soft.conf", [1], main="soft_write_failure = true")
     ended = run("submit", "deactivate", "a", "--json", "--config", soft)
@@ -97,7 +97,7 @@ def test_what_soft_write_failure_lets_go_is_told(run: Run, site: Site) -> None:
     assert "soft_write_failure lets it go" in ended.err
 
 
-def test_a_command_that_failed_over_says_so(run: Run, site: Site) -> None:
+def test_a_command_that_failed_over_says_so(run: Run, site: CliSite) -> None:
     """It is with the replica."""
     site.primary.reply = answer(b"", 503)
     ended = run("submit", "deactivate", "a", "--json", "--config", site.conf)
@@ -111,7 +111,7 @@ def test_a_command_that_failed_over_says_so(run: Run, site: Site) -> None:
     assert "busy HTTP 503" in entry["servers"][primary]["error"]
 
 
-def test_a_broadcast_lists_every_server_in_the_configured_order(run: Run, site: Site) -> None:
+def test_a_broadcast_lists_every_server_in_the_configured_order(run: Run, site: CliSite) -> None:
     """Also one that is dead, with its error."""
     ports = [site.primary.port, 1, site.replica.port]
     conf = site.configured("all.conf", ports, main="command_broadcast = true")
@@ -137,7 +137,7 @@ def test_a_broadcast_lists_every_server_in_the_configured_order(run: Run, site: 
     ],
 )
 def test_certnames_become_commands(
-    argv: list[str], command: str, payload: dict[str, object], run: Run, site: Site
+    argv: list[str], command: str, payload: dict[str, object], run: Run, site: CliSite
 ) -> None:
     """With the stamp that was given."""
     stamp = "2026-01-31T12:00:00.000Z"
@@ -149,7 +149,7 @@ def test_certnames_become_commands(
     assert ended.out.split("\t")[:2] == ["a", command.replace("_", " ")]
 
 
-def test_a_query_is_asked_with_its_paging(run: Run, site: Site) -> None:
+def test_a_query_is_asked_with_its_paging(run: Run, site: CliSite) -> None:
     """--order-by several times, ascending unless said otherwise."""
     paging = ["--limit", 5, "--offset", "2", "--order-by", "certname:desc", "--order-by", "deactivated"]
     ended = run("query", '["=", "certname", "a"]', "--path", "nodes", *paging, "--config", site.conf)
@@ -164,13 +164,13 @@ def test_a_query_is_asked_with_its_paging(run: Run, site: Site) -> None:
     }
 
 
-def test_a_query_may_come_from_standard_input(run: Run, site: Site) -> None:
+def test_a_query_may_come_from_standard_input(run: Run, site: CliSite) -> None:
     """A byte order mark is none of it."""
     assert run("query", "-", "--config", site.conf, stdin="\ufeffnodes { certname = 'ü' }".encode()).code == 0
     assert _asked(site.primary.queries[0]) == {"query": "nodes { certname = 'ü' }"}
 
 
-def test_exported_asks_what_a_collector_asks(run: Run, site: Site) -> None:
+def test_exported_asks_what_a_collector_asks(run: Run, site: CliSite) -> None:
     """For the node, of the type, with the condition."""
     ended = run("exported", "sshkey", "--for", "a", "tag == 'Web'", "--config", site.conf)
     assert ended.code == 0
@@ -187,7 +187,7 @@ def test_exported_asks_what_a_collector_asks(run: Run, site: Site) -> None:
 
 
 @pytest.mark.parametrize("state", ["active", "inactive", "any"])
-def test_nodes_asks_for_a_state(state: str, run: Run, site: Site) -> None:
+def test_nodes_asks_for_a_state(state: str, run: Run, site: CliSite) -> None:
     """In the order of their names."""
     assert run("nodes", "--state", state, "--config", site.conf).code == 0
     (query,) = site.primary.queries
@@ -198,7 +198,7 @@ def test_nodes_asks_for_a_state(state: str, run: Run, site: Site) -> None:
 
 
 @pytest.mark.parametrize("option", [[], ["--json"], ["--lines"]])
-def test_an_answer_of_the_replica_is_marked_on_standard_error(option: list[str], run: Run, site: Site) -> None:
+def test_an_answer_of_the_replica_is_marked_on_standard_error(option: list[str], run: Run, site: CliSite) -> None:
     """Standard output is the same as from the primary."""
     rows = [{"certname": "a"}]
     site.replica.reply = site.primary.reply = answer(rows)
@@ -210,7 +210,7 @@ def test_an_answer_of_the_replica_is_marked_on_standard_error(option: list[str],
     assert f"answered by https://localhost:{site.replica.port}: https://localhost:{site.primary.port}" in after.err
 
 
-def test_lines_are_json_one_a_row(run: Run, site: Site) -> None:
+def test_lines_are_json_one_a_row(run: Run, site: CliSite) -> None:
     """Each line is a document."""
     rows = [{"certname": "a", "n": {"x": [1]}}, {"certname": "b"}]
     site.primary.reply = answer(rows)
@@ -218,7 +218,7 @@ def test_lines_are_json_one_a_row(run: Run, site: Site) -> None:
     assert [json.loads(line) for line in out.splitlines()] == rows
 
 
-def test_a_broken_answer_is_never_a_short_one(run: Run, site: Site) -> None:
+def test_a_broken_answer_is_never_a_short_one(run: Run, site: CliSite) -> None:
     """The replica is asked; when its answer breaks too, nothing is printed and the exit code is 3."""
     broken = chunked([b'[{"certname": "a"},', b'{"certname": "b"'], end=False)
     site.primary.reply = broken
@@ -230,7 +230,7 @@ def test_a_broken_answer_is_never_a_short_one(run: Run, site: Site) -> None:
     assert (nothing.code, nothing.out) == (3, "")
 
 
-def test_lines_that_break_off_end_with_three(run: Run, site: Site) -> None:
+def test_lines_that_break_off_end_with_three(run: Run, site: CliSite) -> None:
     """The rows before the break are there, and the exit code says that they are not all."""
     site.primary.reply = chunked([b'[{"certname": "a"},\n', b'{"certname": "b"'], end=False)
     ended = run("query", "nodes{}", "--lines", "--config", site.conf)

@@ -30,7 +30,7 @@ from .sync_site import SyncSite
 
 
 @dataclass
-class Daemon:
+class ShownDaemon:
     """Stands behind a status port."""
 
     told: Document
@@ -44,8 +44,8 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon() -> Iterator[Daemon]:
-    made = Daemon(gateway())
+def daemon() -> Iterator[ShownDaemon]:
+    made = ShownDaemon(gateway())
     with StatusPort(made.port, made):
         yield made
 
@@ -56,7 +56,7 @@ def conf(path: Path, port: int | None) -> Path:
     return path
 
 
-def test_a_gateway_that_is_well_is_shown_line_by_line(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+def test_a_gateway_that_is_well_is_shown_line_by_line(run: Run, daemon: ShownDaemon, tmp_path: Path) -> None:
     """The certificates of puppetdb.conf are not there: whoever looks need not be able to read them."""
     ended = run("status", "--config", conf(tmp_path / "puppetdb.conf", daemon.port))
     assert (ended.code, ended.err) == (0, "")
@@ -65,7 +65,7 @@ def test_a_gateway_that_is_well_is_shown_line_by_line(run: Run, daemon: Daemon, 
     assert lines[0][:5] == ["gateway", "Servers", "1", "db1.example.com:8081", "healthy"]
 
 
-def test_what_needs_attention_comes_first_and_exits_1(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+def test_what_needs_attention_comes_first_and_exits_1(run: Run, daemon: ShownDaemon, tmp_path: Path) -> None:
     daemon.told = gateway(failed_over=True)
     ended = run("status", "--config", conf(tmp_path / "puppetdb.conf", daemon.port))
     assert ended.code == 1
@@ -73,7 +73,7 @@ def test_what_needs_attention_comes_first_and_exits_1(run: Run, daemon: Daemon, 
     assert (program, level, f"{PRIMARY} is unhealthy" in text, WHY in text) == ("gateway", "WARNING", True, True)
 
 
-def test_json_is_the_document_of_the_port_by_program(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+def test_json_is_the_document_of_the_port_by_program(run: Run, daemon: ShownDaemon, tmp_path: Path) -> None:
     ended = run("status", "--config", conf(tmp_path / "puppetdb.conf", daemon.port), "--json")
     document = json.loads(ended.out)
     assert list(document) == ["gateway"]
@@ -81,9 +81,9 @@ def test_json_is_the_document_of_the_port_by_program(run: Run, daemon: Daemon, t
 
 
 def test_with_a_sync_configuration_the_reconciler_is_asked_and_with_both_both(
-    run: Run, daemon: Daemon, sync_site: SyncSite, tmp_path: Path
+    run: Run, daemon: ShownDaemon, sync_site: SyncSite, tmp_path: Path
 ) -> None:
-    other = Daemon(reconciler())
+    other = ShownDaemon(reconciler())
     with StatusPort(other.port, other):
         sync_site.configured(more=f"  status_port: {other.port}\n")
         alone = run("status", "--sync-config", sync_site.conf, "--json")
@@ -148,7 +148,7 @@ class Terminal:
 
 
 def test_watching_shows_on_a_terminal_what_changes_until_it_is_interrupted(tmp_path: Path) -> None:
-    daemon = Daemon(gateway())
+    daemon = ShownDaemon(gateway())
     with ExitStack() as port:
         port.enter_context(StatusPort(daemon.port, daemon))
         path = conf(tmp_path / "puppetdb.conf", daemon.port)

@@ -262,7 +262,7 @@ def test_a_dropped_record_can_be_taken_back(run: Run, sync_site: SyncSite) -> No
 # --- trigger
 
 
-class Asked:
+class AskedDaemon:
     """Stands in for a daemon."""
 
     def __init__(self) -> None:
@@ -281,7 +281,7 @@ class Asked:
 
 
 def test_a_trigger_asks_the_daemon_for_all_remotes_or_one(run: Run, sync_site: SyncSite) -> None:
-    daemon = Asked()
+    daemon = AskedDaemon()
     with StatusPort(0, daemon, actions={"/trigger": daemon.trigger}) as port:
         sync_site.configured(more=f"  status_port: {port.port}\n")
         ended = run("sync", "trigger", "--config", sync_site.conf)

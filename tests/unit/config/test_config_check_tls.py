@@ -39,7 +39,7 @@ def chain() -> Chain:
     return Chain()
 
 
-class Host:
+class ConfiguredHost:
     """A host with Puppet's files, which a test may spoil, and with both configurations."""
 
     def __init__(self, chain: Chain, directory: Path) -> None:
@@ -82,12 +82,12 @@ class Host:
 
 
 @pytest.fixture
-def host(chain: Chain, tmp_path: Path) -> Host:
-    return Host(chain, tmp_path)
+def host(chain: Chain, tmp_path: Path) -> ConfiguredHost:
+    return ConfiguredHost(chain, tmp_path)
 
 
 @pytest.fixture
-def check(host: Host, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
+def check(host: ConfiguredHost, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
     """`config check` of puppetdb.conf, or with other options: its exit code, and what it says beside the table."""
 
     def run(*options: str | Path) -> tuple[int, list[str]]:
@@ -104,19 +104,19 @@ def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed2551
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def encrypted(host: Host) -> bytes:
+def encrypted(host: ConfiguredHost) -> bytes:
     key = load_pem_private_key(host.key.read_bytes(), None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
 
-def packed(host: Host) -> bytes:
+def packed(host: ConfiguredHost) -> bytes:
     key = load_pem_private_key(host.key.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     certificate = x509.load_pem_x509_certificate(host.cert.read_bytes())
     return pkcs12.serialize_key_and_certificates(b"server", key, certificate, None, NoEncryption())
 
 
-SPOILED: dict[str, tuple[str, Callable[[Host], bytes], str]] = {
+SPOILED: dict[str, tuple[str, Callable[[ConfiguredHost], bytes], str]] = {
     # The file, what is in it, and what is said.
     "another key": (
         "key",
@@ -163,7 +163,9 @@ SPOILED: dict[str, tuple[str, Callable[[Host], bytes], str]] = {
 
 
 @pytest.mark.parametrize("case", SPOILED)
-def test_what_the_first_use_refuses_is_refused_with_the_same_words(host: Host, check: Check, case: str) -> None:
+def test_what_the_first_use_refuses_is_refused_with_the_same_words(
+    host: ConfiguredHost, check: Check, case: str
+) -> None:
     """By the client, the reconciler and the gateway; in both configurations it is one problem, told once."""
     which, content, words = SPOILED[case]
     path: Path = getattr(host, which)
@@ -180,7 +182,7 @@ def test_what_the_first_use_refuses_is_refused_with_the_same_words(host: Host, c
     assert check("--config", host.conf, "--syntax-only")[0] == 0
 
 
-def test_every_file_that_is_spoiled_is_told_at_once(host: Host, check: Check) -> None:
+def test_every_file_that_is_spoiled_is_told_at_once(host: ConfiguredHost, check: Check) -> None:
     for path in (host.ca, host.key, host.crl):
         path.write_bytes(b"")
     code, told = check()
@@ -188,13 +190,13 @@ def test_every_file_that_is_spoiled_is_told_at_once(host: Host, check: Check) ->
     assert [line.split(": ")[1] for line in told[:-1]] == ["ssl_ca_cert", "ssl_crl", "ssl_key"]
 
 
-def test_a_list_that_is_not_read_need_not_be_one(host: Host, check: Check) -> None:
+def test_a_list_that_is_not_read_need_not_be_one(host: ConfiguredHost, check: Check) -> None:
     host.crl.write_bytes(b"hello\n")
     host.puppet("certificate_revocation = false")
     assert check() == (0, [])
 
 
-def test_a_list_with_the_ca_beside_it_is_one(host: Host, check: Check) -> None:
+def test_a_list_with_the_ca_beside_it_is_one(host: ConfiguredHost, check: Check) -> None:
     """Puppet reads nothing but the lists of it."""
     host.crl.write_bytes(host.ca.read_bytes() + host.crl.read_bytes())
     assert check() == (0, [])
@@ -202,7 +204,7 @@ def test_a_list_with_the_ca_beside_it_is_one(host: Host, check: Check) -> None:
     assert check() == (0, [])
 
 
-def test_what_keeps_the_gateway_from_its_start_is_refused(host: Host, check: Check) -> None:
+def test_what_keeps_the_gateway_from_its_start_is_refused(host: ConfiguredHost, check: Check) -> None:
     """Nobody would be let in: whoever has a certificate without a name says who may come."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "nobody")])
     key = ec.generate_private_key(ec.SECP256R1())
@@ -222,7 +224,7 @@ def test_what_keeps_the_gateway_from_its_start_is_refused(host: Host, check: Che
 # -- what loads, and will not do
 
 
-def test_of_what_is_well_nothing_is_said(host: Host, check: Check) -> None:
+def test_of_what_is_well_nothing_is_said(host: ConfiguredHost, check: Check) -> None:
     host.gateway("https://localhost:8085")
     assert check("--config", host.conf, "--sync", host.sync) == (0, ["puppetdb.conf:", "sync:"])
 
@@ -239,7 +241,7 @@ AGES: dict[str, tuple[float, float, int, str | None]] = {
 @pytest.mark.parametrize("age", AGES)
 @pytest.mark.parametrize("which", ["root", "intermediate", "server"])
 def test_a_certificate_that_is_not_valid_is_an_error_and_a_warning_before(
-    host: Host, check: Check, which: str, age: str
+    host: ConfiguredHost, check: Check, which: str, age: str
 ) -> None:
     """Ours, and each of the CA's above it."""
     begins, ends, expected, words = AGES[age]
@@ -264,7 +266,9 @@ def test_a_certificate_that_is_not_valid_is_an_error_and_a_warning_before(
     assert told[1:] == (["1 problem: nothing of this would be used"] if code else [])
 
 
-def test_a_ca_that_was_renewed_may_have_its_expired_certificate_beside_the_new_one(host: Host, check: Check) -> None:
+def test_a_ca_that_was_renewed_may_have_its_expired_certificate_beside_the_new_one(
+    host: ConfiguredHost, check: Check
+) -> None:
     """As Puppet's own renewal leaves it for a while."""
     old = host.chain.certificate("root", "root", days=-1)
     host.ca.write_bytes(pem(old, *(host.chain.certificates[name] for name in ("root", "intermediate"))))
@@ -280,7 +284,7 @@ def test_a_ca_that_was_renewed_may_have_its_expired_certificate_beside_the_new_o
 )
 @pytest.mark.parametrize("which", ["root", "intermediate"])
 def test_a_list_that_is_not_current_is_an_error_unless_a_current_one_is_beside_it(
-    host: Host, check: Check, which: str, begins: float, ends: float, words: str | None
+    host: ConfiguredHost, check: Check, which: str, begins: float, ends: float, words: str | None
 ) -> None:
     lists = {name: host.chain.revocations(name) for name in ("root", "intermediate")}
     lists[which] = host.chain.revocations(which, from_days=begins, days=ends)
@@ -298,7 +302,7 @@ def test_a_list_that_is_not_current_is_an_error_unless_a_current_one_is_beside_i
     assert told[0].startswith(f"warning: {said}")
 
 
-def test_of_the_lists_of_other_cas_only_a_warning_is_due(host: Host, check: Check) -> None:
+def test_of_the_lists_of_other_cas_only_a_warning_is_due(host: ConfiguredHost, check: Check) -> None:
     """Nobody is judged by them; with `leaf`, not by the root's either."""
     host.puppet("certificate_revocation = leaf")
     host.crl.write_bytes(pem(host.chain.revocations("root", days=-1), host.chain.revocations("intermediate")))
@@ -317,7 +321,7 @@ def test_of_the_lists_of_other_cas_only_a_warning_is_due(host: Host, check: Chec
     ],
 )
 def test_a_ca_without_a_list_is_a_warning_where_its_certificates_are_checked(
-    host: Host, check: Check, mode: str, missing: str, warned: bool
+    host: ConfiguredHost, check: Check, mode: str, missing: str, warned: bool
 ) -> None:
     host.puppet(f"certificate_revocation = {mode}")
     host.crl.write_bytes(pem(host.chain.revocations("intermediate" if missing == "root" else "root")))
@@ -329,7 +333,9 @@ def test_a_ca_without_a_list_is_a_warning_where_its_certificates_are_checked(
 
 
 @pytest.mark.parametrize(("issuer", "revoked"), [("root", "intermediate"), ("intermediate", "server")])
-def test_a_certificate_that_is_on_a_list_is_an_error(host: Host, check: Check, issuer: str, revoked: str) -> None:
+def test_a_certificate_that_is_on_a_list_is_an_error(
+    host: ConfiguredHost, check: Check, issuer: str, revoked: str
+) -> None:
     lists = {"root": host.chain.revocations("root"), "intermediate": host.chain.revocations("intermediate")}
     lists[issuer] = host.chain.revocations(issuer, revoked)
     host.crl.write_bytes(pem(*lists.values()))
@@ -352,7 +358,7 @@ def test_a_certificate_that_is_on_a_list_is_an_error(host: Host, check: Check, i
     ],
 )
 def test_a_gateway_whose_certificate_has_another_name_is_an_error(
-    host: Host, check: Check, url: str, words: str | None
+    host: ConfiguredHost, check: Check, url: str, words: str | None
 ) -> None:
     """Puppet would not talk to it, and quietly go on to the primary. One that is expired, too, is told so as well."""
     host.gateway(url)
@@ -367,7 +373,9 @@ def test_a_gateway_whose_certificate_has_another_name_is_an_error(
 
 
 @pytest.mark.parametrize("what", ["expired", "revoked", "another name"])
-def test_the_gateway_does_not_start_with_what_nobody_would_accept(host: Host, check: Check, what: str) -> None:
+def test_the_gateway_does_not_start_with_what_nobody_would_accept(
+    host: ConfiguredHost, check: Check, what: str
+) -> None:
     """It says the same as the check."""
     host.gateway(f"https://{'127.0.0.1' if what == 'another name' else 'localhost'}:{free_port()}")
     if what == "expired":
@@ -380,14 +388,14 @@ def test_the_gateway_does_not_start_with_what_nobody_would_accept(host: Host, ch
     assert {"expired": "has expired", "revoked": "is revoked", "another name": "no client"}[what] in str(start.value)
 
 
-def test_warnings_are_in_the_json_too(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_in_the_json_too(host: ConfiguredHost, capsys: pytest.CaptureFixture[str]) -> None:
     host.cert.write_bytes(pem(host.chain.certificate("server", "intermediate", host="localhost", days=3)))
     assert main(["config", "check", "--json", "--config", str(host.conf)]) == 0
     (warning,) = json.loads(capsys.readouterr().out)["puppetdb.conf"]["warnings"]
     assert (warning["file"], warning["line"], warning["setting"]) == (str(host.cert), None, "ssl_cert")
 
 
-def test_without_a_certificate_of_ones_own_the_others_are_looked_at(host: Host, check: Check) -> None:
+def test_without_a_certificate_of_ones_own_the_others_are_looked_at(host: ConfiguredHost, check: Check) -> None:
     host.conf.write_text("[main]\nserver_urls = https://a\nverify_client_certificate = false\n")
     host.crl.write_bytes(pem(host.chain.revocations("root", days=-1), host.chain.revocations("intermediate")))
     code, told = check()
@@ -396,7 +404,7 @@ def test_without_a_certificate_of_ones_own_the_others_are_looked_at(host: Host, 
     assert check()[0] == 2
 
 
-def test_the_reconcilers_files_are_looked_at_as_well(host: Host, check: Check) -> None:
+def test_the_reconcilers_files_are_looked_at_as_well(host: ConfiguredHost, check: Check) -> None:
     host.cert.write_bytes(pem(host.chain.certificate("server", "intermediate", host="me", days=3)))
     code, told = check("--sync", host.sync)
     assert (code, len(told)) == (0, 1)
@@ -409,7 +417,7 @@ def test_the_reconcilers_files_are_looked_at_as_well(host: Host, check: Check) -
     ids=["a name in Latin 1", "X.509 version 5"],
 )
 def test_what_only_openssl_can_read_is_a_warning_and_no_traceback(
-    host: Host, check: Check, standard: bytes, odd: bytes
+    host: ConfiguredHost, check: Check, standard: bytes, odd: bytes
 ) -> None:
     """TLS works with it; the gateway, which has to know its own name, does not start."""
     der = host.chain.certificate("server", "intermediate", host="localhost").public_bytes(Encoding.DER)
@@ -429,7 +437,7 @@ def test_what_only_openssl_can_read_is_a_warning_and_no_traceback(
 # -- what stands beside the certificates
 
 
-def test_a_journal_without_its_directory_is_an_error(host: Host, check: Check, tmp_path: Path) -> None:
+def test_a_journal_without_its_directory_is_an_error(host: ConfiguredHost, check: Check, tmp_path: Path) -> None:
     """The gateway would not start."""
     host.gateway("https://localhost:8085", f"journal = {tmp_path}/nowhere/journal.db")
     code, told = check()
@@ -442,7 +450,9 @@ def test_a_journal_without_its_directory_is_an_error(host: Host, check: Check, t
     assert check() == (0, [])
 
 
-def test_a_journal_in_postgresql_needs_its_driver(host: Host, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_in_postgresql_needs_its_driver(
+    host: ConfiguredHost, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.gateway("https://localhost:8085", "journal = postgresql://pdb:secret@db.example/journal")
     assert check() == (0, [])
     monkeypatch.setitem(sys.modules, "psycopg", None)
@@ -453,7 +463,7 @@ def test_a_journal_in_postgresql_needs_its_driver(host: Host, check: Check, monk
     assert "secret" not in "".join(told)
 
 
-def test_a_gateway_among_the_servers_that_is_not_called_one_is_an_error(host: Host, check: Check) -> None:
+def test_a_gateway_among_the_servers_that_is_not_called_one_is_an_error(host: ConfiguredHost, check: Check) -> None:
     """pdbclient would ask it as if it were a PuppetDB; on another host it may be meant so."""
     host.conf.write_text("[main]\nserver_urls = https://localhost:8085,https://a:8081\n")
     code, told = check()
@@ -467,7 +477,7 @@ def test_a_gateway_among_the_servers_that_is_not_called_one_is_an_error(host: Ho
 
 
 def test_times_to_live_that_differ_from_puppetdbs_own_are_a_warning(
-    host: Host, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: ConfiguredHost, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = tmp_path / "conf.d"
     directory.mkdir()

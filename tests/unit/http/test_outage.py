@@ -20,7 +20,7 @@ NO_DATABASE = Outcome(Kind.BUSY, Sent.YES, 503, 5.0, "no database")
 BOTH = f"{A}: not sent: Connection refused; {B}: not sent: Connection refused"
 
 
-class Site:
+class OutageLog:
     """A registry, and what it tells of outages."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture, servers: tuple[Endpoint, ...], needed: int = 1) -> None:
@@ -45,11 +45,11 @@ class Site:
 
 
 @pytest.fixture
-def site(caplog: pytest.LogCaptureFixture) -> Site:
-    return Site(caplog, (A, B))
+def site(caplog: pytest.LogCaptureFixture) -> OutageLog:
+    return OutageLog(caplog, (A, B))
 
 
-def test_an_outage_is_an_error_and_a_line_when_it_is_over_with_how_long_and_how_many(site: Site) -> None:
+def test_an_outage_is_an_error_and_a_line_when_it_is_over_with_how_long_and_how_many(site: OutageLog) -> None:
     site.note(A, REFUSED)
     assert site.told() == [], "the other server can be used"
     site.note(B, REFUSED)
@@ -66,7 +66,7 @@ def test_an_outage_is_an_error_and_a_line_when_it_is_over_with_how_long_and_how_
     assert site.told() == []
 
 
-def test_the_next_outage_is_counted_anew(site: Site) -> None:
+def test_the_next_outage_is_counted_anew(site: OutageLog) -> None:
     for _ in range(2):
         site.note(A, REFUSED)
         site.note(B, REFUSED)
@@ -77,7 +77,7 @@ def test_the_next_outage_is_counted_anew(site: Site) -> None:
         assert over[1] == "a PuppetDB can be used again, after 80 s; 1 commands and 0 queries found none meanwhile"
 
 
-def test_a_lasting_outage_is_told_rarely(site: Site) -> None:
+def test_a_lasting_outage_is_told_rarely(site: OutageLog) -> None:
     site.note(A, REFUSED)
     site.note(B, REFUSED)
     site.told()
@@ -94,7 +94,7 @@ def test_a_lasting_outage_is_told_rarely(site: Site) -> None:
     assert lines[1][1].startswith(f"{still} 20 min; ")
 
 
-def test_an_outage_that_gets_worse_is_told_again_and_is_over_when_all_is(site: Site) -> None:
+def test_an_outage_that_gets_worse_is_told_again_and_is_over_when_all_is(site: OutageLog) -> None:
     for server in (A, B):
         site.note(server, NO_DATABASE, QUERY)
     met = f"{A}: busy: no database; {B}: busy: no database"
@@ -112,7 +112,7 @@ def test_an_outage_that_gets_worse_is_told_again_and_is_over_when_all_is(site: S
     assert (level, text.partition(";")[0]) == ("WARNING", "a PuppetDB can be used again, after 81 s")
 
 
-def test_a_command_that_gets_through_all_the_same_ends_an_outage_of_commands(site: Site) -> None:
+def test_a_command_that_gets_through_all_the_same_ends_an_outage_of_commands(site: OutageLog) -> None:
     timeout = Outcome(Kind.TIMEOUT, Sent.UNKNOWN, detail="no answer")
     for server in (A, B):
         site.note(server, timeout)
@@ -123,13 +123,13 @@ def test_a_command_that_gets_through_all_the_same_ends_an_outage_of_commands(sit
 
 
 def test_a_submit_only_server_still_takes_commands(caplog: pytest.LogCaptureFixture) -> None:
-    site = Site(caplog, (A, S))
+    site = OutageLog(caplog, (A, S))
     site.note(A, REFUSED)
     assert site.told() == [("ERROR", f"no PuppetDB can be used for queries: {A}: not sent: Connection refused")]
 
 
 def test_fewer_servers_than_a_command_needs_are_an_outage_too(caplog: pytest.LogCaptureFixture) -> None:
-    site = Site(caplog, (A, B), needed=2)
+    site = OutageLog(caplog, (A, B), needed=2)
     site.note(B, REFUSED)
     few = f"fewer than 2 PuppetDBs can be used for commands: {B}: not sent: Connection refused"
     assert site.told() == [("ERROR", few)]

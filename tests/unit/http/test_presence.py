@@ -15,7 +15,7 @@ from pdbclient.http.session import Document, Session
 STAMP = "2026-01-01T00:00:00.000Z"
 
 
-class Asked:
+class RowsServer:
     """Notes what it is asked, and answers with `rows`."""
 
     def __init__(self, *rows: Any) -> None:
@@ -44,7 +44,7 @@ class Asked:
 def test_the_newest_of_each_kind_is_asked_where_it_shows_in_any_state_of_the_node(
     name: str, path: str, field: str
 ) -> None:
-    asked = Asked({"certname": "n", field: "2026-01-01T01:00:00.0009+01:00"})
+    asked = RowsServer({"certname": "n", field: "2026-01-01T01:00:00.0009+01:00"})
     assert list(presence.newest(asked.session, name, ["n", "m", "n"])) == [("n", STAMP)]
     condition = [
         "and",
@@ -56,7 +56,7 @@ def test_the_newest_of_each_kind_is_asked_where_it_shows_in_any_state_of_the_nod
 
 
 def test_expiration_is_shown_only_when_asked_for() -> None:
-    asked = Asked({"certname": "n", "expires_facts_updated": STAMP})
+    asked = RowsServer({"certname": "n", "expires_facts_updated": STAMP})
     assert list(presence.newest(asked.session, "configure expiration", ["n"])) == [("n", STAMP)]
     ((path, query, options),) = asked.asked
     assert path == "/nodes"
@@ -65,7 +65,7 @@ def test_expiration_is_shown_only_when_asked_for() -> None:
 
 
 def test_no_query_asks_about_more_than_500_nodes() -> None:
-    asked = Asked()
+    asked = RowsServer()
     names = [f"n{number}" for number in range(1001)]
     assert list(presence.newest(asked.session, "replace facts", names)) == []
     batches = [query[2][1][2][1] for _, query, _ in asked.asked]
@@ -74,7 +74,7 @@ def test_no_query_asks_about_more_than_500_nodes() -> None:
 
 
 def test_nobody_is_asked_about_nothing() -> None:
-    asked = Asked()
+    asked = RowsServer()
     assert list(presence.newest(asked.session, "replace facts", [])) == []
     assert list(presence.newest_reports(asked.session, [], STAMP)) == []
     assert list(presence.reports(asked.session, [])) == []
@@ -82,14 +82,14 @@ def test_nobody_is_asked_about_nothing() -> None:
 
 
 def test_certnames_that_no_server_can_have_are_not_asked_for() -> None:
-    asked = Asked()
+    asked = RowsServer()
     list(presence.newest(asked.session, "replace facts", ["a\0b", "\ud800", "ü &%"]))
     list(presence.reports(asked.session, [("a\0b", STAMP)]))
     assert [query[2][1] for _, query, _ in asked.asked] == [["in", "certname", ["array", ["ü &%"]]]]
 
 
 def test_reports_are_asked_for_between_two_ends_and_of_every_type() -> None:
-    asked = Asked({"certname": "n", "producer_timestamp": STAMP})
+    asked = RowsServer({"certname": "n", "producer_timestamp": STAMP})
     wanted = [("n", "2026-01-01T00:00:05.000Z"), ("m", STAMP)]
     assert set(presence.reports(asked.session, wanted)) == {("n", STAMP)}
     condition = [
@@ -104,7 +104,7 @@ def test_reports_are_asked_for_between_two_ends_and_of_every_type() -> None:
 
 
 def test_reports_that_lie_far_apart_are_asked_for_apart() -> None:
-    asked = Asked()
+    asked = RowsServer()
     hours = [f"2026-01-01T{hour:02}:{minute:02}:00.000Z" for hour in range(5) for minute in (0, 1)]
     list(presence.reports(asked.session, [("n", stamp) for stamp in reversed(hours)]))
     bounds = [(query[2][4][2][:16], query[2][5][2][:16]) for _, query, _ in asked.asked]
@@ -115,13 +115,13 @@ def test_reports_that_lie_far_apart_are_asked_for_apart() -> None:
 
 
 def test_no_query_asks_for_more_than_500_reports() -> None:
-    asked = Asked()
+    asked = RowsServer()
     list(presence.reports(asked.session, [(f"n{number}", STAMP) for number in range(1001)]))
     assert [len(query[2][1][2][1]) for _, query, _ in asked.asked] == [500, 500, 1]
 
 
 def test_the_newest_report_of_a_node_is_asked_for_with_one_row_each() -> None:
-    asked = Asked({"certname": "n", "max": STAMP})
+    asked = RowsServer({"certname": "n", "max": STAMP})
     assert list(presence.newest_reports(asked.session, ["n"], "2025-12-31T00:00:00.000Z")) == [("n", STAMP)]
     ((path, query, _),) = asked.asked
     assert path == "/reports"
@@ -131,7 +131,7 @@ def test_the_newest_report_of_a_node_is_asked_for_with_one_row_each() -> None:
 
 
 def test_the_time_is_for_all_batches_together() -> None:
-    asked = Asked()
+    asked = RowsServer()
     list(presence.newest(asked.session, "replace facts", [f"n{number}" for number in range(600)], within=5.0))
     first, second = (options["within"] for _, _, options in asked.asked)
     assert 4 < second <= first <= 5
@@ -153,7 +153,7 @@ def test_the_time_is_for_all_batches_together() -> None:
     ],
 )
 def test_rows_that_are_none_of_puppetdbs_are_a_broken_answer(row: Any) -> None:
-    asked = Asked({"certname": "m", "producer_timestamp": STAMP}, row)
+    asked = RowsServer({"certname": "m", "producer_timestamp": STAMP}, row)
     found = presence.newest(asked.session, "replace facts", ["n"])
     assert next(found) == ("m", STAMP), "what came before is told"
     with pytest.raises(IncompleteResponse, match="none of PuppetDB's"):
@@ -172,6 +172,6 @@ def test_rows_that_are_none_of_puppetdbs_are_a_broken_answer(row: Any) -> None:
 def test_the_depth_of_a_queue_is_0_until_it_is_known(
     document: Any, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Asked()
+    asked = RowsServer()
     monkeypatch.setattr(asked, "document", lambda path, within: Document(document, {}), raising=False)
     assert presence.queue_depth(asked.session) == depth

@@ -18,7 +18,7 @@ DEAD = Outcome(Kind.TIMEOUT, Sent.UNKNOWN, detail="silent")
 DATABASE_AWAY = Outcome(Kind.BUSY, Sent.YES, 503, 5.0)
 
 
-class Server:
+class PolledServer:
     """What a server says of its health, and how often it was asked."""
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server() -> PolledServer:
+    return PolledServer()
 
 
 @pytest.fixture
-def pulse(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
+def pulse(server: PolledServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
     monkeypatch.setattr(module, "GAP", 0.05)
     pulse = Pulse(server)
     yield pulse
@@ -55,14 +55,14 @@ def eventually(done: Callable[[], bool]) -> bool:
     return done()
 
 
-def test_a_request_that_is_answered_soon_has_nothing_asked(server: Server, pulse: Pulse) -> None:
+def test_a_request_that_is_answered_soon_has_nothing_asked(server: PolledServer, pulse: Pulse) -> None:
     waiting = pulse.waiting(Operation.QUERY)
     waiting(SILENCE - 0.1)
     pulse.ended(waiting)
     assert server.asked == 0
 
 
-def test_a_slow_server_is_asked_again_and_again_until_the_request_ends(server: Server, pulse: Pulse) -> None:
+def test_a_slow_server_is_asked_again_and_again_until_the_request_ends(server: PolledServer, pulse: Pulse) -> None:
     waiting = pulse.waiting(Operation.QUERY)
     waiting(SILENCE)
     assert eventually(lambda: server.asked >= 3)
@@ -83,7 +83,7 @@ def test_a_slow_server_is_asked_again_and_again_until_the_request_ends(server: S
         (Outcome(Kind.TLS, Sent.NO), set()),
     ],
 )
-def test_what_its_health_ends(server: Server, pulse: Pulse, outcome: Outcome, ended: set[Operation]) -> None:
+def test_what_its_health_ends(server: PolledServer, pulse: Pulse, outcome: Outcome, ended: set[Operation]) -> None:
     server.outcome = outcome
     waiting = {operation: pulse.waiting(operation) for operation in Operation}
     for each in waiting.values():
@@ -98,7 +98,7 @@ def test_what_its_health_ends(server: Server, pulse: Pulse, outcome: Outcome, en
     assert met == ended
 
 
-def test_who_is_not_silent_goes_on_whatever_the_health_check_met(server: Server, pulse: Pulse) -> None:
+def test_who_is_not_silent_goes_on_whatever_the_health_check_met(server: PolledServer, pulse: Pulse) -> None:
     server.outcome = DEAD
     lively, silent = pulse.waiting(Operation.QUERY), pulse.waiting(Operation.QUERY)
     lively(0.0)
@@ -109,7 +109,7 @@ def test_who_is_not_silent_goes_on_whatever_the_health_check_met(server: Server,
     assert silent.given_up is None, "something came in after all"
 
 
-def test_all_that_wait_share_one_question(server: Server, pulse: Pulse) -> None:
+def test_all_that_wait_share_one_question(server: PolledServer, pulse: Pulse) -> None:
     server.may_answer.clear()
     with ThreadPoolExecutor(5) as pool:
         asked = [pool.submit(pulse.ask) for _ in range(5)]

@@ -9,7 +9,7 @@ from typing import Any
 from pdbclient.config.model import Endpoint
 from pdbclient.wire.command import Command
 
-__all__ = ["Clock", "PuppetDb"]
+__all__ = ["Clock", "FakeRemote"]
 
 _PLACES = {
     ("/catalogs", "producer_timestamp"): "replace catalog",
@@ -33,7 +33,7 @@ class Clock:
         self.now += seconds
 
 
-class PuppetDb:
+class FakeRemote:
     """One of them, and the session with it. What it takes shows after `delay` seconds, None: never.
 
     It makes nothing of commands with a timestamp among `discards`.

@@ -11,12 +11,12 @@ from pdbclient.http.presence import NEWEST
 from pdbclient.http.session import Document, Session
 from pdbclient.wire.command import Command
 
-__all__ = ["Server"]
+__all__ = ["FakeServer"]
 
 REPORT, DEACTIVATION = "store report", "deactivate node"
 
 
-class Server:
+class FakeServer:
     """`newest` maps command and certname to what is there, `reports` has certname and stamp of each.
 
     Commands for certnames in `discards` are taken and never shown, those for `refuses` raise that error; `meets` are

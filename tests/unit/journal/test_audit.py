@@ -22,7 +22,7 @@ from pdbclient.journal.work.leases import Leased, hold
 from pdbclient.journal.work.seen import Shown
 from pdbclient.wire import timestamp
 
-from .server import Server
+from .server import FakeServer
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, ON_DISK, REPORT, A, B, Store, command, stamp
 
 NOW = timestamp.to_millis(stamp(1000)) / 1000
@@ -117,11 +117,11 @@ def test_what_was_taken_long_ago_is_late_where_it_was_taken(ago: float, expected
 # -- at work
 
 
-class Site:
+class AuditSite:
     """A journal, a server, the audit of it; `later` moves both clocks."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
-        self.store, self.server = store, Server(A)
+        self.store, self.server = store, FakeServer(A)
         store.now = NOW
         self.elapsed = 1000.0
         monkeypatch.setattr(audit, "monotonic", lambda: self.elapsed)
@@ -143,14 +143,14 @@ class Site:
 
 
 @pytest.fixture
-def site(store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Site:
+def site(store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> AuditSite:
     for name, seconds in (("QUIET", 0.05), ("LOOK_FIRST", 0.01), ("DEPTH_POLL", 0.01)):
         monkeypatch.setattr(recovery, name, seconds)
     caplog.set_level(logging.INFO, "pdbclient.journal")
-    return Site(store, monkeypatch)
+    return AuditSite(store, monkeypatch)
 
 
-def test_what_shows_is_confirmed_once_it_had_time_to(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_shows_is_confirmed_once_it_had_time_to(site: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     entries = [site.take(FACTS), site.take(REPORT), site.take(DEACTIVATE, at=2)]
     site.audit.round()
     assert {site.state(entry) for entry in entries} == {CopyState.ACCEPTED}
@@ -164,7 +164,7 @@ def test_what_shows_is_confirmed_once_it_had_time_to(site: Site, caplog: pytest.
 
 
 def test_what_a_server_cannot_be_asked_about_is_neither_late_nor_lost_and_the_rest_is_confirmed(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: AuditSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     unseen = [site.take(EXPIRE, certname) for certname in "ab"]
     entries = [site.take(FACTS, certname) for certname in "ab"]
@@ -182,7 +182,7 @@ def test_what_a_server_cannot_be_asked_about_is_neither_late_nor_lost_and_the_re
     assert {site.state(entry) for entry in unseen} == {CopyState.CONFIRMED}
 
 
-def test_what_does_not_show_after_ten_minutes_is_told_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_does_not_show_after_ten_minutes_is_told_once(site: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     site.server.discards = {f"bad{n}" for n in range(7)}
     bad = [site.take(FACTS, f"bad{n}") for n in range(7)]
     good = site.take(FACTS, "good")
@@ -203,7 +203,9 @@ def test_what_does_not_show_after_ten_minutes_is_told_once(site: Site, caplog: p
     assert len(caplog.messages) == 1
 
 
-def test_one_that_is_late_is_told_by_its_command_node_and_uuid(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_is_late_is_told_by_its_command_node_and_uuid(
+    site: AuditSite, caplog: pytest.LogCaptureFixture
+) -> None:
     site.server.discards = {"bad"}
     site.take(REPORT, "bad")
     site.later(LATE + 1)
@@ -212,7 +214,7 @@ def test_one_that_is_late_is_told_by_its_command_node_and_uuid(site: Site, caplo
     assert "took 1 command more than 10 minutes ago and does not show it: store report for bad (uuid-1)." in said
 
 
-def test_late_ones_are_asked_for_less_and_less_and_confirmed_in_the_end(site: Site) -> None:
+def test_late_ones_are_asked_for_less_and_less_and_confirmed_in_the_end(site: AuditSite) -> None:
     site.server.discards = {"bad"}
     bad = site.take(FACTS, "bad")
     site.later(LATE + 1)
@@ -234,7 +236,7 @@ def test_late_ones_are_asked_for_less_and_less_and_confirmed_in_the_end(site: Si
 
 
 def test_many_that_are_late_do_not_stand_before_what_comes_after_them(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: AuditSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "PAGE", 3)
     site.server.discards = {"bad"}
@@ -248,7 +250,7 @@ def test_many_that_are_late_do_not_stand_before_what_comes_after_them(
     assert site.state(good) is CopyState.CONFIRMED
 
 
-def test_what_is_delivered_out_of_order_is_found_at_once(site: Site) -> None:
+def test_what_is_delivered_out_of_order_is_found_at_once(site: AuditSite) -> None:
     first, second = site.store.put(command(REPORT, "a")), site.take(REPORT, "b")
     site.later(SETTLING + 1)
     site.audit.round()
@@ -258,7 +260,7 @@ def test_what_is_delivered_out_of_order_is_found_at_once(site: Site) -> None:
     assert [site.state(entry) for entry in (first, second)] == [CopyState.CONFIRMED] * 2
 
 
-def test_inputs_that_are_none_are_not_missed(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_inputs_that_are_none_are_not_missed(site: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     void = site.take(INPUTS, "n", body=b'{"inputs": []}')
     site.later(LATE + 1)
     site.audit.round()
@@ -266,7 +268,7 @@ def test_inputs_that_are_none_are_not_missed(site: Site, caplog: pytest.LogCaptu
     assert caplog.messages == []
 
 
-def test_a_server_that_does_not_answer_is_no_trouble(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_does_not_answer_is_no_trouble(site: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     entry = site.take()
     site.later(LATE + 1)
     site.server.down = NotSent(A, "refused")
@@ -277,7 +279,7 @@ def test_a_server_that_does_not_answer_is_no_trouble(site: Site, caplog: pytest.
     assert site.state(entry) is CopyState.CONFIRMED
 
 
-def filled(site: Site, number: int = 4) -> None:
+def filled(site: AuditSite, number: int = 4) -> None:
     for n in range(number):
         site.take(FACTS, f"n{n}")
     site.later(SETTLING + 1)
@@ -285,7 +287,7 @@ def filled(site: Site, number: int = 4) -> None:
 
 
 def test_lost_data_are_told_with_what_to_do_and_again_only_after_an_hour(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: AuditSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     filled(site)
     site.later(audit.LOSS_EVERY)
@@ -309,7 +311,7 @@ def test_lost_data_are_told_with_what_to_do_and_again_only_after_an_hour(
     assert len(site.server.commands) == 4, "nothing was sent"
 
 
-def test_when_it_has_all_again_that_is_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_when_it_has_all_again_that_is_told(site: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     filled(site)
     before = dict(site.server.newest)
     site.server.forget()
@@ -321,7 +323,7 @@ def test_when_it_has_all_again_that_is_told(site: Site, caplog: pytest.LogCaptur
     assert caplog.messages[1:] == [f"{A} has again what it was seen to have"]
 
 
-def test_a_server_that_lost_data_is_not_taken_for_up_to_date_any_more(site: Site) -> None:
+def test_a_server_that_lost_data_is_not_taken_for_up_to_date_any_more(site: AuditSite) -> None:
     """It answered without what it had lost, and that was called fresh."""
     site.store.journal.run(exported_sql.enrol, [A])
     for n in range(4):
@@ -341,7 +343,9 @@ def test_a_server_that_lost_data_is_not_taken_for_up_to_date_any_more(site: Site
     assert lacking() == 4
 
 
-def test_what_was_lost_is_looked_for_until_it_is_there_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_lost_is_looked_for_until_it_is_there_again(
+    site: AuditSite, caplog: pytest.LogCaptureFixture
+) -> None:
     """That it was lost is also noted in the journal: with that, nothing seemed to be lacking any more."""
     for n in range(4):
         site.take(CATALOG, f"n{n}")
@@ -361,7 +365,7 @@ def test_what_was_lost_is_looked_for_until_it_is_there_again(site: Site, caplog:
 
 
 def test_what_a_server_cannot_be_asked_about_does_not_stand_before_what_comes_after_it(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: AuditSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "PAGE", 5)
     for n in range(5):
@@ -374,7 +378,7 @@ def test_what_a_server_cannot_be_asked_about_does_not_stand_before_what_comes_af
     assert site.store.copies(entry)[A] is CopyState.CONFIRMED
 
 
-def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     filled(site)
     site.later(audit.LOSS_EVERY)
     site.audit.round()
@@ -390,7 +394,7 @@ def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: Site, caplog: pyt
 
 
 @pytest.mark.parametrize("what", ["stamp", "state"])
-def test_a_damaged_entry_does_not_hide_a_loss(site: Site, caplog: pytest.LogCaptureFixture, what: str) -> None:
+def test_a_damaged_entry_does_not_hide_a_loss(site: AuditSite, caplog: pytest.LogCaptureFixture, what: str) -> None:
     """The newest one that a server was seen to hold says whether there is anything to look at."""
     filled(site)
     newest = site.store.journal.run(holdings.confirmed, A, 10**9, 1)[0].id
@@ -402,9 +406,9 @@ def test_a_damaged_entry_does_not_hide_a_loss(site: Site, caplog: pytest.LogCapt
 
 
 def test_healing_sends_it_again_and_says_so(
-    store: Store, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store, site: AuditSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    healing = Site(store, monkeypatch, heal=True)
+    healing = AuditSite(store, monkeypatch, heal=True)
     filled(healing)
     healing.server.forget()
     healing.audit.came_back()
@@ -419,7 +423,7 @@ def test_healing_sends_it_again_and_says_so(
 
 
 @pytest.mark.parametrize("what", ON_DISK)
-def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(site: Site, what: str) -> None:
+def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(site: AuditSite, what: str) -> None:
     """The audit of that server was over, with its thread."""
     ids = [site.take(REPORT, f"n{n}") for n in range(4)]
     site.store.damage(what, ids[1])
@@ -431,11 +435,11 @@ def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(site: Site, what: 
 
 
 @pytest.fixture
-def healing(store: Store, site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
-    return Site(store, monkeypatch, heal=True)
+def healing(store: Store, site: AuditSite, monkeypatch: pytest.MonkeyPatch) -> AuditSite:
+    return AuditSite(store, monkeypatch, heal=True)
 
 
-def lose_queue(site: Site, number: int = 5) -> list[int]:
+def lose_queue(site: AuditSite, number: int = 5) -> list[int]:
     """The server took these, and lost its queue before it came to them."""
     site.server.discards = {f"n{n}" for n in range(number)}
     lost = [site.take(FACTS, f"n{n}") for n in range(number)]
@@ -443,7 +447,7 @@ def lose_queue(site: Site, number: int = 5) -> list[int]:
     return lost
 
 
-def test_what_a_destroyed_queue_held_is_sent_again(healing: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_destroyed_queue_held_is_sent_again(healing: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     """J15: 5 of 5 were not, with a warning only."""
     lost = lose_queue(healing)
     healing.later(LATE + 1)
@@ -458,14 +462,14 @@ def test_what_a_destroyed_queue_held_is_sent_again(healing: Site, caplog: pytest
     assert len(healing.server.commands) == 10
 
 
-def test_without_heal_it_is_only_told(site: Site) -> None:
+def test_without_heal_it_is_only_told(site: AuditSite) -> None:
     lose_queue(site)
     site.later(LATE + 1)
     site.audit.round()
     assert len(site.server.commands) == 5
 
 
-def test_what_may_still_be_in_the_queue_is_not_sent_again(healing: Site) -> None:
+def test_what_may_still_be_in_the_queue_is_not_sent_again(healing: AuditSite) -> None:
     lost = lose_queue(healing)
     healing.later(LATE + 1)
     healing.server.depths = [3]
@@ -477,7 +481,7 @@ def test_what_may_still_be_in_the_queue_is_not_sent_again(healing: Site) -> None
 
 
 def test_what_could_not_be_sent_again_is_not_counted_as_sent(
-    healing: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    healing: AuditSite, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was given up as sent three times, while another process was at work on that server."""
 
@@ -498,7 +502,7 @@ def test_what_could_not_be_sent_again_is_not_counted_as_sent(
 
 
 def test_what_is_discarded_each_time_is_sent_again_a_few_times_more_and_more_rarely(
-    healing: Site, caplog: pytest.LogCaptureFixture
+    healing: AuditSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     healing.server.discards = {"bad"}
     healing.take(FACTS, "bad")
@@ -520,7 +524,9 @@ def test_what_is_discarded_each_time_is_sent_again_a_few_times_more_and_more_rar
     ]
 
 
-def test_what_is_discarded_keeps_nothing_from_being_confirmed(healing: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_discarded_keeps_nothing_from_being_confirmed(
+    healing: AuditSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(audit, "PAGE", 3)
     healing.server.discards = {"bad"}
     for at in range(7):
@@ -535,7 +541,7 @@ def test_what_is_discarded_keeps_nothing_from_being_confirmed(healing: Site, mon
     assert healing.state(good) is CopyState.CONFIRMED
 
 
-def test_what_another_process_sends_again_is_left_to_it(healing: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_another_process_sends_again_is_left_to_it(healing: AuditSite, caplog: pytest.LogCaptureFixture) -> None:
     lose_queue(healing)
     filled(healing)
     healing.later(LATE + 1)
@@ -551,7 +557,7 @@ def test_what_another_process_sends_again_is_left_to_it(healing: Site, caplog: p
 
 
 def test_a_server_that_goes_away_while_it_heals_is_told_and_not_tried_each_time(
-    healing: Site, caplog: pytest.LogCaptureFixture
+    healing: AuditSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     filled(healing)
     healing.server.forget()
@@ -564,7 +570,7 @@ def test_a_server_that_goes_away_while_it_heals_is_told_and_not_tried_each_time(
 
 
 def test_nodes_that_have_expired_are_not_brought_back_by_healing(
-    healing: Site, caplog: pytest.LogCaptureFixture
+    healing: AuditSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     filled(healing)
     sent = len(healing.server.commands)
@@ -576,7 +582,7 @@ def test_nodes_that_have_expired_are_not_brought_back_by_healing(
     assert caplog.messages[-1].endswith("4 older than node-ttl left out")
 
 
-def test_of_three_who_see_a_loss_at_once_one_heals_it(store: Store, healing: Site) -> None:
+def test_of_three_who_see_a_loss_at_once_one_heals_it(store: Store, healing: AuditSite) -> None:
     """J17: three gateways healed 100 entries with 291 commands."""
     filled(healing, 100)
     with ExitStack() as stack:

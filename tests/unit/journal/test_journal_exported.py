@@ -25,7 +25,7 @@ from pdbclient.journal.work import exported
 from pdbclient.journal.work.exported import PATIENCE, ROUND, Exported
 from pdbclient.wire.command import Command
 
-from .puppetdb import Clock, PuppetDb
+from .puppetdb import Clock, FakeRemote
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, A, B, Store, command, stamp
 
 SERVERS = (Endpoint("a.example", 8081, 0), Endpoint("b.example", 8081, 1))
@@ -34,7 +34,7 @@ SETTLED = PATIENCE + ROUND + 1
 """Seconds after which nothing that was in flight can show any more."""
 
 
-class Site:
+class ExportedJournal:
     """Two servers and the journal of what was submitted to them."""
 
     def __init__(self, store: Store) -> None:
@@ -42,7 +42,7 @@ class Site:
         self.clock = Clock(store.now)
         store.journal.clock = self.clock
         self.registry = ServerRegistry(SERVERS, self.clock, lambda: 0.0)
-        self.a, self.b = (PuppetDb(server, self.clock) for server in SERVERS)
+        self.a, self.b = (FakeRemote(server, self.clock) for server in SERVERS)
         self.unsure = False
         self.aged: Callable[[], float] = self.clock
         self._made: list[Exported] = []
@@ -72,7 +72,7 @@ class Site:
         sql = "SELECT after FROM replicas WHERE server = :server"
         return int(self.store.journal.run(lambda tx: tx.rows(sql, server=server))[0][0])
 
-    def put(self, name: str = CATALOG, certname: str = "node.example", at: int = 0, *by: PuppetDb) -> int:
+    def put(self, name: str = CATALOG, certname: str = "node.example", at: int = 0, *by: FakeRemote) -> int:
         """A command that these servers took at once, and show."""
         self.store.now = self.clock.now
         entry = self.store.put(command(name, certname, at))
@@ -84,10 +84,10 @@ class Site:
         self.clock.now += 0.01
         return entry
 
-    def ask(self, server: PuppetDb, by: Exported | None = None, within: float = WITHIN) -> Freshness:
+    def ask(self, server: FakeRemote, by: Exported | None = None, within: float = WITHIN) -> Freshness:
         return (by or self.exported).bring_up(cast(Session, server), within)
 
-    def shows(self, server: PuppetDb, name: str, certname: str) -> str | None:
+    def shows(self, server: FakeRemote, name: str, certname: str) -> str | None:
         return server._shown.get((name, certname))
 
 
@@ -99,8 +99,8 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    made = Site(store)
+def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExportedJournal]:
+    made = ExportedJournal(store)
     monkeypatch.setattr(exported, "time", made.clock)
     try:
         yield made
@@ -111,14 +111,16 @@ def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 # -- who gets what
 
 
-def test_a_server_that_took_the_newest_commands_is_not_asked_anything(site: Site) -> None:
+def test_a_server_that_took_the_newest_commands_is_not_asked_anything(site: ExportedJournal) -> None:
     site.put(CATALOG, "one.example", 1, site.a)
     site.put(DEACTIVATE, "two.example", 2, site.a)
     assert site.ask(site.a) == Freshness()
     assert (site.a.looks, site.a.taken) == (0, [])
 
 
-def test_a_server_that_lacks_a_catalog_gets_the_exact_command_and_is_asked_when_it_shows_it(site: Site) -> None:
+def test_a_server_that_lacks_a_catalog_gets_the_exact_command_and_is_asked_when_it_shows_it(
+    site: ExportedJournal,
+) -> None:
     entry = site.put(CATALOG, "node.example", 1, site.a)
     site.b.delay = 2.0
     began = site.clock.now
@@ -128,7 +130,7 @@ def test_a_server_that_lacks_a_catalog_gets_the_exact_command_and_is_asked_when_
     assert site.store.copies(entry) == {A: CopyState.ACCEPTED, B: CopyState.CONFIRMED}
 
 
-def test_a_server_that_got_it_once_is_not_asked_again(site: Site) -> None:
+def test_a_server_that_got_it_once_is_not_asked_again(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a)
     site.ask(site.b)
     looks = site.b.looks
@@ -136,7 +138,7 @@ def test_a_server_that_got_it_once_is_not_asked_again(site: Site) -> None:
     assert (site.b.looks, len(site.b.taken)) == (looks, 1)
 
 
-def test_what_a_server_already_shows_is_confirmed_and_not_sent(site: Site) -> None:
+def test_what_a_server_already_shows_is_confirmed_and_not_sent(site: ExportedJournal) -> None:
     """A reconciler brought it, or something newer."""
     entry = site.put(CATALOG, "node.example", 1, site.a)
     site.b.show(command(CATALOG, "node.example", 2))
@@ -145,28 +147,28 @@ def test_what_a_server_already_shows_is_confirmed_and_not_sent(site: Site) -> No
     assert site.store.copies(entry)[B] is CopyState.CONFIRMED
 
 
-def test_of_a_nodes_catalogs_only_the_newest_is_sent(site: Site) -> None:
+def test_of_a_nodes_catalogs_only_the_newest_is_sent(site: ExportedJournal) -> None:
     for at in range(3):
         site.put(CATALOG, "node.example", at, site.a)
     site.ask(site.b)
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(2)]
 
 
-def test_facts_and_reports_are_not_sent(site: Site) -> None:
+def test_facts_and_reports_are_not_sent(site: ExportedJournal) -> None:
     site.put(FACTS, "node.example", 1, site.a)
     site.put("store report", "node.example", 2, site.a)
     assert site.ask(site.b) == Freshness()
     assert (site.b.taken, site.b.looks) == ([], 0)
 
 
-def test_a_deactivation_that_another_server_took_is_sent_too(site: Site) -> None:
+def test_a_deactivation_that_another_server_took_is_sent_too(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a, site.b)
     site.put(DEACTIVATE, "node.example", 2, site.a)
     assert site.ask(site.b) == Freshness()
     assert [each.name for each in site.b.taken] == [DEACTIVATE]
 
 
-def test_a_node_that_would_have_expired_is_not_brought_back_to_life(site: Site) -> None:
+def test_a_node_that_would_have_expired_is_not_brought_back_to_life(site: ExportedJournal) -> None:
     site.put(CATALOG, "gone.example", 1, site.a)
     site.clock.now += STILL_ALIVE + 1
     site.put(CATALOG, "alive.example", 2, site.a)
@@ -174,7 +176,7 @@ def test_a_node_that_would_have_expired_is_not_brought_back_to_life(site: Site) 
     assert [each.certname for each in site.b.taken] == ["alive.example"]
 
 
-def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: Site) -> None:
+def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: ExportedJournal) -> None:
     """It lasted for two minutes: all that was there was too old then, and taken for had for good."""
     site.put(CATALOG, "node.example", 1, site.a)
     right = site.clock.now
@@ -184,7 +186,9 @@ def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: Site) ->
     assert [each.certname for each in site.b.taken] == ["node.example"]
 
 
-def test_after_a_failover_what_is_on_its_way_is_awaited_where_readers_saw_something_newer(site: Site) -> None:
+def test_after_a_failover_what_is_on_its_way_is_awaited_where_readers_saw_something_newer(
+    site: ExportedJournal,
+) -> None:
     """B took the third one itself, at once, and still showed the first: the second was seen at A."""
     site.put(CATALOG, "node.example", 1, site.a, site.b)
     site.put(CATALOG, "node.example", 2, site.a)
@@ -195,7 +199,7 @@ def test_after_a_failover_what_is_on_its_way_is_awaited_where_readers_saw_someth
     assert site.ask(site.b) == Freshness()
 
 
-def test_so_is_what_was_pushed_while_a_newer_one_is_under_way(site: Site) -> None:
+def test_so_is_what_was_pushed_while_a_newer_one_is_under_way(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a, site.b)
     second = site.put(CATALOG, "node.example", 2, site.a)
     site.store.settle(second, Copy(B, CopyState.ACCEPTED, None, site.clock.now))
@@ -205,7 +209,7 @@ def test_so_is_what_was_pushed_while_a_newer_one_is_under_way(site: Site) -> Non
     assert site.ask(site.b) == Freshness()
 
 
-def test_where_one_server_took_and_shows_everything_nothing_is_awaited(site: Site) -> None:
+def test_where_one_server_took_and_shows_everything_nothing_is_awaited(site: ExportedJournal) -> None:
     """The ordinary life of a site."""
     for number in range(3):
         site.put(CATALOG, "node.example", number, site.a)
@@ -214,7 +218,7 @@ def test_where_one_server_took_and_shows_everything_nothing_is_awaited(site: Sit
 
 
 @pytest.mark.parametrize("after", [0.005, 0.5, 5.0])
-def test_what_no_server_took_at_first_is_awaited_however_soon_one_did(site: Site, after: float) -> None:
+def test_what_no_server_took_at_first_is_awaited_however_soon_one_did(site: ExportedJournal, after: float) -> None:
     """Its client was told that the journal has it: whoever asks then sees it. For a second, it was not awaited."""
     entry = site.put(CATALOG, "node.example", 1)
     site.clock.now += after
@@ -224,7 +228,7 @@ def test_what_no_server_took_at_first_is_awaited_however_soon_one_did(site: Site
     assert site.ask(site.a) == Freshness()
 
 
-def test_what_a_server_took_after_another_one_hung_is_not_awaited(site: Site) -> None:
+def test_what_a_server_took_after_another_one_hung_is_not_awaited(site: ExportedJournal) -> None:
     """Nobody was told before it had it."""
     entry = site.put(CATALOG, "node.example", 1)
     site.clock.now += 5.0
@@ -232,7 +236,7 @@ def test_what_a_server_took_after_another_one_hung_is_not_awaited(site: Site) ->
     assert site.ask(site.a) == Freshness()
 
 
-def test_with_broadcast_what_one_server_took_is_not_hidden_by_another_that_hangs(site: Site) -> None:
+def test_with_broadcast_what_one_server_took_is_not_hidden_by_another_that_hangs(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a, site.b)
     under_way = site.store.journal.append(command(CATALOG, "node.example", 2), (A, B)).result().id
     assert site.ask(site.b) == Freshness(), "nobody was told"
@@ -241,7 +245,7 @@ def test_with_broadcast_what_one_server_took_is_not_hidden_by_another_that_hangs
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(2)]
 
 
-def test_while_something_could_not_be_noted_no_answer_is_called_fresh(site: Site) -> None:
+def test_while_something_could_not_be_noted_no_answer_is_called_fresh(site: ExportedJournal) -> None:
     """On a full disk, what was acknowledged looked as if it were under way still."""
     site.unsure = True
     assert site.ask(site.b) == Freshness(1)
@@ -249,7 +253,7 @@ def test_while_something_could_not_be_noted_no_answer_is_called_fresh(site: Site
     assert site.ask(site.b) == Freshness()
 
 
-def test_what_went_to_all_servers_at_once_is_awaited_on_each(site: Site) -> None:
+def test_what_went_to_all_servers_at_once_is_awaited_on_each(site: ExportedJournal) -> None:
     """With broadcast. Whoever saw it on one of them finds it on the other."""
     entry = site.put(CATALOG, "node.example", 1)
     at = site.clock.now
@@ -259,7 +263,7 @@ def test_what_went_to_all_servers_at_once_is_awaited_on_each(site: Site) -> None
         assert site.ask(server).missing == 1
 
 
-def test_on_the_way_back_the_first_server_gets_what_the_second_took(site: Site) -> None:
+def test_on_the_way_back_the_first_server_gets_what_the_second_took(site: ExportedJournal) -> None:
     site.put(CATALOG, "before.example", 1, site.a)
     site.ask(site.b)
     site.put(CATALOG, "during.example", 2, site.b)
@@ -268,7 +272,7 @@ def test_on_the_way_back_the_first_server_gets_what_the_second_took(site: Site) 
     assert site.shows(site.b, CATALOG, "before.example") == stamp(1)
 
 
-def test_what_no_server_took_is_sent_and_delivery_has_nothing_left_to_do(site: Site) -> None:
+def test_what_no_server_took_is_sent_and_delivery_has_nothing_left_to_do(site: ExportedJournal) -> None:
     entry = site.put(CATALOG, "node.example", 1)
     site.clock.now += 2.0
     site.b.delay = 1.0
@@ -278,7 +282,7 @@ def test_what_no_server_took_is_sent_and_delivery_has_nothing_left_to_do(site: S
     assert site.shows(site.b, CATALOG, "node.example") == stamp(1)
 
 
-def test_what_delivery_brings_there_meanwhile_is_not_sent_again(site: Site) -> None:
+def test_what_delivery_brings_there_meanwhile_is_not_sent_again(site: ExportedJournal) -> None:
     """Both work through the same list, when the second server is the first one back."""
     first, second = site.put(CATALOG, "first.example", 1), site.put(CATALOG, "second.example", 2)
     site.clock.now += 2.0
@@ -298,13 +302,13 @@ def test_what_delivery_brings_there_meanwhile_is_not_sent_again(site: Site) -> N
 # -- what nobody was told of
 
 
-def test_what_is_under_way_for_the_first_time_is_not_waited_for(site: Site) -> None:
+def test_what_is_under_way_for_the_first_time_is_not_waited_for(site: ExportedJournal) -> None:
     site.store.journal.append(command(CATALOG, "node.example", 1), (ANY,)).result()
     assert site.ask(site.b) == Freshness()
     assert (site.b.taken, site.b.looks) == ([], 0)
 
 
-def test_a_newer_catalog_under_way_does_not_hide_the_one_that_counts_until_then(site: Site) -> None:
+def test_a_newer_catalog_under_way_does_not_hide_the_one_that_counts_until_then(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 0, site.a)
     site.put(CATALOG, "node.example", 1, site.a)
     site.store.journal.append(command(CATALOG, "node.example", 2), (ANY,)).result()
@@ -312,7 +316,7 @@ def test_a_newer_catalog_under_way_does_not_hide_the_one_that_counts_until_then(
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
 
 
-def test_what_a_server_called_bad_is_not_sent_to_another(site: Site) -> None:
+def test_what_a_server_called_bad_is_not_sent_to_another(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a)
     site.store.rejected(site.put(CATALOG, "node.example", 2))
     assert site.ask(site.b) == Freshness()
@@ -323,7 +327,7 @@ def test_what_a_server_called_bad_is_not_sent_to_another(site: Site) -> None:
 
 
 def test_when_the_budget_runs_out_the_answer_is_stale_and_says_how_much_is_missing_since_when(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: ExportedJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.b.delay = None
     for at in (3, 1, 2):
@@ -337,7 +341,7 @@ def test_when_the_budget_runs_out_the_answer_is_stale_and_says_how_much_is_missi
     assert f"the oldest of {stamp(1)}: not visible there within 5 s" in record.getMessage()
 
 
-def test_with_stale_exported_fail_there_is_an_error_instead(site: Site) -> None:
+def test_with_stale_exported_fail_there_is_an_error_instead(site: ExportedJournal) -> None:
     site.b.delay = None
     site.put(CATALOG, "node.example", 1, site.a)
     with pytest.raises(
@@ -347,7 +351,7 @@ def test_with_stale_exported_fail_there_is_an_error_instead(site: Site) -> None:
     assert (error.value.missing, error.value.since) == (1, stamp(1))
 
 
-def test_bringing_up_leaves_time_for_the_answer(site: Site) -> None:
+def test_bringing_up_leaves_time_for_the_answer(site: ExportedJournal) -> None:
     site.b.delay = None
     site.put(CATALOG, "node.example", 1, site.a)
     began = site.clock.now
@@ -355,7 +359,7 @@ def test_bringing_up_leaves_time_for_the_answer(site: Site) -> None:
     assert site.clock.now - began == pytest.approx(1.0, abs=0.2)
 
 
-def test_a_budget_that_is_too_small_makes_a_stale_answer_and_no_failure_of_the_server(site: Site) -> None:
+def test_a_budget_that_is_too_small_makes_a_stale_answer_and_no_failure_of_the_server(site: ExportedJournal) -> None:
     """Whatever ends it at its very end, be it that no connection was made in a hundredth of a second."""
 
     def slow(*_: object) -> None:
@@ -367,7 +371,7 @@ def test_a_budget_that_is_too_small_makes_a_stale_answer_and_no_failure_of_the_s
     assert site.ask(site.b, site.made(budget=0.01)) == Freshness(1, stamp(1))
 
 
-def test_after_a_stale_answer_the_next_one_takes_up_where_that_ended(site: Site) -> None:
+def test_after_a_stale_answer_the_next_one_takes_up_where_that_ended(site: ExportedJournal) -> None:
     site.b.delay = 6.0
     site.put(CATALOG, "node.example", 1, site.a)
     assert site.ask(site.b).stale
@@ -375,14 +379,14 @@ def test_after_a_stale_answer_the_next_one_takes_up_where_that_ended(site: Site)
     assert len(site.b.taken) == 1
 
 
-def test_preparing_a_server_takes_its_own_time_and_makes_no_answer_stale(site: Site) -> None:
+def test_preparing_a_server_takes_its_own_time_and_makes_no_answer_stale(site: ExportedJournal) -> None:
     site.b.delay = 20.0
     site.put(CATALOG, "node.example", 1, site.a)
     site.exported.prepare(cast(Session, site.b), 30.0)
     assert site.ask(site.b) == Freshness()
 
 
-def test_more_than_a_page_is_brought_up_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_a_page_is_brought_up_page_by_page(site: ExportedJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pdbclient.journal.ledger.exported_sql.PAGE", 10)
     for at in range(35):
         site.put(CATALOG, f"node{at}.example", at, site.a)
@@ -394,7 +398,9 @@ def test_more_than_a_page_is_brought_up_page_by_page(site: Site, monkeypatch: py
 # -- failures
 
 
-def test_a_push_that_is_rejected_is_noted_and_not_repeated(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_push_that_is_rejected_is_noted_and_not_repeated(
+    site: ExportedJournal, caplog: pytest.LogCaptureFixture
+) -> None:
     entry = site.put(CATALOG, "node.example", 1, site.a)
     site.b.verdict = failing(Rejected(B, 413, "too large"))
     assert site.ask(site.b) == Freshness()
@@ -406,7 +412,9 @@ def test_a_push_that_is_rejected_is_noted_and_not_repeated(site: Site, caplog: p
     assert "b.example:8081 does not take replace catalog for node.example" in caplog.text
 
 
-def test_a_damaged_entry_is_noted_and_the_others_are_sent(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_entry_is_noted_and_the_others_are_sent(
+    site: ExportedJournal, caplog: pytest.LogCaptureFixture
+) -> None:
     bad = site.put(CATALOG, "bad.example", 1, site.a)
     site.put(CATALOG, "good.example", 2, site.a)
     body = b"\x00" * 20
@@ -418,7 +426,9 @@ def test_a_damaged_entry_is_noted_and_the_others_are_sent(site: Site, caplog: py
 
 
 @pytest.mark.parametrize("error", [NotSent(B, "Connection refused"), DeadlineExceeded(B, "no answer")])
-def test_a_server_that_fails_meanwhile_is_passed_over_as_with_any_query(site: Site, error: NotSent) -> None:
+def test_a_server_that_fails_meanwhile_is_passed_over_as_with_any_query(
+    site: ExportedJournal, error: NotSent
+) -> None:
     for at in range(30):
         site.put(CATALOG, f"node{at}.example", at, site.a)
     for way in ("silence", "verdict"):
@@ -438,7 +448,7 @@ def failing_status(status: int) -> ServerError:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 403])
 def test_a_server_that_takes_no_commands_answers_all_the_same_and_it_is_stale(
-    site: Site, caplog: pytest.LogCaptureFixture, status: int
+    site: ExportedJournal, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     """J4: the push's error became the query's. Nobody waits for what the server did not take."""
     for at in range(30):
@@ -455,7 +465,7 @@ def test_a_server_that_takes_no_commands_answers_all_the_same_and_it_is_stale(
     assert site.ask(site.b) == Freshness()
 
 
-def test_one_command_that_a_server_fails_keeps_the_others_from_nothing(site: Site) -> None:
+def test_one_command_that_a_server_fails_keeps_the_others_from_nothing(site: ExportedJournal) -> None:
     for at in range(10):
         site.put(CATALOG, f"node{at}.example", at, site.a)
 
@@ -469,14 +479,14 @@ def test_one_command_that_a_server_fails_keeps_the_others_from_nothing(site: Sit
 
 
 def test_without_its_journal_nobody_knows_what_is_missing_and_the_answer_says_so(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: ExportedJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.store.journal._commits._database.transact = failing(JournalError("no room"))  # type: ignore[method-assign]
     assert site.ask(site.a) == Freshness(1)
     assert "without 1 newer commands: what it lacks is not known: no room" in caplog.text
 
 
-def test_what_a_server_took_and_never_shows_is_given_up_after_a_while(site: Site) -> None:
+def test_what_a_server_took_and_never_shows_is_given_up_after_a_while(site: ExportedJournal) -> None:
     site.b.delay = None
     site.put(CATALOG, "node.example", 1, site.a)
     assert site.ask(site.b).stale
@@ -489,12 +499,12 @@ def test_what_a_server_took_and_never_shows_is_given_up_after_a_while(site: Site
 # -- several askers
 
 
-def test_two_queries_at_once_push_once_and_both_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_queries_at_once_push_once_and_both_wait(site: ExportedJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exported, "time", time)
     real = Exported(
         site.store.journal, site.registry, SERVERS, budget=20.0, serve=True, aged=site.store.journal.clock
     )
-    site.b = PuppetDb(SERVERS[1], time.monotonic, 0.5)
+    site.b = FakeRemote(SERVERS[1], time.monotonic, 0.5)
     for at in range(20):
         site.put(CATALOG, f"node{at}.example", at, site.a)
     with ThreadPoolExecutor(8) as pool:
@@ -505,7 +515,7 @@ def test_two_queries_at_once_push_once_and_both_wait(site: Site, monkeypatch: py
 
 
 def test_whoever_cannot_wait_for_another_ones_work_knows_how_much_is_missing(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: ExportedJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exported, "time", time)
     entered, leave = threading.Event(), threading.Event()
@@ -534,7 +544,7 @@ def test_whoever_cannot_wait_for_another_ones_work_knows_how_much_is_missing(
     assert second == Freshness(1, stamp(1))
 
 
-def test_what_another_process_pushed_or_this_one_before_a_restart_is_waited_for(site: Site) -> None:
+def test_what_another_process_pushed_or_this_one_before_a_restart_is_waited_for(site: ExportedJournal) -> None:
     site.b.delay = 3.0
     site.put(CATALOG, "node.example", 1, site.a)
     assert site.ask(site.b, site.made(budget=1.0)).stale
@@ -547,7 +557,7 @@ def test_what_another_process_pushed_or_this_one_before_a_restart_is_waited_for(
 # -- what the look costs, and what is remembered
 
 
-def test_the_look_begins_behind_what_a_server_has_but_never_past_what_was_under_way(site: Site) -> None:
+def test_the_look_begins_behind_what_a_server_has_but_never_past_what_was_under_way(site: ExportedJournal) -> None:
     first = site.put(CATALOG, "one.example", 1, site.a)
     under_way = site.store.journal.append(command(CATALOG, "two.example", 2), (ANY,)).result()
     last = site.put(CATALOG, "three.example", 3, site.a)
@@ -567,7 +577,7 @@ def test_the_look_begins_behind_what_a_server_has_but_never_past_what_was_under_
     assert [each.certname for each in site.a.taken] == ["two.example", "four.example"]
 
 
-def test_the_look_does_not_move_on_while_something_is_missing(site: Site) -> None:
+def test_the_look_does_not_move_on_while_something_is_missing(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a)
     site.b.delay = None
     for _ in range(5):
@@ -576,7 +586,7 @@ def test_the_look_does_not_move_on_while_something_is_missing(site: Site) -> Non
     assert site.after(B) == 0
 
 
-def far_ahead(site: Site, last: int) -> None:
+def far_ahead(site: ExportedJournal, last: int) -> None:
     """The first server was noted to have all up to there."""
     for _ in range(3):
         assert site.ask(site.a) == Freshness()
@@ -584,7 +594,7 @@ def far_ahead(site: Site, last: int) -> None:
     assert site.after(A) == last
 
 
-def test_one_that_was_parked_and_is_tried_again_is_pushed_however_old_it_is(site: Site) -> None:
+def test_one_that_was_parked_and_is_tried_again_is_pushed_however_old_it_is(site: ExportedJournal) -> None:
     """J14: its id lay below the mark in memory."""
     parked = site.put(CATALOG, "node.example", 1)
     site.store.rejected(parked, B)
@@ -594,7 +604,7 @@ def test_one_that_was_parked_and_is_tried_again_is_pushed_however_old_it_is(site
     assert [each.certname for each in site.a.taken] == ["node.example"]
 
 
-def test_what_counts_again_while_it_is_looked_at_is_not_passed_over(site: Site) -> None:
+def test_what_counts_again_while_it_is_looked_at_is_not_passed_over(site: ExportedJournal) -> None:
     parked = site.put(CATALOG, "node.example", 1)
     site.store.rejected(parked, B)
     last = site.put(CATALOG, "other.example", 2, site.a)
@@ -610,7 +620,7 @@ def test_what_counts_again_while_it_is_looked_at_is_not_passed_over(site: Site) 
 
 
 @pytest.mark.parametrize("pause", [1.0, 60.0])
-def test_how_often_it_is_asked_does_not_decide_whether_it_is_up_to_date(site: Site, pause: float) -> None:
+def test_how_often_it_is_asked_does_not_decide_whether_it_is_up_to_date(site: ExportedJournal, pause: float) -> None:
     """The mark went past what was still to be found to be ignored."""
     site.put(CATALOG, "node.example", 1, site.a)
     began = site.clock.now
@@ -622,7 +632,7 @@ def test_how_often_it_is_asked_does_not_decide_whether_it_is_up_to_date(site: Si
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
 
 
-def test_where_the_newest_was_called_bad_the_one_before_is_pushed(site: Site) -> None:
+def test_where_the_newest_was_called_bad_the_one_before_is_pushed(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a)
     newest = site.put(CATALOG, "node.example", 2, site.a)
     site.store.rejected(newest, B)
@@ -630,7 +640,7 @@ def test_where_the_newest_was_called_bad_the_one_before_is_pushed(site: Site) ->
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(1)]
 
 
-def test_a_server_that_lost_data_is_not_taken_for_up_to_date(site: Site) -> None:
+def test_a_server_that_lost_data_is_not_taken_for_up_to_date(site: ExportedJournal) -> None:
     entry = site.put(CATALOG, "node.example", 1, site.a, site.b)
     site.store.shown(entry, server=B)
     far_ahead(site, entry)
@@ -641,7 +651,7 @@ def test_a_server_that_lost_data_is_not_taken_for_up_to_date(site: Site) -> None
     assert [each.certname for each in site.b.taken] == ["node.example"]
 
 
-def test_a_journal_that_was_put_back_begins_where_it_was(site: Site) -> None:
+def test_a_journal_that_was_put_back_begins_where_it_was(site: ExportedJournal) -> None:
     """J14: the mark in memory was that of the later one."""
     far_ahead(site, site.put(CATALOG, "one.example", 1, site.a))
     site.ask(site.a)
@@ -653,7 +663,7 @@ def test_a_journal_that_was_put_back_begins_where_it_was(site: Site) -> None:
     assert site.after(A) == 0
 
 
-def test_what_a_server_makes_nothing_of_is_followed_by_the_one_before(site: Site) -> None:
+def test_what_a_server_makes_nothing_of_is_followed_by_the_one_before(site: ExportedJournal) -> None:
     """J10: the newest one counted, though PuppetDB discarded it after its 200."""
     site.put(CATALOG, "node.example", 1, site.a)
     site.put(CATALOG, "node.example", 2, site.a)
@@ -664,7 +674,7 @@ def test_what_a_server_makes_nothing_of_is_followed_by_the_one_before(site: Site
     assert [each.producer_timestamp for each in site.b.taken] == [stamp(2), stamp(1)]
 
 
-def test_pushing_to_a_server_does_not_make_another_one_look_behind(site: Site) -> None:
+def test_pushing_to_a_server_does_not_make_another_one_look_behind(site: ExportedJournal) -> None:
     site.registry.accepted(command(CATALOG, "node.example", 1), [SERVERS[0]])
     site.put(CATALOG, "node.example", 1, site.a)
     assert site.registry.freshness(SERVERS[1]).missing == 1
@@ -673,7 +683,7 @@ def test_pushing_to_a_server_does_not_make_another_one_look_behind(site: Site) -
     assert site.registry.freshness(SERVERS[0]) == Freshness()
 
 
-def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site: Site) -> None:
+def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site: ExportedJournal) -> None:
     site.registry.accepted(command(CATALOG, "node.example", 1), [SERVERS[1]])
     site.put(CATALOG, "node.example", 1, site.b)
     assert SERVERS[0] in site.registry.to_confirm(10)
@@ -682,7 +692,7 @@ def test_reads_go_home_once_the_first_server_shows_what_was_written_past_it(site
 
 
 def test_without_a_thread_to_send_it_what_a_server_lacks_is_told(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: ExportedJournal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The query ended with `RuntimeError`."""
     site.put(CATALOG, "node.example", 1, site.a)
@@ -699,7 +709,9 @@ def test_without_a_thread_to_send_it_what_a_server_lacks_is_told(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_with_fewer_threads_than_usual_all_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+def test_with_fewer_threads_than_usual_all_is_sent(
+    site: ExportedJournal, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     for at in range(10):
         site.put(CATALOG, f"n{at}", at, site.a)
     start, started = threading.Thread.start, 0

@@ -31,23 +31,23 @@ from pdbclient.journal.work.recovery import recover
 from pdbclient.wire import timestamp
 from pdbclient.wire.command import Command
 
-from .server import Server
+from .server import FakeServer
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, ON_DISK, REPORT, A, B, Store, command, stamp
 
 
 @pytest.fixture
-def puppetdb(monkeypatch: pytest.MonkeyPatch) -> Server:
+def puppetdb(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     for name, seconds in (("QUIET", 0.05), ("WINDOW", 0.1), ("LOOK_FIRST", 0.01), ("LOOK_LAST", 0.02)):
         monkeypatch.setattr(recovery, name, seconds)
     monkeypatch.setattr(recovery, "DEPTH_POLL", 0.01)
-    return Server(A)
+    return FakeServer(A)
 
 
-def run(store: Store, puppetdb: Server, **options: Any) -> Recovery:
+def run(store: Store, puppetdb: FakeServer, **options: Any) -> Recovery:
     return recover(store.journal, puppetdb.session, **{"rate": 100_000, "node_ttl": 0.0, **options})
 
 
-def sent(puppetdb: Server) -> list[tuple[str, str, str]]:
+def sent(puppetdb: FakeServer) -> list[tuple[str, str, str]]:
     return [(c.name, c.certname, c.producer_timestamp) for c in puppetdb.commands]
 
 
@@ -59,7 +59,7 @@ def on_b(store: Store, sent: Command) -> int:
 
 
 def test_a_server_that_lacks_everything_gets_the_newest_of_each_node_and_all_reports(
-    store: Store, puppetdb: Server
+    store: Store, puppetdb: FakeServer
 ) -> None:
     for at in (1, 2, 3):
         for name in (FACTS, CATALOG, REPORT):
@@ -75,7 +75,7 @@ def test_a_server_that_lacks_everything_gets_the_newest_of_each_node_and_all_rep
 
 
 def test_nodes_that_run_meanwhile_are_recovered_too(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of twenty nodes that ran on the other server meanwhile, ten were on none of the pages: and all was well."""
     monkeypatch.setattr(recovery, "PAGE", 2)
@@ -96,7 +96,7 @@ def test_nodes_that_run_meanwhile_are_recovered_too(
     assert result.ok
 
 
-def test_what_never_ends_is_no_success(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_never_ends_is_no_success(store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "SHORT_ROUND", 0.0)
     on_b(store, command(FACTS, "n0", 1))
     submit, numbers = puppetdb.submit, itertools.count(1)
@@ -111,7 +111,7 @@ def test_what_never_ends_is_no_success(store: Store, puppetdb: Server, monkeypat
 
 
 def test_what_left_the_journal_before_it_was_seen_is_not_counted_as_seen(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other server shows something newer meanwhile, which is what this one gets then."""
     entry = on_b(store, command(FACTS, "n", 1))
@@ -133,7 +133,7 @@ def test_what_left_the_journal_before_it_was_seen_is_not_counted_as_seen(
 
 
 def test_a_server_that_shows_nothing_is_not_recovered_though_all_that_it_got_was_replaced(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_b(store, command(FACTS, "n", 1))
     puppetdb.discards.add("n")
@@ -149,7 +149,7 @@ def test_a_server_that_shows_nothing_is_not_recovered_though_all_that_it_got_was
     assert (result.verified, result.ok) == (0, False)
 
 
-def test_exactly_what_it_lacks_is_sent(store: Store, puppetdb: Server) -> None:
+def test_exactly_what_it_lacks_is_sent(store: Store, puppetdb: FakeServer) -> None:
     for certname in ("older", "same", "newer", "none"):
         on_b(store, command(FACTS, certname, 10))
         on_b(store, command(REPORT, certname, 10))
@@ -163,7 +163,7 @@ def test_exactly_what_it_lacks_is_sent(store: Store, puppetdb: Server) -> None:
     assert (result.looked_at, result.had, result.replayed, result.verified) == (8, 3, 5, 5)
 
 
-def test_the_very_bytes_are_sent(store: Store, puppetdb: Server) -> None:
+def test_the_very_bytes_are_sent(store: Store, puppetdb: FakeServer) -> None:
     body = b'{"certname": "n",  "producer_timestamp":null}' + b" " * 2000
     plain = command(FACTS, "n", 1, body)
     packed = replace(command(CATALOG, "n", 1, body).gzipped(), length=len(body))
@@ -174,7 +174,7 @@ def test_the_very_bytes_are_sent(store: Store, puppetdb: Server) -> None:
 
 
 def test_deactivations_come_first_so_that_no_decommissioned_node_is_active_for_a_moment(
-    store: Store, puppetdb: Server
+    store: Store, puppetdb: FakeServer
 ) -> None:
     for name, at in ((FACTS, 1), (CATALOG, 1), (REPORT, 1), (DEACTIVATE, 2), (EXPIRE, 2), (INPUTS, 2)):
         on_b(store, command(name, "n", at))
@@ -183,7 +183,7 @@ def test_deactivations_come_first_so_that_no_decommissioned_node_is_active_for_a
     assert sent(puppetdb)[-1][0] == REPORT
 
 
-def test_a_deactivation_that_newer_records_made_moot_is_not_sent(store: Store, puppetdb: Server) -> None:
+def test_a_deactivation_that_newer_records_made_moot_is_not_sent(store: Store, puppetdb: FakeServer) -> None:
     on_b(store, command(DEACTIVATE, "n", 1))
     on_b(store, command(FACTS, "n", 2))
     puppetdb.newest = {(FACTS, "n"): stamp(2)}
@@ -191,7 +191,7 @@ def test_a_deactivation_that_newer_records_made_moot_is_not_sent(store: Store, p
     assert (sent(puppetdb), result.had) == ([], 2)
 
 
-def test_what_is_parked_is_not_sent(store: Store, puppetdb: Server) -> None:
+def test_what_is_parked_is_not_sent(store: Store, puppetdb: FakeServer) -> None:
     for name in (FACTS, REPORT):
         store.rejected(store.put(command(name, "n", 2)), B)
         on_b(store, command(name, "n", 1))
@@ -200,7 +200,7 @@ def test_what_is_parked_is_not_sent(store: Store, puppetdb: Server) -> None:
     assert sent(puppetdb) == [(FACTS, "n", stamp(1)), (REPORT, "n", stamp(1))]
 
 
-def test_the_journal_knows_afterwards_what_the_server_has(store: Store, puppetdb: Server) -> None:
+def test_the_journal_knows_afterwards_what_the_server_has(store: Store, puppetdb: FakeServer) -> None:
     there, lacking, owed = on_b(store, command(FACTS, "a", 1)), on_b(store, command(FACTS, "b", 1)), None
     owed = store.put(command(REPORT, "c", 1), [A])
     puppetdb.newest = {(FACTS, "a"): stamp(1)}
@@ -214,7 +214,7 @@ def test_the_journal_knows_afterwards_what_the_server_has(store: Store, puppetdb
 
 
 def test_a_second_recovery_finds_nothing_to_do_and_writes_nothing(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for at in range(5):
         on_b(store, command(REPORT, "n", at))
@@ -228,7 +228,7 @@ def test_a_second_recovery_finds_nothing_to_do_and_writes_nothing(
 
 @pytest.mark.parametrize("shown", [2, 1, None])
 def test_when_a_server_makes_nothing_of_the_newest_the_one_before_is_tried(
-    store: Store, puppetdb: Server, shown: int | None
+    store: Store, puppetdb: FakeServer, shown: int | None
 ) -> None:
     """J10: the good catalog was in the journal, and never sent."""
     ids = [on_b(store, command(CATALOG, "n", at)) for at in range(4)]
@@ -243,7 +243,7 @@ def test_when_a_server_makes_nothing_of_the_newest_the_one_before_is_tried(
     assert result.examples[0].id == ids[3]
 
 
-def test_a_dry_run_asks_and_changes_nothing(store: Store, puppetdb: Server) -> None:
+def test_a_dry_run_asks_and_changes_nothing(store: Store, puppetdb: FakeServer) -> None:
     on_b(store, command(FACTS, "a", 1))
     on_b(store, command(REPORT, "b", 1))
     on_b(store, command(INPUTS, "c", 1, b'{"inputs": []}'))
@@ -258,7 +258,7 @@ def test_a_dry_run_asks_and_changes_nothing(store: Store, puppetdb: Server) -> N
     assert run(store, puppetdb, dry_run=True).ok
 
 
-def test_only_what_was_put_in_since_then_counts(store: Store, puppetdb: Server) -> None:
+def test_only_what_was_put_in_since_then_counts(store: Store, puppetdb: FakeServer) -> None:
     on_b(store, command(REPORT, "old", 1))
     on_b(store, command(FACTS, "old", 1))
     store.now += 100
@@ -270,7 +270,7 @@ def test_only_what_was_put_in_since_then_counts(store: Store, puppetdb: Server) 
 
 
 def test_it_ends_though_something_more_comes_in_each_time(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_b(store, command(REPORT, "n", 1))
     apply = puppetdb.apply
@@ -285,7 +285,7 @@ def test_it_ends_though_something_more_comes_in_each_time(
 
 @pytest.mark.parametrize("number", [1, 3, 4, 7])
 def test_every_page_is_looked_at(
-    store: Store, puppetdb: Server, number: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "PAGE", 3)
     monkeypatch.setattr("pdbclient.journal.journal.BODIES", 2)
@@ -300,12 +300,12 @@ def test_every_page_is_looked_at(
     assert len(set(sent(puppetdb))) == len(puppetdb.commands) == 3 * number + 1
 
 
-def test_an_empty_journal_is_no_trouble(store: Store, puppetdb: Server) -> None:
+def test_an_empty_journal_is_no_trouble(store: Store, puppetdb: FakeServer) -> None:
     assert run(store, puppetdb) == Recovery(A)
 
 
 def test_what_the_server_calls_bad_is_told_and_noted_and_does_not_stop_the_rest(
-    store: Store, puppetdb: Server
+    store: Store, puppetdb: FakeServer
 ) -> None:
     bad, good = on_b(store, command(FACTS, "bad", 1)), on_b(store, command(FACTS, "good", 1))
     puppetdb.refuses = {"bad": Rejected(A, 400, "no such version")}
@@ -318,7 +318,9 @@ def test_what_the_server_calls_bad_is_told_and_noted_and_does_not_stop_the_rest(
     assert store.copies(good)[A] is CopyState.CONFIRMED
 
 
-def test_what_the_server_fails_to_take_is_named_and_does_not_stop_the_rest(store: Store, puppetdb: Server) -> None:
+def test_what_the_server_fails_to_take_is_named_and_does_not_stop_the_rest(
+    store: Store, puppetdb: FakeServer
+) -> None:
     """J3: three recoveries stopped at 3 of 30."""
     ids = [on_b(store, command(FACTS, f"n{number}", 1)) for number in range(30)]
     puppetdb.refuses = {"n3": ServerError(A, 500, "no connection to the database")}
@@ -334,7 +336,7 @@ def test_what_the_server_fails_to_take_is_named_and_does_not_stop_the_rest(store
 
 
 @pytest.mark.parametrize("error", [ServerError(A, 500, "no database"), DeadlineExceeded(A, "silent")])
-def test_a_server_that_fails_one_after_the_other_ends_it(store: Store, puppetdb: Server, error: Any) -> None:
+def test_a_server_that_fails_one_after_the_other_ends_it(store: Store, puppetdb: FakeServer, error: Any) -> None:
     for number in range(30):
         on_b(store, command(FACTS, f"n{number}", 1))
     puppetdb.refuses = {f"n{number}": error for number in range(10, 30)}
@@ -343,7 +345,7 @@ def test_a_server_that_fails_one_after_the_other_ends_it(store: Store, puppetdb:
     assert len(puppetdb.commands) == 10
 
 
-def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppetdb: Server) -> None:
+def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppetdb: FakeServer) -> None:
     entry = on_b(store, command(FACTS, "n", 1))
     store.journal.run(lambda tx: tx.rows("UPDATE entries SET body = :body", body=b"other"))
     result = run(store, puppetdb)
@@ -355,7 +357,7 @@ def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppe
 @pytest.mark.parametrize("what", ON_DISK)
 @pytest.mark.parametrize("name", [REPORT, CATALOG])
 def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(
-    store: Store, puppetdb: Server, name: str, what: str
+    store: Store, puppetdb: FakeServer, name: str, what: str
 ) -> None:
     """One stamp that was none any more: none of a page was sent, each time."""
     ids = [on_b(store, command(name, f"n{n}", n)) for n in range(5)]
@@ -369,7 +371,7 @@ def test_what_is_damaged_on_disk_keeps_nobody_from_the_others(
     assert (again.ok, again.lacked, again.damaged) == (False, {}, 1)
 
 
-def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, puppetdb: Server) -> None:
+def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, puppetdb: FakeServer) -> None:
     lost, good = on_b(store, command(FACTS, "lost", 1)), on_b(store, command(FACTS, "good", 1))
     puppetdb.discards = {"lost"}
     result = run(store, puppetdb)
@@ -380,7 +382,9 @@ def test_what_does_not_become_visible_is_missing_after_a_while(store: Store, pup
     assert store.copies(good)[A] is CopyState.CONFIRMED
 
 
-def test_as_long_as_something_moves_it_waits(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_long_as_something_moves_it_waits(
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for n in range(5):
         on_b(store, command(FACTS, f"n{n}", 1))
     waiting: list[Command] = []
@@ -406,7 +410,7 @@ def test_as_long_as_something_moves_it_waits(store: Store, puppetdb: Server, mon
 
 @pytest.mark.parametrize("error", [Busy(A, 503, "maintenance", 0.01), Ambiguous(A, "reset")])
 def test_a_server_that_is_busy_or_drops_a_connection_is_tried_again(
-    store: Store, puppetdb: Server, error: Any
+    store: Store, puppetdb: FakeServer, error: Any
 ) -> None:
     on_b(store, command(FACTS, "n", 1))
     puppetdb.meets = [error, error]
@@ -414,7 +418,7 @@ def test_a_server_that_is_busy_or_drops_a_connection_is_tried_again(
     assert len(puppetdb.commands) == 1
 
 
-def test_a_server_that_goes_away_ends_it_and_what_was_replayed_stands(store: Store, puppetdb: Server) -> None:
+def test_a_server_that_goes_away_ends_it_and_what_was_replayed_stands(store: Store, puppetdb: FakeServer) -> None:
     first, second = on_b(store, command(REPORT, "a", 1)), on_b(store, command(REPORT, "b", 1))
     puppetdb.refuses = {"b": NotSent(A, "refused")}
     with pytest.raises(NotSent):
@@ -426,7 +430,7 @@ def test_a_server_that_goes_away_ends_it_and_what_was_replayed_stands(store: Sto
     assert (result.had, result.replayed, result.ok) == (1, 1, True)
 
 
-def test_nothing_is_sent_while_its_queue_is_long(store: Store, puppetdb: Server) -> None:
+def test_nothing_is_sent_while_its_queue_is_long(store: Store, puppetdb: FakeServer) -> None:
     on_b(store, command(FACTS, "n", 1))
     puppetdb.depths = [0, 5000, 1001, 1000]
     assert run(store, puppetdb).ok
@@ -434,7 +438,7 @@ def test_nothing_is_sent_while_its_queue_is_long(store: Store, puppetdb: Server)
 
 
 def test_first_its_queue_may_run_empty_so_that_nothing_is_sent_twice(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_b(store, command(FACTS, "n", 1))
     monkeypatch.setattr(recovery, "QUIET", 0.2)
@@ -450,7 +454,7 @@ def test_first_its_queue_may_run_empty_so_that_nothing_is_sent_twice(
     assert run(store, puppetdb).had == 1
 
 
-def test_a_queue_that_does_not_move_holds_nothing_up(store: Store, puppetdb: Server) -> None:
+def test_a_queue_that_does_not_move_holds_nothing_up(store: Store, puppetdb: FakeServer) -> None:
     on_b(store, command(FACTS, "n", 1))
     puppetdb.depths = [4] * 10_000
     began = time.monotonic()
@@ -458,7 +462,7 @@ def test_a_queue_that_does_not_move_holds_nothing_up(store: Store, puppetdb: Ser
     assert time.monotonic() - began < 5
 
 
-def test_it_keeps_to_its_rate(store: Store, puppetdb: Server) -> None:
+def test_it_keeps_to_its_rate(store: Store, puppetdb: FakeServer) -> None:
     for n in range(30):
         on_b(store, command(REPORT, f"n{n}", 1))
     store.journal.clock = time.time
@@ -467,7 +471,7 @@ def test_it_keeps_to_its_rate(store: Store, puppetdb: Server) -> None:
     assert time.monotonic() - began > 0.45, "what a second brings is there at once, the rest comes at the rate"
 
 
-def test_it_ends_early_when_told_to(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_early_when_told_to(store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(9):
         on_b(store, command(REPORT, f"n{n}", 1))
     stop = threading.Event()
@@ -486,7 +490,9 @@ def test_it_ends_early_when_told_to(store: Store, puppetdb: Server, monkeypatch:
     assert run(store, puppetdb).replayed == 6
 
 
-def test_told_to_end_it_waits_for_no_answer(store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_told_to_end_it_waits_for_no_answer(
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A question that the server leaves unanswered may take as long as a query: SIGTERM waited for that."""
     on_b(store, command(CATALOG, "n", 1))
     stop = threading.Event()
@@ -508,7 +514,7 @@ def test_told_to_end_it_waits_for_no_answer(store: Store, puppetdb: Server, monk
 
 
 def test_a_queue_that_does_not_get_shorter_ends_it_with_words(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was waited for without an end, and so was nothing else of that server looked at by a gateway that heals."""
     monkeypatch.setattr(recovery, "SLOWEST", 1e6)
@@ -521,7 +527,7 @@ def test_a_queue_that_does_not_get_shorter_ends_it_with_words(
     assert run(store, puppetdb).ok
 
 
-def test_progress_tells_how_far_it_is(store: Store, puppetdb: Server) -> None:
+def test_progress_tells_how_far_it_is(store: Store, puppetdb: FakeServer) -> None:
     for n in range(3):
         on_b(store, command(FACTS, f"n{n}", 1))
         on_b(store, command(REPORT, f"n{n}", 1))
@@ -539,7 +545,7 @@ CANNOT = ServerError(A, 500, 'ERROR: missing FROM-clause entry for table "certna
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("name", [EXPIRE, FACTS, REPORT])
 def test_what_a_server_cannot_be_asked_about_is_left_alone_and_named_and_the_rest_is_recovered(
-    store: Store, puppetdb: Server, name: str, dry_run: bool
+    store: Store, puppetdb: FakeServer, name: str, dry_run: bool
 ) -> None:
     kinds = (EXPIRE, FACTS, CATALOG, REPORT)
     for kind in kinds:
@@ -554,7 +560,9 @@ def test_what_a_server_cannot_be_asked_about_is_left_alone_and_named_and_the_res
     assert run(store, puppetdb).ok
 
 
-def test_nothing_that_is_lacking_is_not_nothing_when_not_all_could_be_asked(store: Store, puppetdb: Server) -> None:
+def test_nothing_that_is_lacking_is_not_nothing_when_not_all_could_be_asked(
+    store: Store, puppetdb: FakeServer
+) -> None:
     on_b(store, command(EXPIRE, "n", 1))
     puppetdb.newest = {(EXPIRE, "n"): stamp(1)}
     puppetdb.cannot = {EXPIRE: CANNOT}
@@ -576,7 +584,7 @@ OLD, YOUNG = 86400, 28 * 86400
 
 
 def test_a_node_that_is_silent_for_longer_than_node_ttl_is_left_out_and_counted(
-    store: Store, puppetdb: Server
+    store: Store, puppetdb: FakeServer
 ) -> None:
     """J16: it was active, and its resources exported, until the server's next collection."""
     at_the_end_of_january(store)
@@ -592,7 +600,7 @@ def test_a_node_that_is_silent_for_longer_than_node_ttl_is_left_out_and_counted(
 
 
 def test_when_nothing_at_all_is_young_the_clock_may_be_wrong_which_is_no_success(
-    store: Store, puppetdb: Server
+    store: Store, puppetdb: FakeServer
 ) -> None:
     """The clock was eight days ahead: 0 of 3 were sent to an empty server, and that was called done."""
     for number in range(3):
@@ -605,7 +613,7 @@ def test_when_nothing_at_all_is_young_the_clock_may_be_wrong_which_is_no_success
 
 
 @pytest.mark.parametrize("young", [FACTS, CATALOG, INPUTS, REPORT])
-def test_whatever_is_young_keeps_all_of_its_node(store: Store, puppetdb: Server, young: str) -> None:
+def test_whatever_is_young_keeps_all_of_its_node(store: Store, puppetdb: FakeServer, young: str) -> None:
     at_the_end_of_january(store)
     for name in (FACTS, CATALOG, REPORT):
         on_b(store, command(name, "n", OLD))
@@ -614,7 +622,7 @@ def test_whatever_is_young_keeps_all_of_its_node(store: Store, puppetdb: Server,
     assert (result.expired, result.replayed) == (0, {REPORT: 4, INPUTS: 4}.get(young, 3))
 
 
-def test_a_deactivation_is_never_too_old_and_what_it_outdates_is_harmless(store: Store, puppetdb: Server) -> None:
+def test_a_deactivation_is_never_too_old_and_what_it_outdates_is_harmless(store: Store, puppetdb: FakeServer) -> None:
     at_the_end_of_january(store)
     for name, at in ((FACTS, OLD), (REPORT, OLD), (DEACTIVATE, OLD + 1), (REPORT, OLD + 2)):
         on_b(store, command(name, "n", at))
@@ -623,7 +631,7 @@ def test_a_deactivation_is_never_too_old_and_what_it_outdates_is_harmless(store:
     assert result.expired == 1, "the report after it would make the node active"
 
 
-def test_a_node_whose_expiration_was_configured_may_never_expire(store: Store, puppetdb: Server) -> None:
+def test_a_node_whose_expiration_was_configured_may_never_expire(store: Store, puppetdb: FakeServer) -> None:
     at_the_end_of_january(store)
     for name in (EXPIRE, FACTS):
         on_b(store, command(name, "n", OLD))
@@ -631,7 +639,7 @@ def test_a_node_whose_expiration_was_configured_may_never_expire(store: Store, p
     assert (result.expired, result.replayed) == (0, 2)
 
 
-def test_what_an_old_node_has_there_is_noted_as_ever(store: Store, puppetdb: Server) -> None:
+def test_what_an_old_node_has_there_is_noted_as_ever(store: Store, puppetdb: FakeServer) -> None:
     at_the_end_of_january(store)
     entry = on_b(store, command(FACTS, "n", OLD))
     puppetdb.newest = {(FACTS, "n"): stamp(OLD)}
@@ -643,7 +651,7 @@ def test_what_an_old_node_has_there_is_noted_as_ever(store: Store, puppetdb: Ser
 # -- one at a time
 
 
-def test_a_server_is_recovered_by_one_at_a_time(store: Store, puppetdb: Server) -> None:
+def test_a_server_is_recovered_by_one_at_a_time(store: Store, puppetdb: FakeServer) -> None:
     """J17: three gateways healed 100 entries with 291 commands."""
     on_b(store, command(FACTS, "n", 1))
     with hold(store.journal, f"recovery of {A}"), pytest.raises(Leased):
@@ -654,7 +662,7 @@ def test_a_server_is_recovered_by_one_at_a_time(store: Store, puppetdb: Server) 
 
 
 def test_one_that_another_process_may_have_taken_over_ends(
-    store: Store, puppetdb: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, puppetdb: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(3):
         on_b(store, command(REPORT, f"n{n}", 1))

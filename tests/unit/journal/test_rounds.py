@@ -112,7 +112,7 @@ def test_upkeep_and_audit_go_on(
         until(lambda: rounds.calls > 10)
 
 
-class Servers:
+class TakingServer:
     """One server, as delivery knows it: it takes all."""
 
     def __init__(self, store: Store) -> None:
@@ -135,12 +135,12 @@ class Servers:
 
 
 @pytest.fixture
-def servers(store: Store) -> Servers:
-    return Servers(store)
+def servers(store: Store) -> TakingServer:
+    return TakingServer(store)
 
 
 @pytest.fixture
-def delivery(store: Store, servers: Servers) -> Iterator[Callable[[], Delivery]]:
+def delivery(store: Store, servers: TakingServer) -> Iterator[Callable[[], Delivery]]:
     made: list[Delivery] = []
 
     def make() -> Delivery:
@@ -153,7 +153,7 @@ def delivery(store: Store, servers: Servers) -> Iterator[Callable[[], Delivery]]
 
 
 def test_delivery_goes_on_when_there_was_no_thread_for_it(
-    store: Store, servers: Servers, delivery: Callable[[], Delivery], threads: Threads
+    store: Store, servers: TakingServer, delivery: Callable[[], Delivery], threads: Threads
 ) -> None:
     """It ended for good, without a word, until the gateway was restarted."""
     for at in range(3):
@@ -166,7 +166,7 @@ def test_delivery_goes_on_when_there_was_no_thread_for_it(
 
 
 def test_delivery_goes_on_whatever_a_round_meets(
-    store: Store, servers: Servers, delivery: Callable[[], Delivery]
+    store: Store, servers: TakingServer, delivery: Callable[[], Delivery]
 ) -> None:
     usable = Failing(lambda *_: True, ValueError("on purpose"))
     servers.registry.usable = usable
@@ -247,7 +247,7 @@ def test_the_end_waits_for_no_server_that_is_being_prepared(
 
 
 def test_deliveries_that_hang_are_broken_off_and_left_to_the_next_process(
-    store: Store, servers: Servers, delivery: Callable[[], Delivery], monkeypatch: pytest.MonkeyPatch
+    store: Store, servers: TakingServer, delivery: Callable[[], Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = threading.Event()
     monkeypatch.setattr(servers, "deliver", hanging(began, 30.0))

@@ -12,7 +12,7 @@ from pdbclient.journal.store.packing import pack
 from pdbclient.journal.work.seen import Shown, has, is_known, look, seen
 from pdbclient.wire.command import Command
 
-from .server import Server
+from .server import FakeServer
 from .store import CATALOG, DEACTIVATE, EXPIRE, FACTS, INPUTS, REPORT, A, command, stamp
 
 OLDER, SAME, NEWER = stamp(99), stamp(100), stamp(101)
@@ -65,18 +65,18 @@ def test_a_command_of_a_name_from_the_future_is_nowhere() -> None:
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server(A)
+def server() -> FakeServer:
+    return FakeServer(A)
 
 
-def test_a_server_is_asked_only_for_what_the_entries_are_about(server: Server) -> None:
+def test_a_server_is_asked_only_for_what_the_entries_are_about(server: FakeServer) -> None:
     entries = [listed(FACTS, "n", number=1), listed(FACTS, "m", number=2), listed(CATALOG, "n", number=3)]
     server.newest = {(FACTS, "n"): NEWER, (FACTS, "m"): OLDER, (CATALOG, "n"): SAME}
     assert seen(server.session, entries) == {1: False, 3: True}
     assert sorted(path for path, _ in server.queries) == ["/catalogs", "/factsets"]
 
 
-def test_whether_a_deactivation_is_moot_is_asked_only_where_it_does_not_show(server: Server) -> None:
+def test_whether_a_deactivation_is_moot_is_asked_only_where_it_does_not_show(server: FakeServer) -> None:
     entries = [listed(DEACTIVATE, certname, number=n) for n, certname in enumerate("abcd")]
     server.newest = {(DEACTIVATE, "a"): SAME, (INPUTS, "b"): NEWER}
     server.reports = {("c", NEWER), ("c", OLDER), ("d", OLDER)}
@@ -88,7 +88,7 @@ def test_whether_a_deactivation_is_moot_is_asked_only_where_it_does_not_show(ser
     assert [path for path, _ in server.queries] == ["/nodes"]
 
 
-def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(server: Server) -> None:
+def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(server: FakeServer) -> None:
     entries = [listed(DEACTIVATE, "n", number=1), listed(FACTS, "n", at=50, number=2)]
     server.newest = {(FACTS, "n"): NEWER}
     assert seen(server.session, entries) == {1: False, 2: False}
@@ -98,7 +98,7 @@ def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(se
 CANNOT = ServerError(A, 500, "missing FROM-clause entry")
 
 
-def test_a_question_that_a_server_cannot_answer_leaves_the_others_answered(server: Server) -> None:
+def test_a_question_that_a_server_cannot_answer_leaves_the_others_answered(server: FakeServer) -> None:
     entries = [listed(name, "n", number=n) for n, name in enumerate((EXPIRE, FACTS, DEACTIVATE, REPORT))]
     entries.append(listed(DEACTIVATE, "m", number=4))
     server.newest = {(FACTS, "n"): SAME, (DEACTIVATE, "m"): SAME}
@@ -113,13 +113,13 @@ def test_a_question_that_a_server_cannot_answer_leaves_the_others_answered(serve
 
 
 @pytest.mark.parametrize("error", [Busy(A, 503, "", 5.0), Forbidden(A, 403, ""), NotSent(A, "refused")])
-def test_a_server_that_is_not_to_be_had_is_no_unanswered_question(server: Server, error: PdbError) -> None:
+def test_a_server_that_is_not_to_be_had_is_no_unanswered_question(server: FakeServer, error: PdbError) -> None:
     server.cannot = {FACTS: error}
     with pytest.raises(type(error)):
         look(server.session, [listed(FACTS, "n", number=1)])
 
 
-def test_of_two_catalogs_of_one_node_the_newer_counts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_catalogs_of_one_node_the_newer_counts(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"certname": "n", "producer_timestamp": when} for when in (SAME, OLDER)]
     monkeypatch.setattr(server, "records", lambda path, **options: iter(rows))
     assert look(server.session, [listed(CATALOG)]).newest == {(CATALOG, "n"): SAME}

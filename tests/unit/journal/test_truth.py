@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from ...integration.journal_load import Identity
-from ...integration.journal_truth import Held, Verdict, judge
+from ...integration.journal_truth import HeldByServer, Verdict, judge
 
 REPORT = Identity("store report", "a", "2026-01-01T00:00:02.000Z", "run")
 FACTS = Identity("replace facts", "a", "2026-01-01T00:00:03.000Z")
@@ -16,9 +16,9 @@ ALL = {REPORT, FACTS, OFF}
 EARLIER, LATER = "2026-01-01T00:00:01.000Z", "2026-01-01T00:00:05.000Z"
 
 
-def holding(*reports: Identity, facts: str = "", off: str = "", active: str = "") -> Held:
+def holding(*reports: Identity, facts: str = "", off: str = "", active: str = "") -> HeldByServer:
     newest = {("replace facts", "a"): facts, ("deactivate node", "a"): off}
-    return Held(Counter(reports), {key: at for key, at in newest.items() if at}, {"a": active})
+    return HeldByServer(Counter(reports), {key: at for key, at in newest.items() if at}, {"a": active})
 
 
 WHOLE = holding(REPORT, facts=FACTS.stamp, off=OFF.stamp, active=FACTS.stamp)
@@ -40,7 +40,7 @@ def test_all_of_it_on_either_server_is_enough() -> None:
         (holding(REPORT, facts=FACTS.stamp, off=EARLIER, active=FACTS.stamp), OFF),
     ],
 )
-def test_what_is_on_no_server_is_lost(server: Held, lost: Identity) -> None:
+def test_what_is_on_no_server_is_lost(server: HeldByServer, lost: Identity) -> None:
     assert judge(ALL, ALL, [server, holding()]).lost == (lost,)
 
 

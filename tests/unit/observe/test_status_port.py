@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DOCUMENT = Document(Program("sync", "b.example.com", "0.2.0", NOW), NOW)
 
 
-class Daemon:
+class DaemonBehindPort:
     """What stands behind the port; `broken` is raised by everything."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Daemon:
             raise self.broken
 
 
-def serving(daemon: Daemon, port: int = 0) -> StatusPort:
+def serving(daemon: DaemonBehindPort, port: int = 0) -> StatusPort:
     return StatusPort(port, daemon, actions={"/trigger": daemon.trigger})
 
 
@@ -68,7 +68,7 @@ def port_threads() -> list[threading.Thread]:
 
 
 def test_it_shows_the_status_as_json_and_as_a_page_and_the_metrics_as_text() -> None:
-    with serving(Daemon()) as port:
+    with serving(DaemonBehindPort()) as port:
         status, headers, body = ask(port.port, "GET", "/status")
         assert (status, headers["Content-Type"], decode(body)) == (200, "application/json", DOCUMENT)
         status, headers, body = ask(port.port, "GET", "/")
@@ -80,13 +80,13 @@ def test_it_shows_the_status_as_json_and_as_a_page_and_the_metrics_as_text() -> 
 
 
 def test_a_head_is_a_get_without_the_body() -> None:
-    with serving(Daemon()) as port:
+    with serving(DaemonBehindPort()) as port:
         status, headers, body = ask(port.port, "HEAD", "/metrics")
         assert (status, headers["Content-Length"], body) == (200, "13", b"")
 
 
 def test_a_trigger_is_accepted_for_all_remotes_or_one_and_not_for_another() -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         status, _, body = ask(port.port, "POST", "/trigger")
         assert (status, json.loads(body)) == (202, {"triggered": [URL]})
@@ -110,7 +110,7 @@ def test_a_trigger_is_accepted_for_all_remotes_or_one_and_not_for_another() -> N
     ],
 )
 def test_anything_else_is_told_what_there_is(method: str, path: str, status: int) -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         answered, headers, body = ask(port.port, method, path)
     assert answered == status
@@ -122,7 +122,7 @@ def test_anything_else_is_told_what_there_is(method: str, path: str, status: int
 def test_a_state_file_that_cannot_be_read_is_a_503_with_the_reason_and_a_defect_a_500_without(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         daemon.broken = SyncError("state.sqlite: is damaged")
         status, _, body = ask(port.port, "GET", "/metrics")
@@ -177,7 +177,7 @@ def raw(port: int, request: str) -> tuple[int, str]:
     "line", ["POST /trigger", "GET /", "GET /status", "GET /metrics", "HEAD /metrics", "GET /nothing"]
 )
 def test_pages_of_other_sites_are_refused_in_words(line: str, headers: str) -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         status, body = raw(port.port, f"{line} HTTP/1.1\n{headers.format(port=port.port)}\n\n")
     assert status == 403
@@ -187,7 +187,7 @@ def test_pages_of_other_sites_are_refused_in_words(line: str, headers: str) -> N
 
 
 def test_a_target_that_is_a_whole_url_counts_as_much_as_the_host() -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         for host, status in (("evil.example.com", 403), ("127.0.0.1", 202)):
             request = f"POST http://{host}/trigger HTTP/1.1\nHost: 127.0.0.1\n\n"
@@ -196,7 +196,7 @@ def test_a_target_that_is_a_whole_url_counts_as_much_as_the_host() -> None:
 
 
 def test_a_target_that_is_no_url_is_answered() -> None:
-    with serving(Daemon()) as port:
+    with serving(DaemonBehindPort()) as port:
         assert raw(port.port, "GET http://[ HTTP/1.1\nHost: 127.0.0.1\n\n")[0] == 404
 
 
@@ -216,7 +216,7 @@ def test_a_target_that_is_no_url_is_answered() -> None:
     ],
 )
 def test_programs_of_this_machine_are_let_in_by_whatever_name_they_call_it(headers: str) -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         status, _ = raw(port.port, f"POST /trigger HTTP/1.1\n{headers.format(port=port.port)}\n\n")
     assert status == 202
@@ -224,18 +224,21 @@ def test_programs_of_this_machine_are_let_in_by_whatever_name_they_call_it(heade
 
 
 def test_it_listens_on_the_loopback_address_alone() -> None:
-    with serving(Daemon()) as port:
+    with serving(DaemonBehindPort()) as port:
         assert port._server.socket.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with serving(Daemon()) as port, pytest.raises(StatusError, match=f"status_port {port.port}.*another process"):
-        serving(Daemon(), port.port)
+    with (
+        serving(DaemonBehindPort()) as port,
+        pytest.raises(StatusError, match=f"status_port {port.port}.*another process"),
+    ):
+        serving(DaemonBehindPort(), port.port)
 
 
 def test_nothing_is_left_of_it_even_with_clients_that_say_nothing_or_half_a_request() -> None:
     before = set(port_threads())
-    with serving(Daemon()) as port:
+    with serving(DaemonBehindPort()) as port:
         silent, halfway = (socket.create_connection(("127.0.0.1", port.port), timeout=10) for _ in range(2))
         halfway.sendall(b"GET /status HTT")
         # Answered after those two were taken in, which are still there.
@@ -249,14 +252,14 @@ def test_nothing_is_left_of_it_even_with_clients_that_say_nothing_or_half_a_requ
 
 
 def test_the_port_can_be_had_again_at_once() -> None:
-    with serving(Daemon()) as first:
+    with serving(DaemonBehindPort()) as first:
         assert ask(first.port, "GET", "/status")[0] == 200
-    with serving(Daemon(), first.port) as second:
+    with serving(DaemonBehindPort(), first.port) as second:
         assert ask(second.port, "GET", "/status")[0] == 200
 
 
 def test_asking_for_a_pass_tells_against_which_remotes() -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         assert ask_for_pass(port.port, None) == [URL]
         assert ask_for_pass(port.port, URL) == [URL]
@@ -266,7 +269,7 @@ def test_asking_for_a_pass_tells_against_which_remotes() -> None:
 
 
 def test_asking_where_nobody_listens_says_so() -> None:
-    with serving(Daemon()) as port:
+    with serving(DaemonBehindPort()) as port:
         pass
     with pytest.raises(StatusError, match=r"no daemon listens on 127\.0\.0\.1 port .*sync run"):
         ask_for_pass(port.port, None)
@@ -289,7 +292,7 @@ def test_asking_where_something_else_listens_says_so() -> None:
 
 
 def test_reading_the_document_gives_what_the_daemon_shows_or_says_why_not() -> None:
-    daemon = Daemon()
+    daemon = DaemonBehindPort()
     with serving(daemon) as port:
         assert read_document(port.port, "pdbclient sync run") == DOCUMENT
         daemon.broken = SyncError("state.sqlite: is damaged")
@@ -300,6 +303,6 @@ def test_reading_the_document_gives_what_the_daemon_shows_or_says_why_not() -> N
 
 
 def test_a_port_without_actions_takes_no_post() -> None:
-    with StatusPort(0, Daemon()) as port:
+    with StatusPort(0, DaemonBehindPort()) as port:
         status, _, body = ask(port.port, "POST", "/trigger")
     assert (status, json.loads(body)) == (404, {"error": "there are GET /, GET /status, GET /metrics"})

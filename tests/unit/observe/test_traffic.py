@@ -27,7 +27,7 @@ A, B = "https://a:8081", "https://b:8081"
 DOWN = Failed(A, "not sent", "not sent: connection refused")
 
 
-class Site:
+class StillRecorder:
     """A recorder with a clock that stands still."""
 
     def __init__(self) -> None:
@@ -54,11 +54,11 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> StillRecorder:
+    return StillRecorder()
 
 
-def test_requests_are_counted_by_kind_server_and_ending(site: Site) -> None:
+def test_requests_are_counted_by_kind_server_and_ending(site: StillRecorder) -> None:
     site.request()
     site.request()
     site.request("", kind=Kind.COMMAND, ending=Ending.REFUSED)
@@ -73,7 +73,7 @@ def test_requests_are_counted_by_kind_server_and_ending(site: Site) -> None:
     assert (snapshot.since, snapshot.at) == (6000.0, 6000.0)
 
 
-def test_latencies_fall_into_their_buckets_the_bound_included(site: Site) -> None:
+def test_latencies_fall_into_their_buckets_the_bound_included(site: StillRecorder) -> None:
     for took in (0.0, BUCKETS[0], 0.3, 100.0):
         site.request(took=took)
     latencies = site.traffic.snapshot().latencies[Kind.QUERY]
@@ -84,7 +84,7 @@ def test_latencies_fall_into_their_buckets_the_bound_included(site: Site) -> Non
     assert site.traffic.snapshot().latencies[Kind.COMMAND].number == 0
 
 
-def test_the_recent_latencies_are_the_last_ones(site: Site) -> None:
+def test_the_recent_latencies_are_the_last_ones(site: StillRecorder) -> None:
     site.request(took=50.0)
     for _ in range(RECENT):
         site.request(took=1.0)
@@ -94,7 +94,7 @@ def test_the_recent_latencies_are_the_last_ones(site: Site) -> None:
     assert site.traffic.snapshot().latencies[Kind.EXPORTED].recent_quantile(0.5) is None
 
 
-def test_what_is_under_way_is_in_flight_and_has_an_age(site: Site) -> None:
+def test_what_is_under_way_is_in_flight_and_has_an_age(site: StillRecorder) -> None:
     with site.traffic.request(Kind.COMMAND) as under_way:
         site.now += 7.0
         snapshot = site.traffic.snapshot()
@@ -111,7 +111,7 @@ def test_what_is_under_way_is_in_flight_and_has_an_age(site: Site) -> None:
     [(CancelledError(), Ending.CLIENT_LEFT), (RuntimeError("a defect"), Ending.INTERNAL_ERROR)],
 )
 def test_a_request_that_nobody_ended_is_counted_as_what_ended_it(
-    site: Site, error: BaseException, ending: Ending
+    site: StillRecorder, error: BaseException, ending: Ending
 ) -> None:
     with pytest.raises(type(error)), site.traffic.request(Kind.QUERY):
         raise error
@@ -119,7 +119,7 @@ def test_a_request_that_nobody_ended_is_counted_as_what_ended_it(
     assert site.traffic.snapshot().in_flight[Kind.QUERY] == 0
 
 
-def test_failed_attempts_are_counted_by_server_kind_and_error(site: Site) -> None:
+def test_failed_attempts_are_counted_by_server_kind_and_error(site: StillRecorder) -> None:
     site.request(B, failures=[DOWN])
     site.request("", failures=[DOWN, Failed(B, "timeout", "timeout: 30 s")], ending=Ending.UNAVAILABLE)
     assert site.traffic.snapshot().failed_attempts == {
@@ -128,7 +128,7 @@ def test_failed_attempts_are_counted_by_server_kind_and_error(site: Site) -> Non
     }
 
 
-def test_a_failover_is_one_event_there_and_one_back_however_many_requests(site: Site) -> None:
+def test_a_failover_is_one_event_there_and_one_back_however_many_requests(site: StillRecorder) -> None:
     site.request()
     assert site.failovers() == ()
     for _ in range(3):
@@ -144,30 +144,30 @@ def test_a_failover_is_one_event_there_and_one_back_however_many_requests(site: 
     assert site.traffic.snapshot().switches == {(Kind.QUERY, A, B): 1, (Kind.QUERY, B, A): 1}
 
 
-def test_the_first_request_of_all_can_be_a_failover(site: Site) -> None:
+def test_the_first_request_of_all_can_be_a_failover(site: StillRecorder) -> None:
     site.request(B, failures=[DOWN])
     assert [(each.source, each.target) for each in site.failovers()] == [(A, B)]
 
 
-def test_commands_and_queries_fail_over_apart_and_exported_resources_with_the_queries(site: Site) -> None:
+def test_commands_and_queries_fail_over_apart_and_exported_resources_with_the_queries(site: StillRecorder) -> None:
     site.request(B, kind=Kind.COMMAND, failures=[DOWN])
     site.request(B, kind=Kind.EXPORTED, failures=[DOWN])
     site.request(B)
     assert [each.kind for each in site.failovers()] == [Kind.COMMAND, Kind.QUERY]
 
 
-def test_commands_that_only_the_journal_took_are_a_failover_too(site: Site) -> None:
+def test_commands_that_only_the_journal_took_are_a_failover_too(site: StillRecorder) -> None:
     site.request("", kind=Kind.COMMAND, ending=Ending.JOURNALLED, failures=[DOWN])
     assert [(each.source, each.target, each.why) for each in site.failovers()] == [(A, "journal", DOWN.why)]
 
 
-def test_a_server_that_a_health_check_shut_out_is_the_reason_although_nobody_asked_it(site: Site) -> None:
+def test_a_server_that_a_health_check_shut_out_is_the_reason_although_nobody_asked_it(site: StillRecorder) -> None:
     site.changed(A, "query", False, "unresponsive: no answer to the health check")
     site.request(B)
     assert site.failovers()[0].why == "unresponsive: no answer to the health check"
 
 
-def test_an_answer_to_a_request_from_before_the_failover_is_no_way_back(site: Site) -> None:
+def test_an_answer_to_a_request_from_before_the_failover_is_no_way_back(site: StillRecorder) -> None:
     with site.traffic.request(Kind.QUERY) as slow:
         site.now += 1
         site.request(B, failures=[DOWN])
@@ -176,7 +176,7 @@ def test_an_answer_to_a_request_from_before_the_failover_is_no_way_back(site: Si
     assert [(each.source, each.target) for each in site.failovers()] == [(A, B)]
 
 
-def test_circuits_say_since_when_and_why_and_the_changes_of_the_day_are_kept(site: Site) -> None:
+def test_circuits_say_since_when_and_why_and_the_changes_of_the_day_are_kept(site: StillRecorder) -> None:
     site.now += 5
     site.changed(A, "query", False, "timeout: 30 s")
     site.now += 5
@@ -194,7 +194,7 @@ def test_circuits_say_since_when_and_why_and_the_changes_of_the_day_are_kept(sit
     )
 
 
-def test_with_other_servers_the_old_ones_are_heard_no_more(site: Site) -> None:
+def test_with_other_servers_the_old_ones_are_heard_no_more(site: StillRecorder) -> None:
     site.request(B, failures=[DOWN])
     site.traffic.watch([B])
     site.changed(A, "query", False, "timeout: 30 s")
@@ -205,7 +205,7 @@ def test_with_other_servers_the_old_ones_are_heard_no_more(site: Site) -> None:
     assert len(snapshot.failovers) == 1, "what happened before stays"
 
 
-def test_events_are_shown_for_a_day(site: Site) -> None:
+def test_events_are_shown_for_a_day(site: StillRecorder) -> None:
     site.request(B, failures=[DOWN])
     site.changed(A, "query", False, "timeout: 30 s")
     site.now += DAY
@@ -217,7 +217,7 @@ def test_events_are_shown_for_a_day(site: Site) -> None:
     assert sum(snapshot.switches.values()) == 1
 
 
-def test_a_server_that_comes_and_goes_all_day_does_not_fill_the_memory(site: Site) -> None:
+def test_a_server_that_comes_and_goes_all_day_does_not_fill_the_memory(site: StillRecorder) -> None:
     for number in range(MOST_EVENTS + 10):
         site.now += 1
         site.request(B if number % 2 == 0 else A)

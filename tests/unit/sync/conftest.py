@@ -44,7 +44,7 @@ class FakeTime(threading.Event):
         return self.is_set()
 
 
-class Site:
+class SyncPair:
     """Two fake PuppetDBs, each with a reconciler that pulls from the other."""
 
     def __init__(self, directory: Path, a: Release = PUPPETDB_7_12, b: Release = PUPPETDB_7_12) -> None:
@@ -89,8 +89,8 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def site(quick_path: Path, request: pytest.FixtureRequest) -> Site:
-    return Site(quick_path, *getattr(request, "param", ()))
+def site(quick_path: Path, request: pytest.FixtureRequest) -> SyncPair:
+    return SyncPair(quick_path, *getattr(request, "param", ()))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -26,7 +26,7 @@ from pdbclient.wire.command import Command
 from pdbclient.wire.summary import HOUR_FORMAT, MINUTE_FORMAT, from_millis
 
 from ...versions import PUPPETDB_7_12, Refusal, Release, micros
-from .fake_store import STAMPS, FakeNode, Row, Store
+from .fake_store import STAMPS, FakeNode, FakeTables, Row
 
 __all__ = [
     "RECOGNISING",
@@ -57,7 +57,7 @@ class FakeAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class FakePuppetDB(Store):
+class FakePuppetDB(FakeTables):
     """`now` gives wall seconds, `release` is what it answers as; `version` is what it says that it is.
 
     Faults: `down` is raised by everything, `broken(path, query)` may return an error for a query, answers break off

@@ -37,7 +37,7 @@ from pdbclient.wire.summary import to_millis
 
 from ...versions import PUPPETDB_7_12, Release, micros
 
-__all__ = ["DAY", "FakeNode", "Row", "Store"]
+__all__ = ["DAY", "FakeNode", "FakeTables", "Row"]
 
 DAY = 86_400_000
 PURGE_BATCH = 25
@@ -63,7 +63,7 @@ class FakeNode:
         return [flag for flag in (dead, self.expired and self.expired * 1000) if flag is not None]
 
 
-class Store:
+class FakeTables:
     """`now` gives the server's own wall seconds; the ttls are in ms. Stamps in `tables` are as the `release` stores
     them. `salt` goes into the hashes of nodes that it `mangles`: what cannot be stored as it was sent. One that does
     not `purges` has node-purge-ttl 0.

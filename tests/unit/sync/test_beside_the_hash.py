@@ -7,7 +7,7 @@ import pytest
 from pdbclient.sync import Difference, Entity
 from pdbclient.sync.run.diff import Diff, Scope, diff
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import CATALOG_UUID, Row, catalog, facts, inputs, report
 
 OF_CATALOGS = {
@@ -20,7 +20,7 @@ OF_CATALOGS = {
 }
 
 
-def compare(site: Site, *, full: bool = True) -> Diff:
+def compare(site: SyncPair, *, full: bool = True) -> Diff:
     config = site.config(site.b)
     return diff(config, config.remotes[0].endpoint, Scope(full=full), connect=site.connect, clock=site.clock)
 
@@ -30,7 +30,7 @@ def counted(found: Diff) -> dict[Entity, dict[Difference, int]]:
 
 
 @pytest.mark.parametrize("field", OF_CATALOGS)
-def test_catalogs_of_one_time_and_hash_become_the_same_everywhere(site: Site, field: str) -> None:
+def test_catalogs_of_one_time_and_hash_become_the_same_everywhere(site: SyncPair, field: str) -> None:
     less, greater = OF_CATALOGS[field]
     at = site.ago(50)
     site.a.apply("replace catalog", {**catalog("n", at, uuid="u"), field: greater})
@@ -43,7 +43,7 @@ def test_catalogs_of_one_time_and_hash_become_the_same_everywhere(site: Site, fi
     assert compare(site).equal
 
 
-def test_so_does_who_sent_the_facts(site: Site) -> None:
+def test_so_does_who_sent_the_facts(site: SyncPair) -> None:
     at = site.ago(50)
     site.a.apply("replace facts", {**facts("n", at), "producer": "p2"})
     site.b.apply("replace facts", {**facts("n", at), "producer": "p1"})
@@ -52,7 +52,7 @@ def test_so_does_who_sent_the_facts(site: Site) -> None:
 
 
 @pytest.mark.releases
-def test_other_inputs_of_one_catalog_are_listed_by_a_full_comparison(site: Site) -> None:
+def test_other_inputs_of_one_catalog_are_listed_by_a_full_comparison(site: SyncPair) -> None:
     """PuppetDB keeps those that came first."""
     for name in ("same", "other"):
         site.a.apply("replace catalog inputs", inputs(name, site.ago(50), names=("x", "y")))
@@ -71,7 +71,7 @@ OUTCOMES: dict[str, object] = {"status": "failed", "noop": True, "corrective_cha
 
 
 @pytest.mark.parametrize("field", OUTCOMES)
-def test_another_outcome_of_one_report_is_listed_by_a_full_comparison(site: Site, field: str) -> None:
+def test_another_outcome_of_one_report_is_listed_by_a_full_comparison(site: SyncPair, field: str) -> None:
     def fill(row: Row) -> Row:
         return {**row, field: OUTCOMES[field]}
 
@@ -88,7 +88,7 @@ def test_another_outcome_of_one_report_is_listed_by_a_full_comparison(site: Site
 
 
 def test_what_differs_in_its_hash_alone_is_told_once_and_warned_of_never(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A WARNING for each node and run: somebody's catalogs had keys that PuppetDB does not keep."""
     caplog.set_level("INFO")
@@ -108,7 +108,7 @@ def test_what_differs_in_its_hash_alone_is_told_once_and_warned_of_never(
     assert counted(compare(site)) == {Entity.CATALOGS: {Difference.SAME_CONTENT: 8}}
 
 
-def test_what_also_says_something_else_is_warned_of(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_also_says_something_else_is_warned_of(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     site.a.apply("replace facts", facts("n", site.ago(50), "there"))
     site.b.mangles = {"n"}
     apply = site.b.apply

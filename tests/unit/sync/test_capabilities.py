@@ -17,14 +17,14 @@ from pdbclient.sync.run.diff import diff
 from pdbclient.wire.command import Command
 
 from ...versions import PUPPETDB_8_4
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import facts
 
 ALL = Capabilities(frozenset({"origin", "timeout"}))
 SEVEN = Capabilities(frozenset({"origin"}))
 
 
-class Asked:
+class PickyServer:
     """A server that answers 200 to queries with certain parameters, and 400, or `error`, to others."""
 
     def __init__(self, known: set[str], error: Exception | None = None) -> None:
@@ -40,11 +40,11 @@ class Asked:
 
 @pytest.mark.parametrize("known", [set(), {"origin"}, {"timeout"}, {"origin", "timeout"}])
 def test_what_a_server_answers_is_found_by_asking_it(known: set[str]) -> None:
-    assert ask_capabilities(cast(Server, Asked(known))).answers == known
+    assert ask_capabilities(cast(Server, PickyServer(known))).answers == known
 
 
 def test_a_server_that_fails_at_a_parameter_is_not_told_it() -> None:
-    broken = Asked({"origin"}, ServerError("https://a:8081", 500, "missing FROM-clause entry"))
+    broken = PickyServer({"origin"}, ServerError("https://a:8081", 500, "missing FROM-clause entry"))
     assert ask_capabilities(cast(Server, broken)) == SEVEN
 
 
@@ -54,10 +54,10 @@ def test_a_server_that_fails_at_a_parameter_is_not_told_it() -> None:
 )
 def test_a_server_that_does_not_answer_is_not_taken_for_one_that_knows_nothing(error: Exception) -> None:
     with pytest.raises(type(error)):
-        ask_capabilities(cast(Server, Asked(set(), error)))
+        ask_capabilities(cast(Server, PickyServer(set(), error)))
 
 
-def test_a_server_is_asked_once_and_again_when_it_is_another_version(site: Site) -> None:
+def test_a_server_is_asked_once_and_again_when_it_is_another_version(site: SyncPair) -> None:
     def asked() -> int:
         return sum(query == ["in", "certname", ["array", [""]]] for _, query in site.b.queries)
 
@@ -75,7 +75,7 @@ def test_all_of_7_from_7_4_on_and_8_hash_alike(version: str) -> None:
     assert hash_class(version) == hash_class("7.12.1")
 
 
-class Recorder:
+class BreakingServer:
     """A server that notes the parameters of queries, and may break."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Recorder:
 
 
 def asked(known: Capabilities | None, within: float | None, params: dict[str, str] | None = None) -> Any:
-    recorder = Recorder()
+    recorder = BreakingServer()
     server = PassServer(recorder)
     if known is not None:
         server.learn(known)
@@ -129,7 +129,7 @@ def test_a_query_that_may_take_any_time_has_no_timeout(within: float | None) -> 
 
 
 def test_every_failed_request_is_counted_and_a_mistake_of_ours_is_not() -> None:
-    recorder = Recorder()
+    recorder = BreakingServer()
     server = PassServer(recorder)
     command = Command.ready("deactivate node", 3, "n", "2026-01-01T00:00:00.000Z", b"{}")
     recorder.error = IncompleteResponse("a", "cut")
@@ -153,7 +153,7 @@ def test_every_failed_request_is_counted_and_a_mistake_of_ours_is_not() -> None:
     assert recorder.closed
 
 
-def test_a_pass_tells_how_many_requests_failed_those_tried_again_with_success_too(site: Site) -> None:
+def test_a_pass_tells_how_many_requests_failed_those_tried_again_with_success_too(site: SyncPair) -> None:
     for number in range(4):
         site.a.apply("replace facts", facts(f"n{number}", site.ago(5)))
     breaks = [IncompleteResponse("a", "cut")]
@@ -165,7 +165,7 @@ def test_a_pass_tells_how_many_requests_failed_those_tried_again_with_success_to
 
 
 @pytest.fixture
-def seen(site: Site) -> dict[str, list[dict[str, Any]]]:
+def seen(site: SyncPair) -> dict[str, list[dict[str, Any]]]:
     """The parameters of the queries to `a`, a 7.12.1, and to `b`, an 8.4.1."""
     site.b.become(PUPPETDB_8_4)
     seen: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
@@ -193,14 +193,14 @@ def assert_asked_as_their_versions_allow(seen: dict[str, list[dict[str, Any]]]) 
 
 
 def test_both_servers_of_a_pass_are_asked_as_their_own_version_allows(
-    site: Site, seen: dict[str, list[dict[str, Any]]]
+    site: SyncPair, seen: dict[str, list[dict[str, Any]]]
 ) -> None:
     assert site.pull(site.b).ok
     assert_asked_as_their_versions_allow(seen)
 
 
 def test_both_servers_of_a_comparison_are_asked_as_their_own_version_allows(
-    site: Site, seen: dict[str, list[dict[str, Any]]]
+    site: SyncPair, seen: dict[str, list[dict[str, Any]]]
 ) -> None:
     config = site.config(site.b)
     found = diff(config, site.a.endpoint, connect=site.connect, clock=site.clock)

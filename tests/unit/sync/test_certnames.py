@@ -11,7 +11,7 @@ from pdbclient.sync.policy.classify import Nodes, Terms
 from pdbclient.sync.policy.liveness import dead_for_good
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakeNode, FakePuppetDB, catalog, facts, inputs, report
 from .plans import plan_deactivations
 
@@ -34,7 +34,7 @@ def nameless(server: FakePuppetDB, name: Any, millis: int) -> None:
 
 @pytest.mark.parametrize("name", ["", None])
 def test_a_record_without_a_certname_is_refused_and_the_others_arrive(
-    site: Site, name: str | None, caplog: pytest.LogCaptureFixture
+    site: SyncPair, name: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(3):
         site.a.apply("replace facts", facts(f"n{number}", site.ago(5)))
@@ -59,7 +59,7 @@ def test_a_record_without_a_certname_is_refused_and_the_others_arrive(
 
 
 @pytest.mark.parametrize("name", ["", None])
-def test_a_node_without_a_certname_is_never_deactivated(site: Site, name: Any) -> None:
+def test_a_node_without_a_certname_is_never_deactivated(site: SyncPair, name: Any) -> None:
     for side in (site.a, site.b):
         nameless(side, name, site.ago(50))
     site.a.nodes[name].deactivated = site.ago(5)
@@ -68,7 +68,7 @@ def test_a_node_without_a_certname_is_never_deactivated(site: Site, name: Any) -
 
 
 @pytest.mark.parametrize("name", ["", None])
-def test_a_nameless_record_here_disturbs_nothing(site: Site, name: Any) -> None:
+def test_a_nameless_record_here_disturbs_nothing(site: SyncPair, name: Any) -> None:
     nameless(site.b, name, site.ago(50))
     site.a.apply("replace facts", facts("n", site.ago(5)))
     assert moved(site.pull(site.b)) == {"facts": 1}

@@ -7,11 +7,11 @@ from typing import Any
 
 from pdbclient.sync import Entity
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, facts, inputs, report
 
 
-def fill(site: Site) -> None:
+def fill(site: SyncPair) -> None:
     for number in range(30):
         name = f"n{number}"
         for side in (site.a, site.b):
@@ -27,7 +27,7 @@ def asked(server: FakePuppetDB) -> Counter[str]:
     return found
 
 
-def test_a_pass_over_a_converged_pair_asks_each_side_each_summary_once(site: Site) -> None:
+def test_a_pass_over_a_converged_pair_asks_each_side_each_summary_once(site: SyncPair) -> None:
     fill(site)
     site.pull(site.b)
     for server in (site.a, site.b):
@@ -38,7 +38,7 @@ def test_a_pass_over_a_converged_pair_asks_each_side_each_summary_once(site: Sit
         assert asked(server).items() >= {"/nodes": 3, "/factsets": 1, "/catalogs": 1, "/catalog-inputs": 1}.items()
 
 
-def test_inactive_nodes_are_listed_only_when_one_died_so_long_ago_that_it_may_be_purged(site: Site) -> None:
+def test_inactive_nodes_are_listed_only_when_one_died_so_long_ago_that_it_may_be_purged(site: SyncPair) -> None:
     fill(site)
 
     def states() -> list[str]:
@@ -56,7 +56,7 @@ def test_inactive_nodes_are_listed_only_when_one_died_so_long_ago_that_it_may_be
     assert states() == ["flagged", "inactive"]
 
 
-def test_the_nodes_are_looked_at_again_after_something_was_submitted(site: Site) -> None:
+def test_the_nodes_are_looked_at_again_after_something_was_submitted(site: SyncPair) -> None:
     """A node may have been deactivated at the remote while its data came here and made it active."""
     fill(site)
     site.a.apply("replace facts", facts("n1", site.ago(5)))
@@ -72,7 +72,7 @@ def test_the_nodes_are_looked_at_again_after_something_was_submitted(site: Site)
     assert site.b.nodes["n1"].deactivated == site.a.nodes["n1"].deactivated
 
 
-def test_the_nodes_are_looked_at_again_after_a_long_pass(site: Site) -> None:
+def test_the_nodes_are_looked_at_again_after_a_long_pass(site: SyncPair) -> None:
     fill(site)
 
     def slow(path: str, query: Any) -> Exception | None:
@@ -85,7 +85,7 @@ def test_the_nodes_are_looked_at_again_after_a_long_pass(site: Site) -> None:
     assert site.pull(site.b).entities[Entity.NODES].transferred == 1
 
 
-def test_a_deactivation_during_a_short_pass_that_moved_nothing_is_the_next_ones(site: Site) -> None:
+def test_a_deactivation_during_a_short_pass_that_moved_nothing_is_the_next_ones(site: SyncPair) -> None:
     fill(site)
     site.pull(site.b)
 
@@ -100,7 +100,7 @@ def test_a_deactivation_during_a_short_pass_that_moved_nothing_is_the_next_ones(
     assert site.pull(site.b).entities[Entity.NODES].transferred == 1
 
 
-def test_each_entity_tells_how_long_it_took(site: Site) -> None:
+def test_each_entity_tells_how_long_it_took(site: SyncPair) -> None:
     fill(site)
 
     def slow(path: str, query: Any) -> Exception | None:

@@ -23,12 +23,12 @@ from pdbclient.observe.status_client import ask_for_pass
 from pdbclient.sync import Daemon, Outcome, PassResult, stop_on_signals
 from pdbclient.sync.inventory.interfaces import Clock
 
-from .conftest import FakeTime, Site
+from .conftest import FakeTime, SyncPair
 
 A, B = Endpoint("a.example.com", 8081), Endpoint("b.example.com", 8081)
 
 
-class Recorder:
+class PassRecorder:
     """Stands in for the reconciler: notes when each pass began, and does what `act` says during it."""
 
     def __init__(self, time: FakeTime, passes: int, act: Callable[[int], float] = lambda number: 1.0) -> None:
@@ -38,7 +38,7 @@ class Recorder:
         self.running = False
 
     @contextmanager
-    def __call__(self, config: SyncConfig, clock: Clock) -> Iterator[Recorder]:
+    def __call__(self, config: SyncConfig, clock: Clock) -> Iterator[PassRecorder]:
         self.configs.append(config)
         yield self
 
@@ -62,31 +62,31 @@ def time() -> FakeTime:
 
 @pytest.fixture
 def config(tmp_path: Path) -> SyncConfig:
-    site = Site(tmp_path)
+    site = SyncPair(tmp_path)
     return replace(site.config(site.b), remotes=(Remote(A, 60.0),))
 
 
-def daemon(config: SyncConfig, recorder: Recorder, jitter: float = 0.0) -> Daemon:
+def daemon(config: SyncConfig, recorder: PassRecorder, jitter: float = 0.0) -> Daemon:
     return Daemon(lambda: config, clock=recorder.time.clock, runner=recorder, uniform=lambda low, high: high * jitter)
 
 
 def test_passes_begin_at_once_and_then_an_interval_after_the_last_one_ended(
     time: FakeTime, config: SyncConfig
 ) -> None:
-    recorder = Recorder(time, 3, lambda number: 5.0)
+    recorder = PassRecorder(time, 3, lambda number: 5.0)
     daemon(config, recorder).run()
     assert recorder.began == [(0.0, A.host), (65.0, A.host), (130.0, A.host)]
 
 
 def test_the_interval_is_stretched_by_a_tenth_at_most(time: FakeTime, config: SyncConfig) -> None:
-    recorder = Recorder(time, 2, lambda number: 0.0)
+    recorder = PassRecorder(time, 2, lambda number: 0.0)
     daemon(config, recorder, jitter=1.0).run()
     assert recorder.began[1][0] == pytest.approx(66.0)
 
 
 def test_each_remote_has_its_own_interval_and_passes_never_overlap(time: FakeTime, config: SyncConfig) -> None:
     config = replace(config, remotes=(Remote(A, 60.0), Remote(B, 25.0)))
-    recorder = Recorder(time, 6, lambda number: 1.0)
+    recorder = PassRecorder(time, 6, lambda number: 1.0)
     daemon(config, recorder).run()
     assert [host for _, host in recorder.began] == [A.host, B.host, B.host, B.host, A.host, B.host]
 
@@ -95,7 +95,7 @@ def test_a_pass_that_takes_longer_than_its_interval_does_not_starve_the_other_re
     time: FakeTime, config: SyncConfig
 ) -> None:
     config = replace(config, remotes=(Remote(A, 10.0), Remote(B, 10.0)))
-    recorder = Recorder(time, 6, lambda number: 100.0)
+    recorder = PassRecorder(time, 6, lambda number: 100.0)
     daemon(config, recorder).run()
     assert [host for _, host in recorder.began] == [A.host, B.host] * 3
 
@@ -108,14 +108,14 @@ def test_a_pass_that_breaks_off_unexpectedly_is_logged_and_scheduled_again(
             raise RuntimeError("a defect")
         return 1.0
 
-    recorder = Recorder(time, 2, act)
+    recorder = PassRecorder(time, 2, act)
     daemon(config, recorder).run()
     assert [round(when) for when, _ in recorder.began] == [0, 60]
     assert "broke off" in caplog.text
 
 
 def test_a_stop_while_waiting_ends_the_daemon_at_once(time: FakeTime, config: SyncConfig) -> None:
-    recorder = Recorder(time, 1)
+    recorder = PassRecorder(time, 1)
     daemon(config, recorder).run()
     assert len(recorder.began) == 1
     assert time.elapsed < 2
@@ -138,7 +138,7 @@ def test_a_reload_takes_the_new_configuration_and_a_bad_one_leaves_the_old(
         running.reload()
         return 1.0
 
-    recorder = Recorder(time, 3, act)
+    recorder = PassRecorder(time, 3, act)
     running = Daemon(load, clock=time.clock, runner=recorder, uniform=lambda low, high: 0.0)
     running.run()
     assert [c.batch_size for c in recorder.configs] == [20, 7]
@@ -178,9 +178,9 @@ def test_a_new_configuration_whose_state_directory_cannot_be_used_leaves_the_old
     configs = [config, unusable]
     entered: list[SyncConfig] = []
 
-    class Refusing(Recorder):
+    class Refusing(PassRecorder):
         @contextmanager
-        def __call__(self, config: SyncConfig, clock: Clock) -> Iterator[Recorder]:
+        def __call__(self, config: SyncConfig, clock: Clock) -> Iterator[PassRecorder]:
             entered.append(config)
             if config == unusable:
                 raise SyncError("/unusable: cannot be made")
@@ -200,7 +200,7 @@ def test_a_new_configuration_whose_state_directory_cannot_be_used_leaves_the_old
 
 def test_a_configuration_that_cannot_be_used_at_the_start_ends_the_daemon(time: FakeTime, config: SyncConfig) -> None:
     @contextmanager
-    def refuse(config: SyncConfig, clock: Clock) -> Iterator[Recorder]:
+    def refuse(config: SyncConfig, clock: Clock) -> Iterator[PassRecorder]:
         raise SyncError("no state directory")
         yield
 
@@ -219,14 +219,14 @@ def test_a_pass_that_is_asked_for_is_made_at_once_and_the_interval_counts_from_i
             running.trigger(B)
         return 1.0
 
-    recorder = Recorder(time, 4, act)
+    recorder = PassRecorder(time, 4, act)
     running = daemon(config, recorder)
     running.run()
     assert recorder.began == [(0.0, A.host), (1.0, B.host), (2.0, B.host), (601.0, A.host)]
 
 
 def test_a_pass_asked_for_while_the_daemon_waits_begins_within_a_second(time: FakeTime, config: SyncConfig) -> None:
-    recorder = Recorder(time, 2, lambda number: 0.0)
+    recorder = PassRecorder(time, 2, lambda number: 0.0)
     running = daemon(config, recorder)
     wait = time.wait
 
@@ -241,7 +241,7 @@ def test_a_pass_asked_for_while_the_daemon_waits_begins_within_a_second(time: Fa
 
 
 def test_a_pass_against_somebody_who_is_no_remote_any_more_is_not_made(time: FakeTime, config: SyncConfig) -> None:
-    recorder = Recorder(time, 2, lambda number: 0.0)
+    recorder = PassRecorder(time, 2, lambda number: 0.0)
     running = daemon(config, recorder)
     running.trigger(B)
     running.run()
@@ -267,7 +267,7 @@ def test_the_status_port_is_there_while_the_daemon_runs_and_a_reload_moves_it(
         running.reload()
         return 1.0
 
-    recorder = Recorder(time, 2, act)
+    recorder = PassRecorder(time, 2, act)
     running = Daemon(lambda: configs.pop(0) if len(configs) > 1 else configs[0], clock=time.clock, runner=recorder)
     running.run()
     assert seen == [([A.url], True), ([A.url], False)]
@@ -288,7 +288,7 @@ def test_the_status_port_shows_the_state_file_and_what_this_daemon_counted(
                 shown.append(answer.read())
         return 1.0
 
-    daemon(replace(config, status_port=port), Recorder(time, 2, act)).run()
+    daemon(replace(config, status_port=port), PassRecorder(time, 2, act)).run()
     (remote,) = json.loads(shown[0])["remotes"]
     assert (remote["remote"], remote["last_success"]) == (A.url, None)
     counted = f'pdbclient_sync_passes_total{{outcome="done",remote="{A.url}"}}'
@@ -310,7 +310,7 @@ def test_a_reload_to_a_port_that_is_taken_leaves_the_old_one_in_force(
                 running.reload()
             return 1.0
 
-        recorder = Recorder(time, 2, act)
+        recorder = PassRecorder(time, 2, act)
         running = Daemon(lambda: configs.pop(0), clock=time.clock, runner=recorder)
         running.run()
     assert f"status_port {taken}: cannot listen" in caplog.text
@@ -320,7 +320,7 @@ def test_a_reload_to_a_port_that_is_taken_leaves_the_old_one_in_force(
 def test_a_status_port_that_is_taken_at_the_start_ends_the_daemon(time: FakeTime, config: SyncConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = int(listener.getsockname()[1])
-        recorder = Recorder(time, 1)
+        recorder = PassRecorder(time, 1)
         with pytest.raises(StatusError, match=f"status_port {taken}"):
             daemon(replace(config, status_port=taken), recorder).run()
     assert recorder.began == []

@@ -12,13 +12,13 @@ from pdbclient.sync.policy.model import Difference, Entity, Selection
 from pdbclient.sync.run.diff import Diff, Scope, diff
 from pdbclient.sync.state.store import State, state_path
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, facts, report
 
 pytestmark = pytest.mark.releases
 
 
-def compare(site: Site, local: FakePuppetDB, scope: Scope | None = None) -> Diff:
+def compare(site: SyncPair, local: FakePuppetDB, scope: Scope | None = None) -> Diff:
     config = site.config(local)
     return diff(config, config.remotes[0].endpoint, scope, connect=site.connect, clock=site.clock)
 
@@ -31,11 +31,11 @@ def counted(found: Diff) -> dict[str, dict[str, int]]:
     }
 
 
-def both(site: Site) -> tuple[FakePuppetDB, FakePuppetDB]:
+def both(site: SyncPair) -> tuple[FakePuppetDB, FakePuppetDB]:
     return site.a, site.b
 
 
-def run(site: Site, servers: Iterable[FakePuppetDB], certname: str, seconds: float) -> None:
+def run(site: SyncPair, servers: Iterable[FakePuppetDB], certname: str, seconds: float) -> None:
     """What one agent run leaves behind, on each of `servers`."""
     for server in servers:
         server.apply("replace facts", facts(certname, site.ago(seconds), seconds))
@@ -43,14 +43,14 @@ def run(site: Site, servers: Iterable[FakePuppetDB], certname: str, seconds: flo
         server.apply("store report", report(certname, site.ago(seconds), f"r{seconds}"))
 
 
-def test_two_empty_servers_are_equal(site: Site) -> None:
+def test_two_empty_servers_are_equal(site: SyncPair) -> None:
     found = compare(site, site.a)
     assert found.equal
     assert counted(found) == {}
     assert [part.entity for part in found.entities] == list(Entity)
 
 
-def test_what_each_side_has_alone_or_newer_is_told_from_both_sides(site: Site) -> None:
+def test_what_each_side_has_alone_or_newer_is_told_from_both_sides(site: SyncPair) -> None:
     run(site, both(site), "same", 1000)
     run(site, [site.a], "only-a", 100)
     run(site, [site.b], "only-b", 200)
@@ -77,7 +77,7 @@ def test_what_each_side_has_alone_or_newer_is_told_from_both_sides(site: Site) -
     assert newer.there.millis - newer.here.millis == 2_700_000
 
 
-def test_after_a_pass_each_way_nothing_differs(site: Site) -> None:
+def test_after_a_pass_each_way_nothing_differs(site: SyncPair) -> None:
     run(site, [site.a], "only-a", 100)
     run(site, [site.b], "only-b", 50_000)
     site.pull(site.a)
@@ -85,21 +85,21 @@ def test_after_a_pass_each_way_nothing_differs(site: Site) -> None:
     assert counted(compare(site, site.a)) == {}
 
 
-def test_it_changes_nothing_and_needs_no_state_file(site: Site) -> None:
+def test_it_changes_nothing_and_needs_no_state_file(site: SyncPair) -> None:
     run(site, [site.a], "only-a", 100)
     compare(site, site.b)
     assert not site.b.submitted
     assert not (site.directory / "state").exists()
 
 
-def test_a_deactivation_that_one_side_lacks_is_told(site: Site) -> None:
+def test_a_deactivation_that_one_side_lacks_is_told(site: SyncPair) -> None:
     run(site, both(site), "old", 1000)
     site.a.apply("deactivate node", deactivation("old", site.ago(10)))
     assert counted(compare(site, site.b)) == {"nodes": {"missing_here": 1}}
     assert counted(compare(site, site.a)) == {"nodes": {"missing_there": 1}}
 
 
-def test_records_of_a_node_that_is_dead_where_they_are_do_not_count(site: Site) -> None:
+def test_records_of_a_node_that_is_dead_where_they_are_do_not_count(site: SyncPair) -> None:
     run(site, [site.a], "dead", 1000)
     site.a.apply("deactivate node", deactivation("dead", site.ago(10)))
     found = compare(site, site.b)
@@ -112,7 +112,7 @@ def test_records_of_a_node_that_is_dead_where_they_are_do_not_count(site: Site) 
     }
 
 
-def test_other_content_at_the_same_time_is_unequal_until_a_pass_settles_it(site: Site) -> None:
+def test_other_content_at_the_same_time_is_unequal_until_a_pass_settles_it(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(10), "one"))
     site.b.apply("replace facts", facts("n", site.ago(10), "other"))
     assert counted(compare(site, site.a)) == {"facts": {"unequal": 1}}
@@ -121,7 +121,7 @@ def test_other_content_at_the_same_time_is_unequal_until_a_pass_settles_it(site:
     assert compare(site, site.a).equal
 
 
-def test_a_hash_that_no_transfer_preserves_is_known_by_its_content_from_both_sides(site: Site) -> None:
+def test_a_hash_that_no_transfer_preserves_is_known_by_its_content_from_both_sides(site: SyncPair) -> None:
     for side in both(site):
         side.mangles.add("n")
     site.a.apply("replace facts", facts("n", site.ago(10), "x"))
@@ -132,7 +132,7 @@ def test_a_hash_that_no_transfer_preserves_is_known_by_its_content_from_both_sid
         assert counted(found) == {"facts": {"same_content": 1}}
 
 
-def test_a_record_that_cannot_be_read_in_full_is_not_taken_for_the_same(site: Site) -> None:
+def test_a_record_that_cannot_be_read_in_full_is_not_taken_for_the_same(site: SyncPair) -> None:
     for side in both(site):
         side.mangles.add("n")
         side.apply("replace facts", facts("n", site.ago(10), "x"))
@@ -146,7 +146,7 @@ def test_a_record_that_cannot_be_read_in_full_is_not_taken_for_the_same(site: Si
     assert counted(compare(site, site.b)) == {"facts": {"unequal": 1}}
 
 
-def test_what_was_pulled_and_stayed_unequal_is_known_to_the_side_that_pulled_it(site: Site) -> None:
+def test_what_was_pulled_and_stayed_unequal_is_known_to_the_side_that_pulled_it(site: SyncPair) -> None:
     config = site.config(site.b)
     site.a.apply("replace facts", facts("n", site.ago(10), "one"))
     site.b.apply("replace facts", facts("n", site.ago(10), "other"))
@@ -162,7 +162,7 @@ def test_what_was_pulled_and_stayed_unequal_is_known_to_the_side_that_pulled_it(
     assert counted(found) == {"facts": {"known_unequal": 1}}
 
 
-def test_the_selection_narrows_what_is_compared(site: Site) -> None:
+def test_the_selection_narrows_what_is_compared(site: SyncPair) -> None:
     run(site, [site.a], "web1", 100)
     run(site, [site.a], "web2", 50_000)
     run(site, [site.a], "db1", 100)
@@ -183,7 +183,7 @@ def test_the_selection_narrows_what_is_compared(site: Site) -> None:
     }
 
 
-def test_what_may_still_be_on_its_way_is_left_out_when_asked(site: Site) -> None:
+def test_what_may_still_be_on_its_way_is_left_out_when_asked(site: SyncPair) -> None:
     run(site, [site.a], "fresh", 100)
     run(site, both(site), "old", 10_000)
     run(site, [site.a], "old", 50)
@@ -193,12 +193,12 @@ def test_what_may_still_be_on_its_way_is_left_out_when_asked(site: Site) -> None
     assert not compare(site, site.b, Scope(min_age=600.0)).equal
 
 
-def test_reports_past_the_retention_are_not_compared(site: Site) -> None:
+def test_reports_past_the_retention_are_not_compared(site: SyncPair) -> None:
     site.a.apply("store report", report("n", site.ago(20 * 86_400), "r"))
     assert counted(compare(site, site.b)) == {}
 
 
-def test_an_hour_with_equal_marks_and_other_members_is_found_by_the_full_comparison(site: Site) -> None:
+def test_an_hour_with_equal_marks_and_other_members_is_found_by_the_full_comparison(site: SyncPair) -> None:
     made = [report("n", site.ago(7200 + number), f"r{number}") for number in range(6)]
     for payload in made:
         site.a.apply("store report", payload)
@@ -210,7 +210,7 @@ def test_an_hour_with_equal_marks_and_other_members_is_found_by_the_full_compari
     assert counted(compare(site, site.b, Scope(full=True))) == {"reports": {"missing_here": 1, "missing_there": 1}}
 
 
-def test_a_zone_of_half_hours_hides_no_report_and_counts_none_twice(site: Site) -> None:
+def test_a_zone_of_half_hours_hides_no_report_and_counts_none_twice(site: SyncPair) -> None:
     for number in range(5):
         run(site, both(site) if number % 2 else [site.a], f"n{number}", 3000.0 * number + 10)
     plain = site.b._answer
@@ -223,7 +223,7 @@ def test_a_zone_of_half_hours_hides_no_report_and_counts_none_twice(site: Site) 
     assert counted(compare(site, site.b))["reports"] == {"missing_here": 3}
 
 
-def test_a_broken_listing_is_an_error_and_no_difference(site: Site) -> None:
+def test_a_broken_listing_is_an_error_and_no_difference(site: SyncPair) -> None:
     run(site, [site.a], "n", 10)
     site.a.broken = lambda path, query: IncompleteResponse("a", "broke off") if path == "/factsets" else None
     found = compare(site, site.b)
@@ -238,7 +238,7 @@ def test_a_broken_listing_is_an_error_and_no_difference(site: Site) -> None:
         compare(site, site.b)
 
 
-def test_the_document_is_whole(site: Site) -> None:
+def test_the_document_is_whole(site: SyncPair) -> None:
     run(site, [site.a], "n", 10)
     scope = Scope(Selection(frozenset({Entity.FACTS})))
     document = compare(site, site.b, scope).as_json()

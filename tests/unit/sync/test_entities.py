@@ -13,7 +13,7 @@ from pdbclient.sync.policy.classify import Nodes, Terms
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 from pdbclient.sync.run.verify import Verdict, judge_first
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import catalog, deactivation, expiration, facts, inputs, report
 from .plans import plan_records
 
@@ -27,7 +27,7 @@ def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}
 
 
-def left_alone(site: Site) -> dict[Entity, list[tuple[str, Difference]]]:
+def left_alone(site: SyncPair) -> dict[Entity, list[tuple[str, Difference]]]:
     plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     return {part.entity: list(part.skipped) for part in plans if part.skipped}
 
@@ -36,7 +36,7 @@ def test_the_configuration_names_the_entities_in_the_order_of_a_pass() -> None:
     assert tuple(Entity) == SYNC_ENTITIES
 
 
-def test_a_pass_goes_through_all_entities_in_their_order(site: Site) -> None:
+def test_a_pass_goes_through_all_entities_in_their_order(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("old", site.ago(500)))
     site.a.apply("deactivate node", deactivation("old", site.ago(50)))
@@ -117,7 +117,7 @@ def test_what_came_first_at_the_same_time_stands_and_is_a_tie_of_the_next_pass(
     assert judge_first(Version(5, "b"), found) is verdict
 
 
-def test_newer_catalog_inputs_and_expirations_replace_older_ones_both_ways(site: Site) -> None:
+def test_newer_catalog_inputs_and_expirations_replace_older_ones_both_ways(site: SyncPair) -> None:
     site.a.apply("replace catalog inputs", inputs("n", site.ago(50), ONE))
     site.b.apply("replace catalog inputs", inputs("n", site.ago(10), TWO, ("x", "y")))
     site.a.apply("configure expiration", expiration("n", site.ago(10), expires=True))
@@ -129,7 +129,7 @@ def test_newer_catalog_inputs_and_expirations_replace_older_ones_both_ways(site:
     assert site.a.nodes["n"].expires_facts is True
 
 
-def test_times_that_differ_below_a_millisecond_count_as_equal(site: Site) -> None:
+def test_times_that_differ_below_a_millisecond_count_as_equal(site: SyncPair) -> None:
     """Servers store microseconds, or do not; what they show is cut to milliseconds."""
     ours, theirs = inputs("n", site.ago(5), ONE), inputs("n", site.ago(5), ONE)
     theirs["producer_timestamp"] = theirs["producer_timestamp"].replace("Z", "321Z")
@@ -140,7 +140,7 @@ def test_times_that_differ_below_a_millisecond_count_as_equal(site: Site) -> Non
 
 
 def test_ties_are_neither_pulled_nor_a_failure_and_both_sides_list_them(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     when = site.ago(60)
     for side, uuid, expires in ((site.a, ONE, True), (site.b, TWO, False)):
@@ -161,7 +161,7 @@ def test_ties_are_neither_pulled_nor_a_failure_and_both_sides_list_them(
     assert left_alone(site) == {Entity.EXPIRATION: [("n", Difference.TIED)], Entity.INPUTS: [("n", Difference.TIED)]}
 
 
-def test_neither_moves_for_a_node_that_is_not_active_at_the_remote(site: Site) -> None:
+def test_neither_moves_for_a_node_that_is_not_active_at_the_remote(site: SyncPair) -> None:
     site.a.apply("replace catalog inputs", inputs("n", site.ago(50)))
     site.a.apply("configure expiration", expiration("n", site.ago(50)))
     site.a.apply("deactivate node", deactivation("n", site.ago(5)))
@@ -169,7 +169,7 @@ def test_neither_moves_for_a_node_that_is_not_active_at_the_remote(site: Site) -
     assert site.b.nodes == {}
 
 
-def test_inputs_alone_do_not_bring_a_dead_node_back(site: Site) -> None:
+def test_inputs_alone_do_not_bring_a_dead_node_back(site: SyncPair) -> None:
     """The server counts only catalogs, factsets and reports against a deactivation, and so do we."""
     for side in (site.a, site.b):
         side.apply("replace facts", facts("n", site.ago(500)))
@@ -180,7 +180,7 @@ def test_inputs_alone_do_not_bring_a_dead_node_back(site: Site) -> None:
     assert site.a.nodes["n"].deactivated == site.b.nodes["n"].deactivated is not None
 
 
-def test_a_deactivation_that_the_local_server_rejects_fails_alone(site: Site) -> None:
+def test_a_deactivation_that_the_local_server_rejects_fails_alone(site: SyncPair) -> None:
     for name in ("bad", "good"):
         for side in (site.a, site.b):
             side.apply("replace facts", facts(name, site.ago(500)))
@@ -191,13 +191,13 @@ def test_a_deactivation_that_the_local_server_rejects_fails_alone(site: Site) ->
     assert (site.b.nodes["good"].deactivated is None, site.b.nodes["bad"].deactivated) == (False, None)
 
 
-def test_inputs_from_the_future_are_held(site: Site) -> None:
+def test_inputs_from_the_future_are_held(site: SyncPair) -> None:
     site.a.apply("replace catalog inputs", inputs("n", site.ago(-3600)))
     result = site.pull(site.b)
     assert (moved(result), result.as_json()["held"]) == ({}, 1)
 
 
-def test_a_remote_that_lost_all_its_inputs_is_told_and_the_other_entities_go_on(site: Site) -> None:
+def test_a_remote_that_lost_all_its_inputs_is_told_and_the_other_entities_go_on(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace catalog inputs", inputs("n", site.ago(50)))
     site.pull(site.b)
@@ -210,7 +210,7 @@ def test_a_remote_that_lost_all_its_inputs_is_told_and_the_other_entities_go_on(
     assert site.b.tables["catalog-inputs"]
 
 
-def test_the_last_expiration_may_go_with_its_node(site: Site) -> None:
+def test_the_last_expiration_may_go_with_its_node(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("m", site.ago(50)))
         side.apply("configure expiration", expiration("n", site.ago(50)))
@@ -219,14 +219,14 @@ def test_the_last_expiration_may_go_with_its_node(site: Site) -> None:
     assert site.pull(site.b).ok
 
 
-def test_inputs_that_are_queued_and_never_stored_fail(site: Site) -> None:
+def test_inputs_that_are_queued_and_never_stored_fail(site: SyncPair) -> None:
     site.a.apply("replace catalog inputs", inputs("n", site.ago(5)))
     site.b.discards.add("n")
     result = site.pull(site.b)
     assert (result.entities[Entity.INPUTS].transferred, result.entities[Entity.INPUTS].failed) == (0, 1)
 
 
-def test_the_inputs_arrive_as_they_were(site: Site) -> None:
+def test_the_inputs_arrive_as_they_were(site: SyncPair) -> None:
     site.a.apply("replace catalog inputs", inputs("n", site.ago(5), ONE, ("common", "b", "common")))
     site.pull(site.b)
     (command,) = site.b.submitted

@@ -12,7 +12,7 @@ from pdbclient.errors import DeadlineExceeded, Rejected
 from pdbclient.sync import Entity
 from pdbclient.sync.run import pull
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import facts
 
 NODES = 100
@@ -21,7 +21,7 @@ NODES = 100
 class Remote:
     """What is on its way from A: how many batches at once at most, and how many came."""
 
-    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, site: SyncPair, monkeypatch: pytest.MonkeyPatch) -> None:
         self.most = self.batches = 0
         self._under_way = 0
         self._lock = threading.Lock()
@@ -47,13 +47,13 @@ class Remote:
 
 
 @pytest.fixture
-def remote(site: Site, monkeypatch: pytest.MonkeyPatch) -> Remote:
+def remote(site: SyncPair, monkeypatch: pytest.MonkeyPatch) -> Remote:
     for number in range(NODES):
         site.a.apply("replace facts", facts(f"n{number:03}", site.ago(5)))
     return Remote(site, monkeypatch)
 
 
-def test_batches_are_fetched_ahead_and_each_record_comes_once(site: Site, remote: Remote) -> None:
+def test_batches_are_fetched_ahead_and_each_record_comes_once(site: SyncPair, remote: Remote) -> None:
     result = site.pull(site.b)
     assert result.ok
     assert remote.batches == NODES // 20
@@ -61,13 +61,13 @@ def test_batches_are_fetched_ahead_and_each_record_comes_once(site: Site, remote
     assert sorted(each.certname for each in site.b.submitted) == sorted(site.a.nodes)
 
 
-def test_who_wants_one_at_a_time_gets_one_at_a_time(site: Site, remote: Remote) -> None:
+def test_who_wants_one_at_a_time_gets_one_at_a_time(site: SyncPair, remote: Remote) -> None:
     site.options["concurrency"] = 1
     assert site.pull(site.b).ok
     assert remote.most == 1
 
 
-def test_large_batches_are_read_row_by_row(site: Site, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_batches_are_read_row_by_row(site: SyncPair, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "LARGE", 100)
     assert site.pull(site.b).ok
     # Nobody knows of the first ones how large they are.
@@ -77,7 +77,7 @@ def test_large_batches_are_read_row_by_row(site: Site, remote: Remote, monkeypat
     assert sorted(each.certname for each in site.b.submitted) == sorted(site.a.nodes)
 
 
-def test_what_breaks_while_it_is_fetched_ahead_is_tried_again_in_halves(site: Site, remote: Remote) -> None:
+def test_what_breaks_while_it_is_fetched_ahead_is_tried_again_in_halves(site: SyncPair, remote: Remote) -> None:
     """In the middle of the answer: what came before that is not lost."""
     bad = "n050"
     rows = remote._rows
@@ -94,7 +94,7 @@ def test_what_breaks_while_it_is_fetched_ahead_is_tried_again_in_halves(site: Si
     assert sorted(each.certname for each in site.b.submitted) == sorted(site.a.nodes.keys() - {bad})
 
 
-def test_when_the_local_server_is_gone_what_is_fetched_ahead_is_left(site: Site, remote: Remote) -> None:
+def test_when_the_local_server_is_gone_what_is_fetched_ahead_is_left(site: SyncPair, remote: Remote) -> None:
     site.b.refuses = {f"n{number:03}": Rejected("b", 400, "no") for number in range(3)}
     result = site.pull(site.b)
     assert result.entities[Entity.FACTS].failed == 3

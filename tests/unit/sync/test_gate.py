@@ -12,7 +12,7 @@ from pdbclient.sync.policy.clocks import clock_skew
 from pdbclient.sync.run.preflight import pass_gate
 
 from ...versions import PUPPETDB_8_4
-from .conftest import NOW, Site
+from .conftest import NOW, SyncPair
 from .fake import facts, report
 
 
@@ -20,7 +20,7 @@ def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}
 
 
-def test_the_gate_tells_what_it_learned_of_both_servers(site: Site) -> None:
+def test_the_gate_tells_what_it_learned_of_both_servers(site: SyncPair) -> None:
     site.a.become(PUPPETDB_8_4)
     site.b.depth = 7
     there, here = pass_gate(site.b, site.a, site.config(site.b), site.clock)
@@ -28,7 +28,7 @@ def test_the_gate_tells_what_it_learned_of_both_servers(site: Site) -> None:
     assert there.epoch == here.epoch == (NOW, NOW + 1)
 
 
-def test_puppetdb_7_and_8_together_pass_the_gate_in_both_directions(site: Site) -> None:
+def test_puppetdb_7_and_8_together_pass_the_gate_in_both_directions(site: SyncPair) -> None:
     site.a.become(PUPPETDB_8_4)
     site.a.apply("replace facts", facts("n", site.ago(50)))
     site.b.apply("replace facts", facts("m", site.ago(50)))
@@ -53,14 +53,14 @@ def test_only_what_two_ranges_cannot_explain_counts_as_skew(
     assert clock_skew(one, other) == skew
 
 
-def test_an_unreachable_remote_is_told_rather_than_an_unreachable_local_server(site: Site) -> None:
+def test_an_unreachable_remote_is_told_rather_than_an_unreachable_local_server(site: SyncPair) -> None:
     site.a.down = NotSent("https://a", "refused")
     site.b.down = NotSent("https://b", "refused")
     assert site.pull(site.b).errors == ["https://a: refused"]
 
 
 @pytest.mark.parametrize("wrong_by", [-3600.0, 3600.0, 86_400.0 * 365])
-def test_a_wrong_clock_of_our_own_holds_nothing_back_and_lets_nothing_in(site: Site, wrong_by: float) -> None:
+def test_a_wrong_clock_of_our_own_holds_nothing_back_and_lets_nothing_in(site: SyncPair, wrong_by: float) -> None:
     """Both servers agree on the time; only this process's machine is wrong."""
     true = site.clock.wall
     site.time.clock = site.clock = type(site.clock)(
@@ -75,7 +75,7 @@ def test_a_wrong_clock_of_our_own_holds_nothing_back_and_lets_nothing_in(site: S
     assert list(site.b.tables["factsets"]) == ["now"]
 
 
-def test_a_clock_that_steps_during_a_pass_changes_nothing_in_it(site: Site) -> None:
+def test_a_clock_that_steps_during_a_pass_changes_nothing_in_it(site: SyncPair) -> None:
     stepped = [0.0]
     true = site.clock.wall
     site.clock = type(site.clock)(
@@ -95,7 +95,7 @@ def test_a_clock_that_steps_during_a_pass_changes_nothing_in_it(site: Site) -> N
     assert result.elapsed_ms < 3_600_000
 
 
-def no_date(site: Site) -> None:
+def no_date(site: SyncPair) -> None:
     document = site.b.document
 
     def without(path: str, **options: Any) -> Any:
@@ -105,7 +105,7 @@ def no_date(site: Site) -> None:
     site.b.document = without  # type: ignore[method-assign]
 
 
-def test_a_local_server_that_does_not_tell_the_time_leaves_ours(site: Site) -> None:
+def test_a_local_server_that_does_not_tell_the_time_leaves_ours(site: SyncPair) -> None:
     no_date(site)
     site.a.apply("replace facts", facts("n", site.ago(5)))
     site.a.apply("replace facts", facts("m", site.ago(-600)))
@@ -114,12 +114,12 @@ def test_a_local_server_that_does_not_tell_the_time_leaves_ours(site: Site) -> N
 
 
 @pytest.mark.parametrize("depth", [None, 0, 999])
-def test_a_queue_that_is_not_loaded_yet_or_short_lets_a_pass_through(site: Site, depth: Any) -> None:
+def test_a_queue_that_is_not_loaded_yet_or_short_lets_a_pass_through(site: SyncPair, depth: Any) -> None:
     site.b.depth = depth
     assert site.pull(site.b).ok
 
 
-def test_a_queue_depth_that_is_no_number_refuses_the_pass(site: Site) -> None:
+def test_a_queue_depth_that_is_no_number_refuses_the_pass(site: SyncPair) -> None:
     site.b.depth = "many"  # type: ignore[assignment]
     result = site.pull(site.b)
     assert result.outcome is Outcome.REFUSED

@@ -12,7 +12,7 @@ from pdbclient.sync.inventory import groups
 from pdbclient.sync.inventory.kinds import CATALOGS, FACTS, INPUTS, Kind
 from pdbclient.sync.run import records
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, facts, inputs
 
 DAY = 86_400.0
@@ -25,7 +25,7 @@ def _many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "FEW", 0)
 
 
-def fill(site: Site, number: int = 30) -> None:
+def fill(site: SyncPair, number: int = 30) -> None:
     for n in range(number):
         for side in (site.a, site.b):
             side.apply("replace facts", facts(f"n{n}", site.ago(1000 + 600 * n)))
@@ -33,7 +33,7 @@ def fill(site: Site, number: int = 30) -> None:
             side.apply("replace catalog inputs", inputs(f"n{n}", site.ago(1000 + 600 * n)))
 
 
-def pull(site: Site, mode: Mode | None = None) -> PassResult:
+def pull(site: SyncPair, mode: Mode | None = None) -> PassResult:
     for server in (site.a, site.b):
         server.queries.clear()
     result = reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
@@ -41,7 +41,7 @@ def pull(site: Site, mode: Mode | None = None) -> PassResult:
     return result
 
 
-def converged(site: Site) -> None:
+def converged(site: SyncPair) -> None:
     fill(site)
     pull(site)
 
@@ -68,13 +68,13 @@ def in_full(server: FakePuppetDB) -> int:
     return sum(query in (FACTS.listing, CATALOGS.listing, INPUTS.listing) for _, query in server.queries)
 
 
-def test_a_converged_pass_lists_nothing(site: Site) -> None:
+def test_a_converged_pass_lists_nothing(site: SyncPair) -> None:
     converged(site)
     assert moved(pull(site)) == {}
     assert [listings(site.a), listings(site.b)] == [[], []]
 
 
-def test_what_changed_is_listed_by_the_minute_and_pulled(site: Site) -> None:
+def test_what_changed_is_listed_by_the_minute_and_pulled(site: SyncPair) -> None:
     converged(site)
     site.a.apply("replace facts", facts("n7", site.ago(5)))
     site.a.apply("replace catalog", catalog("new", site.ago(5)))
@@ -89,7 +89,7 @@ def test_what_changed_is_listed_by_the_minute_and_pulled(site: Site) -> None:
     assert listings(site.b) == []
 
 
-def test_only_rows_of_differing_groups_cross_the_wire(site: Site) -> None:
+def test_only_rows_of_differing_groups_cross_the_wire(site: SyncPair) -> None:
     converged(site)
     site.a.apply("replace facts", facts("n7", site.ago(5)))
     sent: list[bytes] = []
@@ -106,7 +106,7 @@ def test_only_rows_of_differing_groups_cross_the_wire(site: Site) -> None:
     assert len(sent) == 1
 
 
-def test_where_most_differs_all_is_listed(site: Site) -> None:
+def test_where_most_differs_all_is_listed(site: SyncPair) -> None:
     converged(site)
     for n in range(20):
         site.a.apply("replace facts", facts(f"n{n}", site.ago(5)))
@@ -114,7 +114,7 @@ def test_where_most_differs_all_is_listed(site: Site) -> None:
     assert in_full(site.a) == 1
 
 
-def test_what_groups_do_not_show_is_found_when_all_is_listed_again(site: Site) -> None:
+def test_what_groups_do_not_show_is_found_when_all_is_listed_again(site: SyncPair) -> None:
     """Two nodes of one minute, with each other's times: as many, the same hashes, the same newest."""
     for side, (first, second) in ((site.a, (1, 2)), (site.b, (2, 1))):
         side.apply("replace facts", facts("n1", site.ago(1000) // 60_000 * 60_000 + first))
@@ -133,20 +133,20 @@ def test_what_groups_do_not_show_is_found_when_all_is_listed_again(site: Site) -
     assert in_full(site.a) == 3
 
 
-def test_an_audit_lists_all(site: Site) -> None:
+def test_an_audit_lists_all(site: SyncPair) -> None:
     converged(site)
     pull(site, Mode(audit=True))
     assert in_full(site.a) == 3
 
 
-def test_after_the_clock_was_set_back_all_is_listed(site: Site) -> None:
+def test_after_the_clock_was_set_back_all_is_listed(site: SyncPair) -> None:
     converged(site)
     site.time.elapsed -= 3600
     pull(site)
     assert in_full(site.a) == 3
 
 
-def test_what_did_not_become_equal_is_remembered_while_its_group_shows_nothing_of_it(site: Site) -> None:
+def test_what_did_not_become_equal_is_remembered_while_its_group_shows_nothing_of_it(site: SyncPair) -> None:
     """Neither the least nor the greatest hash of its minute: its group looks alike on both sides."""
     fill(site)
     site.b.mangles = {f"m{n}" for n in range(9)}
@@ -178,7 +178,7 @@ def test_what_did_not_become_equal_is_remembered_while_its_group_shows_nothing_o
     assert moved(pull(site)) == {}
 
 
-def test_a_stamp_of_no_ordinary_year_is_looked_for_among_all(site: Site) -> None:
+def test_a_stamp_of_no_ordinary_year_is_looked_for_among_all(site: SyncPair) -> None:
     converged(site)
     site.a.apply("replace facts", {**facts("n7", site.ago(5)), "producer_timestamp": "1901-01-01T00:00:00.000Z"})
     site.a.apply("replace facts", {**facts("odd", site.ago(5)), "producer_timestamp": "1901-01-01T00:00:00.000Z"})
@@ -189,7 +189,7 @@ def test_a_stamp_of_no_ordinary_year_is_looked_for_among_all(site: Site) -> None
 @pytest.mark.parametrize(
     "answer", [{"to_string": "2026-01-01T00 +00", "count": 1, "min": None, "max": "", "max_2": ""}]
 )
-def test_a_group_that_cannot_be_read_is_no_group(site: Site, answer: dict[str, Any]) -> None:
+def test_a_group_that_cannot_be_read_is_no_group(site: SyncPair, answer: dict[str, Any]) -> None:
     converged(site)
     site.a.apply("replace facts", facts("n7", site.ago(5)))
     rows = site.a.rows
@@ -204,7 +204,7 @@ def test_a_group_that_cannot_be_read_is_no_group(site: Site, answer: dict[str, A
     assert in_full(site.a) == 1
 
 
-def test_few_records_are_just_listed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_records_are_just_listed(site: SyncPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MANY", 2000)
     converged(site)
     pull(site)

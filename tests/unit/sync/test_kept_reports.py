@@ -13,7 +13,7 @@ from pdbclient.sync import Entity, Mode, reconcile
 from pdbclient.sync.run.diff import Scope, diff
 
 from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, facts, report
 
 DAY = 86_400.0
@@ -26,9 +26,9 @@ PAIRS = (
 
 
 @pytest.fixture(params=PAIRS, ids=[f"{a}--{b}" for a, b in PAIRS])
-def site(quick_path: Path, request: pytest.FixtureRequest) -> Site:
+def site(quick_path: Path, request: pytest.FixtureRequest) -> SyncPair:
     """Both have the reports of a node that ran for the last time 20 days ago, and of one that still runs."""
-    site = Site(quick_path, *request.param)
+    site = SyncPair(quick_path, *request.param)
     for side in (site.a, site.b):
         for certname, last in (("idle", 20), ("busy", 0)):
             for day in range(last, 30):
@@ -49,7 +49,7 @@ def kept(side: FakePuppetDB) -> list[str]:
     return [row["transaction_uuid"] for row in side.tables["reports"].values() if row["certname"] == "idle"]
 
 
-def transferred(site: Site, mode: Mode | None = None) -> int:
+def transferred(site: SyncPair, mode: Mode | None = None) -> int:
     total = 0
     for side in (site.a, site.b):
         result = reconcile(site.config(side), mode=mode, connect=site.connect, clock=site.clock)[0]
@@ -58,20 +58,20 @@ def transferred(site: Site, mode: Mode | None = None) -> int:
     return total
 
 
-def assert_equal(site: Site) -> None:
+def assert_equal(site: SyncPair) -> None:
     for here, there in ((site.b, site.a), (site.a, site.b)):
         for full in (False, True):
             found = diff(site.config(here), there.endpoint, Scope(full=full), connect=site.connect, clock=site.clock)
             assert found.equal, found
 
 
-def test_the_newest_report_of_each_node_stays_where_the_release_keeps_it(site: Site) -> None:
+def test_the_newest_report_of_each_node_stays_where_the_release_keeps_it(site: SyncPair) -> None:
     collect_garbage(site.a, site.b)
     for side in (site.a, site.b):
         assert kept(side) == (["run-idle-20"] if side.release.keeps_newest else [])
 
 
-def test_what_one_side_keeps_is_not_pulled_and_no_difference(site: Site) -> None:
+def test_what_one_side_keeps_is_not_pulled_and_no_difference(site: SyncPair) -> None:
     collect_garbage(site.a, site.b)
     for _ in range(6):
         site.time.elapsed += DAY / 4
@@ -80,7 +80,7 @@ def test_what_one_side_keeps_is_not_pulled_and_no_difference(site: Site) -> None
     assert transferred(site, Mode(audit=True)) == 0
 
 
-def test_what_one_side_has_collected_and_the_other_not_yet_is_not_pulled_and_no_difference(site: Site) -> None:
+def test_what_one_side_has_collected_and_the_other_not_yet_is_not_pulled_and_no_difference(site: SyncPair) -> None:
     for side in (site.a, site.b):
         collect_garbage(side)
         assert transferred(site) == 0
@@ -88,7 +88,7 @@ def test_what_one_side_has_collected_and_the_other_not_yet_is_not_pulled_and_no_
     assert transferred(site, Mode(audit=True)) == 0
 
 
-def test_what_is_kept_does_not_stop_what_is_new(site: Site) -> None:
+def test_what_is_kept_does_not_stop_what_is_new(site: SyncPair) -> None:
     collect_garbage(site.a, site.b)
     assert transferred(site) == 0
     for number, side in enumerate((site.a, site.b)):

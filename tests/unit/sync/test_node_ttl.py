@@ -9,7 +9,7 @@ from pdbclient.sync.policy.expiry import Expired, too_old
 from pdbclient.sync.policy.model import Selection
 from pdbclient.sync.run.diff import diff
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import Row, catalog, facts, report
 from .fake_store import DAY
 
@@ -18,7 +18,7 @@ def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}
 
 
-def run_agent(site: Site, certname: str, *, on_both: bool = False) -> None:
+def run_agent(site: SyncPair, certname: str, *, on_both: bool = False) -> None:
     for side in (site.a, site.b) if on_both else (site.a,):
         side.apply("replace facts", facts(certname, site.ago(5)))
         side.apply("replace catalog", catalog(certname, site.ago(4)))
@@ -26,7 +26,7 @@ def run_agent(site: Site, certname: str, *, on_both: bool = False) -> None:
 
 
 @pytest.fixture
-def different(site: Site) -> Site:
+def different(site: SyncPair) -> SyncPair:
     """A keeps silent nodes for 60 days, B for 2, and purges them after 3 more."""
     site.a.node_ttl, site.b.node_ttl = 60 * DAY, 2 * DAY
     site.a.node_purge_ttl = site.b.node_purge_ttl = 3 * DAY
@@ -37,7 +37,7 @@ def different(site: Site) -> Site:
     return site
 
 
-def days(site: Site, number: int, *, mode: Mode | None = None) -> list[dict[str, int]]:
+def days(site: SyncPair, number: int, *, mode: Mode | None = None) -> list[dict[str, int]]:
     """What the passes of so many days moved, one every 16 hours; the node `other` is at work."""
     found = []
     for _ in range(3 * number // 2):
@@ -53,7 +53,7 @@ def days(site: Site, number: int, *, mode: Mode | None = None) -> list[dict[str,
 
 
 def test_a_node_that_expired_and_was_purged_here_is_not_pulled_again(
-    different: Site, caplog: pytest.LogCaptureFixture
+    different: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert days(different, 6) == []
     assert "silent" not in different.b.nodes
@@ -69,7 +69,7 @@ def test_a_node_that_expired_and_was_purged_here_is_not_pulled_again(
     assert reasons[Entity.FACTS] == reasons[Entity.CATALOGS] == Difference.PURGED
 
 
-def test_diff_tells_what_passes_leave_alone(different: Site) -> None:
+def test_diff_tells_what_passes_leave_alone(different: SyncPair) -> None:
     days(different, 8)
     config = different.config(different.b)
     found = diff(config, different.a.endpoint, connect=different.connect, clock=different.clock)
@@ -79,7 +79,7 @@ def test_diff_tells_what_passes_leave_alone(different: Site) -> None:
     }
 
 
-def test_a_node_whose_status_is_unusable_for_a_while_is_not_forgotten_meanwhile(different: Site) -> None:
+def test_a_node_whose_status_is_unusable_for_a_while_is_not_forgotten_meanwhile(different: SyncPair) -> None:
     days(different, 6)
     plain, odd = different.a._rows, {"certname": "silent", "deactivated": "then"}
 
@@ -101,12 +101,12 @@ def test_a_purged_node_without_a_record_at_the_remote_or_with_ones_of_any_year_s
 
 
 @pytest.mark.parametrize("entities", [{Entity.FACTS}, {Entity.CATALOGS, Entity.NODES}, {Entity.REPORTS}])
-def test_a_part_of_the_entities_is_no_other(different: Site, entities: set[Entity]) -> None:
+def test_a_part_of_the_entities_is_no_other(different: SyncPair, entities: set[Entity]) -> None:
     mode = Mode(Selection(frozenset(entities)))
     assert days(different, 14, mode=mode) == []
 
 
-def test_a_node_that_is_at_work_again_comes_back_with_all_that_it_has(different: Site) -> None:
+def test_a_node_that_is_at_work_again_comes_back_with_all_that_it_has(different: SyncPair) -> None:
     assert days(different, 6) == []
     run_agent(different, "silent")
     result = different.pull(different.b)
@@ -116,7 +116,7 @@ def test_a_node_that_is_at_work_again_comes_back_with_all_that_it_has(different:
     assert different.b.liveness("silent") == "active"
 
 
-def test_it_stops_again_when_the_node_is_silent_again(different: Site) -> None:
+def test_it_stops_again_when_the_node_is_silent_again(different: SyncPair) -> None:
     days(different, 6)
     run_agent(different, "silent")
     assert different.pull(different.b).ok
@@ -124,7 +124,7 @@ def test_it_stops_again_when_the_node_is_silent_again(different: Site) -> None:
     assert "silent" not in different.b.nodes
 
 
-def test_data_that_comes_late_for_an_expired_node_is_not_what_expired(different: Site) -> None:
+def test_data_that_comes_late_for_an_expired_node_is_not_what_expired(different: SyncPair) -> None:
     """Cut off from B the node works on at A: B expires it by what it lacks, and stores what comes then beside the
     flag that stays, and purges it with that.
     """
@@ -144,7 +144,9 @@ def test_data_that_comes_late_for_an_expired_node_is_not_what_expired(different:
     assert different.b.liveness("silent") == "active"
 
 
-def test_a_node_that_the_remote_gives_up_too_is_forgotten_and_a_new_one_of_that_name_is_new(different: Site) -> None:
+def test_a_node_that_the_remote_gives_up_too_is_forgotten_and_a_new_one_of_that_name_is_new(
+    different: SyncPair,
+) -> None:
     days(different, 6)
     different.a.purge("silent")
     assert different.pull(different.b).ok
@@ -152,7 +154,7 @@ def test_a_node_that_the_remote_gives_up_too_is_forgotten_and_a_new_one_of_that_
     assert moved(different.pull(different.b)) == {"facts": 1}
 
 
-def test_an_audit_takes_nothing_for_granted(different: Site) -> None:
+def test_an_audit_takes_nothing_for_granted(different: SyncPair) -> None:
     days(different, 6)
     different.b.node_ttl = 60 * DAY
     assert days(different, 2) == []
@@ -163,14 +165,14 @@ def test_an_audit_takes_nothing_for_granted(different: Site) -> None:
     assert different.b.liveness("silent") == "active"
 
 
-def test_what_the_local_server_lost_otherwise_is_pulled_again(different: Site) -> None:
-    empty = Site(different.directory).b.backup()
+def test_what_the_local_server_lost_otherwise_is_pulled_again(different: SyncPair) -> None:
+    empty = SyncPair(different.directory).b.backup()
     days(different, 1)
     different.b.restore(empty)
     assert moved(different.pull(different.b))["facts"] == 2
 
 
-def test_servers_alike_know_nothing_of_this(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_servers_alike_know_nothing_of_this(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     site.options["node_purge_ttl"] = 3 * 86_400.0
     for side in (site.a, site.b):
         side.node_ttl, side.node_purge_ttl = 2 * DAY, 3 * DAY

@@ -16,7 +16,7 @@ from pdbclient.sync.run.diff import Diff, Scope, diff
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import to_millis
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, Row, catalog, deactivation, facts, report
 from .machine_truth import _versions
 
@@ -33,7 +33,7 @@ def run(server: FakePuppetDB, certname: str, millis: int, uuid: str) -> None:
     server.apply("store report", report(certname, millis, uuid))
 
 
-def compare(site: Site, local: FakePuppetDB) -> Diff:
+def compare(site: SyncPair, local: FakePuppetDB) -> Diff:
     config = site.config(local)
     return diff(config, config.remotes[0].endpoint, Scope(full=True), connect=site.connect, clock=site.clock)
 
@@ -49,7 +49,7 @@ def moved(result: PassResult) -> dict[Entity, int]:
     return {entity: part.transferred for entity, part in result.entities.items() if part.transferred}
 
 
-def test_a_record_of_any_year_is_carried_or_told_by_passes_and_by_diff_alike(site: Site) -> None:
+def test_a_record_of_any_year_is_carried_or_told_by_passes_and_by_diff_alike(site: SyncPair) -> None:
     site.options["report_ttl"] = 0.0
     for year in ("1903", "1969", "2999"):
         run(site.a, f"n{year}", stamped(year), year)
@@ -68,7 +68,7 @@ def test_a_record_of_any_year_is_carried_or_told_by_passes_and_by_diff_alike(sit
 
 
 @pytest.mark.parametrize("year", ["2999", "+12999"])
-def test_a_deactivation_or_facts_of_the_far_future_stop_nothing(site: Site, year: str) -> None:
+def test_a_deactivation_or_facts_of_the_far_future_stop_nothing(site: SyncPair, year: str) -> None:
     """`deactivate node` as of the year 12999 ended every pass of both sides."""
     run(site.a, "n", site.ago(60), "now")
     run(site.b, "n", site.ago(60), "now")
@@ -84,7 +84,7 @@ def test_a_deactivation_or_facts_of_the_far_future_stop_nothing(site: Site, year
 
 
 @pytest.mark.parametrize("year", ["0001", "-0001", "-0500", "-4000"])
-def test_what_is_remembered_of_a_record_long_before_is_no_damage(site: Site, year: str) -> None:
+def test_what_is_remembered_of_a_record_long_before_is_no_damage(site: SyncPair, year: str) -> None:
     """Once it was refused (no command has such a year), every command called the state file damaged."""
     site.options["report_ttl"] = 0.0
     for name, millis in (("n", site.ago(60)), ("odd", stamped(year))):
@@ -120,7 +120,7 @@ def test_what_is_remembered_of_any_year_can_be_read_again(tmp_path: Path, year: 
         assert state.expired("r") == expired
 
 
-def test_a_record_of_the_future_brings_no_dead_node_back_to_life(site: Site) -> None:
+def test_a_record_of_the_future_brings_no_dead_node_back_to_life(site: SyncPair) -> None:
     """It is not carried itself; older ones of that node were, and made the node active."""
     run(site.b, "n", site.ago(600), "old")
     site.b.apply("deactivate node", deactivation("n", site.ago(60)))
@@ -160,7 +160,7 @@ SPOILT = [
 @pytest.mark.parametrize("side", ["here", "there"])
 @pytest.mark.parametrize(("entity", "path", "column", "value"), SPOILT)
 def test_one_unusable_record_is_skipped_named_and_counted(
-    site: Site, caplog: pytest.LogCaptureFixture, entity: Entity, path: str, column: str, value: Any, side: str
+    site: SyncPair, caplog: pytest.LogCaptureFixture, entity: Entity, path: str, column: str, value: Any, side: str
 ) -> None:
     spoilt = site.a if side == "there" else site.b
     run(spoilt, "odd", site.ago(60), "odd")
@@ -182,7 +182,7 @@ def test_one_unusable_record_is_skipped_named_and_counted(
 
 
 @pytest.mark.parametrize("memory", ["refused", "unequal"])
-def test_what_is_left_alone_is_judged_anew_by_what_both_sides_show(site: Site, memory: str) -> None:
+def test_what_is_left_alone_is_judged_anew_by_what_both_sides_show(site: SyncPair, memory: str) -> None:
     """A local database stalled for a minute; all came later, and some of it waited for ever by `sync status`."""
     for server in (site.a, site.b):
         run(server, "equal", site.ago(600), "equal")

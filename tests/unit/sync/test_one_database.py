@@ -17,12 +17,12 @@ from pdbclient.sync import Mode, Outcome, PassResult, plan, reconcile
 from pdbclient.sync.policy.identity import Process, one_process
 from pdbclient.sync.run.diff import diff
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, facts, report
 
 
 def run_agents(
-    site: Site, *servers: FakePuppetDB, nodes: int = 5, what: tuple[str, ...] = ("facts", "reports")
+    site: SyncPair, *servers: FakePuppetDB, nodes: int = 5, what: tuple[str, ...] = ("facts", "reports")
 ) -> None:
     for number in range(nodes):
         site.time.elapsed += 0.25
@@ -33,13 +33,13 @@ def run_agents(
                 server.apply("store report", report(f"n{number}", site.ago(1), "r"))
 
 
-def share_database(site: Site) -> None:
+def share_database(site: SyncPair) -> None:
     """A and B are two processes that write into one database."""
     for name in ("nodes", "tables", "received", "more_catalogs"):
         setattr(site.a, name, getattr(site.b, name))
 
 
-def test_the_local_server_under_another_name_is_refused_even_when_it_is_empty(site: Site) -> None:
+def test_the_local_server_under_another_name_is_refused_even_when_it_is_empty(site: SyncPair) -> None:
     site.a = copy(site.b)
     site.a.endpoint = Endpoint("alias.example.com", 8081)
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_the_local_server_under_another_name_is_refused_even_when_it_is_empty(si
 
 
 @pytest.mark.parametrize("what", [("facts", "reports"), ("facts",), ("reports",)])
-def test_two_servers_of_one_database_are_refused(site: Site, what: tuple[str, ...]) -> None:
+def test_two_servers_of_one_database_are_refused(site: SyncPair, what: tuple[str, ...]) -> None:
     share_database(site)
     site.time.elapsed += 5
     run_agents(site, site.a, what=what)
@@ -63,7 +63,7 @@ def test_two_servers_of_one_database_are_refused(site: Site, what: tuple[str, ..
     assert "have one database" in result.errors[0]
 
 
-def test_they_are_also_while_reports_come_in_between_the_questions(site: Site) -> None:
+def test_they_are_also_while_reports_come_in_between_the_questions(site: SyncPair) -> None:
     share_database(site)
     site.time.elapsed += 5
     run_agents(site, site.a, nodes=70)
@@ -82,11 +82,11 @@ def fine(result: PassResult) -> bool:
     return result.ok and result.outcome is Outcome.DONE
 
 
-def test_two_empty_servers_are_two(site: Site) -> None:
+def test_two_empty_servers_are_two(site: SyncPair) -> None:
     assert fine(site.pull(site.b))
 
 
-def test_two_empty_servers_that_began_in_the_same_millisecond_are_two(site: Site) -> None:
+def test_two_empty_servers_that_began_in_the_same_millisecond_are_two(site: SyncPair) -> None:
     site.a.began = site.b.began
     assert fine(site.pull(site.b))
 
@@ -110,7 +110,7 @@ def test_one_process_stays_within_its_own_span(there: list[int], here: list[int]
     assert not one_process(looks[0], [Process(2, used) for used in here])
 
 
-def test_two_servers_that_pull_from_each_other_are_two_for_good(site: Site) -> None:
+def test_two_servers_that_pull_from_each_other_are_two_for_good(site: SyncPair) -> None:
     for _ in range(5):
         run_agents(site, site.a)
         assert all(fine(site.pull(side)) for side in (site.b, site.a))
@@ -118,13 +118,13 @@ def test_two_servers_that_pull_from_each_other_are_two_for_good(site: Site) -> N
     assert site.a.tables == site.b.tables
 
 
-def test_two_servers_that_got_everything_at_once_are_two(site: Site) -> None:
+def test_two_servers_that_got_everything_at_once_are_two(site: SyncPair) -> None:
     run_agents(site, site.a, site.b, nodes=70)
     assert fine(site.pull(site.b))
 
 
 @pytest.mark.parametrize("what", [("facts", "reports"), ("facts",), ("reports",)])
-def test_two_of_the_same_milliseconds_are_not_yet_one(site: Site, what: tuple[str, ...]) -> None:
+def test_two_of_the_same_milliseconds_are_not_yet_one(site: SyncPair, what: tuple[str, ...]) -> None:
     site.time.elapsed += 5
     run_agents(site, site.a, site.b, nodes=2, what=what)
     site.a.received.update(site.b.received)
@@ -132,7 +132,9 @@ def test_two_of_the_same_milliseconds_are_not_yet_one(site: Site, what: tuple[st
 
 
 @pytest.mark.parametrize("what", [("facts", "reports"), ("facts",), ("reports",)])
-def test_a_server_made_of_a_copy_of_the_other_s_database_is_another_server(site: Site, what: tuple[str, ...]) -> None:
+def test_a_server_made_of_a_copy_of_the_other_s_database_is_another_server(
+    site: SyncPair, what: tuple[str, ...]
+) -> None:
     run_agents(site, site.a, nodes=70, what=what)
     site.time.elapsed += 60
     site.b.restore(site.a.backup())
@@ -145,7 +147,9 @@ def test_a_server_made_of_a_copy_of_the_other_s_database_is_another_server(site:
 
 
 @pytest.mark.parametrize("what", [("facts", "reports"), ("facts",), ("reports",)])
-def test_a_server_that_got_a_copy_while_it_ran_is_another_one_by_a_restart(site: Site, what: tuple[str, ...]) -> None:
+def test_a_server_that_got_a_copy_while_it_ran_is_another_one_by_a_restart(
+    site: SyncPair, what: tuple[str, ...]
+) -> None:
     site.time.elapsed += 60
     run_agents(site, site.a, nodes=5, what=what)
     site.b.restore(site.a.backup())
@@ -156,7 +160,7 @@ def test_a_server_that_got_a_copy_while_it_ran_is_another_one_by_a_restart(site:
 
 
 @pytest.mark.parametrize("only", ["a", "b"])
-def test_a_server_that_does_not_tell_when_it_began_is_believed(site: Site, only: str) -> None:
+def test_a_server_that_does_not_tell_when_it_began_is_believed(site: SyncPair, only: str) -> None:
     share_database(site)
     site.time.elapsed += 5
     run_agents(site, site.a)
@@ -176,7 +180,7 @@ def _refusing(document: Any) -> Any:
 
 
 def test_a_server_that_cannot_answer_about_its_reports_fails_in_nothing_else(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_agents(site, site.a)
     site.a.broken = lambda path, query: IncompleteResponse("a", "cut") if path == "/reports" else None
@@ -190,7 +194,7 @@ def test_a_server_that_cannot_answer_about_its_reports_fails_in_nothing_else(
 
 
 @pytest.mark.parametrize(("path", "column"), [("/reports", "receive_time"), ("/factsets", "timestamp")])
-def test_a_record_that_cannot_be_used_says_nothing_about_it(site: Site, path: str, column: str) -> None:
+def test_a_record_that_cannot_be_used_says_nothing_about_it(site: SyncPair, path: str, column: str) -> None:
     """Passes crashed on it."""
     share_database(site)
     site.time.elapsed += 5
@@ -210,7 +214,7 @@ def test_a_record_that_cannot_be_used_says_nothing_about_it(site: Site, path: st
     assert result.outcome is not Outcome.CRASHED
 
 
-def test_it_costs_one_query_to_each_server(site: Site) -> None:
+def test_it_costs_one_query_to_each_server(site: SyncPair) -> None:
     run_agents(site, site.a)
     assert fine(site.pull(site.b))
     for server in (site.a, site.b):

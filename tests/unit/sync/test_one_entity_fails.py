@@ -16,7 +16,7 @@ from pdbclient.sync.run.seed import outstanding, seed
 from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report
 
 JOIN = ServerError("https://a.example.com:8081", 500, 'ERROR: missing FROM-clause entry for table "certnames"')
@@ -37,7 +37,7 @@ QUERIES: dict[Entity, Callable[[str, Any], bool]] = {
 }
 
 
-def fill(site: Site, server: FakePuppetDB) -> None:
+def fill(site: SyncPair, server: FakePuppetDB) -> None:
     """One of everything."""
     server.apply("configure expiration", expiration("n", site.ago(50)))
     server.apply("replace facts", facts("n", site.ago(40)))
@@ -50,14 +50,14 @@ def breaks(server: FakePuppetDB, entity: Entity, error: Exception) -> None:
     server.broken = lambda path, query: error if QUERIES[entity](path, query) else None
 
 
-def status(site: Site) -> RemoteStatus:
+def status(site: SyncPair) -> RemoteStatus:
     return read_status(site.config(site.b), site.clock.wall())[0]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("entity", QUERIES)
 @pytest.mark.parametrize("side", ["remote", "local"])
-def test_the_others_are_done_and_it_is_named(site: Site, entity: Entity, error: Exception, side: str) -> None:
+def test_the_others_are_done_and_it_is_named(site: SyncPair, entity: Entity, error: Exception, side: str) -> None:
     fill(site, site.a)
     breaks(site.a if side == "remote" else site.b, entity, error)
     result = site.pull(site.b)
@@ -75,7 +75,7 @@ def test_the_others_are_done_and_it_is_named(site: Site, entity: Entity, error: 
     assert text.count("pdbclient_sync_entity_success_time{") == len(Entity) - 1
 
 
-def test_it_is_done_once_the_server_answers_and_the_status_says_when(site: Site) -> None:
+def test_it_is_done_once_the_server_answers_and_the_status_says_when(site: SyncPair) -> None:
     fill(site, site.a)
     breaks(site.a, Entity.FACTS, JOIN)
     assert not site.pull(site.b).ok
@@ -94,7 +94,7 @@ def test_it_is_done_once_the_server_answers_and_the_status_says_when(site: Site)
     assert (again.last_success, again.last_error) == (part.last_success, str(JOIN)), "when it was last done stays"
 
 
-def test_a_comparison_says_what_it_could_not_compare_and_is_never_equal_then(site: Site) -> None:
+def test_a_comparison_says_what_it_could_not_compare_and_is_never_equal_then(site: SyncPair) -> None:
     breaks(site.a, Entity.EXPIRATION, JOIN)
     found = diff(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     assert (found.equal, found.complete) == (False, False)
@@ -106,7 +106,7 @@ def test_a_comparison_says_what_it_could_not_compare_and_is_never_equal_then(sit
 
 
 @pytest.mark.parametrize("entity", QUERIES)
-def test_a_dry_run_plans_the_others(site: Site, entity: Entity) -> None:
+def test_a_dry_run_plans_the_others(site: SyncPair, entity: Entity) -> None:
     fill(site, site.a)
     breaks(site.a, entity, JOIN)
     parts = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
@@ -116,7 +116,7 @@ def test_a_dry_run_plans_the_others(site: Site, entity: Entity) -> None:
 
 @pytest.mark.parametrize("entity", QUERIES)
 def test_an_empty_server_is_seeded_with_the_others(
-    site: Site, entity: Entity, caplog: pytest.LogCaptureFixture
+    site: SyncPair, entity: Entity, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(site, site.a)
     breaks(site.a, entity, JOIN)
@@ -132,7 +132,7 @@ def test_an_empty_server_is_seeded_with_the_others(
     assert not results[-1].ok
 
 
-def test_without_the_nodes_there_is_no_pass_and_the_status_names_them(site: Site) -> None:
+def test_without_the_nodes_there_is_no_pass_and_the_status_names_them(site: SyncPair) -> None:
     fill(site, site.a)
     site.a.broken = lambda path, query: JOIN if path == "/nodes" and "deactivated" in str(query) else None
     result = site.pull(site.b)
@@ -141,7 +141,7 @@ def test_without_the_nodes_there_is_no_pass_and_the_status_names_them(site: Site
     assert site.b.submitted == []
 
 
-def test_dead_nodes_stay_dead_while_their_newest_records_are_not_known(site: Site) -> None:
+def test_dead_nodes_stay_dead_while_their_newest_records_are_not_known(site: SyncPair) -> None:
     """A node that is dead here and active there comes back only for a record that is newer than its death."""
     fill(site, site.a)
     site.b.apply("replace facts", facts("n", site.ago(60)))

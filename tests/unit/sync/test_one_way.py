@@ -10,7 +10,7 @@ from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
 from pdbclient.sync.policy.liveness import deactivated_first
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import catalog, deactivation, expiration, facts, inputs, report
 from .plans import plan_deactivations, plan_records, plan_reports
 
@@ -29,7 +29,7 @@ def nothing(key: str, version: Version) -> Difference | None:
     return None
 
 
-def pull(site: Site, mode: Mode = ONE_WAY) -> PassResult:
+def pull(site: SyncPair, mode: Mode = ONE_WAY) -> PassResult:
     return reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
 
 
@@ -109,7 +109,7 @@ def test_a_plan_reckons_with_its_own_deactivations() -> None:
     assert after == Nodes(nodes.there, {"m": ACTIVE, "n": DEAD}, frozenset({"x"}))
 
 
-def test_a_restore_brings_everything_with_dead_nodes_dead_from_the_start(site: Site) -> None:
+def test_a_restore_brings_everything_with_dead_nodes_dead_from_the_start(site: SyncPair) -> None:
     for name in ("live", "dead"):
         site.a.apply("configure expiration", expiration(name, site.ago(600)))
         site.a.apply("replace facts", facts(name, site.ago(500)))
@@ -137,7 +137,7 @@ def test_a_restore_brings_everything_with_dead_nodes_dead_from_the_start(site: S
     assert moved(pull(site)) == {}
 
 
-def test_the_remote_wins_a_conflict_at_equal_times_in_one_pass_and_then_it_is_quiet(site: Site) -> None:
+def test_the_remote_wins_a_conflict_at_equal_times_in_one_pass_and_then_it_is_quiet(site: SyncPair) -> None:
     for number in range(8):
         when = site.ago(100 + number)
         site.a.apply("replace facts", facts(f"n{number}", when, "theirs"))
@@ -147,7 +147,7 @@ def test_the_remote_wins_a_conflict_at_equal_times_in_one_pass_and_then_it_is_qu
     assert moved(pull(site)) == {}
 
 
-def test_a_conflict_whose_hash_does_not_survive_is_pulled_once(site: Site) -> None:
+def test_a_conflict_whose_hash_does_not_survive_is_pulled_once(site: SyncPair) -> None:
     when = site.ago(100)
     site.a.apply("replace facts", facts("n", when, "theirs"))
     site.b.mangles.add("n")
@@ -157,7 +157,7 @@ def test_a_conflict_whose_hash_does_not_survive_is_pulled_once(site: Site) -> No
     assert (moved(result), result.entities[Entity.FACTS].unequal) == ({}, 1)
 
 
-def test_a_node_whose_deactivation_is_not_taken_gets_no_data(site: Site) -> None:
+def test_a_node_whose_deactivation_is_not_taken_gets_no_data(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("dead", site.ago(500)))
     site.a.apply("deactivate node", deactivation("dead", site.ago(50)))
     site.b.discards.add("dead")
@@ -166,7 +166,7 @@ def test_a_node_whose_deactivation_is_not_taken_gets_no_data(site: Site) -> None
     assert [command.name for command in site.b.submitted] == ["deactivate node"]
 
 
-def test_without_its_deactivations_a_one_way_pass_brings_no_dead_node(site: Site) -> None:
+def test_without_its_deactivations_a_one_way_pass_brings_no_dead_node(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("dead", site.ago(500)))
     site.a.apply("deactivate node", deactivation("dead", site.ago(50)))
     only_facts = Selection(entities=frozenset({Entity.FACTS}))
@@ -174,7 +174,7 @@ def test_without_its_deactivations_a_one_way_pass_brings_no_dead_node(site: Site
     assert site.b.nodes == {}
 
 
-def test_a_node_purged_here_comes_back_one_way_and_not_between_two_that_pull_from_each_other(site: Site) -> None:
+def test_a_node_purged_here_comes_back_one_way_and_not_between_two_that_pull_from_each_other(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("dead", site.ago(500)))
         side.apply("deactivate node", deactivation("dead", site.ago(50)))
@@ -184,7 +184,7 @@ def test_a_node_purged_here_comes_back_one_way_and_not_between_two_that_pull_fro
     assert site.b.nodes["dead"].deactivated == site.a.nodes["dead"].deactivated
 
 
-def test_the_configuration_can_make_one_way_the_rule(site: Site) -> None:
+def test_the_configuration_can_make_one_way_the_rule(site: SyncPair) -> None:
     site.options["one_way"] = True
     site.a.apply("deactivate node", deactivation("dead", site.ago(50)))
     assert moved(site.pull(site.b)) == {"nodes": 1}

@@ -20,24 +20,24 @@ from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 from pdbclient.sync.state.store import State
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import RECOGNISING, FakePuppetDB, catalog, facts, report
 
-Break = Callable[[Site, BaseException], None]
+Break = Callable[[SyncPair, BaseException], None]
 
 
-def fill(site: Site) -> None:
+def fill(site: SyncPair) -> None:
     for name in ("n", "m"):
         site.a.apply("replace facts", facts(name, site.ago(50)))
         site.a.apply("replace catalog", catalog(name, site.ago(40)))
         site.a.apply("store report", report(name, site.ago(30), f"r{name}"))
 
 
-def status(site: Site) -> RemoteStatus:
+def status(site: SyncPair) -> RemoteStatus:
     return read_status(site.config(site.b), site.clock.wall())[0]
 
 
-def metric(site: Site, name: str, counted: Counted | None = None) -> str:
+def metric(site: SyncPair, name: str, counted: Counted | None = None) -> str:
     """The value of a metric of the remote."""
     text = exposition(SyncMetrics([status(site)], {}), counted or Counted()).decode()
     return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"pdbclient_sync_{name}{{"))
@@ -56,28 +56,28 @@ def answering(server: FakePuppetDB, path: str, error: BaseException) -> None:
     server.broken = broken
 
 
-def connecting(site: Site, error: BaseException) -> None:
+def connecting(site: SyncPair, error: BaseException) -> None:
     def connect(endpoint: Endpoint) -> Server:
         raise error
 
     site.connect = connect  # type: ignore[method-assign]
 
 
-def closing(site: Site, error: BaseException) -> None:
+def closing(site: SyncPair, error: BaseException) -> None:
     def close() -> None:
         raise error
 
     site.a.close = close  # type: ignore[method-assign]
 
 
-def checking(site: Site, error: BaseException) -> None:
+def checking(site: SyncPair, error: BaseException) -> None:
     def document(path: str, *, within: float | None = None) -> Any:
         raise error
 
     site.b.document = document  # type: ignore[method-assign]
 
 
-def recognising(site: Site, error: BaseException) -> None:
+def recognising(site: SyncPair, error: BaseException) -> None:
     def broken(asked: str, query: Any) -> Exception | None:
         if query in RECOGNISING:
             raise error
@@ -86,7 +86,7 @@ def recognising(site: Site, error: BaseException) -> None:
     site.a.broken = broken
 
 
-def storing(site: Site, error: BaseException) -> None:
+def storing(site: SyncPair, error: BaseException) -> None:
     def submit(command: object, *, within: float | None = None) -> str:
         raise error
 
@@ -107,7 +107,9 @@ CRASHES = [KeyError("hash"), RuntimeError(""), AssertionError("a \udcff b"), Rec
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_crash_is_recorded_as_one_wherever_it_is(site: Site, place: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_crash_is_recorded_as_one_wherever_it_is(
+    site: SyncPair, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
     site.pull(site.b)
     before = status(site)
     assert before.succeeded
@@ -127,7 +129,7 @@ def test_a_crash_is_recorded_as_one_wherever_it_is(site: Site, place: str, caplo
 
 @pytest.mark.parametrize("error", CRASHES, ids=lambda error: type(error).__name__)
 def test_whatever_the_crash_is_its_name_is_told(
-    site: Site, error: Exception, caplog: pytest.LogCaptureFixture
+    site: SyncPair, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Its traceback would be in pytest's report, which only takes what is UTF-8.
     caplog.set_level("CRITICAL")
@@ -137,7 +139,7 @@ def test_whatever_the_crash_is_its_name_is_told(
     assert (status(site).last_error or "").startswith(f"facts: {type(error).__name__}")
 
 
-def test_a_crash_in_one_entity_leaves_the_others_their_turn(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_crash_in_one_entity_leaves_the_others_their_turn(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     fill(site)
     answering(site.a, "/factsets", ZeroDivisionError("a defect"))
     result = site.pull(site.b)
@@ -150,7 +152,7 @@ def test_a_crash_in_one_entity_leaves_the_others_their_turn(site: Site, caplog: 
     assert tracebacks(caplog) == 1
 
 
-def test_crashes_in_several_entities_leave_one_traceback(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_crashes_in_several_entities_leave_one_traceback(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     def broken(path: str, query: Any) -> Exception | None:
         return None if path == "/nodes" or query in RECOGNISING else ZeroDivisionError("a defect")
 
@@ -163,7 +165,7 @@ def test_crashes_in_several_entities_leave_one_traceback(site: Site, caplog: pyt
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(3)], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("place", PLACES)
 def test_an_interruption_ends_the_process_and_is_neither_a_failure_nor_a_success(
-    site: Site, place: str, interruption: BaseException, caplog: pytest.LogCaptureFixture
+    site: SyncPair, place: str, interruption: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.pull(site.b)
     before = status(site)
@@ -180,7 +182,7 @@ def test_an_interruption_ends_the_process_and_is_neither_a_failure_nor_a_success
     assert tracebacks(caplog) == 0
 
 
-def test_a_first_pass_that_is_interrupted_is_no_success(site: Site) -> None:
+def test_a_first_pass_that_is_interrupted_is_no_success(site: SyncPair) -> None:
     PLACES["an entity"](site, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         site.pull(site.b)
@@ -188,7 +190,7 @@ def test_a_first_pass_that_is_interrupted_is_no_success(site: Site) -> None:
     assert (found.succeeded, found.worked, found.last_success) == (False, False, None)
 
 
-def test_a_pass_that_is_told_to_stop_is_recorded_with_what_it_did(site: Site) -> None:
+def test_a_pass_that_is_told_to_stop_is_recorded_with_what_it_did(site: SyncPair) -> None:
     site.pull(site.b)
     before = status(site)
     fill(site)
@@ -209,7 +211,7 @@ def test_a_pass_that_is_told_to_stop_is_recorded_with_what_it_did(site: Site) ->
 
 
 def test_a_daemon_lives_on_after_crashes_and_its_status_tells_of_them(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(site)
     answering(site.a, "/catalogs", KeyError("hash"))
@@ -240,7 +242,7 @@ def test_a_daemon_lives_on_after_crashes_and_its_status_tells_of_them(
 
 
 def test_a_pass_that_cannot_be_recorded_is_no_success(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def remember_pass(self: State, result: PassResult, now: float) -> None:
         raise SyncError("state.sqlite: cannot be written: database is locked")

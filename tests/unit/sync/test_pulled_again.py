@@ -15,13 +15,13 @@ from pdbclient.sync.run.reconciler import plan
 from pdbclient.wire.summary import from_millis
 
 from ...versions import PUPPETDB_7_12
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import Row, catalog, deactivation, facts, inputs, report
 
 Forge = Callable[[list[Row]], list[Row]]
 
 
-def forge(site: Site, path: str, change: Forge) -> None:
+def forge(site: SyncPair, path: str, change: Forge) -> None:
     """Whole records of `path` come from the remote as `change` makes them; listings stay as they are."""
     rows = site.a.rows
 
@@ -36,7 +36,7 @@ def forge(site: Site, path: str, change: Forge) -> None:
     site.a.rows = forged  # type: ignore[method-assign, assignment]
 
 
-def fill(site: Site, *certnames: str) -> None:
+def fill(site: SyncPair, *certnames: str) -> None:
     for certname in certnames:
         site.a.apply("replace facts", facts(certname, site.ago(500)))
         site.a.apply("replace catalog", catalog(certname, site.ago(500)))
@@ -62,7 +62,7 @@ PATHS = {
 
 @pytest.mark.parametrize("entity", PATHS)
 def test_a_record_older_than_it_was_listed_is_not_submitted(
-    entity: Entity, site: Site, caplog: pytest.LogCaptureFixture
+    entity: Entity, site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(site, "n", "m")
     forge(site, PATHS[entity], changed("n", producer_timestamp=from_millis(site.ago(900))))
@@ -75,7 +75,7 @@ def test_a_record_older_than_it_was_listed_is_not_submitted(
 
 
 @pytest.mark.parametrize("entity", PATHS)
-def test_a_record_of_another_node_than_it_was_listed_for_is_not_submitted(entity: Entity, site: Site) -> None:
+def test_a_record_of_another_node_than_it_was_listed_for_is_not_submitted(entity: Entity, site: SyncPair) -> None:
     fill(site, "n", "m")
     forge(site, PATHS[entity], changed("n", certname="victim"))
     result = site.pull(site.b)
@@ -84,7 +84,7 @@ def test_a_record_of_another_node_than_it_was_listed_for_is_not_submitted(entity
 
 
 @pytest.mark.parametrize("entity", PATHS)
-def test_a_record_that_nobody_asked_for_is_not_submitted(entity: Entity, site: Site) -> None:
+def test_a_record_that_nobody_asked_for_is_not_submitted(entity: Entity, site: SyncPair) -> None:
     fill(site, "n", "m")
     stray = {"certname": "victim", "hash": "0" * 40}
     forge(site, PATHS[entity], lambda rows: [{**rows[0], **stray}, *rows])
@@ -94,7 +94,7 @@ def test_a_record_that_nobody_asked_for_is_not_submitted(entity: Entity, site: S
 
 
 def test_a_server_that_answers_another_question_is_not_heard_to_the_end(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(site, "n", "m")
     forge(site, "/factsets", lambda rows: [{**rows[0], "certname": f"x{number}"} for number in range(1000)])
@@ -105,14 +105,14 @@ def test_a_server_that_answers_another_question_is_not_heard_to_the_end(
 
 
 @pytest.mark.parametrize("entity", PATHS)
-def test_a_record_that_comes_twice_is_submitted_once(entity: Entity, site: Site) -> None:
+def test_a_record_that_comes_twice_is_submitted_once(entity: Entity, site: SyncPair) -> None:
     fill(site, "n")
     forge(site, PATHS[entity], lambda rows: rows * 2)
     assert counts(site.pull(site.b), entity) == (1, 0)
     assert len(site.b.submitted) == 4
 
 
-def test_a_record_replaced_by_one_from_the_future_is_left_alone_and_counted_as_held(site: Site) -> None:
+def test_a_record_replaced_by_one_from_the_future_is_left_alone_and_counted_as_held(site: SyncPair) -> None:
     fill(site, "n", "m")
 
     def meanwhile(path: str, query: Any) -> Exception | None:
@@ -127,7 +127,7 @@ def test_a_record_replaced_by_one_from_the_future_is_left_alone_and_counted_as_h
     assert "n" not in site.b.tables["factsets"]
 
 
-def test_a_record_replaced_by_a_newer_one_comes_as_that(site: Site) -> None:
+def test_a_record_replaced_by_a_newer_one_comes_as_that(site: SyncPair) -> None:
     fill(site, "n")
 
     def meanwhile(path: str, query: Any) -> Exception | None:
@@ -140,7 +140,7 @@ def test_a_record_replaced_by_a_newer_one_comes_as_that(site: Site) -> None:
     assert site.b.tables["factsets"]["n"]["values"] == {"v": "new"}
 
 
-def test_a_record_newer_than_the_node_s_deactivation_does_not_come_in_a_one_way_pass(site: Site) -> None:
+def test_a_record_newer_than_the_node_s_deactivation_does_not_come_in_a_one_way_pass(site: SyncPair) -> None:
     """It would make the node active here, which is not what the pass believes of it."""
     fill(site, "n")
     site.a.apply("deactivate node", deactivation("n", site.ago(100)))
@@ -158,7 +158,7 @@ def test_a_record_newer_than_the_node_s_deactivation_does_not_come_in_a_one_way_
     assert site.b.nodes["n"].deactivated is not None
 
 
-def test_the_older_of_two_catalogs_that_a_node_has_is_neither_submitted_nor_failed(site: Site) -> None:
+def test_the_older_of_two_catalogs_that_a_node_has_is_neither_submitted_nor_failed(site: SyncPair) -> None:
     assert not PUPPETDB_7_12.one_catalog
     fill(site, "n")
     site.a.double_catalog("n", catalog("n", site.ago(900), "older"))
@@ -166,7 +166,7 @@ def test_the_older_of_two_catalogs_that_a_node_has_is_neither_submitted_nor_fail
     assert [command.name for command in site.b.submitted].count("replace catalog") == 1
 
 
-def test_what_contradicts_its_listing_again_and_again_is_quarantined(site: Site) -> None:
+def test_what_contradicts_its_listing_again_and_again_is_quarantined(site: SyncPair) -> None:
     fill(site, "n")
     forge(site, "/factsets", changed("n", producer_timestamp=from_millis(site.ago(900))))
     for _ in range(3):

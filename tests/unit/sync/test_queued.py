@@ -14,18 +14,18 @@ from pdbclient.wire.command import Command
 from pdbclient.wire.record import deactivation_command
 from pdbclient.wire.summary import from_millis
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, deactivation, facts, report
 
 
-class Killed(BaseException):
+class PassKilled(BaseException):
     """In the place of kill -9: nothing that a pass does about errors is done."""
 
 
 class Queueing(FakePuppetDB):
     """Commands wait, and are worked off at `pace` a second of the site's time, in their order."""
 
-    def __init__(self, site: Site, pace: float) -> None:
+    def __init__(self, site: SyncPair, pace: float) -> None:
         super().__init__("b", site.clock.wall)
         self.pace = pace
         self._site = site
@@ -39,7 +39,7 @@ class Queueing(FakePuppetDB):
     def submit(self, command: Command, *, within: float | None = None) -> str:
         with self._one_at_a_time:
             if self.dies_after == sum(self.sent.values()):
-                raise Killed
+                raise PassKilled
             self._work()
             self._waiting.append(command)
             self.depth = len(self._waiting)
@@ -61,33 +61,33 @@ class Queueing(FakePuppetDB):
 
 
 @pytest.fixture
-def queueing(site: Site) -> Queueing:
+def queueing(site: SyncPair) -> Queueing:
     site.b = Queueing(site, pace=10.0)
     return site.b
 
 
-def killed(site: Site) -> None:
-    with pytest.raises(Killed):
+def killed(site: SyncPair) -> None:
+    with pytest.raises(PassKilled):
         site.pull(site.b)
 
 
-def fill(site: Site, nodes: int = 100) -> None:
+def fill(site: SyncPair, nodes: int = 100) -> None:
     for number in range(nodes):
         site.a.apply("replace facts", facts(f"n{number}", site.ago(5000)))
         site.a.apply("store report", report(f"n{number}", site.ago(5000), "r"))
 
 
-def dies_while_it_verifies(site: Site, path: str) -> None:
+def dies_while_it_verifies(site: SyncPair, path: str) -> None:
     def dies(where: str, query: Any) -> Exception | None:
         if where == path and site.b.depth:
-            raise Killed
+            raise PassKilled
         return None
 
     site.b.broken = dies
 
 
 @pytest.mark.parametrize("path", ["/factsets", "/reports"])
-def test_what_waits_when_a_pass_is_killed_is_not_sent_again(site: Site, queueing: Queueing, path: str) -> None:
+def test_what_waits_when_a_pass_is_killed_is_not_sent_again(site: SyncPair, queueing: Queueing, path: str) -> None:
     fill(site)
     dies_while_it_verifies(site, path)
     killed(site)
@@ -100,7 +100,7 @@ def test_what_waits_when_a_pass_is_killed_is_not_sent_again(site: Site, queueing
 
 
 def test_a_pass_that_is_killed_between_two_submissions_goes_on_after_the_first(
-    site: Site, queueing: Queueing
+    site: SyncPair, queueing: Queueing
 ) -> None:
     fill(site)
     queueing.dies_after = 60
@@ -110,7 +110,7 @@ def test_a_pass_that_is_killed_between_two_submissions_goes_on_after_the_first(
     assert set(queueing.sent.values()) == {1}
 
 
-def test_deactivations_that_wait_are_not_sent_again_either(site: Site, queueing: Queueing) -> None:
+def test_deactivations_that_wait_are_not_sent_again_either(site: SyncPair, queueing: Queueing) -> None:
     for number in range(8):
         for side in (site.a, site.b):
             side.apply("replace facts", facts(f"n{number}", site.ago(5000)))
@@ -124,7 +124,7 @@ def test_deactivations_that_wait_are_not_sent_again_either(site: Site, queueing:
     assert set(queueing.sent.values()) == {1}
 
 
-def test_a_pass_that_ran_out_of_time_is_no_other(site: Site, queueing: Queueing) -> None:
+def test_a_pass_that_ran_out_of_time_is_no_other(site: SyncPair, queueing: Queueing) -> None:
     fill(site)
     queueing.pace = 0.01
     site.options["entity_time_limit"] = 20.0
@@ -134,7 +134,7 @@ def test_a_pass_that_ran_out_of_time_is_no_other(site: Site, queueing: Queueing)
     assert set(queueing.sent.values()) == {1}
 
 
-def test_nor_is_one_that_was_asked_to_stop(site: Site, queueing: Queueing) -> None:
+def test_nor_is_one_that_was_asked_to_stop(site: SyncPair, queueing: Queueing) -> None:
     fill(site)
 
     def stops(where: str, query: Any) -> Exception | None:
@@ -151,7 +151,7 @@ def test_nor_is_one_that_was_asked_to_stop(site: Site, queueing: Queueing) -> No
     assert set(queueing.sent.values()) == {1}
 
 
-def test_a_pass_against_another_remote_waits_for_it_too(site: Site, queueing: Queueing) -> None:
+def test_a_pass_against_another_remote_waits_for_it_too(site: SyncPair, queueing: Queueing) -> None:
     fill(site)
     other = FakePuppetDB("c", site.clock.wall)
     other.restore(site.a.backup())
@@ -169,7 +169,7 @@ def test_a_pass_against_another_remote_waits_for_it_too(site: Site, queueing: Qu
 
 
 def test_what_is_given_up_as_not_visible_is_waited_for_before_it_is_sent_again(
-    site: Site, queueing: Queueing
+    site: SyncPair, queueing: Queueing
 ) -> None:
     fill(site, nodes=3)
     queueing.pace = 0.005
@@ -181,7 +181,7 @@ def test_what_is_given_up_as_not_visible_is_waited_for_before_it_is_sent_again(
 
 
 def test_a_queue_that_does_not_move_is_waited_for_no_longer_than_it_may_need(
-    site: Site, queueing: Queueing, caplog: pytest.LogCaptureFixture
+    site: SyncPair, queueing: Queueing, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(site)
     dies_while_it_verifies(site, "/factsets")
@@ -193,7 +193,7 @@ def test_a_queue_that_does_not_move_is_waited_for_no_longer_than_it_may_need(
     def first_listing(where: str, query: Any) -> Exception | None:
         if where == "/nodes":
             assert site.time.elapsed - began <= 30 + 100 / 5 + 1
-            raise Killed
+            raise PassKilled
         return None
 
     site.a.broken = first_listing
@@ -201,7 +201,7 @@ def test_a_queue_that_does_not_move_is_waited_for_no_longer_than_it_may_need(
     assert "the local queue had 100 commands and has 100 after 50 s" in caplog.text
 
 
-def test_a_queue_of_others_is_not_waited_for(site: Site, queueing: Queueing) -> None:
+def test_a_queue_of_others_is_not_waited_for(site: SyncPair, queueing: Queueing) -> None:
     """What agents send waits there on any server at work; only a pass that ended early makes a difference."""
     fill(site, nodes=1)
     assert site.pull(site.b).ok
@@ -212,7 +212,7 @@ def test_a_queue_of_others_is_not_waited_for(site: Site, queueing: Queueing) -> 
     assert site.time.elapsed == began
 
 
-def test_a_dry_run_waits_for_nothing(site: Site, queueing: Queueing) -> None:
+def test_a_dry_run_waits_for_nothing(site: SyncPair, queueing: Queueing) -> None:
     fill(site)
     dies_while_it_verifies(site, "/factsets")
     killed(site)

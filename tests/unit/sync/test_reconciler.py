@@ -15,7 +15,7 @@ from pdbclient.sync.policy.model import Entity
 from pdbclient.sync.state.lock import InstanceLock
 from pdbclient.sync.state.store import State, state_path
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import RECOGNISING, catalog, deactivation, facts, report
 
 pytestmark = pytest.mark.releases
@@ -25,7 +25,7 @@ def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}
 
 
-def fill(site: Site) -> None:
+def fill(site: SyncPair) -> None:
     """Different data on both sides."""
     for number in range(45):
         side = site.a if number % 3 else site.b
@@ -35,7 +35,7 @@ def fill(site: Site) -> None:
         side.apply("store report", report(name, site.ago(3600 * number), f"r{number}"))
 
 
-def test_two_passes_make_both_sides_equal_and_a_second_round_transfers_nothing(site: Site) -> None:
+def test_two_passes_make_both_sides_equal_and_a_second_round_transfers_nothing(site: SyncPair) -> None:
     fill(site)
     first = [site.pull(site.a), site.pull(site.b)]
     assert all(result.ok for result in first), first
@@ -47,20 +47,20 @@ def test_two_passes_make_both_sides_equal_and_a_second_round_transfers_nothing(s
     assert [moved(site.pull(side)) for side in (site.a, site.b)] == [{}, {}]
 
 
-def test_the_remote_is_never_submitted_to(site: Site) -> None:
+def test_the_remote_is_never_submitted_to(site: SyncPair) -> None:
     fill(site)
     site.pull(site.b)
     assert site.b.submitted
     assert not site.a.submitted
 
 
-def test_packages_travel_with_the_facts(site: Site) -> None:
+def test_packages_travel_with_the_facts(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(5), 1, [["bash", "5.2", "apt"]]))
     site.pull(site.b)
     assert site.b.tables["factsets"]["n"]["package_inventory"] == [["bash", "5.2", "apt"]]
 
 
-def test_a_conflict_at_equal_times_ends_with_the_greater_hash_on_both_sides(site: Site) -> None:
+def test_a_conflict_at_equal_times_ends_with_the_greater_hash_on_both_sides(site: SyncPair) -> None:
     when = site.ago(60)
     site.a.apply("replace facts", facts("n", when, "one"))
     site.b.apply("replace facts", facts("n", when, "two"))
@@ -71,7 +71,7 @@ def test_a_conflict_at_equal_times_ends_with_the_greater_hash_on_both_sides(site
     assert [moved(site.pull(side)) for side in (site.a, site.b)] == [{}, {}]
 
 
-def test_a_deactivation_is_submitted_before_any_data(site: Site) -> None:
+def test_a_deactivation_is_submitted_before_any_data(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("old", site.ago(500)))
     site.a.apply("deactivate node", deactivation("old", site.ago(50)))
@@ -81,7 +81,7 @@ def test_a_deactivation_is_submitted_before_any_data(site: Site) -> None:
     assert site.b.nodes["old"].deactivated == site.a.nodes["old"].deactivated
 
 
-def test_a_deactivation_is_not_undone_from_the_side_that_has_not_heard_of_it(site: Site) -> None:
+def test_a_deactivation_is_not_undone_from_the_side_that_has_not_heard_of_it(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("old", site.ago(500), "older"))
     site.b.apply("replace facts", facts("old", site.ago(400), "newer"))
     site.b.apply("store report", report("old", site.ago(400), "r"))
@@ -91,7 +91,7 @@ def test_a_deactivation_is_not_undone_from_the_side_that_has_not_heard_of_it(sit
     assert moved(site.pull(site.b)) == {"nodes": 1}
 
 
-def test_a_node_that_ran_again_after_its_deactivation_comes_back_with_all_its_data(site: Site) -> None:
+def test_a_node_that_ran_again_after_its_deactivation_comes_back_with_all_its_data(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("n", site.ago(500)))
     site.a.apply("deactivate node", deactivation("n", site.ago(300)))
@@ -103,7 +103,7 @@ def test_a_node_that_ran_again_after_its_deactivation_comes_back_with_all_its_da
     assert moved(site.pull(site.a)) == {}
 
 
-def test_a_deactivation_leaves_a_server_that_never_purges(site: Site) -> None:
+def test_a_deactivation_leaves_a_server_that_never_purges(site: SyncPair) -> None:
     """node-purge-ttl 0: such a server lists no node as inactive."""
     for side in (site.a, site.b):
         side.purges = False
@@ -116,7 +116,7 @@ def test_a_deactivation_leaves_a_server_that_never_purges(site: Site) -> None:
     assert moved(site.pull(site.b)) == {"nodes": 1}
 
 
-def test_a_node_purged_here_and_dead_there_is_not_brought_back(site: Site) -> None:
+def test_a_node_purged_here_and_dead_there_is_not_brought_back(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("gone", site.ago(500)))
         side.apply("store report", report("gone", site.ago(500), "r"))
@@ -126,14 +126,14 @@ def test_a_node_purged_here_and_dead_there_is_not_brought_back(site: Site) -> No
     assert "gone" not in site.a.nodes
 
 
-def test_an_expired_node_of_the_remote_is_neither_copied_nor_deactivated(site: Site) -> None:
+def test_an_expired_node_of_the_remote_is_neither_copied_nor_deactivated(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(500)))
     site.a.nodes["n"].expired = site.ago(5)
     assert moved(site.pull(site.b)) == {}
     assert site.b.nodes == {}
 
 
-def test_a_record_from_the_future_is_held_and_counted(site: Site) -> None:
+def test_a_record_from_the_future_is_held_and_counted(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(-3600)))
     site.a.apply("store report", report("n", site.ago(-7200), "r"))
     result = site.pull(site.b)
@@ -141,7 +141,7 @@ def test_a_record_from_the_future_is_held_and_counted(site: Site) -> None:
     assert result.as_json()["held"] == 2
 
 
-def test_a_hash_that_no_transfer_preserves_is_pulled_once_and_then_listed(site: Site) -> None:
+def test_a_hash_that_no_transfer_preserves_is_pulled_once_and_then_listed(site: SyncPair) -> None:
     # Whichever hash is greater, one of the two directions has something to pull.
     for side in (site.a, site.b):
         side.mangles.add("n")
@@ -155,7 +155,7 @@ def test_a_hash_that_no_transfer_preserves_is_pulled_once_and_then_listed(site: 
     assert all(result.ok for result in rounds)
 
 
-def test_a_report_past_the_local_retention_is_not_pulled(site: Site) -> None:
+def test_a_report_past_the_local_retention_is_not_pulled(site: SyncPair) -> None:
     site.options["report_ttl"] = 3 * 86400.0
     site.a.apply("replace facts", facts("n", site.ago(5)))
     site.a.apply("store report", report("n", site.ago(2.1 * 86400), "old"))
@@ -164,7 +164,7 @@ def test_a_report_past_the_local_retention_is_not_pulled(site: Site) -> None:
     assert [row["transaction_uuid"] for row in site.b.tables["reports"].values()] == ["young"]
 
 
-def test_equal_counts_of_different_reports_in_one_hour_are_noticed(site: Site) -> None:
+def test_equal_counts_of_different_reports_in_one_hour_are_noticed(site: SyncPair) -> None:
     """The marks of an hour can agree while each side lacks another report."""
     middle = site.ago(0) // 3_600_000 * 3_600_000 - 1_800_000
     uuids = [f"r{number}" for number in range(40)]
@@ -179,7 +179,7 @@ def test_equal_counts_of_different_reports_in_one_hour_are_noticed(site: Site) -
     assert site.a.tables["reports"].keys() == site.b.tables["reports"].keys()
 
 
-def test_an_hour_that_is_alike_is_not_listed_while_the_cursor_finds_what_came_in(site: Site) -> None:
+def test_an_hour_that_is_alike_is_not_listed_while_the_cursor_finds_what_came_in(site: SyncPair) -> None:
     site.a.apply("store report", report("n", site.ago(7200), "r1"))
     for _ in range(2):
         site.pull(site.b)
@@ -197,7 +197,7 @@ def test_an_hour_that_is_alike_is_not_listed_while_the_cursor_finds_what_came_in
     assert [listings(), listings()] == [0, 0]
 
 
-def test_one_bad_record_in_a_batch_fails_alone(site: Site) -> None:
+def test_one_bad_record_in_a_batch_fails_alone(site: SyncPair) -> None:
     for number in range(20):
         site.a.apply("replace facts", facts(f"n{number}", site.ago(5)))
 
@@ -213,7 +213,7 @@ def test_one_bad_record_in_a_batch_fails_alone(site: Site) -> None:
     assert "n7" not in site.b.tables["factsets"]
 
 
-def test_a_remote_that_breaks_every_query_ends_the_entity_instead_of_failing_each_record(site: Site) -> None:
+def test_a_remote_that_breaks_every_query_ends_the_entity_instead_of_failing_each_record(site: SyncPair) -> None:
     for number in range(200):
         site.a.apply("replace facts", facts(f"n{number}", site.ago(5)))
     site.a.broken = lambda path, query: (
@@ -227,7 +227,7 @@ def test_a_remote_that_breaks_every_query_ends_the_entity_instead_of_failing_eac
 
 
 def test_a_record_that_the_local_server_rejects_fails_alone_and_waits_before_it_is_tried_again(
-    site: Site,
+    site: SyncPair,
 ) -> None:
     for name in ("good", "bad"):
         site.a.apply("replace facts", facts(name, site.ago(5)))
@@ -238,7 +238,7 @@ def test_a_record_that_the_local_server_rejects_fails_alone_and_waits_before_it_
     assert (again.entities[Entity.FACTS].transferred, again.entities[Entity.FACTS].failed) == (0, 0)
 
 
-def test_a_record_that_is_queued_and_never_stored_is_quarantined_after_three_tries(site: Site) -> None:
+def test_a_record_that_is_queued_and_never_stored_is_quarantined_after_three_tries(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(5)))
     site.b.discards.add("n")
     for _ in range(3):
@@ -256,7 +256,7 @@ def test_a_record_that_is_queued_and_never_stored_is_quarantined_after_three_tri
     assert moved(site.pull(site.b)) == {"facts": 1}
 
 
-def test_a_remote_that_suddenly_has_no_nodes_is_refused(site: Site) -> None:
+def test_a_remote_that_suddenly_has_no_nodes_is_refused(site: SyncPair) -> None:
     fill(site)
     site.pull(site.b)
     for name in list(site.a.nodes):
@@ -267,12 +267,12 @@ def test_a_remote_that_suddenly_has_no_nodes_is_refused(site: Site) -> None:
     assert all(node.deactivated is None for node in site.b.nodes.values())
 
 
-def test_a_new_remote_without_nodes_is_nothing_to_worry_about(site: Site) -> None:
+def test_a_new_remote_without_nodes_is_nothing_to_worry_about(site: SyncPair) -> None:
     site.b.apply("replace facts", facts("n", site.ago(5)))
     assert site.pull(site.b).ok
 
 
-def test_too_many_deactivations_are_braked_and_the_other_entities_go_on(site: Site) -> None:
+def test_too_many_deactivations_are_braked_and_the_other_entities_go_on(site: SyncPair) -> None:
     for number in range(60):
         for side in (site.a, site.b):
             side.apply("replace facts", facts(f"n{number}", site.ago(500)))
@@ -286,7 +286,7 @@ def test_too_many_deactivations_are_braked_and_the_other_entities_go_on(site: Si
     assert all(node.deactivated is None for node in site.b.nodes.values())
 
 
-def decommissioned(site: Site, nodes: int, dead: int) -> None:
+def decommissioned(site: SyncPair, nodes: int, dead: int) -> None:
     for number in range(nodes):
         for side in (site.a, site.b):
             side.apply("replace facts", facts(f"n{number}", site.ago(500)))
@@ -294,7 +294,7 @@ def decommissioned(site: Site, nodes: int, dead: int) -> None:
             site.a.apply("deactivate node", deactivation(f"n{number}", site.ago(50)))
 
 
-def test_the_nodes_of_a_small_site_do_not_all_go_at_once_unless_somebody_says_so(site: Site) -> None:
+def test_the_nodes_of_a_small_site_do_not_all_go_at_once_unless_somebody_says_so(site: SyncPair) -> None:
     decommissioned(site, nodes=40, dead=40)
     result = site.pull(site.b)
     assert result.errors[0].startswith("nodes: safety brake: 40 of 40 active nodes would be deactivated in one pass")
@@ -310,7 +310,7 @@ def test_the_nodes_of_a_small_site_do_not_all_go_at_once_unless_somebody_says_so
     assert (allowed(40).ok, len(site.b.submitted)) == (True, 40)
 
 
-def test_the_second_look_at_the_nodes_is_braked_with_the_first(site: Site) -> None:
+def test_the_second_look_at_the_nodes_is_braked_with_the_first(site: SyncPair) -> None:
     decommissioned(site, nodes=40, dead=15)
     site.a.apply("replace facts", facts("n39", site.ago(5)))
 
@@ -326,14 +326,14 @@ def test_the_second_look_at_the_nodes_is_braked_with_the_first(site: Site) -> No
     assert sum(node.deactivated is not None for node in site.b.nodes.values()) == 15
 
 
-def test_a_deactivation_that_a_newer_record_here_contradicts_is_left_alone(site: Site) -> None:
+def test_a_deactivation_that_a_newer_record_here_contradicts_is_left_alone(site: SyncPair) -> None:
     site.a.apply("deactivate node", deactivation("n", site.ago(50)))
     site.b.apply("store report", report("n", site.ago(10), "r"))
     assert moved(site.pull(site.b)) == {}
     assert not site.b.submitted
 
 
-def test_a_broken_summary_ends_its_entity_and_not_the_pass(site: Site) -> None:
+def test_a_broken_summary_ends_its_entity_and_not_the_pass(site: SyncPair) -> None:
     fill(site)
     site.a.broken = lambda path, query: (
         IncompleteResponse("a", "cut") if path == "/catalogs" and query[0] == "extract" else None
@@ -344,7 +344,7 @@ def test_a_broken_summary_ends_its_entity_and_not_the_pass(site: Site) -> None:
     assert result.errors == ["catalogs: a: cut"]
 
 
-def test_an_unreachable_remote_is_told_as_such(site: Site) -> None:
+def test_an_unreachable_remote_is_told_as_such(site: SyncPair) -> None:
     site.a.down = NotSent("https://a", "connection refused")
     result = site.pull(site.b)
     assert (result.outcome, result.errors) == (
@@ -353,7 +353,7 @@ def test_an_unreachable_remote_is_told_as_such(site: Site) -> None:
     )
 
 
-def test_a_local_server_that_goes_away_in_the_middle_ends_the_pass(site: Site) -> None:
+def test_a_local_server_that_goes_away_in_the_middle_ends_the_pass(site: SyncPair) -> None:
     fill(site)
     site.b.refuses["n1.example.com"] = Ambiguous("https://b", "reset")
     result = site.pull(site.b)
@@ -369,7 +369,7 @@ def test_a_local_server_that_goes_away_in_the_middle_ends_the_pass(site: Site) -
         ({"version": "6.9.0"}, "hash"),
     ],
 )
-def test_the_gate_refuses_a_remote_that_is_not_fit(site: Site, change: dict[str, Any], reason: str) -> None:
+def test_the_gate_refuses_a_remote_that_is_not_fit(site: SyncPair, change: dict[str, Any], reason: str) -> None:
     for name, value in change.items():
         setattr(site.a, name, value)
     result = site.pull(site.b)
@@ -377,7 +377,7 @@ def test_the_gate_refuses_a_remote_that_is_not_fit(site: Site, change: dict[str,
     assert reason in result.errors[0]
 
 
-def test_the_gate_refuses_clocks_that_are_too_far_apart(site: Site) -> None:
+def test_the_gate_refuses_clocks_that_are_too_far_apart(site: SyncPair) -> None:
     site.a.now = lambda: site.clock.wall() + 90
     result = site.pull(site.b)
     assert result.outcome is Outcome.REFUSED
@@ -386,21 +386,21 @@ def test_the_gate_refuses_clocks_that_are_too_far_apart(site: Site) -> None:
     assert site.pull(site.b).ok
 
 
-def test_the_gate_refuses_a_local_server_with_a_long_queue(site: Site) -> None:
+def test_the_gate_refuses_a_local_server_with_a_long_queue(site: SyncPair) -> None:
     site.b.depth = 1000
     assert site.pull(site.b).outcome is Outcome.REFUSED
     site.a.depth, site.b.depth = 5000, 0
     assert site.pull(site.b).ok
 
 
-def test_the_gate_refuses_the_local_server_as_its_own_remote(site: Site) -> None:
+def test_the_gate_refuses_the_local_server_as_its_own_remote(site: SyncPair) -> None:
     with Reconciler(site.config(site.a), connect=site.connect, clock=site.clock) as reconciler:
         result = reconciler.run_once(site.a.endpoint)
     assert result.outcome is Outcome.REFUSED
     assert "itself" in result.errors[0]
 
 
-def test_an_entity_that_takes_too_long_is_cut_off_and_the_next_one_has_its_turn(site: Site) -> None:
+def test_an_entity_that_takes_too_long_is_cut_off_and_the_next_one_has_its_turn(site: SyncPair) -> None:
     fill(site)
     site.options["entity_time_limit"] = 30.0
 
@@ -415,7 +415,7 @@ def test_an_entity_that_takes_too_long_is_cut_off_and_the_next_one_has_its_turn(
     assert result.entities[Entity.CATALOGS].transferred == 30
 
 
-def test_a_stop_ends_the_pass_at_the_next_batch_and_keeps_what_was_done(site: Site) -> None:
+def test_a_stop_ends_the_pass_at_the_next_batch_and_keeps_what_was_done(site: SyncPair) -> None:
     fill(site)
 
     def stop(path: str, query: Any) -> Exception | None:
@@ -430,7 +430,7 @@ def test_a_stop_ends_the_pass_at_the_next_batch_and_keeps_what_was_done(site: Si
     assert result.entities[Entity.FACTS].transferred == 20
 
 
-def test_a_plan_changes_nothing_and_says_what_a_pass_then_does(site: Site) -> None:
+def test_a_plan_changes_nothing_and_says_what_a_pass_then_does(site: SyncPair) -> None:
     fill(site)
     plans = plan(site.config(site.b), site.a.endpoint, connect=site.connect, clock=site.clock)
     assert not site.b.submitted
@@ -440,7 +440,7 @@ def test_a_plan_changes_nothing_and_says_what_a_pass_then_does(site: Site) -> No
     assert moved(site.pull(site.b)) == {"facts": 30, "catalogs": 30, "reports": 30}
 
 
-def test_a_second_process_is_refused_with_the_pid_of_the_first(site: Site) -> None:
+def test_a_second_process_is_refused_with_the_pid_of_the_first(site: SyncPair) -> None:
     config = site.config(site.b)
     path = state_path(config.state_dir, config.local)
     config.state_dir.mkdir()
@@ -451,7 +451,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(site: Site) -> No
         reconcile(config, connect=site.connect, clock=site.clock)
 
 
-def test_success_and_failure_of_passes_are_remembered(site: Site) -> None:
+def test_success_and_failure_of_passes_are_remembered(site: SyncPair) -> None:
     config = site.config(site.b)
     site.pull(site.b)
     site.a.down = NotSent("https://a", "refused")
@@ -467,7 +467,7 @@ def test_success_and_failure_of_passes_are_remembered(site: Site) -> None:
     assert record.last_error == "https://a: refused"
 
 
-def events_and_requests(site: Site, caplog: pytest.LogCaptureFixture) -> list[str]:
+def events_and_requests(site: SyncPair, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What a pass logs and asks of both sides, in the order in which it does: `start facts`, `ask /factsets`."""
     caplog.set_level(logging.DEBUG, logger="sync")
     seen: list[str] = []
@@ -493,7 +493,7 @@ def events_and_requests(site: Site, caplog: pytest.LogCaptureFixture) -> list[st
     return seen
 
 
-def test_a_pass_that_finds_nothing_to_do_logs_one_line(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pass_that_finds_nothing_to_do_logs_one_line(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     fill(site)
     assert site.pull(site.b).ok
     caplog.set_level(logging.INFO)
@@ -514,7 +514,7 @@ LISTED = {
 """The entities for which an address is asked: the newest records of nodes are, too."""
 
 
-def test_what_an_entity_asks_lies_between_its_events(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_an_entity_asks_lies_between_its_events(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     site.pull(site.b)
     asked: set[str] = set()
     under_way = ""
@@ -528,7 +528,7 @@ def test_what_an_entity_asks_lies_between_its_events(site: Site, caplog: pytest.
     assert asked == set(Entity)
 
 
-def test_the_time_of_the_nodes_is_that_of_their_listing_too(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_time_of_the_nodes_is_that_of_their_listing_too(site: SyncPair, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="sync")
 
     def slow(path: str, query: Any) -> Exception | None:
@@ -547,7 +547,7 @@ def test_the_time_of_the_nodes_is_that_of_their_listing_too(site: Site, caplog: 
 
 
 def test_nodes_that_cannot_be_listed_are_an_entity_with_an_error(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.a.broken = lambda path, query: (
         DeadlineExceeded("https://a", "no answer") if path == "/nodes" and "deactivated" in str(query) else None
@@ -558,7 +558,7 @@ def test_nodes_that_cannot_be_listed_are_an_entity_with_an_error(
 
 
 def test_a_node_deactivated_during_a_pass_is_deactivated_at_its_end_and_counted_once(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="sync")
     for side in (site.a, site.b):

@@ -10,7 +10,7 @@ from pdbclient.sync.inventory import reports as report_inventory
 from pdbclient.sync.inventory.reports import RECEIVED_ROWS
 from pdbclient.sync.policy import report_hours
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import report
 from .report_steps import COLD, begin, listed, lose, memory, moved, pull, run, same
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.releases
 
 
 @pytest.fixture
-def site(site: Site) -> Site:
+def site(site: SyncPair) -> SyncPair:
     return begin(site)
 
 
 # --- the cursor
 
 
-def test_new_reports_are_found_by_when_they_were_received_and_no_hour_is_listed(site: Site) -> None:
+def test_new_reports_are_found_by_when_they_were_received_and_no_hour_is_listed(site: SyncPair) -> None:
     for number in range(5):
         run(site.a, site, f"old{number}", 600 * number)
     assert moved(site) == 5
@@ -38,7 +38,7 @@ def test_new_reports_are_found_by_when_they_were_received_and_no_hour_is_listed(
     assert (same(site), listed(site)) == (True, [])
 
 
-def test_an_hour_that_is_over_is_listed_once_if_it_is_not_alike(site: Site) -> None:
+def test_an_hour_that_is_over_is_listed_once_if_it_is_not_alike(site: SyncPair) -> None:
     run(site.a, site, "x")
     run(site.b, site, "own")
     pull(site)
@@ -50,7 +50,7 @@ def test_an_hour_that_is_over_is_listed_once_if_it_is_not_alike(site: Site) -> N
     assert listed(site) == []
 
 
-def test_an_hour_that_is_alike_when_it_is_over_is_listed_in_the_rotation_only(site: Site) -> None:
+def test_an_hour_that_is_alike_when_it_is_over_is_listed_in_the_rotation_only(site: SyncPair) -> None:
     run(site.a, site, "x")
     pull(site)
     site.time.elapsed += 2 * 3600
@@ -62,7 +62,7 @@ def test_an_hour_that_is_alike_when_it_is_over_is_listed_in_the_rotation_only(si
     assert 26 in listed(site)
 
 
-def test_a_report_that_comes_late_is_found_by_the_next_pass_and_no_hour_is_listed(site: Site) -> None:
+def test_a_report_that_comes_late_is_found_by_the_next_pass_and_no_hour_is_listed(site: SyncPair) -> None:
     for number in range(50):
         run(site.a, site, f"r{number}", 3600 * number)
     moved(site)
@@ -77,7 +77,7 @@ def test_a_report_that_comes_late_is_found_by_the_next_pass_and_no_hour_is_liste
     assert (same(site), listed(site)) == (True, [])
 
 
-def test_the_queue_of_the_remote_may_lag_behind_the_receive_time(site: Site) -> None:
+def test_the_queue_of_the_remote_may_lag_behind_the_receive_time(site: SyncPair) -> None:
     """What was received before the cursor and stored after it, by more than the overlap: the counts tell."""
     pull(site)
     site.time.elapsed += 3000
@@ -89,7 +89,7 @@ def test_the_queue_of_the_remote_may_lag_behind_the_receive_time(site: Site) -> 
     assert same(site)
 
 
-def test_a_remote_clock_that_is_set_back_loses_no_report(site: Site) -> None:
+def test_a_remote_clock_that_is_set_back_loses_no_report(site: SyncPair) -> None:
     run(site.a, site, "before")
     pull(site)
     for number in range(3):
@@ -99,7 +99,7 @@ def test_a_remote_clock_that_is_set_back_loses_no_report(site: Site) -> None:
     assert same(site)
 
 
-def test_a_receive_time_of_the_future_does_not_hide_what_is_received_until_then(site: Site) -> None:
+def test_a_receive_time_of_the_future_does_not_hide_what_is_received_until_then(site: SyncPair) -> None:
     site.a.received[run(site.a, site, "future")] = site.ago(-86_400)
     pull(site)
     found = memory(site).cursor
@@ -113,7 +113,7 @@ def test_a_receive_time_of_the_future_does_not_hide_what_is_received_until_then(
 
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
-def test_our_own_clock_may_be_set_back_or_forth_by_an_hour(site: Site, step: float) -> None:
+def test_our_own_clock_may_be_set_back_or_forth_by_an_hour(site: SyncPair, step: float) -> None:
     for number in range(10):
         run(site.a, site, f"r{number}", 1800 * number)
     pull(site)
@@ -131,7 +131,7 @@ def test_our_own_clock_may_be_set_back_or_forth_by_an_hour(site: Site, step: flo
     assert len(listed(site)) >= 6, "the audit is not kept waiting by what was noted for later than now"
 
 
-def test_the_cursor_stays_when_a_pass_breaks_before_the_new_reports_are_settled(site: Site) -> None:
+def test_the_cursor_stays_when_a_pass_breaks_before_the_new_reports_are_settled(site: SyncPair) -> None:
     run(site.a, site, "old")
     pull(site)
     before = memory(site).cursor
@@ -161,7 +161,7 @@ def test_the_cursor_stays_when_a_pass_breaks_before_the_new_reports_are_settled(
 
 
 def test_when_too_many_reports_came_in_the_hours_are_listed_instead(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert RECEIVED_ROWS >= 10_000
     monkeypatch.setattr(report_inventory, "RECEIVED_ROWS", 5)
@@ -178,7 +178,9 @@ def test_when_too_many_reports_came_in_the_hours_are_listed_instead(
 # --- databases that are not those of before
 
 
-def test_of_a_remote_that_was_restored_from_a_backup_those_hours_are_listed_that_count_otherwise(site: Site) -> None:
+def test_of_a_remote_that_was_restored_from_a_backup_those_hours_are_listed_that_count_otherwise(
+    site: SyncPair,
+) -> None:
     for number in range(10):
         run(site.a, site, f"r{number}", 7200 * number, f"n{number}")
     backup = dict(site.a.tables["reports"])
@@ -201,7 +203,7 @@ def test_of_a_remote_that_was_restored_from_a_backup_those_hours_are_listed_that
 
 @pytest.mark.parametrize("number", [1, 5, 50])
 def test_what_another_database_in_the_remotes_place_has_is_pulled_when_its_hours_are_cold(
-    site: Site, number: int
+    site: SyncPair, number: int
 ) -> None:
     """Even if that received it long ago: its hours count otherwise, or are compared in the rotation."""
     for at in range(10):
@@ -217,7 +219,7 @@ def test_what_another_database_in_the_remotes_place_has_is_pulled_when_its_hours
     assert site.a.tables["reports"].keys() <= site.b.tables["reports"].keys()
 
 
-def test_a_node_that_the_remote_purged_has_nothing_listed_but_its_hours(site: Site) -> None:
+def test_a_node_that_the_remote_purged_has_nothing_listed_but_its_hours(site: SyncPair) -> None:
     for number in range(3):
         run(site.a, site, f"r{number}", COLD + 3600 * number, f"n{number}")
     pull(site)
@@ -229,7 +231,7 @@ def test_a_node_that_the_remote_purged_has_nothing_listed_but_its_hours(site: Si
     assert listed(site) == []
 
 
-def test_reports_that_are_lost_here_come_back_with_the_next_pass(site: Site) -> None:
+def test_reports_that_are_lost_here_come_back_with_the_next_pass(site: SyncPair) -> None:
     """This side restored from a backup, its state file not: also of the hours that are left to the cursor."""
     hashes = [run(site.a, site, f"r{number}", 1200 * number) for number in range(20)]
     pull(site)
@@ -246,7 +248,7 @@ def test_reports_that_are_lost_here_come_back_with_the_next_pass(site: Site) -> 
 # --- the audit
 
 
-def swap(site: Site) -> None:
+def swap(site: SyncPair) -> None:
     """b loses a report and gets one that a has not, of the same hour, with a hash in between: it counts as before."""
     marked = sorted(key for key, row in site.b.tables["reports"].items() if row["transaction_uuid"].startswith("r"))
     lost = marked[len(marked) // 2]
@@ -260,7 +262,7 @@ def swap(site: Site) -> None:
     lose(site.b, lost)
 
 
-def test_equal_counts_of_different_reports_are_found_by_the_next_audit(site: Site) -> None:
+def test_equal_counts_of_different_reports_are_found_by_the_next_audit(site: SyncPair) -> None:
     site.options["audit_interval"] = 7200.0
     for number in range(20):
         run(site.a, site, f"r{number}", COLD)
@@ -275,7 +277,7 @@ def test_equal_counts_of_different_reports_are_found_by_the_next_audit(site: Sit
     assert moved(site) == 1
 
 
-def test_an_audit_trusts_neither_cursor_nor_hours(site: Site) -> None:
+def test_an_audit_trusts_neither_cursor_nor_hours(site: SyncPair) -> None:
     for number in range(20):
         run(site.a, site, f"r{number}", COLD)
     pull(site)
@@ -290,7 +292,7 @@ def test_an_audit_trusts_neither_cursor_nor_hours(site: Site) -> None:
 
 
 def test_the_rotation_lists_a_bounded_part_in_each_pass_and_leaves_no_hour_out(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_hours, "SLICE_ROWS", 10)
     for number in range(4, 16):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pdbclient.sync import Entity, reconcile
 
 from ...versions import Release
-from .conftest import MEMORY, PAIRS, Site
+from .conftest import MEMORY, PAIRS, SyncPair
 from .fake import FakePuppetDB, facts, report
 
 SIDES = st.sampled_from(["a", "b"])
@@ -27,9 +27,9 @@ STEPS = st.one_of(
 )
 
 
-class History:
+class ReportHistory:
     def __init__(self, directory: Path, releases: tuple[Release, Release]) -> None:
-        self.site = Site(directory, *releases)
+        self.site = SyncPair(directory, *releases)
         self.sides = {"a": self.site.a, "b": self.site.b}
         self.saved: dict[str, dict[str, Any]] = {"a": {}, "b": {}}
         self.number = 0
@@ -76,7 +76,7 @@ def test_whatever_happened_both_sides_are_equal_after_two_rounds_and_then_nothin
     steps: list[tuple[str, str, float, float]], releases: tuple[Release, Release]
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
-        history = History(Path(directory), releases)
+        history = ReportHistory(Path(directory), releases)
         for step in steps:
             history.step(*step)
         rounds = [[history.pull(side) for side in history.sides.values()] for _ in range(2)]

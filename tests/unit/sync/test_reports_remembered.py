@@ -15,20 +15,20 @@ from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.run import reports as run_reports
 from pdbclient.sync.state.store import State, state_path
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import deactivation, report
 from .report_steps import COLD, begin, listed, lose, memory, moved, pull, run, same
 
 
 @pytest.fixture
-def site(site: Site) -> Site:
+def site(site: SyncPair) -> SyncPair:
     return begin(site)
 
 
 # --- what is remembered
 
 
-def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: Site) -> None:
+def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: SyncPair) -> None:
     run(site.a, site, "r1", COLD, "web1")
     run(site.a, site, "r2", COLD, "db1")
     run(site.a, site, "r3", 20 * 3600, "web1")
@@ -38,7 +38,7 @@ def test_a_pass_about_a_part_of_the_reports_says_nothing_about_the_rest(site: Si
     assert memory(site).cursor is not None
 
 
-def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
+def test_a_plan_changes_nothing_that_is_remembered(site: SyncPair) -> None:
     run(site.a, site, "r1", COLD)
     pull(site)
     run(site.a, site, "r2", COLD)
@@ -49,7 +49,7 @@ def test_a_plan_changes_nothing_that_is_remembered(site: Site) -> None:
     assert memory(site) == before
 
 
-def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is_back(site: Site) -> None:
+def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is_back(site: SyncPair) -> None:
     for number in range(3):
         run(site.a, site, f"r{number}", COLD, "away")
     site.a.apply("deactivate node", deactivation("away", site.ago(COLD - 1)))
@@ -63,7 +63,7 @@ def test_hours_with_reports_of_an_inactive_node_are_not_listed_again_until_it_is
     assert same(site)
 
 
-def test_a_node_whose_report_stays_left_out_has_no_other_hour_listed_again(site: Site) -> None:
+def test_a_node_whose_report_stays_left_out_has_no_other_hour_listed_again(site: SyncPair) -> None:
     """Deactivated here before that report, and there after it."""
     for number in range(3, 20):
         run(site.a, site, f"r{number}", 3600 * number)
@@ -84,7 +84,7 @@ def test_a_node_whose_report_stays_left_out_has_no_other_hour_listed_again(site:
 
 
 def test_a_slice_that_is_done_is_not_done_again_after_a_pass_that_broke(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_hours.cut, "__defaults__", (3,))
     for number in range(5, 17):
@@ -115,7 +115,7 @@ def test_a_slice_that_is_done_is_not_done_again_after_a_pass_that_broke(
 
 
 def test_reports_that_this_side_drops_again_and_again_are_left_alone_and_told_once_a_pass(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     """report-ttl here is 2 days, the configuration believes 14."""
     for number in range(0, 200, 10):
@@ -140,7 +140,7 @@ def test_reports_that_this_side_drops_again_and_again_are_left_alone_and_told_on
     assert moved(site, Mode(audit=True)) == 17, "an audit tries it again"
 
 
-def test_a_side_that_was_emptied_is_filled_however_often(site: Site) -> None:
+def test_a_side_that_was_emptied_is_filled_however_often(site: SyncPair) -> None:
     for number in range(0, 200, 10):
         run(site.a, site, f"r{number}", 3600 * number)
     for _ in range(5):
@@ -151,7 +151,7 @@ def test_a_side_that_was_emptied_is_filled_however_often(site: Site) -> None:
 
 @pytest.mark.parametrize("rebuilt", [1, 3, 4])
 def test_a_side_that_is_rebuilt_and_gets_a_report_before_the_pass_is_filled_however_often(
-    site: Site, rebuilt: int
+    site: SyncPair, rebuilt: int
 ) -> None:
     """It has nothing but what is new: that is no retention."""
     for number in range(1, 30):
@@ -167,7 +167,9 @@ def test_a_side_that_is_rebuilt_and_gets_a_report_before_the_pass_is_filled_howe
     assert site.a.tables["reports"].keys() <= site.b.tables["reports"].keys()
 
 
-def test_an_hour_that_is_filled_in_several_slices_is_filled_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_hour_that_is_filled_in_several_slices_is_filled_once(
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run_reports, "SLICE_ROWS", 2)
     site.b.apply("store report", report("n", site.ago(80 * 3600), "own"))
     lose(site.b, *[key for key, row in site.b.tables["reports"].items() if row["transaction_uuid"] == "first"])
@@ -179,7 +181,7 @@ def test_an_hour_that_is_filled_in_several_slices_is_filled_once(site: Site, mon
     assert set(memory(site).fills.values()) == {2}
 
 
-def test_raising_the_retention_brings_the_older_ones_with_the_next_pass(site: Site) -> None:
+def test_raising_the_retention_brings_the_older_ones_with_the_next_pass(site: SyncPair) -> None:
     site.options["report_ttl"] = 3 * 86_400.0
     for number in range(20):
         run(site.a, site, f"r{number}", 3600 * number)
@@ -192,7 +194,7 @@ def test_raising_the_retention_brings_the_older_ones_with_the_next_pass(site: Si
     assert moved(site) == 1
 
 
-def test_a_report_that_an_operator_asks_for_comes_though_its_hour_counts_alike(site: Site) -> None:
+def test_a_report_that_an_operator_asks_for_comes_though_its_hour_counts_alike(site: SyncPair) -> None:
     for number in range(40):
         run(site.a, site, f"r{number}", COLD + number)
     site.b.refuses["bad"] = Rejected("b", 400, "no")
@@ -221,12 +223,12 @@ def test_a_report_that_an_operator_asks_for_comes_though_its_hour_counts_alike(s
     assert memory(site).asked == frozenset()
 
 
-def pull_all(site: Site) -> None:
+def pull_all(site: SyncPair) -> None:
     """A pass in which something may be rejected."""
     site.pull(site.b)
 
 
-def test_what_is_remembered_goes_with_the_hours_that_are_asked_for(site: Site) -> None:
+def test_what_is_remembered_goes_with_the_hours_that_are_asked_for(site: SyncPair) -> None:
     site.options["report_ttl"] = 3 * 86_400.0
     for number in range(60):
         run(site.a, site, f"r{number}", 3600 * number)
@@ -241,7 +243,7 @@ def test_what_is_remembered_goes_with_the_hours_that_are_asked_for(site: Site) -
     assert sizes[-1] == 0
 
 
-def test_an_hour_that_was_lost_in_the_middle_is_filled_however_often(site: Site) -> None:
+def test_an_hour_that_was_lost_in_the_middle_is_filled_however_often(site: SyncPair) -> None:
     hashes = [run(site.a, site, f"r{number}", 3600 * 10 * number) for number in range(1, 9)]
     for _ in range(6):
         pull(site)

@@ -9,13 +9,13 @@ from pdbclient.sync import EntityResult, Mode, Outcome, PassResult
 from pdbclient.sync.policy.model import Entity, Selection
 from pdbclient.sync.run.seed import goes_on, outstanding, seed
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import catalog, facts, report
 
 pytestmark = pytest.mark.releases
 
 
-def fill(site: Site, nodes: int = 7) -> None:
+def fill(site: SyncPair, nodes: int = 7) -> None:
     for number in range(nodes):
         name = f"n{number}"
         site.a.apply("replace facts", facts(name, site.ago(100 + number), number))
@@ -23,13 +23,13 @@ def fill(site: Site, nodes: int = 7) -> None:
         site.a.apply("store report", report(name, site.ago(4000 * number + 5), f"r{number}"))
 
 
-def seeded(site: Site, mode: Mode | None = None) -> list[PassResult]:
+def seeded(site: SyncPair, mode: Mode | None = None) -> list[PassResult]:
     config = site.config(site.b)
     remote = config.remotes[0].endpoint
     return list(seed(config, remote, mode or Mode(seed=True), connect=site.connect, clock=site.clock))
 
 
-def lacking(site: Site, selection: Selection | None = None) -> int | None:
+def lacking(site: SyncPair, selection: Selection | None = None) -> int | None:
     config = site.config(site.b)
     remote = config.remotes[0].endpoint
     return outstanding(config, remote, selection or Selection(), connect=site.connect, clock=site.clock)
@@ -61,7 +61,7 @@ def test_it_goes_on_until_a_pass_finds_nothing_or_only_what_came_in_meanwhile(
     assert goes_on(results) is expected
 
 
-def test_an_empty_server_has_it_all_after_a_seeding_and_the_last_pass_found_nothing(site: Site) -> None:
+def test_an_empty_server_has_it_all_after_a_seeding_and_the_last_pass_found_nothing(site: SyncPair) -> None:
     fill(site)
     results = seeded(site)
     assert all(result.ok for result in results)
@@ -70,7 +70,7 @@ def test_an_empty_server_has_it_all_after_a_seeding_and_the_last_pass_found_noth
     assert lacking(site) == 0
 
 
-def test_a_seeding_that_was_stopped_goes_on_from_there(site: Site) -> None:
+def test_a_seeding_that_was_stopped_goes_on_from_there(site: SyncPair) -> None:
     fill(site, 60)
     submit, once = site.b.submit, ["stop"]
 
@@ -91,13 +91,13 @@ def test_a_seeding_that_was_stopped_goes_on_from_there(site: Site) -> None:
     assert len(site.b.submitted) < 180 + 25
 
 
-def test_a_remote_that_cannot_be_reached_ends_it(site: Site) -> None:
+def test_a_remote_that_cannot_be_reached_ends_it(site: SyncPair) -> None:
     site.a.down = NotSent("a", "refused")
     (result,) = seeded(site)
     assert result.outcome is Outcome.UNREACHABLE
 
 
-def test_how_much_there_is_to_do_counts_what_is_missing_or_older_here(site: Site) -> None:
+def test_how_much_there_is_to_do_counts_what_is_missing_or_older_here(site: SyncPair) -> None:
     fill(site)
     assert lacking(site) == 21
     site.b.apply("replace facts", facts("n0", site.ago(1), "newer"))
@@ -107,12 +107,12 @@ def test_how_much_there_is_to_do_counts_what_is_missing_or_older_here(site: Site
     assert lacking(site, Selection(frozenset({Entity.REPORTS}), max_age=6000.0)) == 2
 
 
-def test_how_many_reports_of_some_nodes_are_missing_cannot_be_told_without_listing_them(site: Site) -> None:
+def test_how_many_reports_of_some_nodes_are_missing_cannot_be_told_without_listing_them(site: SyncPair) -> None:
     fill(site)
     assert lacking(site, Selection(certnames=("n1",))) is None
 
 
-def test_a_selection_is_all_that_is_seeded(site: Site) -> None:
+def test_a_selection_is_all_that_is_seeded(site: SyncPair) -> None:
     fill(site)
     seeded(site, Mode(Selection(frozenset({Entity.FACTS}), ("n1", "n2")), seed=True))
     assert sorted(site.b.tables["factsets"]) == ["n1", "n2"]
@@ -120,7 +120,7 @@ def test_a_selection_is_all_that_is_seeded(site: Site) -> None:
     assert not site.b.tables["reports"]
 
 
-def test_a_seeding_has_no_time_limit_for_an_entity(site: Site) -> None:
+def test_a_seeding_has_no_time_limit_for_an_entity(site: SyncPair) -> None:
     fill(site, 40)
     site.options["entity_time_limit"] = 1.0
     submit = site.b.submit

@@ -11,7 +11,7 @@ from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 from pdbclient.sync.state.store import State, state_path
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, facts, report
 from .plans import plan_deactivations, plan_records, plan_reports
 
@@ -23,7 +23,7 @@ def nothing(key: str, version: Version) -> Difference | None:
     return None
 
 
-def pull(site: Site, selection: Selection) -> PassResult:
+def pull(site: SyncPair, selection: Selection) -> PassResult:
     mode = Mode(selection)
     return reconcile(site.config(site.b), mode=mode, connect=site.connect, clock=site.clock)[0]
 
@@ -32,7 +32,7 @@ def moved(result: PassResult) -> dict[str, int]:
     return {str(e): r.transferred for e, r in result.entities.items() if r.transferred}
 
 
-def state_of(site: Site, local: FakePuppetDB) -> State:
+def state_of(site: SyncPair, local: FakePuppetDB) -> State:
     config = site.config(local)
     return State(state_path(config.state_dir, config.local), read_only=True)
 
@@ -72,7 +72,7 @@ def test_a_selection_has_a_name_by_what_is_left_out_of_an_entity(selection: Sele
     "selection",
     [Selection(certnames=("web*",)), Selection(max_age=86400.0), Selection(entities=frozenset({Entity.REPORTS}))],
 )
-def test_a_lasting_selection_is_remembered_as_the_whole_is(site: Site, selection: Selection) -> None:
+def test_a_lasting_selection_is_remembered_as_the_whole_is(site: SyncPair, selection: Selection) -> None:
     """Every pass listed all there was, as an audit does, and reports that are dropped here came again each time."""
     for number in range(12):
         for name in ("web1", "db1"):
@@ -110,7 +110,7 @@ def test_what_is_not_selected_is_neither_pulled_nor_listed() -> None:
     assert (list(made.pull), list(made.skipped)) == (["web1.example.com"], [("db1", Difference.FUTURE)])
 
 
-def fill(site: Site) -> None:
+def fill(site: SyncPair) -> None:
     for number in range(4):
         name = f"n{number}"
         site.a.apply("replace facts", facts(name, site.ago(100 * 10**number)))
@@ -128,7 +128,7 @@ def fill(site: Site) -> None:
     ],
 )
 def test_a_pass_and_its_plan_keep_to_the_selection(
-    site: Site, selection: Selection, expected: dict[str, int]
+    site: SyncPair, selection: Selection, expected: dict[str, int]
 ) -> None:
     fill(site)
     planned = plan(site.config(site.b), site.a.endpoint, mode=Mode(selection), connect=site.connect, clock=site.clock)
@@ -141,7 +141,7 @@ def test_a_pass_and_its_plan_keep_to_the_selection(
     }
 
 
-def test_a_selective_pass_notes_how_much_the_remote_has_in_all(site: Site) -> None:
+def test_a_selective_pass_notes_how_much_the_remote_has_in_all(site: SyncPair) -> None:
     """Where all passes are selective, there was no brake when the remote was emptied."""
     fill(site)
     assert pull(site, Selection(certnames=("n0",))).ok
@@ -153,7 +153,7 @@ def test_a_selective_pass_notes_how_much_the_remote_has_in_all(site: Site) -> No
     assert pull(site, Selection(certnames=("n0",))).outcome is Outcome.REFUSED
 
 
-def test_the_brakes_hold_in_a_selective_pass_too(site: Site) -> None:
+def test_the_brakes_hold_in_a_selective_pass_too(site: SyncPair) -> None:
     fill(site)
     site.pull(site.b)
     for name in list(site.a.nodes):
@@ -163,7 +163,7 @@ def test_the_brakes_hold_in_a_selective_pass_too(site: Site) -> None:
     assert "no nodes at all" in result.errors[0]
 
 
-def test_deactivations_are_left_alone_when_nodes_are_not_selected(site: Site) -> None:
+def test_deactivations_are_left_alone_when_nodes_are_not_selected(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("n", site.ago(500)))
     site.a.apply("deactivate node", deactivation("n", site.ago(50)))
@@ -171,7 +171,7 @@ def test_deactivations_are_left_alone_when_nodes_are_not_selected(site: Site) ->
     assert moved(site.pull(site.b)) == {"nodes": 1}
 
 
-def test_the_configuration_selects_for_passes_that_do_not_say_so_themselves(site: Site) -> None:
+def test_the_configuration_selects_for_passes_that_do_not_say_so_themselves(site: SyncPair) -> None:
     fill(site)
     config = replace(site.config(site.b), entities=("facts", "catalogs"), certnames=("n[012]",), max_age=5000.0)
     assert Mode.configured(config) == Mode(Selection(frozenset({Entity.FACTS, Entity.CATALOGS}), ("n[012]",), 5000.0))

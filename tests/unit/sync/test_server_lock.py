@@ -18,7 +18,7 @@ from pdbclient.sync import Reconciler, reconcile
 from pdbclient.sync.run import server_lock
 from pdbclient.sync.run.server_lock import ServerLock
 
-from .conftest import Site
+from .conftest import SyncPair
 
 addresses = server_lock._addresses
 """Before any test puts something in its place."""
@@ -43,7 +43,7 @@ def excludes(one: Endpoint, other: Endpoint) -> bool:
             return True
 
 
-def test_two_configurations_with_state_of_their_own_for_one_server_exclude_each_other(site: Site) -> None:
+def test_two_configurations_with_state_of_their_own_for_one_server_exclude_each_other(site: SyncPair) -> None:
     first = site.config(site.b)
     second = replace(first, state_dir=site.directory / "other")
     with Reconciler(first, connect=site.connect, clock=site.clock):
@@ -53,7 +53,7 @@ def test_two_configurations_with_state_of_their_own_for_one_server_exclude_each_
     assert reconcile(second, connect=site.connect, clock=site.clock)[0].ok
 
 
-def test_one_that_is_refused_gives_back_what_it_had(site: Site) -> None:
+def test_one_that_is_refused_gives_back_what_it_had(site: SyncPair) -> None:
     first = site.config(site.b)
     second = replace(first, state_dir=site.directory / "other")
     with ServerLock(site.b.endpoint), pytest.raises(SyncError):

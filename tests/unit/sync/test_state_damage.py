@@ -20,7 +20,7 @@ from pdbclient.sync.state import opened
 from pdbclient.sync.state.status import read_status
 from pdbclient.sync.state.store import ServerRecord, State, state_path
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import facts, report
 
 R = "https://a.example.com:8081"
@@ -149,7 +149,7 @@ def test_a_file_that_is_cut_off_anywhere_is_said_to_be_damaged_or_reads_as_an_em
 
 @pytest.mark.parametrize("damage", ["time that is a text", "no table seen", "result that is no JSON"])
 def test_damage_that_comes_while_a_reconciler_runs_ends_its_passes_in_words_until_the_file_is_moved_away(
-    site: Site, damage: str, caplog: pytest.LogCaptureFixture
+    site: SyncPair, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = site.config(site.b)
     path = state_path(config.state_dir, config.local)
@@ -187,11 +187,11 @@ def freed(reconciler: Reconciler) -> None:
     reconciler._state._file.execute("PRAGMA max_page_count = 1000000")
 
 
-def submitted(site: Site) -> int:
+def submitted(site: SyncPair) -> int:
     return len(site.b.submitted)
 
 
-def many(site: Site, number: int) -> list[str]:
+def many(site: SyncPair, number: int) -> list[str]:
     """Facts at the remote that no transfer preserves: too many for what room a file has."""
     names = [f"n{each:04}-{'x' * 200}" for each in range(number)]
     for name in names:
@@ -201,7 +201,7 @@ def many(site: Site, number: int) -> list[str]:
 
 
 def test_what_is_known_to_be_unequal_is_not_pulled_again_while_the_disk_is_full(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: SyncPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = site.config(site.b)
     with Reconciler(config, connect=site.connect, clock=site.clock) as reconciler:
@@ -235,7 +235,7 @@ def test_what_is_known_to_be_unequal_is_not_pulled_again_while_the_disk_is_full(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_what_the_server_does_not_take_waits_and_is_quarantined_while_the_disk_is_full(site: Site) -> None:
+def test_what_the_server_does_not_take_waits_and_is_quarantined_while_the_disk_is_full(site: SyncPair) -> None:
     config = site.config(site.b)
     with Reconciler(config, connect=site.connect, clock=site.clock) as reconciler:
         assert reconciler.run_once(site.a.endpoint).ok
@@ -248,7 +248,7 @@ def test_what_the_server_does_not_take_waits_and_is_quarantined_while_the_disk_i
         assert submitted(site) == 3 * len(names)
 
 
-def test_a_pass_is_recorded_where_there_is_room_for_that(site: Site) -> None:
+def test_a_pass_is_recorded_where_there_is_room_for_that(site: SyncPair) -> None:
     config = site.config(site.b)
     with Reconciler(config, connect=site.connect, clock=site.clock) as reconciler:
         assert reconciler.run_once(site.a.endpoint).ok

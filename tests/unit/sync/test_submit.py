@@ -13,7 +13,7 @@ from pdbclient.sync.run.submit import Submitter, submit_patiently
 from pdbclient.wire.command import Command
 from pdbclient.wire.record import deactivation_command
 
-from .conftest import FakeTime, Site
+from .conftest import FakeTime, SyncPair
 from .fake import FakePuppetDB, facts
 
 COMMAND = deactivation_command("n", "2026-01-31T12:00:00.000Z")
@@ -73,7 +73,7 @@ def test_patience_ends_with_what_the_last_try_met(moods: tuple[Exception, ...], 
 
 
 def test_a_batch_waits_until_the_local_queue_has_room(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+    site = SyncPair(tmp_path)
     site.b.depth = 1001
     budget = Budget(site.clock, 100.0)
     with Submitter(site.b, 2, 1000, budget) as submitter:
@@ -90,7 +90,7 @@ def test_a_batch_waits_until_the_local_queue_has_room(tmp_path: Path) -> None:
 
 
 def test_a_stop_while_the_queue_is_full_ends_the_waiting(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+    site = SyncPair(tmp_path)
     site.b.depth = 5000
     site.time.set()
     with pytest.raises(Stopped), Submitter(site.b, 2, 1000, Budget(site.clock, 100.0)) as submitter:
@@ -98,7 +98,7 @@ def test_a_stop_while_the_queue_is_full_ends_the_waiting(tmp_path: Path) -> None
 
 
 def test_what_reached_the_queue_before_the_server_went_away_is_counted(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+    site = SyncPair(tmp_path)
     told: list[PdbError | None] = []
 
     def gone() -> None:
@@ -116,7 +116,7 @@ def test_what_reached_the_queue_before_the_server_went_away_is_counted(tmp_path:
 
 
 def test_the_time_of_the_transfers_is_told_also_of_one_that_fails(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.options["concurrency"] = 1
     for name in ("n1", "n2"):

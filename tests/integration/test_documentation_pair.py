@@ -23,7 +23,7 @@ from pdbclient.lab import Lab
 from pdbclient.lab.ports import free_port
 from tests.documentation import ROOT, Block, blocks, pdbclient_commands
 
-from .test_sync import PRIMARY, REPLICA, Site, sync_running
+from .test_sync import PRIMARY, REPLICA, ReconciledPair, sync_running
 from .test_sync_operators import until
 
 pytestmark = pytest.mark.integration
@@ -36,7 +36,7 @@ class Desk:
     """The pair, with what the pages take for granted: facts in a file, a journal, a pass of the reconciler."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
-        self.site = Site(lab, directory)
+        self.site = ReconciledPair(lab, directory)
         self.conf = directory / "puppetdb.conf"
         self.conf.write_text(f"{lab.puppetdb_conf.read_text()}journal = {directory}/journal.db\n")
         facts = self.site.samples.facts(NODE, 1, datetime.now(UTC))

@@ -19,22 +19,22 @@ from pdbclient.http.outcome import Kind, Operation
 from pdbclient.lab import Lab
 from pdbclient.wire import Command, deactivate_node, parse_collector
 
-from .client_site import PRIMARY, REPLICA, Json, Site, ago, facts
+from .client_site import PRIMARY, REPLICA, ClientSite, Json, ago, facts
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def site(pair: Lab) -> Iterator[Site]:
+def site(pair: Lab) -> Iterator[ClientSite]:
     with ExitStack() as stack:
-        yield Site(pair, stack)
+        yield ClientSite(pair, stack)
 
 
 # -- commands
 
 
 @pytest.mark.every_server
-def test_each_of_the_six_commands_is_taken_by_the_primary_alone_and_stored(site: Site) -> None:
+def test_each_of_the_six_commands_is_taken_by_the_primary_alone_and_stored(site: ClientSite) -> None:
     stamp = ago(5)
     catalog = site.samples.catalog("a.example", 1, stamp)
     payloads: dict[str, Json] = {
@@ -74,14 +74,14 @@ def test_each_of_the_six_commands_is_taken_by_the_primary_alone_and_stored(site:
 
 
 @pytest.mark.parametrize("gzip_min_bytes", [1, 10**9], ids=["gzip", "plain"])
-def test_a_large_command_is_stored_whole_compressed_or_not(site: Site, gzip_min_bytes: int) -> None:
+def test_a_large_command_is_stored_whole_compressed_or_not(site: ClientSite, gzip_min_bytes: int) -> None:
     client = site.client(gzip_min_bytes=gzip_min_bytes)
     client.submit_payload("replace catalog", site.samples.catalog("a", 0, ago(1)))
     site.settle()
     assert client.query("resources[count()] { }")[0]["count"] > 100
 
 
-def test_a_body_that_is_json_already_is_stored_without_a_changed_number(site: Site) -> None:
+def test_a_body_that_is_json_already_is_stored_without_a_changed_number(site: ClientSite) -> None:
     body = json.dumps(facts("a", {"big": 2**70, "tiny": 1e-7})).encode()
     client = site.client()
     client.submit_payload("replace facts", body)
@@ -90,7 +90,7 @@ def test_a_body_that_is_json_already_is_stored_without_a_changed_number(site: Si
     assert row["value"] == {"big": 2**70, "tiny": 1e-7}
 
 
-def test_a_broadcast_reaches_both_servers(site: Site) -> None:
+def test_a_broadcast_reaches_both_servers(site: ClientSite) -> None:
     client = site.client(command_broadcast=True, min_successful_submissions=2)
     done = client.submit_payload("replace facts", facts("a"))
     assert set(done.uuids) == {site.primary, site.replica}
@@ -101,7 +101,7 @@ def test_a_broadcast_reaches_both_servers(site: Site) -> None:
         assert site.lab.sql(name, f"select {stamp} from factsets") == [(done.command.producer_timestamp,)]
 
 
-def test_a_broadcast_below_its_minimum_is_an_error_though_one_server_has_it(site: Site) -> None:
+def test_a_broadcast_below_its_minimum_is_an_error_though_one_server_has_it(site: ClientSite) -> None:
     site.proxy.refuse()
     client = site.behind_proxy(command_broadcast=True, min_successful_submissions=2)
     with pytest.raises(AllEndpointsFailed, match="1 of the 2") as failed:
@@ -114,7 +114,7 @@ def test_a_broadcast_below_its_minimum_is_an_error_though_one_server_has_it(site
 
 
 def test_an_outage_is_swallowed_and_logged_with_soft_write_failure_a_rejection_is_not(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: ClientSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.proxy.refuse()
     endpoint = Endpoint("localhost", site.proxy.port)
@@ -130,7 +130,7 @@ def test_an_outage_is_swallowed_and_logged_with_soft_write_failure_a_rejection_i
     assert [attempt.outcome.kind for attempt in rejected.value.attempts] == [Kind.REJECTED]
 
 
-def test_a_submit_only_server_is_the_last_resort_for_commands_and_never_asked(site: Site) -> None:
+def test_a_submit_only_server_is_the_last_resort_for_commands_and_never_asked(site: ClientSite) -> None:
     main = Endpoint("localhost", site.proxy.port)
     last = replace(site.replica, order=1, submit_only=True)
     client = site.client(server_urls=(main,), submit_only_server_urls=(last,))
@@ -154,7 +154,7 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
-def test_reads_stay_where_they_failed_over_to_only_if_they_are_sticky(site: Site) -> None:
+def test_reads_stay_where_they_failed_over_to_only_if_they_are_sticky(site: ClientSite) -> None:
     sticky, loose = site.behind_proxy(sticky_read_failover=True), site.behind_proxy()
     primary = Endpoint("localhost", site.proxy.port)
     site.proxy.refuse()
@@ -167,7 +167,7 @@ def test_reads_stay_where_they_failed_over_to_only_if_they_are_sticky(site: Site
     assert loose.query("nodes {}").endpoint == primary
 
 
-def test_a_failed_over_write_does_not_move_sticky_reads(site: Site) -> None:
+def test_a_failed_over_write_does_not_move_sticky_reads(site: ClientSite) -> None:
     client = site.behind_proxy(sticky_read_failover=True)
     primary = Endpoint("localhost", site.proxy.port)
     client.query("nodes {}")
@@ -182,7 +182,7 @@ def test_a_failed_over_write_does_not_move_sticky_reads(site: Site) -> None:
 
 
 @pytest.mark.every_server
-def test_pql_and_ast_give_the_same_rows_with_paging_order_and_total(site: Site) -> None:
+def test_pql_and_ast_give_the_same_rows_with_paging_order_and_total(site: ClientSite) -> None:
     client = site.client()
     for n in range(25):
         client.submit_payload("replace facts", facts(f"node{n:02}", n))
@@ -209,7 +209,7 @@ def test_pql_and_ast_give_the_same_rows_with_paging_order_and_total(site: Site) 
 
 
 @pytest.mark.every_server
-def test_something_asked_for_by_its_address_is_given_or_not_found(site: Site) -> None:
+def test_something_asked_for_by_its_address_is_given_or_not_found(site: ClientSite) -> None:
     client = site.client()
     client.submit_payload("replace facts", facts("a.example"))
     site.settle()
@@ -236,7 +236,7 @@ def test_something_asked_for_by_its_address_is_given_or_not_found(site: Site) ->
     ],
 )
 def test_exported_resources_are_those_of_the_stock_query(
-    site: Site, text: str | None, stock: list[Any] | None
+    site: ClientSite, text: str | None, stock: list[Any] | None
 ) -> None:
     client = site.client()
     for n in range(4):
@@ -257,7 +257,7 @@ def test_exported_resources_are_those_of_the_stock_query(
 
 
 @pytest.mark.every_server
-def test_the_status_of_both_servers_is_given(idle: Lab, site: Site) -> None:
+def test_the_status_of_both_servers_is_given(idle: Lab, site: ClientSite) -> None:
     site.proxy.refuse()
     first, second = site.behind_proxy().status()
     assert (first.state, first.version) == ("unreachable", None)

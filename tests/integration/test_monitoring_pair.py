@@ -22,7 +22,7 @@ from ..faults.gateway import ask, submit
 from ..soak import LONG, rounds
 from .journal_gateway import JournalGateway
 from .prometheus import MONITORING, RULES, Prometheus, promtool
-from .test_sync import PRIMARY, REPLICA, Site, events_until, sync_running
+from .test_sync import PRIMARY, REPLICA, ReconciledPair, events_until, sync_running
 
 EXPORTED = quote(json.dumps(["and", ["=", "type", "File"], ["=", "exported", True]]))
 DASHBOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text())
@@ -106,7 +106,7 @@ def test_a_failover_is_on_the_dashboard_and_its_alert_fires_and_ends(pair: Lab, 
     """In the short form the alerts do not wait, in the long one they are as they are shipped."""
     ports = {"pdbclient-gateway": free_port(), "pdbclient-sync": free_port()}
     due, wait = (None, 240.0) if LONG else ("1s", 30.0)
-    site = Site(pair, tmp_path)
+    site = ReconciledPair(pair, tmp_path)
     text = site.conf[REPLICA].read_text()
     site.conf[REPLICA].write_text(text.replace("sync: {", f"sync: {{\n  status_port: {ports['pdbclient-sync']}", 1))
     site.simple_facts(PRIMARY, "synced", site.ago(minutes=1), x=1)

@@ -12,24 +12,24 @@ from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state.status import RemoteStatus, read_status
 from pdbclient.sync.state.store import State, state_path
 
-from .conftest import NOW, Site
+from .conftest import NOW, SyncPair
 from .fake import facts
 
 V = Version(1, "h")
 
 
-def opened(site: Site) -> closing[State]:
+def opened(site: SyncPair) -> closing[State]:
     path = state_path(site.config(site.b).state_dir, site.b.endpoint)
     path.parent.mkdir(exist_ok=True)
     return closing(State(path))
 
 
-def status(site: Site) -> RemoteStatus:
+def status(site: SyncPair) -> RemoteStatus:
     (found,) = read_status(site.config(site.b), site.clock.wall())
     return found
 
 
-def test_without_a_pass_nothing_is_known_and_nothing_has_succeeded(site: Site) -> None:
+def test_without_a_pass_nothing_is_known_and_nothing_has_succeeded(site: SyncPair) -> None:
     found = status(site)
     assert (found.ran, found.succeeded, found.worked, found.lag, found.cursor_age) == (
         False,
@@ -40,7 +40,7 @@ def test_without_a_pass_nothing_is_known_and_nothing_has_succeeded(site: Site) -
     )
 
 
-def test_after_a_pass_it_has_what_the_pass_did(site: Site) -> None:
+def test_after_a_pass_it_has_what_the_pass_did(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(50)))
     site.pull(site.b)
     site.time.elapsed += 90
@@ -53,7 +53,7 @@ def test_after_a_pass_it_has_what_the_pass_did(site: Site) -> None:
     assert found.transfer_mean is not None
 
 
-def test_a_failed_pass_keeps_the_last_success_and_its_lag(site: Site) -> None:
+def test_a_failed_pass_keeps_the_last_success_and_its_lag(site: SyncPair) -> None:
     site.pull(site.b)
     site.a.down = NotSent("a", "refused")
     site.time.elapsed += 60
@@ -67,7 +67,7 @@ def test_a_failed_pass_keeps_the_last_success_and_its_lag(site: Site) -> None:
     assert "refused" in found.last_error
 
 
-def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_is_lacking(site: Site) -> None:
+def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_is_lacking(site: SyncPair) -> None:
     for name in ("good", "bad"):
         site.a.apply("replace facts", facts(name, site.ago(50)))
     site.b.refuses["bad"] = Rejected("b", 400, "no")
@@ -85,7 +85,7 @@ def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_is_lacking(si
     assert not status(site).lacking
 
 
-def test_what_waits_and_what_is_quarantined_is_counted_by_entity_and_what_was_dropped_is_not(site: Site) -> None:
+def test_what_waits_and_what_is_quarantined_is_counted_by_entity_and_what_was_dropped_is_not(site: SyncPair) -> None:
     remote = site.a.endpoint.url
     with opened(site) as state:
         for tries, key in ((1, "a"), (3, "b"), (3, "c")):
@@ -101,19 +101,19 @@ def test_what_waits_and_what_is_quarantined_is_counted_by_entity_and_what_was_dr
         assert found.quarantined == {Entity.FACTS: 1}
 
 
-def test_the_age_of_the_cursor_is_told(site: Site) -> None:
+def test_the_age_of_the_cursor_is_told(site: SyncPair) -> None:
     with opened(site) as state:
         state.remember_reports(site.a.endpoint.url, lambda _: ReportMemory(cursor=int((NOW - 30) * 1000)))
     assert status(site).cursor_age == pytest.approx(30)
 
 
-def test_it_can_be_read_while_another_has_the_file_open(site: Site) -> None:
+def test_it_can_be_read_while_another_has_the_file_open(site: SyncPair) -> None:
     with opened(site) as state:
         state.remember_seen(site.a.endpoint.url, Entity.FACTS, 1)
         assert not status(site).ran
 
 
-def test_a_damaged_file_is_said(site: Site) -> None:
+def test_a_damaged_file_is_said(site: SyncPair) -> None:
     path = state_path(site.config(site.b).state_dir, site.b.endpoint)
     path.parent.mkdir()
     path.write_bytes(b"rubbish" * 1000)

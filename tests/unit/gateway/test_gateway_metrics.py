@@ -19,7 +19,7 @@ SERVERS = (Endpoint("a", 8081), Endpoint("b", 8081, 1), Endpoint("s", 8081, 2, s
 A, B, S = (server.url for server in SERVERS)
 
 
-class Gateway:
+class CountedGateway:
     """What a gateway without a journal has counted."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Gateway:
 
 
 def test_what_an_alert_adds_up_is_there_before_anything_happened() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     for kind in ("command", "query", "exported"):
         for outcome in ("unavailable", "overloaded", "internal_error", "refused"):
             assert gateway.sample("gateway_requests_total", kind=kind, server="", outcome=outcome) == 0
@@ -57,7 +57,7 @@ def test_what_an_alert_adds_up_is_there_before_anything_happened() -> None:
 
 
 def test_requests_and_failovers_are_counted() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     gateway.request(Kind.QUERY, Ending.ANSWERED, A)
     gateway.request(Kind.QUERY, Ending.ANSWERED, B, Failed(A, "not sent", "not sent: refused"))
     gateway.request(Kind.COMMAND, Ending.UNAVAILABLE)
@@ -69,7 +69,7 @@ def test_requests_and_failovers_are_counted() -> None:
 
 
 def test_the_buckets_of_the_histogram_add_up() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     for took in (0.001, 0.2, 100.0):
         gateway.request(Kind.QUERY, Ending.ANSWERED, A, took=took)
     name = "gateway_request_duration_seconds"
@@ -81,7 +81,7 @@ def test_the_buckets_of_the_histogram_add_up() -> None:
 
 
 def test_a_replica_that_is_not_written_to_lacks_nothing_and_a_primary_lacks_what_was_taken_in_its_place() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     gateway.registry.accepted(command("n1"), [SERVERS[0]])
     assert [gateway.sample("server_missing", server=url) for url in (A, B)] == [0, 0]
     gateway.registry.accepted(command("n2"), [SERVERS[1]])
@@ -91,7 +91,7 @@ def test_a_replica_that_is_not_written_to_lacks_nothing_and_a_primary_lacks_what
 
 
 def test_what_is_under_way_shows_with_its_age() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     with gateway.traffic.request(Kind.COMMAND):
         gateway.now += 12
         assert gateway.sample("gateway_requests_in_flight", kind="command") == 1
@@ -101,7 +101,7 @@ def test_what_is_under_way_shows_with_its_age() -> None:
 
 
 def test_the_health_of_servers_and_the_end_of_certificates_show() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     gateway.registry.note(SERVERS[0], Operation.QUERY, Outcome(Met.NOT_SENT, Sent.NO, detail="refused"), 100.0)
     assert gateway.sample("server_usable", server=A, **{"for": "query"}) == 0
     assert gateway.sample("server_usable", server=B, **{"for": "query"}) == 1
@@ -112,7 +112,7 @@ def test_the_health_of_servers_and_the_end_of_certificates_show() -> None:
 
 
 def test_all_metrics_are_declared_and_those_without_a_journal_are_there() -> None:
-    gateway = Gateway()
+    gateway = CountedGateway()
     metrics = GatewayMetrics(gateway.registry, gateway.traffic.snapshot(), None, {})
     shown = {family.name for family in metrics.collect()}
     assert {each.name for each in METRICS if "journal" not in each.name} == shown

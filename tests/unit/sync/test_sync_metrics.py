@@ -16,7 +16,7 @@ from pdbclient.sync.service.metrics import METRICS, PREFIX, Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 from pdbclient.sync.state.store import EntityRecord
 
-from .conftest import Site
+from .conftest import SyncPair
 from .fake import facts
 
 A, B = "https://a.example.com:8081", "https://b.example.com:8081"
@@ -98,7 +98,7 @@ def test_a_pass_that_failed_is_shown_as_such() -> None:
     assert value(samples, "seconds_since_last_successful_sync", remote=A) == 30.0
 
 
-def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_has_metrics_of_its_own(site: Site) -> None:
+def test_a_pass_in_which_a_record_failed_succeeded_and_that_record_has_metrics_of_its_own(site: SyncPair) -> None:
     site.a.apply("replace facts", facts("n", site.ago(50)))
     site.b.refuses["n"] = Rejected("b", 400, "no")
     counted = Counted()

@@ -38,7 +38,7 @@ BUDGET = 60.0
 BACK = {"kill": "start", "freeze": "thaw"}
 
 
-class Site:
+class ExportedSite:
     """The pair, clients of it with one journal, and catalogs that export an `Sshkey` and a `File`."""
 
     def __init__(self, lab: Lab, journal: Path, stack: ExitStack) -> None:
@@ -74,9 +74,9 @@ class Site:
 
 
 @pytest.fixture
-def site(pair: Lab, tmp_path: Path) -> Iterator[Site]:
+def site(pair: Lab, tmp_path: Path) -> Iterator[ExportedSite]:
     with ExitStack() as stack:
-        yield Site(pair, tmp_path / "journal", stack)
+        yield ExportedSite(pair, tmp_path / "journal", stack)
 
 
 def exported(client: Client) -> QueryResult:
@@ -94,7 +94,7 @@ def told(result: QueryResult) -> list[str]:
 
 @pytest.mark.every_server
 @pytest.mark.parametrize("how", BACK)
-def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: Site, how: str) -> None:
+def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: ExportedSite, how: str) -> None:
     client = site.client()
     site.submit(client, "one.example")
     site.lab.settle(PRIMARY)
@@ -144,7 +144,7 @@ def test_a_catalog_of_pypuppetdb_is_shown_by_both_servers_as_the_journal_has_it(
         assert shown["producer_timestamp"] == entry.producer_timestamp == to_utc(written)
 
 
-def test_what_the_replica_took_is_in_the_primarys_answer_on_the_way_back(site: Site) -> None:
+def test_what_the_replica_took_is_in_the_primarys_answer_on_the_way_back(site: ExportedSite) -> None:
     with site.opened() as client:
         site.submit(client, "one.example")
         site.lab.settle(PRIMARY)
@@ -170,7 +170,7 @@ def test_what_the_replica_took_is_in_the_primarys_answer_on_the_way_back(site: S
     assert told(after) == told(during)
 
 
-def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_everything(site: Site) -> None:
+def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_everything(site: ExportedSite) -> None:
     """The same client, which holds reads back from the primary; and what the primary takes meanwhile counts too."""
     client = site.client()
     site.submit(client, "one.example")
@@ -190,7 +190,7 @@ def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_ever
 
 
 @pytest.mark.every_server
-def test_a_deactivated_node_does_not_export_again_after_a_failover(site: Site) -> None:
+def test_a_deactivated_node_does_not_export_again_after_a_failover(site: ExportedSite) -> None:
     client = site.client()
     for certname in ("one.example", "gone.example"):
         site.submit(client, certname)
@@ -202,7 +202,7 @@ def test_a_deactivated_node_does_not_export_again_after_a_failover(site: Site) -
 
 
 def test_a_budget_too_small_makes_a_stale_answer_in_both_directions(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: ExportedSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     with site.opened(stale_exported_budget=0.01) as client:
         command = site.catalog("one.example")
@@ -226,7 +226,7 @@ def test_a_budget_too_small_makes_a_stale_answer_in_both_directions(
     assert [told.count(str(site.replica)), told[-1]] == [1, str(site.primary)], told
 
 
-def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_fail(site: Site) -> None:
+def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_fail(site: ExportedSite) -> None:
     with site.opened(stale_exported_budget=0.01, stale_exported="fail") as client:
         client.submit(site.catalog("one.example"))
         with site.down():
@@ -241,7 +241,7 @@ def test_a_budget_too_small_is_an_error_in_both_directions_with_stale_exported_f
 
 
 @pytest.mark.soak
-def test_a_whole_site_is_brought_up_in_the_background_before_long(site: Site) -> None:
+def test_a_whole_site_is_brought_up_in_the_background_before_long(site: ExportedSite) -> None:
     """More than the budget allows for: the first answers are stale, and say so; then they are whole."""
     nodes = rounds(30, 150)
     client = site.client(stale_exported_budget=1.0)

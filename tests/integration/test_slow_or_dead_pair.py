@@ -34,7 +34,7 @@ SEEN_DEAD = SILENCE + STATUS_LIMIT + (1.0 if LONG else 5.0)
 PRIMARY = "primary"
 
 
-class Site:
+class SlowSite:
     """A pair, and a client and a gateway of it."""
 
     def __init__(self, lab: Lab, config: ClientConfig, client: Client, gateway: GatewayProcess) -> None:
@@ -66,7 +66,7 @@ class Site:
 
 
 @pytest.fixture
-def site(pair: Lab) -> Iterator[Site]:
+def site(pair: Lab) -> Iterator[SlowSite]:
     config = load_config(pair.puppetdb_conf)
     config = replace(config, timeouts=replace(config.timeouts, read=10.0))
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def site(pair: Lab) -> Iterator[Site]:
         assert served.gateway_url is not None
         path = write_config(Path(name) / "puppetdb.conf", served)
         gateway = stack.enter_context(GatewayProcess(path, served.gateway_url.port, Path(name) / "log"))
-        yield Site(pair, config, stack.enter_context(Client(config)), gateway.up())
+        yield SlowSite(pair, config, stack.enter_context(Client(config)), gateway.up())
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def seconds(call: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def test_a_query_that_waits_for_a_lock_is_answered_by_the_server_it_was_sent_to(site: Site) -> None:
+def test_a_query_that_waits_for_a_lock_is_answered_by_the_server_it_was_sent_to(site: SlowSite) -> None:
     short = replace(site.config, timeouts=replace(site.config.timeouts, read=2.0))
     with Client(short) as client, ThreadPoolExecutor(2) as pool:
         with locked(site.lab, PRIMARY, "certnames", "access exclusive"):
@@ -105,7 +105,7 @@ def test_a_query_that_waits_for_a_lock_is_answered_by_the_server_it_was_sent_to(
         assert time.monotonic() - began > SLOW
 
 
-def test_what_waits_for_a_primary_that_freezes_is_answered_by_the_replica(site: Site) -> None:
+def test_what_waits_for_a_primary_that_freezes_is_answered_by_the_replica(site: SlowSite) -> None:
     healthy = {way: statistics.median(seconds(way) for _ in range(5)) for way in site.ways}
     with frozen(site.lab), ThreadPoolExecutor(4) as pool:
         began = time.monotonic()

@@ -18,7 +18,7 @@ from pdbclient.sync.policy.liveness import dead_for_good
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 
 from ...versions import Release, micros
-from .conftest import MEMORY, PAIRS, Site
+from .conftest import MEMORY, PAIRS, SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report
 from .plans import plan_deactivations, plan_records, plan_reports
 
@@ -269,7 +269,7 @@ ACTS = st.sampled_from(
 STEP = st.tuples(st.booleans(), st.booleans(), ACTS, CERTNAMES, AGES, st.integers(0, 2))
 
 
-def act(site: Site, side: FakePuppetDB, name: str, certname: str, age: int, value: int) -> None:
+def act(site: SyncPair, side: FakePuppetDB, name: str, certname: str, age: int, value: int) -> None:
     when = site.ago(age)
     match name:
         case "facts":
@@ -290,7 +290,7 @@ def act(site: Site, side: FakePuppetDB, name: str, certname: str, age: int, valu
             side.purge(certname)
 
 
-def listed(site: Site) -> set[str]:
+def listed(site: SyncPair) -> set[str]:
     """Certnames (or report hashes) that a plan of either side leaves alone, with a reason.
 
     Of an audit: another one does not list again the hours of reports that were compared before.
@@ -310,7 +310,7 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
     steps: list[tuple[bool, bool, str, str, int, int]], mangled: set[str], releases: tuple[Release, Release]
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
-        site = Site(Path(directory), *releases)
+        site = SyncPair(Path(directory), *releases)
         site.a.mangles = site.b.mangles = mangled
         for on_a, on_b, name, certname, age, value in steps:
             for chosen, side in ((on_a, site.a), (on_b, site.b)):
@@ -358,7 +358,7 @@ def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
             assert dead[0] == dead[1] or certname in left_alone or waits_for_purge(site, certname)
 
 
-def waits_for_purge(site: Site, certname: str) -> bool:
+def waits_for_purge(site: SyncPair, certname: str) -> bool:
     return any(side.liveness(certname) == "gone" for side in (site.a, site.b))
 
 

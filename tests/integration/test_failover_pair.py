@@ -31,7 +31,7 @@ PRIMARY, REPLICA = "primary", "replica"
 LIMITS = Timeouts(attempt=10.0, connect=1.0, read=2.0, operation=20.0)
 
 
-class Site:
+class FailoverSite:
     """The pair, clients of it with short limits, and what each server holds."""
 
     def __init__(self, lab: Lab, stack: ExitStack) -> None:
@@ -63,9 +63,9 @@ class Site:
 
 
 @pytest.fixture
-def site(pair: Lab) -> Iterator[Site]:
+def site(pair: Lab) -> Iterator[FailoverSite]:
     with ExitStack() as stack:
-        yield Site(pair, stack)
+        yield FailoverSite(pair, stack)
 
 
 def facts(number: int, certname: str = "") -> Command:
@@ -89,7 +89,7 @@ def until(true: Callable[[], bool], seconds: float) -> float:
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on kept connections", "on new connections"])
 def test_a_frozen_primary_costs_a_hundred_commands_one_timeout_and_gets_its_writes_back(
-    site: Site, kept: bool
+    site: FailoverSite, kept: bool
 ) -> None:
     client = site.client()
     if kept:
@@ -111,7 +111,7 @@ def test_a_frozen_primary_costs_a_hundred_commands_one_timeout_and_gets_its_writ
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_primary_killed_in_the_middle_of_a_thousand_commands_loses_none(site: Site) -> None:
+def test_a_primary_killed_in_the_middle_of_a_thousand_commands_loses_none(site: FailoverSite) -> None:
     client = site.client()
     acknowledged: set[str] = set()
     failed: list[AllEndpointsFailed] = []
@@ -146,7 +146,7 @@ def test_a_primary_killed_in_the_middle_of_a_thousand_commands_loses_none(site: 
     assert site.lab.discarded(PRIMARY) == site.lab.discarded(REPLICA) == ()
 
 
-def test_nothing_is_acknowledged_that_no_server_acknowledged(site: Site) -> None:
+def test_nothing_is_acknowledged_that_no_server_acknowledged(site: FailoverSite) -> None:
     client = site.client(server_urls=(site.primary,))
     client.submit(facts(0))
     with site.down("kill", "start"):
@@ -157,7 +157,7 @@ def test_nothing_is_acknowledged_that_no_server_acknowledged(site: Site) -> None
 
 
 @pytest.mark.every_server
-def test_a_report_whose_answer_was_lost_is_stored_once_on_each_server_under_one_hash(site: Site) -> None:
+def test_a_report_whose_answer_was_lost_is_stored_once_on_each_server_under_one_hash(site: FailoverSite) -> None:
     report = site.samples.report("a.example", 1, datetime.now(UTC))
     command = Command.create("store report", report, now=datetime.now(UTC))
     proxy = site.proxy(Reset(sent=command.length, grace=1.0))
@@ -174,7 +174,7 @@ def test_a_report_whose_answer_was_lost_is_stored_once_on_each_server_under_one_
     assert site.lab.sql(REPLICA, "select count(*) from reports") == [("1",)]
 
 
-def test_reads_do_not_go_back_in_time_after_a_failover(site: Site) -> None:
+def test_reads_do_not_go_back_in_time_after_a_failover(site: FailoverSite) -> None:
     client = site.client()
 
     def catalog(version: int, number: int = 1) -> Command:
@@ -222,7 +222,7 @@ def test_reads_do_not_go_back_in_time_after_a_failover(site: Site) -> None:
     assert (found.freshness.stale, found.freshness.missing) == (False, 0)
 
 
-def test_an_answer_says_how_much_its_server_may_lack(site: Site) -> None:
+def test_an_answer_says_how_much_its_server_may_lack(site: FailoverSite) -> None:
     client = site.client()
     first = facts(1)
     client.submit(first)
@@ -236,7 +236,7 @@ def test_an_answer_says_how_much_its_server_may_lack(site: Site) -> None:
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_queries(site: Site) -> None:
+def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_queries(site: FailoverSite) -> None:
     client = site.client(timeouts=replace(LIMITS, read=8.0))
     client.submit(facts(1))
     site.lab.settle(PRIMARY)
@@ -264,7 +264,9 @@ def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_querie
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_query_whose_connection_to_the_database_is_closed_is_answered_by_the_next_server(site: Site) -> None:
+def test_a_query_whose_connection_to_the_database_is_closed_is_answered_by_the_next_server(
+    site: FailoverSite,
+) -> None:
     """As when PostgreSQL restarts. It shuts no command out, and queries for no longer than the server says."""
     client = site.client()
     for _ in range(20):
@@ -280,7 +282,7 @@ def test_a_query_whose_connection_to_the_database_is_closed_is_answered_by_the_n
 
 
 @pytest.mark.every_server("8.8.1+7.12.1")
-def test_a_starting_puppetdb_is_never_taken_for_one_that_answers(site: Site) -> None:
+def test_a_starting_puppetdb_is_never_taken_for_one_that_answers(site: FailoverSite) -> None:
     """It refuses, then is misrouted or busy ("currently down"), then answers: all but the last means the next one."""
     site.lab.fault(PRIMARY, "kill")
     kinds: Counter[Kind] = Counter()
