@@ -28,8 +28,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 BOOTED = ("test_debian_package.py", "test_documentation_path.py", "test_puppet_module_systemd.py")
 collect_ignore = [] if LONG else [f"integration/{name}" for name in BOOTED]
 
-# Tests of other releases say which in their parameters.
-_PAIR = re.compile(r"\[(?:.*-)?(\d[\d.]*\+\d[\d.]*)[-\]]")
+# Tests of other releases say which in their parameters; others have dates and the like there.
+_RELEASE = "|".join(map(re.escape, (puppetdbs.OWN, *puppetdbs.VERSIONS)))
+_PAIR = re.compile(rf"\[(?:.*-)?((?:{_RELEASE})\+(?:{_RELEASE}))[-\]]")
 
 
 def pytest_report_header() -> str:
