@@ -1,25 +1,45 @@
-# Everything runs on a .venv that `make setup` makes. All targets may be run again; none leaves anything running.
+# Everything runs on a virtualenv that `make setup` makes. All targets may be run again; none leaves anything running.
+# Of another Python, in another place: make check PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Those that `make pythons` uses.
+PYTHONS ?= python3.11 python3.12 python3.13
 BENCHES := startup submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
-.PHONY: setup demo test matrix lint docs unit soak bench dist deb lock clean
+.PHONY: setup demo check pythons test matrix lint docs soak bench dist deb lock clean
 
-setup: .venv/ready
+setup: $(VENV)/ready
 
-.venv/ready: setup.cfg pyproject.toml
+$(VENV)/ready: setup.cfg pyproject.toml
 	@# Debian keeps venv's pip apart, in a package of its own; its smallest systems have no Python at all.
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3-venv; }
 	$(PYTHON) -c 'import sys; sys.exit("pdbclient needs Python 3.11 or later") if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+	$(PYTHON) -m venv $(VENV)
+	@# LOWEST=1: the lowest versions that setup.cfg allows, instead of the newest.
+	$(if $(LOWEST),$(BIN)/python .ci/tools/lowest.py >$(VENV)/lowest.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,docs]' \
+		$(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 	@touch $@
 
 # The main job as a story, on a real pair of PuppetDBs; installs them first where they are missing (as root).
 demo: setup
 	@$(BIN)/pdbclient lab install
 	@$(BIN)/pdbclient demo
+
+# While you work: style, types, unit tests and scenarios. No root, no server; the same examples in every run.
+# Their files are in memory: a disk makes half of the seconds, and is tested where it fails (tests/faults).
+check: lint
+	PYTEST_DEBUG_TEMPROOT=$(or $(wildcard /dev/shm),/tmp) $(BIN)/pytest -n auto --dist worksteal -m 'not slow' \
+		-o tmp_path_retention_policy=none tests/unit tests/scenarios
+
+# The same on each Python that setup.cfg names, and on the lowest versions of all dependencies that it allows.
+pythons:
+	@for python in $(PYTHONS); do command -v $$python >/dev/null || { echo "no $$python here" >&2; exit 1; }; done
+	set -e; for python in $(PYTHONS); do \
+		$(MAKE) check PYTHON=$$python VENV=.venv-$${python##*/}; done
+	$(MAKE) check PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
 
 # Everything: style, types, unit, scenario, fault and integration tests, the last on a real pair.
 test: lint
@@ -43,10 +63,6 @@ lint: setup
 # The documentation, into build/docs. Warnings are errors; links and anchors are checked.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file .ci/mkdocs.yml
-
-# What needs neither root nor a server; but fuse3, for disks whose power is cut (tests/install-packages installs it).
-unit: setup
-	$(BIN)/pytest tests/unit tests/scenarios tests/faults
 
 # The long form of the tests that have one, with what they count: well over an hour.
 soak: setup
@@ -82,4 +98,4 @@ lock: setup
 		--output-file .ci/debian/requirements.txt setup.cfg
 
 clean:
-	rm -rf .venv build dist share *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-* build dist share *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

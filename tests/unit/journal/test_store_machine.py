@@ -12,7 +12,6 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -315,4 +314,3 @@ TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestStore.pytestmark = [pytest.mark.timeout(300)]  # type: ignore[attr-defined]

@@ -6,11 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pdbclient.sync import Entity, reconcile
 
+from ...soak import rounds
 from ...versions import Release
 from .conftest import MEMORY, PAIRS, SyncPair
 from .fake import FakePuppetDB, facts, report
@@ -70,7 +72,10 @@ class ReportHistory:
         return self.site.a.tables["reports"].keys() == self.site.b.tables["reports"].keys()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(rounds(300, 3600))
+@settings(max_examples=rounds(15, 1000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, min_size=4, max_size=24), releases=st.sampled_from(PAIRS))
 def test_whatever_happened_both_sides_are_equal_after_two_rounds_and_then_nothing_is_pulled(
     steps: list[tuple[str, str, float, float]], releases: tuple[Release, Release]

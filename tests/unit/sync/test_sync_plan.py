@@ -17,6 +17,7 @@ from pdbclient.sync.policy.classify import Nodes, ReportRow, Terms
 from pdbclient.sync.policy.liveness import dead_for_good
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 
+from ...soak import rounds
 from ...versions import Release, micros
 from .conftest import MEMORY, PAIRS, SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, expiration, facts, inputs, report
@@ -304,7 +305,10 @@ def listed(site: SyncPair) -> set[str]:
     }
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(rounds(300, 3600))
+@settings(max_examples=rounds(40, 2000), deadline=None)
 @given(steps=st.lists(STEP, max_size=14), mangled=st.sets(CERTNAMES), releases=st.sampled_from(PAIRS))
 def test_passes_each_way_leave_everything_equal_or_listed_and_nothing_to_do(
     steps: list[tuple[bool, bool, str, str, int, int]], mangled: set[str], releases: tuple[Release, Release]
