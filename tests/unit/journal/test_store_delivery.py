@@ -275,13 +275,13 @@ def test_what_shows_something_newer_still_supersedes_nothing_of_the_journal(stor
 
 
 def test_what_was_delivered_goes_when_a_newer_one_is_shown(store: Store) -> None:
-    """J20: with six rounds of facts of fifty nodes, three hundred entries were kept."""
-    for number in range(6):
-        for node in range(50):
+    """J20: all of them were kept."""
+    for number in range(4):
+        for node in range(10):
             entry = store.put(command(FACTS, f"node{node}", number))
             store.taken(entry)
             store.shown(entry)
-    assert len(store.ids()) == 50
+    assert len(store.ids()) == 10
 
 
 def test_so_much_goes_at_once_that_others_need_not_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
