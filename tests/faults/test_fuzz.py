@@ -27,7 +27,7 @@ from .test_deadlines import DRIPS
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)] if LONG else []
 
-INPUTS = rounds(400, 18_000)
+INPUTS = rounds(130, 18_000)
 QUICK = Timeouts(attempt=5.0, connect=1.0, read=1.0, operation=3.0, query=2.0)
 
 

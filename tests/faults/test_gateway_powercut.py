@@ -37,7 +37,7 @@ from .journal import require_sound
 from .journal_place import Place, as_sent, command
 from .powercut import Power, mounted
 
-CUTS = rounds(20, 1000)
+CUTS = rounds(12, 1000)
 TOLD_EVERY = 50
 pytestmark = [
     pytest.mark.soak,
