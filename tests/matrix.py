@@ -8,10 +8,12 @@ uses a pair meets the own one; in the matrix, also two of each other release.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdbclient.lab import LabOptions
 from tests.puppetdbs import OWN, VERSIONS, held, jar
+from tests.soak import LONG
 
 __all__ = ["MATRIX", "OWN_PAIR", "Pair", "alike", "share"]
 
@@ -54,15 +56,16 @@ class Pair:
 OWN_PAIR = Pair(OWN, OWN)
 
 
-def share(*pairs: str, own: bool = True) -> list[Pair]:
+def share(*pairs: str, own: bool = True, long: Sequence[str] = ()) -> list[Pair]:
     """The pairs of a test that is marked `every_server`; its arguments are the mark's.
 
     In every run: the own one, unless `own` is false, and `pairs` (`8.8.1+7.12.1`: primary and replica), or those that
-    such tests have where the mark says nothing. In the matrix: all.
+    such tests have where the mark says nothing; in the long form also those in `long`: a test with them is marked
+    `soak`, too. In the matrix: all.
     """
     if MATRIX:
         return _wanted() or _distinct(OWN_PAIR, *(Pair(one, other) for one in VERSIONS for other in VERSIONS))
-    return _distinct(*([OWN_PAIR] if own else []), *map(_named, pairs or _SHARE))
+    return _distinct(*([OWN_PAIR] if own else []), *map(_named, pairs or _SHARE), *map(_named, long if LONG else ()))
 
 
 def alike() -> list[Pair]:

@@ -17,7 +17,7 @@ import pytest
 
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
-from tests import matrix
+from tests import matrix, soak
 from tests.ended import Ended
 
 pytestmark = pytest.mark.integration
@@ -214,7 +214,8 @@ def test_the_configuration_and_the_lab_are_well(idle: Lab, site: PairCommands) -
     assert [(node["puppetdb"], node["postgres"]) for node in lab.json["nodes"]] == [("running", "running")] * 2
 
 
-@pytest.mark.every_server("8.8.1+7.12.1")
+@pytest.mark.soak
+@pytest.mark.every_server("8.8.1+7.12.1", own=soak.LONG)
 def test_an_outage_from_its_beginning_to_its_end(site: PairCommands) -> None:
     """Primary down: everything goes on at the replica, and says so. Both down: exit 3. Then `sync` levels them."""
     primary, replica = site.urls.values()
@@ -245,7 +246,8 @@ def test_an_outage_from_its_beginning_to_its_end(site: PairCommands) -> None:
     assert [row["certname"] for row in site.done("nodes")] == [NODE]
 
 
-@pytest.mark.parametrize("pair", matrix.share("8.8.1+8.4.1"), ids=str)
+@pytest.mark.soak
+@pytest.mark.parametrize("pair", matrix.share(str(matrix.OWN_PAIR), long=["8.8.1+8.4.1"]), ids=str)
 def test_the_demo_plays_to_its_end_and_leaves_nothing(pair: matrix.Pair) -> None:
     """One JSON line with every figure, exit 0, no server that still listens, no directory that is left."""
     before = _demo_directories()

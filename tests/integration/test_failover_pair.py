@@ -20,6 +20,7 @@ from pdbclient.http.outcome import Kind, Operation
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command
+from tests.soak import LONG, rounds
 
 from ..faults.proxy import Proxy, Reset
 from .journal_truth import process_all
@@ -87,7 +88,10 @@ def until(true: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["on kept connections", "on new connections"])
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "kept", [True, False][: rounds(1, 2)], ids=["on kept connections", "on new connections"][: rounds(1, 2)]
+)
 def test_a_frozen_primary_costs_a_hundred_commands_one_timeout_and_gets_its_writes_back(
     site: FailoverSite, kept: bool
 ) -> None:
@@ -110,7 +114,8 @@ def test_a_frozen_primary_costs_a_hundred_commands_one_timeout_and_gets_its_writ
     assert client.submit(facts(1)).failed_over is False
 
 
-@pytest.mark.every_server("8.8.1+7.12.1")
+@pytest.mark.soak
+@pytest.mark.every_server("8.8.1+7.12.1", own=LONG)
 def test_a_primary_killed_in_the_middle_of_a_thousand_commands_loses_none(site: FailoverSite) -> None:
     client = site.client()
     acknowledged: set[str] = set()
@@ -235,7 +240,8 @@ def test_an_answer_says_how_much_its_server_may_lack(site: FailoverSite) -> None
     assert stale.freshness.since == first.producer_timestamp
 
 
-@pytest.mark.every_server("8.8.1+7.12.1")
+@pytest.mark.soak
+@pytest.mark.every_server("8.8.1+7.12.1", own=LONG)
 def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_queries(site: FailoverSite) -> None:
     client = site.client(timeouts=replace(LIMITS, read=8.0))
     client.submit(facts(1))
@@ -263,7 +269,8 @@ def test_without_its_database_a_puppetdb_takes_commands_and_cannot_answer_querie
     assert site.certnames(PRIMARY) == {f"node{number:04}" for number in range(1, 7)}, "nothing that it took is lost"
 
 
-@pytest.mark.every_server("8.8.1+7.12.1")
+@pytest.mark.soak
+@pytest.mark.every_server("8.8.1+7.12.1", own=LONG)
 def test_a_query_whose_connection_to_the_database_is_closed_is_answered_by_the_next_server(
     site: FailoverSite,
 ) -> None:
@@ -281,7 +288,8 @@ def test_a_query_whose_connection_to_the_database_is_closed_is_answered_by_the_n
     until(lambda: client.query("nodes {}").endpoint == site.primary, 45)
 
 
-@pytest.mark.every_server("8.8.1+7.12.1")
+@pytest.mark.soak
+@pytest.mark.every_server("8.8.1+7.12.1", own=LONG)
 def test_a_starting_puppetdb_is_never_taken_for_one_that_answers(site: FailoverSite) -> None:
     """It refuses, then is misrouted or busy ("currently down"), then answers: all but the last means the next one."""
     site.lab.fault(PRIMARY, "kill")

@@ -24,7 +24,7 @@ from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command, deactivate_node
 from pdbclient.wire.timestamp import to_utc
-from tests.soak import rounds
+from tests.soak import LONG, rounds
 
 from ..faults.gateway import ask
 from .journal_gateway import JournalGateway
@@ -92,9 +92,11 @@ def told(result: QueryResult) -> list[str]:
     return sorted(map(repr, result.rows))
 
 
+@pytest.mark.soak
 @pytest.mark.every_server
-@pytest.mark.parametrize("how", BACK)
+@pytest.mark.parametrize("how", ["freeze", "kill"][: rounds(1, 2)])
 def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: ExportedSite, how: str) -> None:
+    """In every run a killed one is met on the way back, below, and by the deactivated node."""
     client = site.client()
     site.submit(client, "one.example")
     site.lab.settle(PRIMARY)
@@ -189,7 +191,8 @@ def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_ever
     assert (alone.endpoint, certnames(alone)) == (site.primary, ["one.example", "three.example", "two.example"])
 
 
-@pytest.mark.every_server
+@pytest.mark.soak
+@pytest.mark.every_server("8.8.1+7.12.1", own=LONG, long=["8.4.1+8.8.1"])
 def test_a_deactivated_node_does_not_export_again_after_a_failover(site: ExportedSite) -> None:
     client = site.client()
     for certname in ("one.example", "gone.example"):

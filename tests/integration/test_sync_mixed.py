@@ -27,9 +27,11 @@ from .sync.log import Log
 from .test_sync import PRIMARY, REPLICA, ReconciledPair, moved, sync_running
 from .test_sync_operators import differences, sync, until
 
+# In every test each side gives to the other one: two releases show what goes either way.
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.every_server("7.12.1+8.8.1", "8.8.1+7.12.1", "8.8.1+8.8.1", own=False),
+    pytest.mark.soak,
+    pytest.mark.every_server("7.12.1+8.8.1", own=False, long=["8.8.1+7.12.1", "8.8.1+8.8.1"]),
 ]
 
 OLD, NEW = SIDES = PRIMARY, REPLICA

@@ -20,7 +20,7 @@ from pdbclient.sync.policy.versions import release
 from ..faults.gateway import GatewayProcess, ask, gateway_config, submit, write_config
 from .client_site import PRIMARY, REPLICA, ClientSite, facts
 
-pytestmark = [pytest.mark.integration, pytest.mark.every_server("8.8.1+7.12.1", "8.4.1+8.8.1", "8.8.1+8.8.1")]
+pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.every_server(long=["8.8.1+8.8.1"])]
 
 QUERIES = ("nope", "reports/abc", "factsets/a%20b", "nodes/a/b/c")
 ADDRESSES = (

@@ -31,6 +31,14 @@ def test_in_every_run_a_marked_test_meets_its_own_release_and_all_others() -> No
 
 
 @pytest.mark.usefixtures("everyday")
+def test_in_the_long_form_it_may_meet_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "LONG", False)
+    assert share("8.8.1+7.12.1", own=False, long=["8.8.1+8.8.1"]) == [Pair("8.8.1", "7.12.1")]
+    monkeypatch.setattr(matrix, "LONG", True)
+    assert share("8.8.1+7.12.1", own=False, long=["8.8.1+8.8.1"]) == [Pair("8.8.1", "7.12.1"), Pair("8.8.1", "8.8.1")]
+
+
+@pytest.mark.usefixtures("everyday")
 def test_a_test_may_choose_its_pairs_and_meets_none_twice() -> None:
     chosen = "8.8.1+7.12.1", "8.8.1+7.12.1"
     assert share(*chosen, own=False) == [Pair("8.8.1", "7.12.1")]
@@ -60,6 +68,7 @@ def test_all_tests_of_a_pair_go_to_one_process_and_others_by_files() -> None:
         "a-8.8.1+7.12.1-b": "8.8.1+7.12.1",
         str(own): None,
         "1.5-b'1.5'": None,
+        "PuppetDB-7.12.1-2026-11-20+1400-01-01": None,
     }
     assert {each: conftest.pair_of(f"{file}::test_x[{each}]") for each in parameters} == parameters
     assert conftest.pair_of(f"{file}::test_x") is None
