@@ -22,7 +22,7 @@ from .puppet.story import Story, manifest, side_by_side, told
 
 pytestmark = pytest.mark.integration
 
-# Agents have their primary killed in every run (test_journal_puppet_server).
+# Agents have their primary killed in every run (test_puppet_server).
 FAULTS = ["freeze", "kill"][: rounds(1, 2)]
 
 NODE1, NODE2 = "node1.mycorp.net", "node2.mycorp.net"

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 NODE1, NODE2 = "node1.mycorp.net", "node2.mycorp.net"
 
-# Agents have their primary killed in every run (test_puppet_server).
+# In every run agents have their primary killed (test_puppet_server).
 APPLIED = {name: outage for name, outage in OUTAGES.items() if LONG or name != "primary killed"}
 
 

@@ -50,9 +50,6 @@ GATEWAY, SYNC = "pdbclient-gateway", "pdbclient-sync"
 RELOAD = "try-reload-or-restart"
 
 INSTALLED = [each for each in PUPPETS if each.installed]
-OTHERS = [each for each in PUPPETS if not each.installed]
-STORIES = PUPPETS if LONG else INSTALLED
-"""With the others, a short run has one host for both roles, and no changed parameter."""
 
 PUPPET_CONF = """\
 # By hand, before the module.
@@ -214,48 +211,6 @@ def gateway_of(host: ModuleHost) -> Gateway:
     return Gateway(conf, host.installation.root / "gateway.log", [host.program, "gateway", "--config", conf])
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("stock", list(parameters(STORIES)))
-def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_back(
-    new_host: Callable[[str], ModuleHost], pair: Lab
-) -> None:
-    """A second run changes nothing, and is the first through the gateway; a changed parameter reloads it."""
-    host = new_host(NODE)
-    before, port, local = host.configuration(), free_port(), free_port()
-    gateway, manifest = gateway_of(host), gateway_host(host, port)
-    with Services(host.bin, {GATEWAY: gateway}) as services:
-        host.apply(manifest).require(2)
-        assert services.asked == [(RELOAD, GATEWAY), ("start", GATEWAY)]
-        written, pid = host.configuration(), gateway.pid
-
-        again = host.apply(manifest).require(0)
-        assert again.failovers == []
-        assert host.configuration() == written
-        assert_stored(pair, PRIMARY, [NODE])
-        assert_untouched(pair, REPLICA)
-        assert journalled(host) == 3, "facts, catalog and report came through the gateway"
-
-        changed = gateway_host(host, port, gateway_local_url=f"http://127.0.0.1:{local}")
-        services.asked.clear()
-        if LONG:
-            promised = host.apply(changed, "--noop").require(0)
-            assert would_change(promised) == ["Exec[pdbclient: gateway settings]"]
-            assert would_refresh(promised) == ["Exec[pdbclient: reload the gateway]"]
-            assert (host.configuration(), services.asked) == (written, [])
-        host.apply(changed).require(2)
-        assert services.asked == [(RELOAD, GATEWAY)]
-        eventually(lambda: answers(f"http://127.0.0.1:{local}/status/v1/simple"))
-        assert gateway.pid == pid
-
-        services.asked.clear()
-        absent = gateway_host(host, port, ensure="absent", gateway_local_url=f"http://127.0.0.1:{local}")
-        host.apply(absent).require(2)
-        assert services.asked == [("stop", GATEWAY)]
-        assert host.configuration() == before
-        if LONG:
-            host.apply(absent).require(0)
-
-
 def sync_host(host: ModuleHost, *, ensure: str = "present", **settings: object) -> str:
     """The host of the primary, which pulls from the replica."""
     ssl, certname = host.installation.ssldir, host.installation.certname
@@ -300,42 +255,13 @@ def pulled(pair: Lab) -> bool:
     return (SEEDED,) in pair.sql(PRIMARY, "select certname from factsets")
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("stock", list(parameters(STORIES)))
-def test_the_host_of_a_puppetdb_from_nothing_to_a_first_pass_and_back(
+@pytest.mark.parametrize("stock", list(parameters(PUPPETS)))
+def test_a_host_with_both_roles_from_nothing_to_a_run_and_a_pass_and_back(
     new_host: Callable[[str], ModuleHost], pair: Lab
 ) -> None:
-    """What the replica has comes; a changed parameter reloads; what was written by hand before is there again."""
-    host, by_hand = new_host(PDB), "# By hand.\nsync: {}\n"
+    """A small site has its reconciler beside the gateway. In the long form, hosts of one role are made, too."""
+    host, by_hand = new_host(NODE), "# By hand.\nsync: {}\n"
     sync_conf(host).write_text(by_hand)
-    seed_replica(pair)
-    reconciler = reconciler_of(host)
-    with Services(host.bin, {SYNC: reconciler}) as services:
-        host.apply(sync_host(host, report_ttl="14d")).require(2)
-        assert services.asked == [(RELOAD, SYNC), ("start", SYNC)]
-        eventually(lambda: pulled(pair))
-        host.apply(sync_host(host, report_ttl="14d")).require(0)
-
-        services.asked.clear()
-        port = free_port()
-        host.apply(sync_host(host, report_ttl="14d", status_port=port)).require(2)
-        assert services.asked == [(RELOAD, SYNC)]
-        assert reconciler.running()
-        eventually(lambda: answers(f"http://127.0.0.1:{port}/status"))
-
-        services.asked.clear()
-        absent = sync_host(host, ensure="absent")
-        host.apply(absent).require(2)
-        assert services.asked == [("stop", SYNC)]
-        assert sync_conf(host).read_text() == by_hand
-        if LONG:
-            host.apply(absent).require(0)
-
-
-@pytest.mark.parametrize("stock", list(parameters(OTHERS)))
-def test_a_host_with_both_roles(new_host: Callable[[str], ModuleHost], pair: Lab) -> None:
-    """A small site has its reconciler beside the gateway."""
-    host = new_host(NODE)
     before, gateway, reconciler, port = host.configuration(), gateway_of(host), reconciler_of(host), free_port()
     manifest = gateway_host(host, port) + sync_host(host)
     seed_replica(pair)
@@ -343,16 +269,97 @@ def test_a_host_with_both_roles(new_host: Callable[[str], ModuleHost], pair: Lab
         host.apply(manifest).require(2)
         assert [name for action, name in services.asked if action == "start"] == [GATEWAY, SYNC]
         eventually(lambda: pulled(pair))
+        pid = gateway.pid
         assert host.apply(manifest).require(0).failovers == []
-        assert journalled(host) == 3
+        assert journalled(host) == 3, "facts, catalog and report came through the gateway"
+
         services.asked.clear()
-        host.apply(gateway_host(host, port, ensure="absent") + sync_host(host, ensure="absent")).require(2)
+        local, status = f"http://127.0.0.1:{free_port()}", free_port()
+        changed = gateway_host(host, port, gateway_local_url=local) + sync_host(host, status_port=status)
+        host.apply(changed).require(2)
+        assert services.asked == [(RELOAD, GATEWAY), (RELOAD, SYNC)]
+        eventually(lambda: answers(f"{local}/status/v1/simple"))
+        eventually(lambda: answers(f"http://127.0.0.1:{status}/status"))
+        assert (gateway.pid, reconciler.running()) == (pid, True)
+
+        services.asked.clear()
+        absent = gateway_host(host, port, ensure="absent", gateway_local_url=local) + sync_host(host, ensure="absent")
+        host.apply(absent).require(2)
         assert services.asked == [("stop", GATEWAY), ("stop", SYNC)]
     assert host.configuration() == before
-    assert not sync_conf(host).exists()
+    assert sync_conf(host).read_text() == by_hand
 
 
 if LONG:
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("stock", list(parameters(PUPPETS)))
+    def test_a_host_of_puppet_apply_from_nothing_to_a_run_through_the_gateway_and_back(
+        new_host: Callable[[str], ModuleHost], pair: Lab
+    ) -> None:
+        """A second run changes nothing, and is the first through the gateway; a changed parameter reloads it."""
+        host = new_host(NODE)
+        before, port, local = host.configuration(), free_port(), free_port()
+        gateway, manifest = gateway_of(host), gateway_host(host, port)
+        with Services(host.bin, {GATEWAY: gateway}) as services:
+            host.apply(manifest).require(2)
+            assert services.asked == [(RELOAD, GATEWAY), ("start", GATEWAY)]
+            written, pid = host.configuration(), gateway.pid
+
+            again = host.apply(manifest).require(0)
+            assert again.failovers == []
+            assert host.configuration() == written
+            assert_stored(pair, PRIMARY, [NODE])
+            assert_untouched(pair, REPLICA)
+            assert journalled(host) == 3, "facts, catalog and report came through the gateway"
+
+            changed = gateway_host(host, port, gateway_local_url=f"http://127.0.0.1:{local}")
+            services.asked.clear()
+            promised = host.apply(changed, "--noop").require(0)
+            assert would_change(promised) == ["Exec[pdbclient: gateway settings]"]
+            assert would_refresh(promised) == ["Exec[pdbclient: reload the gateway]"]
+            assert (host.configuration(), services.asked) == (written, [])
+            host.apply(changed).require(2)
+            assert services.asked == [(RELOAD, GATEWAY)]
+            eventually(lambda: answers(f"http://127.0.0.1:{local}/status/v1/simple"))
+            assert gateway.pid == pid
+
+            services.asked.clear()
+            absent = gateway_host(host, port, ensure="absent", gateway_local_url=f"http://127.0.0.1:{local}")
+            host.apply(absent).require(2)
+            assert services.asked == [("stop", GATEWAY)]
+            assert host.configuration() == before
+            host.apply(absent).require(0)
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("stock", list(parameters(PUPPETS)))
+    def test_the_host_of_a_puppetdb_from_nothing_to_a_first_pass_and_back(
+        new_host: Callable[[str], ModuleHost], pair: Lab
+    ) -> None:
+        """What the replica has comes; a changed parameter reloads; what was written by hand before is there again."""
+        host, by_hand = new_host(PDB), "# By hand.\nsync: {}\n"
+        sync_conf(host).write_text(by_hand)
+        seed_replica(pair)
+        reconciler = reconciler_of(host)
+        with Services(host.bin, {SYNC: reconciler}) as services:
+            host.apply(sync_host(host, report_ttl="14d")).require(2)
+            assert services.asked == [(RELOAD, SYNC), ("start", SYNC)]
+            eventually(lambda: pulled(pair))
+            host.apply(sync_host(host, report_ttl="14d")).require(0)
+
+            services.asked.clear()
+            port = free_port()
+            host.apply(sync_host(host, report_ttl="14d", status_port=port)).require(2)
+            assert services.asked == [(RELOAD, SYNC)]
+            assert reconciler.running()
+            eventually(lambda: answers(f"http://127.0.0.1:{port}/status"))
+
+            services.asked.clear()
+            absent = sync_host(host, ensure="absent")
+            host.apply(absent).require(2)
+            assert services.asked == [("stop", SYNC)]
+            assert sync_conf(host).read_text() == by_hand
+            host.apply(absent).require(0)
 
     @pytest.mark.soak
     @pytest.mark.parametrize("stock", list(parameters(INSTALLED)))
