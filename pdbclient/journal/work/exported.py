@@ -218,30 +218,22 @@ class Exported:
 
     def _push(self, session: Session, missing: Sequence[Listed], deadline: float, refused: _Refused) -> None:
         """Send these, newest first, several at once, as far as the time goes."""
+        waiting = deque(sorted(missing, key=lambda each: -each.id))
 
-        def push(entry: Listed) -> None:
-            caller_left.set(self._stop)
-            if not self._may_go_on(deadline) or refused.all or entry.id in refused.entries:
-                return
-            # Delivery may be at work on the same ones, when this server is the first one back.
-            found = self._journal.start(exported_sql.still_missing, session.endpoint.url, entry.id)
-            stored = self._journal.wait(found, self._time(deadline))
-            if stored is None:
-                return
-            try:
-                copy = self._sent(session, entry, stored.unpacked(), deadline)
-            except ServerError as error:
-                # It answers, so it is asked all the same: what it does not take makes its answer stale.
-                refused.note(entry, error)
-            else:
-                self._journal.wait(self._journal.start(deliveries.ack, entry.id, [copy]), self._time(deadline))
+        def push_all() -> None:
+            while True:
+                try:
+                    entry = waiting.popleft()
+                except IndexError:
+                    return
+                self._push_one(session, entry, deadline, refused)
 
         pushers, pushes = self._pushers[session.endpoint], []
         try:
-            for entry in sorted(missing, key=lambda each: -each.id):
-                pushes.append(pushers.submit(push, entry))  # noqa: PERF401  # what was begun is waited for
+            for _ in range(min(PUSHERS, len(missing))):
+                pushes.append(pushers.submit(push_all))  # noqa: PERF401  # what was begun is waited for
         except RuntimeError as error:
-            # This machine has no thread for it, or this was closed. Those that there are do what was begun.
+            # This machine has no thread for it, or this was closed. Those that there are do it all.
             if not pushes:
                 refused.give_up(str(error))
         try:
@@ -251,6 +243,23 @@ class Exported:
         finally:
             for each in pushes:
                 each.cancel()
+
+    def _push_one(self, session: Session, entry: Listed, deadline: float, refused: _Refused) -> None:
+        caller_left.set(self._stop)
+        if not self._may_go_on(deadline) or refused.all or entry.id in refused.entries:
+            return
+        # Delivery may be at work on the same ones, when this server is the first one back.
+        found = self._journal.start(exported_sql.still_missing, session.endpoint.url, entry.id)
+        stored = self._journal.wait(found, self._time(deadline))
+        if stored is None:
+            return
+        try:
+            copy = self._sent(session, entry, stored.unpacked(), deadline)
+        except ServerError as error:
+            # It answers, so it is asked all the same: what it does not take makes its answer stale.
+            refused.note(entry, error)
+        else:
+            self._journal.wait(self._journal.start(deliveries.ack, entry.id, [copy]), self._time(deadline))
 
     def _sent(self, session: Session, entry: Listed, stored: Entry | Damaged, deadline: float) -> Copy:
         url = session.endpoint.url
