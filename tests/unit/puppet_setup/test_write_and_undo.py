@@ -100,7 +100,7 @@ def test_modes_stay_and_a_new_file_is_like_puppet_conf(confdir: Confdir) -> None
 def test_owners_stay_and_come_back(confdir: Confdir) -> None:
     """A file that belongs to the Puppet server goes on belonging to it."""
     directory = confdir(FILES)
-    owner = (12345, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getgroups()[-1])
+    owner = (12345, 23456) if os.geteuid() == 0 else (os.geteuid(), [os.getegid(), *os.getgroups()][-1])
     os.chown(directory / "puppet.conf", *owner)
     before = tree(directory)
     write(plan_setup(directory, WANTED), NOW)
