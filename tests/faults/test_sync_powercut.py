@@ -20,7 +20,7 @@ from .powercut import Power, at_each_change, mounted
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(rounds(300, 3600))]
 
-SEEDS = rounds(2, 20)
+SEEDS = rounds(1, 20)
 WRITES = 3
 
 

@@ -30,7 +30,7 @@ from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire.command import Command, configure_expiration, deactivate_node
 from pdbclient.wire.timestamp import utc_text
-from tests.soak import rounds
+from tests.soak import LONG, rounds
 
 from .admin_commands import delete
 from .schema import flags_table
@@ -183,7 +183,7 @@ def recovering(site: RecoverySite) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.every_server("8.8.1+7.12.1")
+@pytest.mark.every_server("8.8.1+7.12.1", own=LONG)
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_destroyed_primary_and_its_older_replica_are_both_brought_to_the_full_set(

@@ -25,7 +25,11 @@ from ..faults.gateway import GatewayProcess, ask, gateway_config, submit, write_
 from .client_site import ago, facts
 from .locked_table import locked
 
-pytestmark = [pytest.mark.integration, pytest.mark.every_server]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.soak,
+    pytest.mark.every_server("8.8.1+7.12.1", long=["8.4.1+8.8.1"]),
+]
 
 SLOW = 25.0 if LONG else 6.0
 """Seconds for which the database is locked: more than one server's silence was ever allowed (2 s here)."""

@@ -23,7 +23,7 @@ from pdbclient.sync import Entity, Mode, PassResult, plan, reconcile
 from pdbclient.sync.run.diff import Scope, diff
 from pdbclient.sync.state.store import RETRY_FIRST
 from pdbclient.wire.command import Command
-from tests.soak import rounds
+from tests.soak import LONG, rounds
 
 from .sync.backup import Backup
 from .sync.history import History
@@ -41,6 +41,8 @@ QUIET = 8
 """Rounds of passes after which nothing may move any more."""
 FREEZE = rounds(3, 15)
 """Seconds that a server is frozen in the middle of a pull: in the long form longer than a query may keep quiet."""
+RETRY = RETRY_FIRST if LONG else 5.0
+"""Seconds until a record that failed is tried again."""
 OTHER = {PRIMARY: REPLICA, REPLICA: PRIMARY}
 SEED = 20261126
 
@@ -81,8 +83,8 @@ class Hostile:
             parts = [each for result in results for each in result.entities.values()]
             moved.append(sum(each.transferred for each in parts))
             if any(each.waiting for each in parts):
-                # What failed because a server was frozen is tried again after a minute.
-                time.sleep(RETRY_FIRST)
+                # What failed because a server was frozen is tried again then.
+                time.sleep(RETRY)
             elif not moved[-1]:
                 break
         return moved
@@ -161,7 +163,8 @@ class Hostile:
 
 
 @pytest.fixture
-def hostile(site: ReconciledPair, lab_directory: Path) -> Hostile:
+def hostile(site: ReconciledPair, lab_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Hostile:
+    monkeypatch.setattr("pdbclient.sync.state.store.RETRY_FIRST", RETRY)
     directory = lab_directory / "hostile"
     directory.mkdir()
     return Hostile(site, directory, SEED)
