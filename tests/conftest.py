@@ -30,7 +30,7 @@ collect_ignore = [] if LONG else [f"integration/{name}" for name in BOOTED]
 
 # Tests of other releases say which in their parameters; others have dates and the like there.
 _RELEASE = "|".join(map(re.escape, (puppetdbs.OWN, *puppetdbs.VERSIONS)))
-_PAIR = re.compile(rf"\[(?:.*-)?((?:{_RELEASE})\+(?:{_RELEASE}))[-\]]")
+_PAIR = re.compile(rf"[\[-]((?:{_RELEASE})\+(?:{_RELEASE}))[-\]]")
 
 
 def pytest_report_header() -> str:
