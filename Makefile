@@ -31,8 +31,10 @@ demo: setup
 # While you work: style, types, unit tests and scenarios. No root, no server; the same examples in every run.
 # Their files are in memory: a disk makes half of the seconds, and is tested where it fails (tests/faults).
 check: lint
-	PYTEST_DEBUG_TEMPROOT=$(or $(wildcard /dev/shm),/tmp) $(BIN)/pytest -n auto --dist worksteal -m 'not slow' \
-		-o tmp_path_retention_policy=none tests/unit tests/scenarios
+	@memory=$$(mktemp -d -p $(or $(wildcard /dev/shm),/tmp) pdbclient-check-XXXXXX); \
+	trap 'rm -rf "$$memory"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	PYTEST_DEBUG_TEMPROOT=$$memory $(BIN)/pytest -n auto --dist worksteal -m 'not slow' \
+		-o tmp_path_retention_policy=failed tests/unit tests/scenarios
 
 # The same on each Python that setup.cfg names, and on the lowest versions of all dependencies that it allows.
 pythons:
