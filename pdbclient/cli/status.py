@@ -119,7 +119,7 @@ def _daemons(args: argparse.Namespace) -> list[_Daemon]:
     if args.sync_config is not None:
         port = load_sync_config(args.sync_config, check_files=False).status_port
         if port is None:
-            raise _not_set(args.sync_config, "status_port", "status_port: 8089")
+            raise _not_set(args.sync_config, "status_port", "status_port: 8088")
         daemons.append(_Daemon(port, "pdbclient sync run"))
     return daemons
 

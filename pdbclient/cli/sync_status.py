@@ -98,7 +98,7 @@ def _trigger(args: argparse.Namespace) -> int:
     config = load_sync_config(args.config)
     chosen_remotes(config, args)
     if config.status_port is None:
-        why = "is not set: add, for example, status_port: 8089 and have the daemon reload (SIGHUP)"
+        why = "is not set: add, for example, status_port: 8088 and have the daemon reload (SIGHUP)"
         raise ConfigError([Problem(str(args.config), None, "status_port", why)])
     triggered = ask_for_pass(config.status_port, args.remote.url if args.remote else None)
     if args.json:

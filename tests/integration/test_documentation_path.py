@@ -127,7 +127,7 @@ def a_puppetdb_host(host: BootedSystem, path: Pages) -> None:
     path.go(page, 2)
     text = path.here(host.path(SYNC_CONF).read_text())
     text = text.replace("/etc/puppetlabs/puppet/ssl/crl.pem", "/etc/puppetlabs/puppetdb/ssl/crl.pem")
-    text = text.replace("# status-port: 8090", "status-port: 8088").replace("interval: 5m", "interval: 5s")
+    text = text.replace("# status-port: 8088", "status-port: 8088").replace("interval: 5m", "interval: 5s")
     host.write(SYNC_CONF, text)
     path.go(page)
     wait(lambda: host.ask("pdbclient", "sync", "status", "--config", SYNC_CONF) == 0, lambda: log_of(host, SYNC))
