@@ -144,7 +144,7 @@ def test_a_body_is_read_in_a_thread_of_its_own(site: Site, start: Start, monkeyp
     monkeypatch.setattr(exchange, "command_from", noted)
     assert submit(start().port, site.pki.client).status == 200
     (name,) = threads
-    assert name.startswith("pdbclient-hands"), name
+    assert name.startswith("pdbclient-commands"), name
 
 
 def test_what_gzip_makes_too_large_is_refused(site: Site, start: Start) -> None:

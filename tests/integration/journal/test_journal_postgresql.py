@@ -167,7 +167,8 @@ def test_a_deadlock_is_resolved_by_doing_one_of_the_two_again(store: Store) -> N
         futures = [store.journal.start(crosswise, first, second), journal.start(crosswise, second, first)]
         for future in futures:
             future.result(20)
-    assert len(runs) == 3
+    # What is done again may meet the other one once more.
+    assert len(runs) >= 3
     assert store.show(first).length == store.show(second).length == 9
 
 
