@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHONS ?= python3.11 python3.12 python3.13
 BENCHES := startup submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
-.PHONY: setup demo check pythons test matrix lint docs soak bench dist deb lock clean
+.PHONY: setup demo check pythons test matrix lint docs partitions soak bench dist deb lock clean
 
 setup: $(VENV)/ready
 
@@ -48,7 +48,7 @@ test: lint
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
 	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not partitions'
 
 # All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
 # PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
@@ -65,6 +65,15 @@ lint: setup
 # The documentation, into build/docs. Warnings are errors; links and anchors are checked.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file .ci/mkdocs.yml
+
+# Hosts on a network that breaks by a random schedule, under work whose history is checked; as root, on real servers.
+# With FLAGS="--arrangement sqlite --only cut,stop --html report.html", and others: python -m tests.partitions --help.
+SEED ?= 1
+MINUTES ?= 10
+partitions: setup
+	@$(BIN)/pdbclient lab install
+	@tests/install-packages iproute2 nftables haproxy
+	$(BIN)/python -m tests.partitions --seed $(SEED) --minutes $(MINUTES) $(FLAGS)
 
 # The long form of the tests that have one, with what they count: well over an hour.
 soak: setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,18 +46,10 @@ class CertificateAuthority:
             (self.ssl_dir / directory).mkdir(mode=mode, parents=True, exist_ok=True)
         key = _new_key()
         certificate = _ca_certificate(self.name, key)
-        now = datetime.now(UTC)
-        crl = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(certificate.subject)
-            .last_update(now - timedelta(days=1))
-            .next_update(now + timedelta(days=_CA_DAYS))
-            .sign(key, hashes.SHA256())
-        )
         _write(self._ca_key, _key_pem(key), secret=True)
         _write(files.ca, _pem(certificate))
         # Last, because its presence means that the CA is complete.
-        _write(files.crl, _pem(crl))
+        _write(files.crl, _pem(_revocations(certificate, key, [])))
 
     def issue(self, certname: str, *, days: float = 365.0, names: Sequence[str] | None = None) -> TlsFiles:
         """Issue a certificate for server and client use, replacing an earlier one of the same name.
@@ -69,14 +61,34 @@ class CertificateAuthority:
         files = tls_files(self.ssl_dir, certname)
         assert files.cert is not None
         assert files.key is not None
-        ca_key = serialization.load_pem_private_key(self._ca_key.read_bytes(), password=None)
-        authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
+        authority, ca_key = self._authority(files)
         key = _new_key()
         alternatives = [_alternative(name) for name in names or (certname, "localhost", "127.0.0.1")]
-        certificate = _leaf_certificate(certname, key, alternatives, days, authority, ca_key)  # type: ignore[arg-type]
+        certificate = _leaf_certificate(certname, key, alternatives, days, authority, ca_key)
         _write(files.key, _key_pem(key), secret=True)
         _write(files.cert, _pem(certificate))
         return files
+
+    def revoke(self, certname: str) -> None:
+        """Put the certificate that `certname` has now on the revocation list, beside those that are there."""
+        files = tls_files(self.ssl_dir, certname)
+        assert files.cert is not None
+        assert files.crl is not None
+        authority, ca_key = self._authority(files)
+        certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
+        before = x509.load_pem_x509_crl(files.crl.read_bytes())
+        new = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(certificate.serial_number)
+            .revocation_date(datetime.now(UTC))
+            .build()
+        )
+        _write(files.crl, _pem(_revocations(authority, ca_key, [*before, new])))
+
+    def _authority(self, files: TlsFiles) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
+        key = serialization.load_pem_private_key(self._ca_key.read_bytes(), password=None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        return x509.load_pem_x509_certificate(files.ca.read_bytes()), key
 
 
 def _new_key() -> rsa.RSAPrivateKey:
@@ -128,6 +140,21 @@ def _ca_certificate(name: str, key: rsa.RSAPrivateKey) -> x509.Certificate:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
+
+
+def _revocations(
+    authority: x509.Certificate, key: rsa.RSAPrivateKey, revoked: Iterable[x509.RevokedCertificate]
+) -> x509.CertificateRevocationList:
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(now - timedelta(days=1))
+        .next_update(now + timedelta(days=_CA_DAYS))
+    )
+    for each in revoked:
+        builder = builder.add_revoked_certificate(each)
+    return builder.sign(key, hashes.SHA256())
 
 
 def _leaf_certificate(

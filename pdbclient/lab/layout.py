@@ -6,13 +6,14 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pdbclient.config.model import TlsFiles
 from pdbclient.errors import LabError
 from pdbclient.lab.options import LabOptions, Programs
+from pdbclient.lab.ports import LOOPBACK
 
 __all__ = [
     "CLIENT",
@@ -37,6 +38,9 @@ class Node:
 
     `url` asks for a client certificate; `cleartext_url` is plain HTTP for looking at the server from this
     machine. `home` holds everything of the node: conf.d/, var/ (vardir), log/ and postgres/.
+
+    `address` is where PuppetDB's `https_port` is, and PostgreSQL beside the loopback. `prefix` is a command that runs
+    another one, its arguments, somewhere else: in a network namespace, say. The servers are started with it.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Node:
     https_port: int
     http_port: int
     postgres_port: int
+    address: str = field(default=LOOPBACK, kw_only=True)
+    prefix: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def certname(self) -> str:
@@ -220,12 +226,16 @@ def _programs(document: dict[str, Any]) -> dict[str, Any]:
     return {**_paths(document, ["java", "puppetdb_jar", "postgres_bin"]), **nodes}
 
 
+def _node(document: dict[str, Any]) -> Node:
+    return Node(**{**_paths(document, ["home"]), "prefix": tuple(document.get("prefix", ()))})
+
+
 def _decode(document: dict[str, Any]) -> LabState:
     known = {field.name for field in fields(LabOptions)}
     options = {k: v for k, v in document["options"].items() if k in known}
     return LabState(
         directory=Path(document["directory"]),
-        nodes=tuple(Node(**_paths(node, ["home"])) for node in document["nodes"]),
+        nodes=tuple(_node(node) for node in document["nodes"]),
         programs=Programs(**_programs(document["programs"])),
         options=LabOptions(**_programs(options)),
         password=document["password"],

@@ -1,4 +1,4 @@
-"""One throwaway PostgreSQL cluster per node, on loopback and over TCP only."""
+"""One throwaway PostgreSQL cluster per node, over TCP only, on loopback (and the node's address)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ _FAST_STOP_SECONDS = 20.0
 _IMMEDIATE_STOP_SECONDS = 10.0
 # The lab must survive the kill of a server, not a power cut: without fsync everything about it is quicker.
 _SETTINGS = {
-    "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "fsync": "off",
     "full_page_writes": "off",
@@ -78,7 +77,8 @@ class Postgres:
         Raises `PortTakenError`, or `LabError` with the last lines of its log.
         """
         if self.process.pid is None:
-            settings = {"port": str(self.node.postgres_port), **_SETTINGS}
+            addresses = ",".join(dict.fromkeys((LOOPBACK, self.node.address)))
+            settings = {"listen_addresses": addresses, "port": str(self.node.postgres_port), **_SETTINGS}
             arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
             command: list[str | Path] = [
                 self.programs / "postgres",
@@ -88,7 +88,7 @@ class Postgres:
             ]
             log = self.node.postgres_log
             offset = log.stat().st_size if log.exists() else 0
-            pid = spawn(command, account=self.account, cwd=self.node.home, log=log)
+            pid = spawn(command, account=self.account, cwd=self.node.home, log=log, prefix=self.node.prefix)
             self.process.write(pid)
             self._wait_until_ready(offset)
         self._ensure_database()
@@ -147,7 +147,7 @@ class Postgres:
 
     def _psql(self, database: str, role: str, statement: str) -> subprocess.CompletedProcess[str]:
         command = [
-            str(self.programs / "psql"), "--no-psqlrc", "--quiet", "--csv", "--tuples-only",
+            *self.node.prefix, str(self.programs / "psql"), "--no-psqlrc", "--quiet", "--csv", "--tuples-only",
             "--set", "ON_ERROR_STOP=1", "--host", LOOPBACK, "--port", str(self.node.postgres_port),
             "--username", role, "--dbname", database,
         ]  # fmt: skip

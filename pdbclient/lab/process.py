@@ -129,13 +129,17 @@ class ServerProcess:
         self.record_file.unlink(missing_ok=True)
 
 
-def spawn(command: Sequence[str | Path], *, account: Account, cwd: Path, log: Path) -> int:
+def spawn(
+    command: Sequence[str | Path], *, account: Account, cwd: Path, log: Path, prefix: Sequence[str] = ()
+) -> int:
     """Start a server detached from us, its output appended to `log`, and return its pid.
 
+    `prefix` is a command that runs another one, its arguments: it is run as ourselves, the server as `account`.
     Raises `LabError` when the program cannot be executed.
     """
     done = subprocess.run(
         [
+            *prefix,
             sys.executable,
             "-I",
             "-S",

@@ -99,7 +99,7 @@ class PuppetDB:
         jetty = {
             "host": LOOPBACK,
             "port": self.node.http_port,
-            "ssl-host": LOOPBACK,
+            "ssl-host": self.node.address,
             "ssl-port": self.node.https_port,
             "ssl-key": self.tls.key,
             "ssl-cert": self.tls.cert,
@@ -142,14 +142,22 @@ class PuppetDB:
         """
         if self.process.pid is not None:
             return
-        busy = [port for port in (self.node.https_port, self.node.http_port) if not is_free(port)]
+        # With a prefix they may be in a network of their own, where we cannot look.
+        ports = () if self.node.prefix else (self.node.https_port, self.node.http_port)
+        busy = [port for port in ports if not is_free(port)]
         if busy:
             raise PortTakenError(f"PuppetDB {self.node.name}: port {busy[0]} is taken by another process")
         for log in (self.node.log, self.node.console_log):
             # What an earlier start said must not be taken for what this one says.
             if log.exists():
                 log.replace(log.with_suffix(".log.1"))
-        pid = spawn(self.command(), account=self.account, cwd=self.node.home, log=self.node.console_log)
+        pid = spawn(
+            self.command(),
+            account=self.account,
+            cwd=self.node.home,
+            log=self.node.console_log,
+            prefix=self.node.prefix,
+        )
         self.process.write(pid)
 
     def check_alive(self) -> None:

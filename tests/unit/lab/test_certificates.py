@@ -83,3 +83,21 @@ def test_the_revocation_list_is_empty_and_keys_are_private(authority: Certificat
     assert files.key is not None
     assert len(x509.load_pem_x509_crl(files.crl.read_bytes())) == 0
     assert files.key.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_revoked_is_on_the_list_and_its_successor_is_not(authority: CertificateAuthority) -> None:
+    def serial(files: TlsFiles) -> int:
+        assert files.cert is not None
+        return x509.load_pem_x509_certificate(files.cert.read_bytes()).serial_number
+
+    revoked = []
+    for name in ("client", "other", "client"):
+        revoked.append(serial(authority.issue(name)))
+        authority.revoke(name)
+    renewed = authority.issue("client")
+    assert renewed.crl is not None
+    found = x509.load_pem_x509_crl(renewed.crl.read_bytes())
+    issuer = x509.load_pem_x509_certificate(renewed.ca.read_bytes())
+    assert found.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    assert [each.serial_number for each in found] == revoked
+    assert serial(renewed) not in revoked

@@ -38,6 +38,15 @@ def test_a_spawned_process_is_neither_our_child_nor_of_our_session(sleeper: Serv
     assert os.getsid(pid) == pid
 
 
+def test_a_prefix_runs_the_server(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = ServerProcess(tmp_path / "prefixed.json")
+    said = ["sh", "-c", "echo $WHERE"]
+    process.write(spawn(said, account=MYSELF, cwd=tmp_path, log=log, prefix=("env", "WHERE=elsewhere")))
+    assert wait_for_end(process, 5)
+    assert log.read_text() == "elsewhere\n"
+
+
 def test_a_killed_process_is_gone_at_once_even_before_anybody_collects_it(sleeper: ServerProcess) -> None:
     assert sleeper.signal(signal.SIGKILL)
     assert wait_for_end(sleeper, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,24 @@ def test_a_state_comes_back_as_it_was_written_and_only_its_owner_may_read_it(tmp
     assert read_state(state.directory) == state
     assert (state.directory / "lab.json").stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in state.directory.iterdir()] == ["lab.json"]
+
+
+def test_a_node_in_another_network_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    state = state_in(tmp_path / "lab")
+    state = state.with_node(replace(state.node("replica"), address="10.0.0.1", prefix=("in-network", "one")))
+    write_state(state)
+    assert read_state(state.directory) == state
+
+
+def test_a_state_of_an_earlier_version_has_all_nodes_on_the_loopback(tmp_path: Path) -> None:
+    state = state_in(tmp_path / "lab")
+    write_state(state)
+    file = state.directory / "lab.json"
+    document = json.loads(file.read_text())
+    for node in document["nodes"]:
+        del node["address"], node["prefix"]
+    file.write_text(json.dumps(document))
+    assert read_state(state.directory) == state
 
 
 def test_a_state_with_an_option_of_a_later_version_is_read_without_it(tmp_path: Path) -> None:

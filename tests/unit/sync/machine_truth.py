@@ -9,7 +9,7 @@ from pdbclient.wire.summary import to_millis
 
 from .fake import FakePuppetDB
 from .fake_store import DAY
-from .machine_world import World
+from .machine_world import SyncWorld
 
 __all__ = ["unexplained"]
 
@@ -17,7 +17,7 @@ SKEW = 60_000
 HOUR = 3_600_000
 
 
-def unexplained(world: World) -> Iterator[str]:
+def unexplained(world: SyncWorld) -> Iterator[str]:
     """All that is not as it should be."""
     for local, remote in world.pairs:
         for entity, plan in world.plans(local, remote).items():
@@ -36,7 +36,7 @@ def unexplained(world: World) -> Iterator[str]:
 class _Pair:
     """What a pass of `local` from `remote` makes of one entity."""
 
-    def __init__(self, world: World, local: str, remote: str, entity: Entity, plan: EntityPlan) -> None:
+    def __init__(self, world: SyncWorld, local: str, remote: str, entity: Entity, plan: EntityPlan) -> None:
         self.world, self.entity, self.plan = world, entity, plan
         self.here, self.there = world.servers[local], world.servers[remote]
         self.faulty = world.faulty[local, remote]

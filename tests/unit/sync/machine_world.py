@@ -18,7 +18,7 @@ from ...versions import PUPPETDB_7_12, Release
 from .conftest import NOW, FakeTime
 from .fake import FakePuppetDB, Row
 
-__all__ = ["Killed", "World"]
+__all__ = ["Killed", "SyncWorld"]
 
 ROUNDS = 12
 """So many rounds of passes, each server pulling from each other, and everything has come to rest."""
@@ -30,7 +30,7 @@ class Killed(BaseException):
     """The process of a reconciler is gone; no handler of its own runs."""
 
 
-class World:
+class SyncWorld:
     """The servers are of `releases`, in turn. `time` passes for all alike; a server's clock is off by its `skew`, its
     reconciler's by its `step` (s).
 

@@ -24,7 +24,7 @@ from ...versions import RELEASES, Release
 from .conftest import MEMORY, NOW
 from .fake import FakePuppetDB, Row, catalog, deactivation, expiration, facts, inputs, report
 from .machine_truth import unexplained
-from .machine_world import Killed, World, unreachable
+from .machine_world import Killed, SyncWorld, unreachable
 
 CERTNAMES = st.sampled_from(["a.example.com", "b.example.com"])
 SERVER = st.integers(0, 2)
@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
     )
     def start(self, servers: int, mangled: set[str], releases: list[Release]) -> None:
         self.directory = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
-        self.world = World(Path(self.directory.name), "abc"[:servers], mangled, releases)
+        self.world = SyncWorld(Path(self.directory.name), "abc"[:servers], mangled, releases)
         self.backups: list[tuple[str, Any]] = []
 
     def name(self, number: int) -> str:
