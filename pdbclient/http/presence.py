@@ -18,7 +18,7 @@ from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.wire import timestamp
 from pdbclient.wire.query import Ast
 
-__all__ = ["NEWEST", "newest", "newest_reports", "queue_depth", "reports"]
+__all__ = ["NEWEST", "newest", "newest_reports", "oldest_reports", "queue_depth", "reports"]
 
 BATCH = 500
 """Nodes, or reports, that one query asks about at most."""
@@ -74,13 +74,14 @@ def newest_reports(
     session: Session, certnames: Collection[str], since: str, *, within: float | None = None
 ) -> Iterator[tuple[str, str]]:
     """The certnames that have reports newer than `since`, with the producer timestamp of the newest. As `newest`."""
-    left = _Left(within)
-    for batch in _batches(certnames):
-        columns = ["certname", ["function", "max", "producer_timestamp"]]
-        after = [">", "producer_timestamp", since]
-        query = ["extract", columns, ["and", _among(batch), _ANY_STATE, _ANY_TYPE, after], ["group_by", "certname"]]
-        rows = session.records("/reports", query=query, within=left.seconds())
-        yield from _stamps(session, rows, "max")
+    yield from _of_reports(session, "max", certnames, [">", "producer_timestamp", since], within)
+
+
+def oldest_reports(
+    session: Session, certnames: Collection[str], before: str, *, within: float | None = None
+) -> Iterator[tuple[str, str]]:
+    """The certnames that have reports older than `before`, with the producer timestamp of the oldest. As `newest`."""
+    yield from _of_reports(session, "min", certnames, ["<", "producer_timestamp", before], within)
 
 
 def reports(
@@ -144,6 +145,17 @@ def _runs(wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, Sequenc
 def _run(run: Sequence[tuple[int, str]]) -> tuple[str, str, Sequence[str]]:
     start, end = timestamp.from_millis(run[0][0]), timestamp.from_millis(run[-1][0] + 1)
     return start, end, list(dict.fromkeys(certname for _, certname in run))
+
+
+def _of_reports(
+    session: Session, function: str, certnames: Collection[str], when: Ast, within: float | None
+) -> Iterator[tuple[str, str]]:
+    left = _Left(within)
+    for batch in _batches(certnames):
+        columns = ["certname", ["function", function, "producer_timestamp"]]
+        query = ["extract", columns, ["and", _among(batch), _ANY_STATE, _ANY_TYPE, when], ["group_by", "certname"]]
+        rows = session.records("/reports", query=query, within=left.seconds())
+        yield from _stamps(session, rows, function)
 
 
 def _among(certnames: Sequence[str]) -> Ast:

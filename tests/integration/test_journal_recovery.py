@@ -385,3 +385,42 @@ def test_what_a_server_took_is_confirmed_and_what_it_lost_is_noticed_and_healed(
         assert f"{url} has again what it was seen to have" in caplog.messages[-1]
     site.settle()
     assert site.count(PRIMARY) == full
+
+
+def test_a_primary_that_was_emptied_and_filled_again_but_for_one_report_is_noticed_and_healed(
+    site: RecoverySite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by its reconciler, before the audit looks. A node that was deleted, and enrolled anew, lost nothing."""
+    caplog.set_level(logging.INFO, "pdbclient.journal")
+    commands = [command for n in range(6) for command in site.runs(f"node{n}.example.com", n)]
+    with Client(site.config) as client:
+        site.submit(client, commands)
+    full = site.count(PRIMARY)
+    session = site.session[PRIMARY]
+    with closing(Journal.open(site.place)) as journal:
+        journal.clock = lambda: time.time() + 10
+        audit = Audit(journal, session, heal=True, rate=200)
+        audit.round()
+        delete(site.lab, PRIMARY, "node5.example.com")
+        for command in site.runs("node5.example.com", 5)[-2:]:
+            session.submit(command)
+        site.settle()
+        audit.came_back()
+        audit.round()
+        assert caplog.messages == []
+        destroy(site.lab, PRIMARY)
+        site.lab.fault(PRIMARY, "start")
+        lost = [command for command in commands if command.name == "store report"][3]
+        for command in sorted(commands, key=minute):
+            if command is not lost:
+                session.submit(command)
+        site.settle()
+        audit.came_back()
+        audit.round()
+        told = f"of 6 nodes 1 lack something, such as store report of {lost.certname}"
+        assert told in caplog.messages[0]
+        site.settle()
+        assert site.count(PRIMARY) == full
+        audit.came_back()
+        audit.round()
+        assert f"{site.url(PRIMARY)} has again what it was seen to have" in caplog.messages[-1]

@@ -6,7 +6,7 @@ from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["confirmed", "newest_id", "unconfirmed"]
+__all__ = ["confirmed", "newest_id", "some_confirmed", "unconfirmed"]
 
 
 def newest_id(tx: Transaction) -> int:
@@ -48,3 +48,17 @@ def confirmed(tx: Transaction, server: str, until: int, limit: int) -> list[List
         if found or len(rows) < limit:
             return found
         until = rows[-1][0] - 1
+
+
+def some_confirmed(tx: Transaction, server: str, after: int, until: int, limit: int) -> list[Listed]:
+    """Of the entries with ids above `after` and up to `until` that `server` was seen to hold at most `limit`; by id.
+
+    As even in their ids as there are any, so that what a server lost of a while is among them. Without damaged ones.
+    """
+    sql = (
+        "SELECT max(entry) FROM copies WHERE server = :server AND state = 'confirmed'"
+        " AND entry > :after AND entry <= :until"
+    )
+    places = {until - (until - after) * n // limit for n in range(limit)}
+    found = {tx.rows(sql, server=server, after=after, until=place)[0][0] for place in places if place > after}
+    return listed(tx, sorted(found - {None}))

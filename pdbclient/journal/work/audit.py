@@ -5,6 +5,8 @@ deleted by hand, with all that belongs to them, and reports go after `report-ttl
 
 - one node went back: it shows an older catalog, or older facts or inputs, than it was seen to have. No command can do
   that; a restored backup does.
+- one node lacks a report, and shows an older one: who deletes or purges a node deletes both, and `report-ttl` the
+  older one first. So is an emptied server known that its reconciler, or the nodes' next runs, filled again.
 - or half of the nodes that were looked at, and two at the least, lack something: an emptied database. Old reports and
   deactivations do not count, for they go with time, and with their node.
 
@@ -16,13 +18,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from time import monotonic
+from types import MappingProxyType
 
 from pdbclient.errors import ServerError, TransportError
-from pdbclient.http.presence import queue_depth
+from pdbclient.http import presence
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import entries, exported_sql, holdings
@@ -76,20 +79,35 @@ class Loss:
         return f"of {self.nodes} nodes {', '.join(parts)}, such as {such_as}"
 
 
-def judge_loss(sample: Sequence[Listed], there: Shown, now: float) -> Loss | None:
+def judge_loss(
+    sample: Sequence[Listed], there: Shown, now: float, oldest_reports: Mapping[str, str] = MappingProxyType({})
+) -> Loss | None:
     """Whether a server that shows `there` has lost data, of which `sample` was seen there once. Pure.
 
-    `now` is in seconds since 1970. The rule is told at the top of this module.
+    `now` is in seconds since 1970. `oldest_reports` has the producer timestamp of the oldest report that the server
+    shows of each node that lacks one. The rule is told at the top of this module.
     """
-    counted = [entry for entry in sample if is_known(entry, there) and not _goes_by_itself(entry, now)]
-    lacking = [entry for entry in counted if not has(entry, there)]
+    lacking = _lacking(sample, there, now)
     back = [entry for entry in lacking if entry.name in REPLACED and (entry.name, entry.certname) in there.newest]
+    holes = [entry for entry in lacking if entry.name == REPORT and _is_younger(entry, oldest_reports)]
     went_back = tuple(dict.fromkeys(entry.certname for entry in back))
     gone = tuple(dict.fromkeys(entry.certname for entry in lacking if entry.certname not in went_back))
-    nodes = len({entry.certname for entry in counted})
-    if went_back or (len(gone) >= 2 and 2 * len(gone) >= nodes):
-        return Loss(went_back, gone, nodes, (back or lacking)[0])
+    nodes = len({entry.certname for entry in sample if _counts(entry, there, now)})
+    if back or holes or (len(gone) >= 2 and 2 * len(gone) >= nodes):
+        return Loss(went_back, gone, nodes, [*back, *holes, *lacking][0])
     return None
+
+
+def _lacking(sample: Sequence[Listed], there: Shown, now: float) -> list[Listed]:
+    return [entry for entry in sample if _counts(entry, there, now) and not has(entry, there)]
+
+
+def _is_younger(entry: Listed, oldest: Mapping[str, str]) -> bool:
+    return entry.certname in oldest and oldest[entry.certname] < entry.producer_timestamp
+
+
+def _counts(entry: Listed, there: Shown, now: float) -> bool:
+    return is_known(entry, there) and not _goes_by_itself(entry, now)
 
 
 def late(entry: Listed, server: str, now: float, times: int = 0) -> bool:
@@ -212,7 +230,7 @@ class Audit:
         """Send those again whose time it is, when they do not wait in its queue: their ids."""
         known = [entry for entry in missing if entry.id in self._late]
         due = [entry for entry in known if late(entry, self._url, now, self._late[entry.id])]
-        if not due or queue_depth(self._session) > 0:
+        if not due or presence.queue_depth(self._session) > 0:
             return set()
         in_vain = [entry for entry in due if self._late[entry.id] == SENT_AGAIN]
         if in_vain:
@@ -240,10 +258,14 @@ class Audit:
         until = newest[0].id if newest else 0
         # What was confirmed since the last look can hide a loss: a server that was emptied gets new commands.
         before = until if self._until is None else self._until
-        sample = self._journal.run(entries.listed, self._lost)
         # What was lost is not confirmed any more: it is looked for until it is there again, or was replaced.
-        sample = sample or self._journal.run(holdings.confirmed, self._url, before, SAMPLE)
-        loss = judge_loss(sample, look(self._session, sample, within=ASKING), now) if sample else None
+        samples = [self._journal.run(entries.listed, self._lost)]
+        if not samples[0]:
+            samples = [
+                self._journal.run(holdings.confirmed, self._url, before, SAMPLE),
+                self._journal.run(holdings.some_confirmed, self._url, before, until, SAMPLE),
+            ]
+        loss, sample = self._judge(samples, now)
         if loss is None:
             if self._lost_at is not None:
                 log.info("%s has again what it was seen to have", self._url)
@@ -263,6 +285,19 @@ class Audit:
             log.error("%s has lost data: %s; %s", self._url, loss, cure)
         if self._heal:
             self._recover()
+
+    def _judge(self, samples: Sequence[Sequence[Listed]], now: float) -> tuple[Loss | None, Sequence[Listed]]:
+        there = look(self._session, [entry for sample in samples for entry in sample], within=ASKING)
+        lacking = [entry for sample in samples for entry in _lacking(sample, there, now) if entry.name == REPORT]
+        oldest = {}
+        if lacking:
+            certnames = {entry.certname for entry in lacking}
+            before = max(entry.producer_timestamp for entry in lacking)
+            oldest = dict(presence.oldest_reports(self._session, certnames, before, within=ASKING))
+        for sample in samples:
+            if loss := judge_loss(sample, there, now, oldest):
+                return loss, sample
+        return None, ()
 
     # -- sending again
 

@@ -89,8 +89,9 @@ class FakeServer:
             assert ["=", "type", "any"] in conditions
             found = [row for row in sorted(self.reports) if row[0] in certnames and _within(row[1], conditions)]
             if grouped:
-                newest = dict(found)
-                yield from ({"certname": certname, "max": stamp} for certname, stamp in newest.items())
+                function = columns[1][1]
+                last = dict(found if function == "max" else reversed(found))
+                yield from ({"certname": certname, function: stamp} for certname, stamp in last.items())
             else:
                 yield from ({"certname": certname, "producer_timestamp": stamp} for certname, stamp in found)
             return

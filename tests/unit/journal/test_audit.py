@@ -89,6 +89,17 @@ def test_reports_alone_can_be_lost_while_they_are_young() -> None:
     assert judge_loss(sample, without_reports, NOW + DAY + 1000) is None, "report-ttl may have taken them"
 
 
+def test_a_report_that_is_gone_where_an_older_one_is_was_lost() -> None:
+    """Neither a node's deletion nor report-ttl leaves the older of two."""
+    sample = nodes("abcd")
+    without = there(*[entry for entry in sample if (entry.name, entry.certname) != (REPORT, "a")])
+    assert judge_loss(sample, without, NOW) is None, "deleted, and enrolled anew"
+    assert judge_loss(sample, without, NOW, {"a": stamp(101)}) is None, "deleted, and enrolled anew"
+    loss = judge_loss(sample, without, NOW, {"a": stamp(99)})
+    assert loss == Loss((), ("a",), 4, sample[2])
+    assert judge_loss(sample, without, NOW + DAY + 1000, {"a": stamp(99)}) is None
+
+
 def test_deactivations_go_with_their_nodes() -> None:
     assert judge_loss(nodes("abcd", DEACTIVATE), there(), NOW) is None
 
@@ -391,6 +402,81 @@ def test_what_is_confirmed_after_a_loss_does_not_hide_it(site: AuditSite, caplog
     site.later(audit.LOSS_EVERY)
     site.audit.round()
     assert "has lost data: of 4 nodes 4 lack something" in caplog.messages[0]
+
+
+def refilled(site: AuditSite, nodes: int = 8) -> None:
+    """The server was emptied, and filled again by its reconciler and by the nodes' next runs: but for one report."""
+    for n in range(nodes):
+        for at, kind in ((1, REPORT), (2, FACTS), (3, REPORT)):
+            site.take(kind, f"n{n}", at)
+    site.later(SETTLING + 1)
+    site.audit.round()
+    had = site.server.reports - {("n3", stamp(3))}
+    site.server.forget()
+    site.server.reports |= had
+    for n in range(nodes):
+        site.take(FACTS, f"n{n}", 4)
+
+
+def test_a_server_that_was_emptied_and_filled_again_but_for_one_report_has_lost_data(
+    site: AuditSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    refilled(site)
+    site.audit.came_back()
+    site.audit.round()
+    assert f"of 8 nodes 1 lack something, such as {REPORT} of n3 as of {stamp(3)}" in caplog.messages[0]
+
+
+def test_what_was_lost_from_a_server_that_was_filled_again_is_sent_again(
+    store: Store, site: AuditSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    healing = AuditSite(store, monkeypatch, heal=True)
+    refilled(healing)
+    healing.audit.came_back()
+    healing.audit.round()
+    assert ("n3", stamp(3)) in healing.server.reports
+    healing.audit.came_back()
+    healing.audit.round()
+    assert "has again what it was seen to have" in caplog.messages[-1]
+
+
+def test_what_was_confirmed_since_the_last_look_is_looked_at_too(
+    site: AuditSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Long ago, and before much else, is where its reconciler's last pass ended."""
+    filled(site)
+    site.later(audit.LOSS_EVERY)
+    site.audit.round()
+    for n in range(60):
+        for at in (1, 2):
+            site.take(REPORT, f"m{n}", at)
+    site.later(SETTLING + 1)
+    site.audit.round()
+    site.server.reports -= {(f"m{n}", stamp(2)) for n in range(20, 30)}
+    for n in range(60):
+        site.take(REPORT, f"m{n}", 3)
+    site.later(SETTLING + 1)
+    site.audit.round()
+    site.audit.came_back()
+    site.audit.round()
+    assert "has lost data: of " in caplog.messages[0]
+
+
+def test_a_node_that_was_deleted_and_enrolled_anew_lost_nothing(
+    site: AuditSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(8):
+        for at in (1, 2):
+            site.take(REPORT, f"n{n}", at)
+    site.later(SETTLING + 1)
+    site.audit.round()
+    site.server.reports = {(name, at) for name, at in site.server.reports if name != "n3"}
+    site.take(REPORT, "n3", 3)
+    site.later(SETTLING + 1)
+    for _ in range(2):
+        site.audit.came_back()
+        site.audit.round()
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("what", ["stamp", "state"])

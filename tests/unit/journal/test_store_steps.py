@@ -127,6 +127,7 @@ OPERATIONS: dict[str, Callable[[Transaction, Counted], object]] = {
     "fetched": lambda tx, side: entries.fetch(tx, [side.ids[FACTS, "node10"]]),
     "shown to an operator": lambda tx, side: entries.show(tx, str(side.ids[FACTS, "node10"])),
     "looked for by the audit": lambda tx, side: holdings.unconfirmed(tx, A, 0, NOW, 10),
+    "looked at since the last look": lambda tx, side: holdings.some_confirmed(tx, A, 0, 10**9, 10),
     "a page of nodes for a recovery": lambda tx, side: replay_sql.newest_page(tx, [CATALOG], 0, 10**9, 10),
     "a page of reports for a recovery": lambda tx, side: replay_sql.reports_page(tx, 0, 10**9, 10),
     "the one before": lambda tx, side: replay_sql.before(tx, [side.ids[CATALOG, "node11"]]),
