@@ -18,7 +18,7 @@ from pdbclient.http.status import STATUS_PATH, read_status
 from pdbclient.wire import timestamp
 from pdbclient.wire.query import Ast
 
-__all__ = ["NEWEST", "newest", "newest_reports", "oldest_reports", "queue_depth", "reports"]
+__all__ = ["NEWEST", "deactivated", "newest", "newest_reports", "oldest_reports", "queue_depth", "reports"]
 
 BATCH = 500
 """Nodes, or reports, that one query asks about at most."""
@@ -68,6 +68,18 @@ def newest(
         options: dict[str, Any] = {} if place.params is None else {"params": place.params}
         rows = session.records(place.path, query=query, within=left.seconds(), **options)
         yield from _stamps(session, rows, place.field)
+
+
+def deactivated(
+    session: Session, certnames: Collection[str], *, within: float | None = None
+) -> Iterator[tuple[str, str]]:
+    """The certnames of nodes that are deactivated, and have not expired, with the time of that. As `newest`."""
+    left = _Left(within)
+    for batch in _batches(certnames):
+        dead = [["null?", "deactivated", False], ["null?", "expired", True]]
+        query = ["extract", ["certname", "deactivated"], ["and", _among(batch), _ANY_STATE, *dead]]
+        rows = session.records("/nodes", query=query, within=left.seconds())
+        yield from _stamps(session, rows, "deactivated")
 
 
 def newest_reports(

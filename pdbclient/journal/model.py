@@ -15,6 +15,7 @@ from pdbclient.wire.command import Command
 
 __all__ = [
     "ANY",
+    "DEACTIVATION",
     "DECIDING",
     "LATE",
     "LATER",
@@ -38,7 +39,9 @@ ANY = ""
 REPLACED = ("replace catalog", "replace facts", "replace catalog inputs")
 """Commands of which only the newest of a node counts: it is delivered first, and an older one not at all after it."""
 
-DECIDING = ("replace catalog", "deactivate node")
+DEACTIVATION = "deactivate node"
+
+DECIDING = ("replace catalog", DEACTIVATION)
 """The commands that decide what a query of exported resources gives."""
 
 # Small commands that decide what a node is, then what other nodes' catalogs need, then the bulk.

@@ -28,6 +28,7 @@ from tests.soak import LONG, rounds
 
 from ..faults.gateway import ask
 from .journal_gateway import JournalGateway
+from .schema import flags_table
 
 pytestmark = pytest.mark.integration
 
@@ -114,6 +115,53 @@ def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: 
     assert (after.endpoint, told(after)) == (site.replica, told(before))
     assert not after.freshness.stale
     assert told(again) == told(before)
+
+
+def hide(lab: Lab, name: str, certname: str) -> None:
+    """Leave the node as a PuppetDB does that works off a deactivation and newer records at once (7 of 100 times)."""
+    table = flags_table(lab, name)
+    lab.sql(name, f"update {table} set deactivated = now() - interval '1 day' where certname = '{certname}'")
+
+
+@pytest.mark.every_server
+def test_a_catalog_that_the_replica_hides_behind_an_older_deactivation_is_in_its_answer(site: ExportedSite) -> None:
+    client = site.client()
+    catalog = site.catalog("one.example")
+    assert client.submit(catalog).uuids
+    with closing(Session(site.replica, site.config.tls, LIMITS)) as session:
+        session.submit(catalog)
+        site.lab.settle(REPLICA)
+        hide(site.lab, REPLICA, "one.example")
+        shown = ["extract", ["certname"], ["=", "exported", True]]
+        assert list(session.records("/resources", query=shown)) == []
+        with site.down():
+            after = exported(client)
+    assert (after.endpoint, certnames(after), after.freshness.stale) == (site.replica, ["one.example"], False)
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("name", ["replace catalog", "replace facts", "replace catalog inputs"])
+def test_what_an_older_deactivation_hides_is_active_once_it_is_sent_again(site: ExportedSite, name: str) -> None:
+    samples, now = Samples(site.lab.puppetdb_jar), datetime.now(UTC)
+    payload = {
+        "replace catalog": samples.catalog("one.example", 1, now),
+        "replace facts": samples.facts("one.example", 1, now),
+        "replace catalog inputs": {
+            "certname": "one.example",
+            "catalog_uuid": "7a1c0a54-6a0e-4d0b-9d6f-4b1f6f2f7a10",
+            "inputs": [["hiera", "a"]],
+            "producer_timestamp": now.isoformat(),
+        },
+    }[name]
+    record = Command.create(name, payload, now=now)
+    with closing(Session(site.primary, site.config.tls, LIMITS)) as session:
+        for deactivated in (True, False):
+            session.submit(record)
+            site.lab.settle(PRIMARY)
+            if deactivated:
+                hide(site.lab, PRIMARY, "one.example")
+            (node,) = session.records("/nodes", query=["=", "node_state", "any"])
+            assert (node["deactivated"] is not None) is deactivated
 
 
 def test_a_catalog_of_pypuppetdb_is_shown_by_both_servers_as_the_journal_has_it(pair: Lab, tmp_path: Path) -> None:

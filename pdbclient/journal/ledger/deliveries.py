@@ -13,6 +13,7 @@ from pdbclient.journal.ledger.entries import drop, pend, refresh_newest, renew_s
 from pdbclient.journal.model import (
     ANY,
     BACKOFF_LIMIT,
+    DEACTIVATION,
     LATE,
     REPLACED,
     Claim,
@@ -41,14 +42,16 @@ LONGEST = 2 * BACKOFF_LIMIT
 COMPACTED, COMPACTED_BYTES, COMPACTED_PENDING = 1000, 64 * 1024 * 1024, 50
 """Entries, bytes of them, and of those that are pending, that are dropped in one transaction: others wait for it."""
 
+_REPLACED_NAMES = ", ".join(f"'{name}'" for name in REPLACED)
 _REPLACED_LANES = ", ".join(str(lane(name)) for name in REPLACED)
 
 
 def claim(tx: Transaction, target: str, limit: int, now: float, until: float, owner: str) -> list[Claim]:
     """Take at most `limit` entries pending for `target`, in the order of delivery, for `owner` alone before `until`.
 
-    Of what is replaced, one of each node at a time: an older one waits while a newer one is under way. An entry that
-    is neither acked nor released by `until`, because its process died, is for others again. Times are in seconds
+    Of what is replaced, one of each node at a time: an older one waits while a newer one is under way, and so does a
+    deactivation while a newer record is to be sent: PuppetDB may work off both at once (see `work.seen`). An entry
+    that is neither acked nor released by `until`, because its process died, is for others again. Times are in seconds
     since 1970.
     """
     found = tx.rows(
@@ -58,10 +61,17 @@ def claim(tx: Transaction, target: str, limit: int, now: float, until: float, ow
         "  ON other.certname = own.certname AND other.name = own.name AND other.state = 'pending'"
         "  JOIN deliveries AS going ON going.entry = other.id AND going.target = :target"
         "  WHERE own.id = deliveries.entry AND going.owner <> '' AND going.due > :now AND going.due <= :never))"
+        f" AND (lane <> {lane(DEACTIVATION)} OR NOT EXISTS (SELECT 1 FROM entries AS own JOIN entries AS other"
+        f"  ON other.certname = own.certname AND other.name IN ({_REPLACED_NAMES}) AND other.state = 'pending'"
+        "  AND other.producer_timestamp > own.producer_timestamp"
+        "  JOIN deliveries AS soon ON soon.entry = other.id AND soon.target = :target"
+        "  WHERE own.id = deliveries.entry AND own.name = :dead"
+        "  AND (soon.owner <> '' OR soon.due <= :now OR soon.due > :never)))"
         f" ORDER BY lane, rank LIMIT :limit{tx.skip_locked}",
         target=target,
         now=now,
         never=now + max(LONGEST, 2 * (until - now)),
+        dead=DEACTIVATION,
         limit=limit,
     )
     about = tx.rows(
@@ -167,19 +177,21 @@ def confirm(tx: Transaction, server: str, held: Collection[int], at: float) -> N
 def compact(tx: Transaction, shown: Sequence[int], after: int, writer: str) -> int | None:
     """Drop what is replaced by these entries, which some server shows, of ids above `after`: nobody will need it.
 
+    Older ones of the same kind, and older deactivations of their nodes: those are alive.
+
     Whoever it was pending for gets the newer one instead. Not all at once, as others wait: the id to go on after;
     None when that was all.
     """
-    names = ", ".join(f"'{name}'" for name in REPLACED)
     rows = tx.rows(
         "SELECT older.id, shown.id, shown.name, older.state, older.size FROM entries AS shown JOIN entries AS older"
-        " ON older.certname = shown.certname AND older.name = shown.name"
-        " AND (older.producer_timestamp < shown.producer_timestamp"
-        "  OR older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
-        f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({names}) AND shown.void = 0"
+        " ON older.certname = shown.certname AND older.name IN (shown.name, :dead)"
+        " AND (older.producer_timestamp < shown.producer_timestamp OR older.name = shown.name"
+        "  AND older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
+        f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({_REPLACED_NAMES}) AND shown.void = 0"
         f" AND older.state <> 'parked' AND older.id > :after ORDER BY older.id LIMIT :limit{tx.locked}",
         ids=tx.several(shown),
         after=after,
+        dead=DEACTIVATION,
         limit=COMPACTED,
     )
     kept = set()
@@ -297,7 +309,8 @@ def _let_wait(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -
         # Not again and again, at each newer one: it would never be tried.
         "UPDATE deliveries SET due = :due WHERE target IN (:any, :server) AND owner = '' AND due <= :now AND entry IN"
         # The state stands in the text: only then is the partial index used, and not the node's whole history read.
-        " (SELECT id FROM entries WHERE certname = :certname AND name = :name AND producer_timestamp < :stamp"
+        " (SELECT id FROM entries WHERE certname = :certname AND name IN (:name, :dead)"
+        " AND producer_timestamp < :stamp"
         " AND state = 'pending')",
         due=by.at + LATE,
         now=by.at,
@@ -305,5 +318,6 @@ def _let_wait(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -
         server=by.server,
         certname=certname,
         name=name,
+        dead=DEACTIVATION,
         stamp=stamp,
     )

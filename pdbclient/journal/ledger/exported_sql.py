@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.ledger import entries, holdings
 from pdbclient.journal.ledger.replay_sql import EXPIRED
-from pdbclient.journal.model import DECIDING, Listed
+from pdbclient.journal.model import DEACTIVATION, DECIDING, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.timestamp import from_millis
 
-__all__ = ["STILL_ALIVE", "Behind", "advance", "behind", "enrol", "forget", "still_missing"]
+__all__ = ["STILL_ALIVE", "Behind", "advance", "behind", "enrol", "forget", "to_send"]
 
 STILL_ALIVE = 7 * 86400.0
 """Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
@@ -128,8 +128,9 @@ def advance(tx: Transaction, server: str, after: int, resets: int) -> None:
 def behind(tx: Transaction, server: str, now: float, aged: float, patience: float) -> Behind:
     """What `server` needs, beyond what it was noted to have: in pages, the newest first.
 
-    What it took and does not show is awaited for `patience` seconds; then the one before it counts. `aged` is the
-    time by which nodes expire. Times are in seconds since 1970.
+    What it took and does not show is awaited for `patience` seconds; then the one before it counts. A deactivation is
+    not among it where a newer catalog is: PuppetDB may work off both at once (see `work.seen`). `aged` is the time by
+    which nodes expire. Times are in seconds since 1970.
     """
     noted = tx.rows("SELECT after, resets FROM replicas WHERE server = :server", server=server)
     after, resets = noted[0] if noted else (0, None)
@@ -146,12 +147,24 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
         taken_since=now - patience,
         limit=PAGE,
     )
-    missing, awaited = ([entry for entry, state in rows if (state is None) is lacks] for lacks in (True, False))
-    return Behind(top, resets, entries.listed(tx, missing), entries.listed(tx, awaited))
+    missing, awaited = (
+        entries.listed(tx, [entry for entry, state in rows if (state is None) is lacks]) for lacks in (True, False)
+    )
+    catalogs = [entry for entry in (*missing, *awaited) if entry.name != DEACTIVATION]
+    alive = {entry.certname: entry.producer_timestamp for entry in catalogs}
+
+    def overtaken(entry: Listed) -> bool:
+        return entry.name == DEACTIVATION and alive.get(entry.certname, "") > entry.producer_timestamp
+
+    return Behind(top, resets, [entry for entry in missing if not overtaken(entry)], awaited)
 
 
-def still_missing(tx: Transaction, server: str, entry: int) -> entries.Stored | None:
-    """An entry to be sent, in whole; None when `server` got it meanwhile from somebody else, or it was dropped."""
-    if tx.rows("SELECT 1 FROM copies WHERE entry = :entry AND server = :server", entry=entry, server=server):
+def to_send(tx: Transaction, server: str, entry: int, again: bool) -> entries.Stored | None:
+    """An entry to be sent, in whole; None when `server` got it meanwhile from somebody else, or it was dropped.
+
+    `again`: although the server took it.
+    """
+    sql = "SELECT 1 FROM copies WHERE entry = :entry AND server = :server"
+    if not again and tx.rows(sql, entry=entry, server=server):
         return None
     return entries.fetch(tx, [entry]).get(entry)

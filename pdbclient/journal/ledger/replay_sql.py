@@ -59,10 +59,13 @@ def extent(tx: Transaction) -> Extent:
 def newest_page(tx: Transaction, names: Sequence[str], after: int, until: int, limit: int) -> Page:
     """Newest entries of nodes for the commands `names`, with ids above `after` up to `until`, at most `limit`.
 
-    Without those that servers called bad.
+    Without those that servers called bad, and deactivations of nodes that have sent something since.
     """
     sql = (
         f"SELECT entry FROM newest WHERE entry > :after AND entry <= :until AND name {tx.among('names')}"
+        " AND (name <> 'deactivate node' OR NOT EXISTS (SELECT 1 FROM newest AS alive"
+        f"  WHERE alive.certname = newest.certname AND alive.name IN ({_NAMES})"
+        "  AND alive.producer_timestamp > newest.producer_timestamp))"
         " ORDER BY entry LIMIT :limit"
     )
     rows = tx.rows(sql, after=after, until=until, names=tx.several(names), limit=limit)

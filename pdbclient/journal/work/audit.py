@@ -29,11 +29,11 @@ from pdbclient.http import presence
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import entries, exported_sql, holdings
-from pdbclient.journal.model import LATE, REPLACED, Copy, Listed
+from pdbclient.journal.model import DEACTIVATION, LATE, REPLACED, Copy, Listed
 from pdbclient.journal.work.leases import Leased
 from pdbclient.journal.work.recovered import Recovery
 from pdbclient.journal.work.recovery import recover
-from pdbclient.journal.work.seen import DEACTIVATION, REPORT, Shown, has, held, is_known, look
+from pdbclient.journal.work.seen import REPORT, Shown, has, held, is_known, look
 from pdbclient.wire import timestamp
 
 __all__ = ["Audit", "Loss", "judge_loss", "late"]

@@ -26,7 +26,7 @@ from pdbclient.journal.ledger import deliveries, exported_sql
 from pdbclient.journal.ledger.exported_sql import Behind
 from pdbclient.journal.model import LATER, Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
-from pdbclient.journal.work.seen import seen
+from pdbclient.journal.work.seen import held, is_hidden, look
 
 __all__ = ["PATIENCE", "Exported"]
 
@@ -76,10 +76,14 @@ class _Progress:
 
 
 @dataclass(slots=True)
-class _Refused:
-    """What a server did not take, or was not sent, just now, without calling it bad; and why, the first time."""
+class _Tried:
+    """What a server did not take, or was not sent, just now, without calling it bad; and why, the first time.
+
+    `again` was sent although the server took it before: it hides that.
+    """
 
     entries: set[int] = field(default_factory=set)
+    again: set[int] = field(default_factory=set)
     all: bool = False
     why: str = ""
 
@@ -177,11 +181,11 @@ class Exported:
         # Whoever comes second waits for the first one's work, and finds it done.
         if not working.acquire(timeout=max(deadline - self._clock(), 0.0)):
             return self._look(session, LAST_LOOK).freshness, ""
-        pause, refused = LOOK_AGAIN, _Refused()
+        pause, tried = LOOK_AGAIN, _Tried()
         try:
             while (behind := self._look(session, self._time(deadline))).entries and self._may_go_on(deadline):
-                if not self._advance(session, behind, deadline, refused):
-                    if refused.covers(behind):
+                if not self._advance(session, behind, deadline, tried):
+                    if tried.covers(behind):
                         break
                     time.sleep(min(pause, self._left(deadline)))
                     pause = min(1.5 * pause, LOOK_AGAIN_AT_MOST)
@@ -191,7 +195,7 @@ class Exported:
                 raise
         finally:
             working.release()
-        return behind.freshness, refused.why
+        return behind.freshness, tried.why
 
     def _look(self, session: Session, within: float) -> Behind:
         """What the journal knows: no server is asked."""
@@ -204,19 +208,22 @@ class Exported:
                 self._journal.wait(self._journal.start(exported_sql.advance, url, after, found.resets), within)
         return found
 
-    def _advance(self, session: Session, behind: Behind, deadline: float, refused: _Refused) -> bool:
+    def _advance(self, session: Session, behind: Behind, deadline: float, tried: _Tried) -> bool:
         """Note what the server shows, and push what it neither shows nor took. Whether it shows all."""
-        there = seen(session, behind.entries, within=self._left(deadline))
+        showing = look(session, behind.entries, within=self._left(deadline), strict=True)
+        there = held(behind.entries, showing)
         self._journal.confirm(session.endpoint.url, there, self._time(deadline))
         shown = [entry for entry in behind.entries if entry.id in there]
         if shown:
-            held = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
-            self._registry.confirmed(session.endpoint, held)
+            newest = {(entry.name, entry.certname): entry.producer_timestamp for entry in shown}
+            self._registry.confirmed(session.endpoint, newest)
         missing = [entry for entry in behind.missing if entry.id not in there]
-        self._push(session, missing, deadline, refused)
+        hidden = [entry for entry in behind.awaited if is_hidden(entry, showing) and entry.id not in tried.again]
+        tried.again.update(entry.id for entry in hidden)
+        self._push(session, [*missing, *hidden], deadline, tried)
         return len(shown) == len(behind.entries)
 
-    def _push(self, session: Session, missing: Sequence[Listed], deadline: float, refused: _Refused) -> None:
+    def _push(self, session: Session, missing: Sequence[Listed], deadline: float, tried: _Tried) -> None:
         """Send these, newest first, several at once, as far as the time goes."""
         waiting = deque(sorted(missing, key=lambda each: -each.id))
 
@@ -226,7 +233,7 @@ class Exported:
                     entry = waiting.popleft()
                 except IndexError:
                     return
-                self._push_one(session, entry, deadline, refused)
+                self._push_one(session, entry, deadline, tried)
 
         pushers, pushes = self._pushers[session.endpoint], []
         try:
@@ -235,7 +242,7 @@ class Exported:
         except RuntimeError as error:
             # This machine has no thread for it, or this was closed. Those that there are do it all.
             if not pushes:
-                refused.give_up(str(error))
+                tried.give_up(str(error))
         try:
             done, _ = wait(pushes, self._time(deadline))
             for each in done:
@@ -244,12 +251,13 @@ class Exported:
             for each in pushes:
                 each.cancel()
 
-    def _push_one(self, session: Session, entry: Listed, deadline: float, refused: _Refused) -> None:
+    def _push_one(self, session: Session, entry: Listed, deadline: float, tried: _Tried) -> None:
         caller_left.set(self._stop)
-        if not self._may_go_on(deadline) or refused.all or entry.id in refused.entries:
+        if not self._may_go_on(deadline) or tried.all or entry.id in tried.entries:
             return
         # Delivery may be at work on the same ones, when this server is the first one back.
-        found = self._journal.start(exported_sql.still_missing, session.endpoint.url, entry.id)
+        again = entry.id in tried.again
+        found = self._journal.start(exported_sql.to_send, session.endpoint.url, entry.id, again)
         stored = self._journal.wait(found, self._time(deadline))
         if stored is None:
             return
@@ -257,7 +265,7 @@ class Exported:
             copy = self._sent(session, entry, stored.unpacked(), deadline)
         except ServerError as error:
             # It answers, so it is asked all the same: what it does not take makes its answer stale.
-            refused.note(entry, error)
+            tried.note(entry, error)
         else:
             self._journal.wait(self._journal.start(deliveries.ack, entry.id, [copy]), self._time(deadline))
 

@@ -57,8 +57,23 @@ class FakeRemote:
     def show(self, command: Command) -> None:
         """It got this from somebody else."""
         with self._lock:
-            key = (command.name, command.certname)
-            self._shown[key] = max(command.producer_timestamp, self._shown.get(key, ""))
+            self._apply(command)
+
+    def hide(self, certname: str, since: str) -> None:
+        """It worked off a deactivation and a newer catalog at once: both are there."""
+        self._shown["deactivate node", certname] = since
+
+    def _apply(self, command: Command) -> None:
+        key, dead, stamp = (
+            (command.name, command.certname),
+            ("deactivate node", command.certname),
+            command.producer_timestamp,
+        )
+        if key == dead and self._shown.get(("replace catalog", command.certname), "") > stamp:
+            return
+        if key != dead and self._shown.get(dead, stamp) < stamp:
+            del self._shown[dead]
+        self._shown[key] = max(stamp, self._shown.get(key, ""))
 
     def submit(self, command: Command, *, within: float | None = None) -> str:
         self.verdict(command)

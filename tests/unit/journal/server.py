@@ -68,10 +68,20 @@ class FakeServer:
 
     def apply(self, command: Command) -> None:
         key, stamp = (command.name, command.certname), command.producer_timestamp
+        dead = (DEACTIVATION, command.certname)
+        if command.name == DEACTIVATION and self.newest_record(command.certname) > stamp:
+            return
+        if command.name != DEACTIVATION and self.newest.get(dead, stamp) < stamp:
+            del self.newest[dead]
         if command.name == REPORT:
             self.reports.add((command.certname, stamp))
         elif stamp >= self.newest.get(key, "") and b'"inputs": []' not in command.body:
             self.newest[key] = stamp
+
+    def newest_record(self, certname: str) -> str:
+        """Of what makes a node active."""
+        stamps = [stamp for (name, node), stamp in self.newest.items() if node == certname and name != DEACTIVATION]
+        return max([*stamps, *(stamp for node, stamp in self.reports if node == certname)], default="")
 
     def records(
         self, path: str, *, query: Any, params: Mapping[str, Any] | None = None, within: float | None = None
@@ -89,7 +99,7 @@ class FakeServer:
             assert ["=", "type", "any"] in conditions
             found = [row for row in sorted(self.reports) if row[0] in certnames and _within(row[1], conditions)]
             if grouped:
-                function = columns[1][1]
+                function = "min" if ["function", "min", "producer_timestamp"] in columns else "max"
                 last = dict(found if function == "max" else reversed(found))
                 yield from ({"certname": certname, function: stamp} for certname, stamp in last.items())
             else:

@@ -130,6 +130,38 @@ def test_a_server_that_lacks_a_catalog_gets_the_exact_command_and_is_asked_when_
     assert site.store.copies(entry) == {A: CopyState.ACCEPTED, B: CopyState.CONFIRMED}
 
 
+def test_a_deactivation_is_not_pushed_beside_a_newer_catalog(site: ExportedJournal) -> None:
+    """PuppetDB works off both at once, and may leave the node deactivated."""
+    site.put(DEACTIVATE, "alive.example", 1, site.a)
+    site.put(CATALOG, "alive.example", 2, site.a)
+    site.put(CATALOG, "dead.example", 1, site.a)
+    site.put(DEACTIVATE, "dead.example", 2, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert sorted((command.name, command.certname) for command in site.b.taken) == [
+        (DEACTIVATE, "dead.example"),
+        (CATALOG, "alive.example"),
+        (CATALOG, "dead.example"),
+    ]
+
+
+def test_a_catalog_that_an_older_deactivation_hides_is_sent_once_more(site: ExportedJournal) -> None:
+    site.put(CATALOG, "node.example", 2, site.a, site.b)
+    site.b.hide("node.example", stamp(1))
+    assert site.ask(site.b) == Freshness()
+    assert site.b.taken == [command(CATALOG, "node.example", 2)]
+    site.b.hide("node.example", stamp(3))
+    assert site.ask(site.b) == Freshness()
+    assert len(site.b.taken) == 1
+
+
+def test_one_that_stays_hidden_is_sent_once_for_each_query_and_told(site: ExportedJournal) -> None:
+    site.put(CATALOG, "node.example", 2, site.a, site.b)
+    site.b.hide("node.example", stamp(1))
+    site.b.delay = None
+    assert site.ask(site.b) == Freshness(1, stamp(2))
+    assert len(site.b.taken) == 1
+
+
 def test_a_server_that_got_it_once_is_not_asked_again(site: ExportedJournal) -> None:
     site.put(CATALOG, "node.example", 1, site.a)
     site.ask(site.b)

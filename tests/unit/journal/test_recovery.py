@@ -186,9 +186,37 @@ def test_deactivations_come_first_so_that_no_decommissioned_node_is_active_for_a
 def test_a_deactivation_that_newer_records_made_moot_is_not_sent(store: Store, puppetdb: FakeServer) -> None:
     on_b(store, command(DEACTIVATE, "n", 1))
     on_b(store, command(FACTS, "n", 2))
+    on_b(store, command(DEACTIVATE, "m", 1))
+    on_b(store, command(REPORT, "m", 2))
     puppetdb.newest = {(FACTS, "n"): stamp(2)}
+    puppetdb.reports = {("m", stamp(2))}
     result = run(store, puppetdb)
-    assert (sent(puppetdb), result.had) == ([], 2)
+    assert (sent(puppetdb), result.had) == ([], 3)
+
+
+@pytest.mark.parametrize("name", [FACTS, CATALOG, INPUTS])
+def test_a_deactivation_is_not_sent_at_once_with_what_made_it_moot(
+    store: Store, puppetdb: FakeServer, name: str
+) -> None:
+    """PuppetDB works off both at once, and may leave the node deactivated."""
+    on_b(store, command(DEACTIVATE, "n", 1))
+    on_b(store, command(name, "n", 2))
+    on_b(store, command(name, "m", 1))
+    on_b(store, command(DEACTIVATE, "m", 2))
+    run(store, puppetdb)
+    assert [(command.name, command.certname) for command in puppetdb.commands] == [
+        (DEACTIVATE, "m"),
+        (name, "n"),
+        (name, "m"),
+    ]
+
+
+def test_what_an_older_deactivation_hides_is_sent_again(store: Store, puppetdb: FakeServer) -> None:
+    on_b(store, command(CATALOG, "n", 2))
+    puppetdb.newest = {(CATALOG, "n"): stamp(2), (DEACTIVATE, "n"): stamp(1)}
+    result = run(store, puppetdb)
+    assert (len(puppetdb.commands), result.verified, result.ok) == (1, 1, True)
+    assert puppetdb.newest == {(CATALOG, "n"): stamp(2)}
 
 
 def test_what_is_parked_is_not_sent(store: Store, puppetdb: FakeServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pdbclient.errors import Busy, Forbidden, NotSent, PdbError, ServerError
 from pdbclient.journal.model import EntryState, Listed
 from pdbclient.journal.store.packing import pack
-from pdbclient.journal.work.seen import Shown, has, is_known, look, seen
+from pdbclient.journal.work.seen import Shown, has, held, is_hidden, is_known, look
 from pdbclient.wire.command import Command
 
 from .server import FakeServer
@@ -64,6 +64,10 @@ def test_a_command_of_a_name_from_the_future_is_nowhere() -> None:
     assert not has(listed("store plan"), there((CATALOG, NEWER), reports=(SAME,)))
 
 
+def seen(server: FakeServer, entries: list[Listed]) -> dict[int, bool]:
+    return held(entries, look(server.session, entries, strict=True))
+
+
 @pytest.fixture
 def server() -> FakeServer:
     return FakeServer(A)
@@ -72,30 +76,48 @@ def server() -> FakeServer:
 def test_a_server_is_asked_only_for_what_the_entries_are_about(server: FakeServer) -> None:
     entries = [listed(FACTS, "n", number=1), listed(FACTS, "m", number=2), listed(CATALOG, "n", number=3)]
     server.newest = {(FACTS, "n"): NEWER, (FACTS, "m"): OLDER, (CATALOG, "n"): SAME}
-    assert seen(server.session, entries) == {1: False, 3: True}
-    assert sorted(path for path, _ in server.queries) == ["/catalogs", "/factsets"]
+    assert seen(server, entries) == {1: False, 3: True}
+    assert sorted(path for path, _ in server.queries) == ["/catalogs", "/factsets", "/nodes"]
 
 
 def test_whether_a_deactivation_is_moot_is_asked_only_where_it_does_not_show(server: FakeServer) -> None:
     entries = [listed(DEACTIVATE, certname, number=n) for n, certname in enumerate("abcd")]
     server.newest = {(DEACTIVATE, "a"): SAME, (INPUTS, "b"): NEWER}
     server.reports = {("c", NEWER), ("c", OLDER), ("d", OLDER)}
-    assert seen(server.session, entries) == {0: True, 1: False, 2: False}
+    assert seen(server, entries) == {0: True, 1: False, 2: False}
     assert {query[2][1][2][1][0] for path, query in server.queries if path != "/nodes"} <= {"b", "c", "d"}
     server.queries.clear()
     server.newest = {(DEACTIVATE, certname): SAME for certname in "abcd"}
-    assert seen(server.session, entries).keys() == {0, 1, 2, 3}
+    assert seen(server, entries).keys() == {0, 1, 2, 3}
     assert [path for path, _ in server.queries] == ["/nodes"]
 
 
 def test_facts_that_were_asked_for_anyway_decide_about_a_deactivation_as_well(server: FakeServer) -> None:
     entries = [listed(DEACTIVATE, "n", number=1), listed(FACTS, "n", at=50, number=2)]
     server.newest = {(FACTS, "n"): NEWER}
-    assert seen(server.session, entries) == {1: False, 2: False}
+    assert seen(server, entries) == {1: False, 2: False}
     assert [path for path, _ in server.queries].count("/factsets") == 1
 
 
 CANNOT = ServerError(A, 500, "missing FROM-clause entry")
+
+
+@pytest.mark.parametrize("name", [CATALOG, FACTS, INPUTS])
+def test_what_an_older_deactivation_hides_is_not_held(server: FakeServer, name: str) -> None:
+    entries = [listed(name, certname, number=n) for n, certname in enumerate("abc")]
+    server.newest = {(name, certname): SAME for certname in "abc"}
+    server.newest |= {(DEACTIVATE, "b"): OLDER, (DEACTIVATE, "c"): SAME}
+    shown = look(server.session, entries)
+    assert [has(entry, shown) for entry in entries] == [True, True, True]
+    assert [is_hidden(entry, shown) for entry in entries] == [False, True, False]
+    assert held(entries, shown).keys() == {0, 2}
+
+
+def test_what_is_not_there_is_not_hidden(server: FakeServer) -> None:
+    entries = [listed(FACTS, number=1)]
+    server.newest = {(DEACTIVATE, "n"): OLDER}
+    assert not is_hidden(entries[0], look(server.session, entries))
+    assert [path for path, _ in server.queries] == ["/factsets"]
 
 
 def test_a_question_that_a_server_cannot_answer_leaves_the_others_answered(server: FakeServer) -> None:
@@ -109,7 +131,7 @@ def test_a_question_that_a_server_cannot_answer_leaves_the_others_answered(serve
     # Whether a deactivation is moot may depend on what cannot be asked; one that shows does not.
     assert known == [False, True, False, True, True]
     with pytest.raises(ServerError):
-        seen(server.session, entries)
+        seen(server, entries)
 
 
 @pytest.mark.parametrize("error", [Busy(A, 503, "", 5.0), Forbidden(A, 403, ""), NotSent(A, "refused")])
@@ -121,7 +143,7 @@ def test_a_server_that_is_not_to_be_had_is_no_unanswered_question(server: FakeSe
 
 def test_of_two_catalogs_of_one_node_the_newer_counts(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"certname": "n", "producer_timestamp": when} for when in (SAME, OLDER)]
-    monkeypatch.setattr(server, "records", lambda path, **options: iter(rows))
+    monkeypatch.setattr(server, "records", lambda path, **options: iter(rows if path == "/catalogs" else ()))
     assert look(server.session, [listed(CATALOG)]).newest == {(CATALOG, "n"): SAME}
 
 

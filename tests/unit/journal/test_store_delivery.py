@@ -265,6 +265,53 @@ def test_while_a_newer_one_is_not_shown_the_one_before_waits_and_then_it_is_trie
     assert store.ids() == [old, new]
 
 
+@pytest.mark.parametrize("name", [FACTS, CATALOG, INPUTS])
+def test_a_deactivation_is_not_sent_beside_a_newer_record_and_goes_when_that_is_shown(
+    store: Store, name: str
+) -> None:
+    """PuppetDB works off both at once, and may leave the node deactivated."""
+    dead, record = store.put(command(DEACTIVATE, "node", 1)), store.put(command(name, "node", 2))
+    other = store.put(command(DEACTIVATE, "other", 1))
+    older = store.put(command(name, "other", 0))
+    assert store.claim() == [other, older, record]
+    assert store.claim() == [], "the record is under way"
+    store.taken(record)
+    assert store.claim() == [], "the record is in the queue"
+    store.shown(record)
+    assert dead not in store.ids()
+    assert store.counts().pending == {ANY: 2}
+
+
+def test_a_deactivation_is_sent_when_the_newer_record_comes_to_nothing(store: Store) -> None:
+    rejected, discarded, failing = (store.put(command(DEACTIVATE, f"node{n}", 1)) for n in range(3))
+    records = [store.put(command(CATALOG, f"node{n}", 2)) for n in range(3)]
+    assert store.claim() == records[::-1]
+    store.rejected(records[0])
+    store.taken(records[1])
+    store.retry_later(records[2])
+    assert store.claim() == [rejected, failing]
+    store.now += LATE
+    assert discarded in store.claim()
+
+
+def test_with_broadcast_whoever_lacks_a_deactivation_that_goes_gets_what_is_shown(store: Store) -> None:
+    dead = store.put(command(DEACTIVATE, "node", 1), (A, B))
+    store.taken(dead, A)
+    record = store.put(command(CATALOG, "node", 2), (A,))
+    store.taken(record, A)
+    store.shown(record)
+    assert (store.ids(), store.counts().pending) == ([record], {B: 1})
+
+
+def test_the_deactivation_of_the_same_time_stays(store: Store) -> None:
+    """It wins over an equal record."""
+    dead, record = store.put(command(DEACTIVATE, "node", 1)), store.put(command(CATALOG, "node", 1))
+    assert store.claim() == [dead, record]
+    store.taken(record)
+    store.shown(record)
+    assert store.ids() == [dead, record]
+
+
 def test_what_shows_something_newer_still_supersedes_nothing_of_the_journal(store: Store) -> None:
     """Whether the server would show this one itself is not known."""
     old, new = (store.put(command(FACTS, "node", number)) for number in range(2))
