@@ -28,6 +28,7 @@ from pdbclient.wire.summary import from_millis
 __all__ = [
     "deactivate",
     "forget_settled_nodes",
+    "hidden_here",
     "judged_nodes",
     "list_again_here",
     "list_both",
@@ -149,6 +150,16 @@ def list_again_here(context: Context, nodes: Nodes) -> Nodes:
     asked = sorted((nodes.here.keys() | nodes.there.keys()) - here.inactive.keys())
     found = here.inactive | active_nodes(context.here, asked, within)
     return replace(nodes, here=found, total_here=here.total)
+
+
+def hidden_here(context: Context, nodes: Nodes, budget: Budget) -> dict[str, int]:
+    """The nodes that stayed deactivated here though the remote has newer records of them, and since when (ms)."""
+    candidates = frozenset(revival_candidates(nodes)) - nodes.dead
+    if not candidates:
+        return {}
+    inactive = list_nodes(context.here, context.gone_before(), budget.left()).inactive
+    found = ((name, inactive[name].deactivated) for name in candidates if name in inactive)
+    return {name: millis for name, millis in found if millis is not None}
 
 
 def plan_nodes(context: Context, nodes: Nodes, budget: Budget, done: Collection[str] = ()) -> EntityPlan:

@@ -32,12 +32,13 @@ from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import (
     deactivate,
     forget_settled_nodes,
+    hidden_here,
     list_again_here,
     list_both,
     plan_nodes,
     warn_of_purged,
 )
-from pdbclient.sync.run.records import plan_kind, reconcile_kind
+from pdbclient.sync.run.records import hidden_records, plan_kind, reconcile_kind, submit_again
 from pdbclient.sync.run.reports import plan_slices, reconcile_reports
 from pdbclient.sync.run.server_lock import ServerLock
 from pdbclient.sync.state.lock import InstanceLock
@@ -190,6 +191,7 @@ class _Pass:
                 self._entity(kind.entity, partial(self._records, kind, nodes))
         if Entity.REPORTS in selected:
             self._entity(Entity.REPORTS, lambda result: reconcile_reports(context, nodes, result, context.budget()))
+        self._revive(nodes)
         if Entity.NODES in selected and not self._ending.part(Entity.NODES).error and self._may_be_outdated(began):
             self._deactivate_again()
         context.remember_seen(Entity.NODES, nodes.total_there)
@@ -232,6 +234,25 @@ class _Pass:
 
     def _records(self, kind: Kind, nodes: Nodes, result: EntityResult) -> None:
         reconcile_kind(self._context, kind, nodes, result, self._context.budget())
+
+    def _revive(self, nodes: Nodes) -> None:
+        """Make the nodes active that an older deactivation hides here, though their newer records are here."""
+        context, selected = self._context, self._context.mode.selection.entities
+
+        def work(kind: Kind, plan: EntityPlan, result: EntityResult) -> None:
+            submit_again(context, kind, plan, result, context.budget())
+
+        try:
+            hidden = hidden_here(context, nodes, context.budget())
+            for kind in PER_NODE if hidden else ():
+                if kind.entity not in selected or kind.entity is Entity.EXPIRATION:
+                    continue
+                plan = hidden_records(context, kind, hidden, context.budget())
+                if plan.pull:
+                    self._entity(kind.entity, partial(work, kind, plan))
+                hidden = {name: millis for name, millis in hidden.items() if name not in plan.pull}
+        except Exception as error:  # noqa: BLE001  # it is told
+            self._failed(Entity.NODES, error)
 
     def _may_be_outdated(self, began: float) -> bool:
         """Whether the nodes are worth a second look at the end of a pass.

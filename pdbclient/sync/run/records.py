@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pdbclient.errors import PdbError
@@ -11,7 +12,7 @@ from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.groups import differing_groups
 from pdbclient.sync.inventory.kinds import Kind
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
-from pdbclient.sync.inventory.rows import batches
+from pdbclient.sync.inventory.rows import batches, both_sides
 from pdbclient.sync.policy.brakes import brake_empty
 from pdbclient.sync.policy.classify import (
     FIRST_WINS,
@@ -31,7 +32,7 @@ from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.results import count_skipped, forget_settled, settle
 from pdbclient.sync.run.verify import judge_first, judge_record
 
-__all__ = ["differences", "plan_kind", "reconcile_kind"]
+__all__ = ["differences", "hidden_records", "plan_kind", "reconcile_kind", "submit_again"]
 
 _logger = logging.getLogger(__name__)
 
@@ -114,6 +115,32 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
     context.remember_seen(kind.entity, there.total)
     if listed and kind.marks is not None:
         context.state.remember_listed(context.scope, kind.entity, context.clock.wall())
+
+
+def hidden_records(context: Context, kind: Kind, hidden: Mapping[str, int], budget: Budget) -> EntityPlan:
+    """What both sides have of these nodes that is newer than the deactivations (ms) that hide it here.
+
+    PuppetDB leaves a node so when it works off a deactivation and a newer record at once.
+    """
+    keys = sorted(hidden)
+    there, here = both_sides(
+        context.there, context.here, lambda server: found_versions(server, kind, keys, budget.left())
+    )
+    alike = {key: version for key, version in there.items() if here.get(key) == version}
+    return EntityPlan(kind.entity, {key: version for key, version in alike.items() if version.millis > hidden[key]})
+
+
+def submit_again(context: Context, kind: Kind, plan: EntityPlan, result: EntityResult, budget: Budget) -> None:
+    """Submit what is here already once more: that makes its nodes active."""
+    _logger.info(
+        "%d nodes are deactivated here, and have newer %s: submitted again (%s)",
+        len(plan.pull),
+        kind.entity,
+        ", ".join(sorted(plan.pull)[:5]) + (", …" if len(plan.pull) > 5 else ""),
+    )
+    pulled = pull(context, kind, plan, result, budget, lambda newer: EntityPlan(kind.entity, newer))
+    look = partial(found_versions, context.here, kind, within=budget.left())
+    settle(context, kind.entity, pulled, look, judge_record, result, budget)
 
 
 def _alike(context: Context, kind: Kind, keys: Sequence[str], budget: Budget) -> set[str]:

@@ -16,7 +16,7 @@ from pdbclient.sync.state.lock import InstanceLock
 from pdbclient.sync.state.store import State, state_path
 
 from .conftest import SyncPair
-from .fake import RECOGNISING, catalog, deactivation, facts, report
+from .fake import RECOGNISING, FakePuppetDB, catalog, deactivation, facts, report
 
 pytestmark = pytest.mark.releases
 
@@ -101,6 +101,37 @@ def test_a_node_that_ran_again_after_its_deactivation_comes_back_with_all_its_da
     assert moved(site.pull(site.a)) == {"facts": 1, "catalogs": 1, "reports": 1}
     assert site.a.nodes["n"].deactivated is None
     assert moved(site.pull(site.a)) == {}
+
+
+def hide(side: FakePuppetDB, name: str, age: int, site: SyncPair) -> None:
+    """PuppetDB worked off a deactivation and newer records at once."""
+    side.nodes[name].deactivated = site.ago(age)
+
+
+@pytest.mark.parametrize("kind", ["replace facts", "replace catalog"])
+def test_a_node_that_an_older_deactivation_hides_is_made_active(
+    site: SyncPair, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for side in (site.a, site.b):
+        side.apply(kind, facts("n", site.ago(5)) if kind == "replace facts" else catalog("n", site.ago(5), 1, "u"))
+        side.apply("replace facts", facts("other", site.ago(5)))
+    hide(site.b, "n", 50, site)
+    result = site.pull(site.b)
+    assert result.ok
+    assert site.b.nodes["n"].deactivated is None
+    assert [command.name for command in site.b.submitted] == [kind]
+    assert any("submitted again (n)" in message for message in caplog.messages)
+    assert moved(site.pull(site.b)) == {}
+
+
+def test_a_hidden_node_is_made_active_by_what_is_newer_at_the_remote_alone(site: SyncPair) -> None:
+    for side in (site.a, site.b):
+        side.apply("replace facts", facts("n", site.ago(60)))
+    site.a.apply("replace facts", facts("n", site.ago(5)))
+    hide(site.b, "n", 70, site)
+    assert moved(site.pull(site.b)) == {"facts": 1}
+    assert site.b.nodes["n"].deactivated is None
 
 
 def test_a_deactivation_leaves_a_server_that_never_purges(site: SyncPair) -> None:
