@@ -68,11 +68,11 @@ def test_who_wants_one_at_a_time_gets_one_at_a_time(site: SyncPair, remote: Remo
 
 
 def test_large_batches_are_read_row_by_row(site: SyncPair, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pull, "LARGE", 100)
+    monkeypatch.setattr(pull, "AHEAD_BYTES", 100)
     assert site.pull(site.b).ok
-    # Nobody knows of the first ones how large they are.
     assert remote.batches == NODES // 20
-    assert remote.most <= pull.AHEAD
+    # Nobody knows of the first ones how large they are.
+    assert remote.most <= 3
     site.b.tables["factsets"].clear()
     assert sorted(each.certname for each in site.b.submitted) == sorted(site.a.nodes)
 
