@@ -237,20 +237,11 @@ class _Pass:
 
     def _revive(self, nodes: Nodes) -> None:
         """Make the nodes active that an older deactivation hides here, though their newer records are here."""
-        context, selected = self._context, self._context.mode.selection.entities
-
-        def work(kind: Kind, plan: EntityPlan, result: EntityResult) -> None:
-            submit_again(context, kind, plan, result, context.budget())
-
+        context = self._context
         try:
             hidden = hidden_here(context, nodes, context.budget())
-            for kind in PER_NODE if hidden else ():
-                if kind.entity not in selected or kind.entity is Entity.EXPIRATION:
-                    continue
-                plan = hidden_records(context, kind, hidden, context.budget())
-                if plan.pull:
-                    self._entity(kind.entity, partial(work, kind, plan))
-                hidden = {name: millis for name, millis in hidden.items() if name not in plan.pull}
+            for kind, plan in hidden_records(context, hidden):
+                self._entity(kind.entity, partial(submit_again, context, kind, plan))
         except Exception as error:  # noqa: BLE001  # it is told
             self._failed(Entity.NODES, error)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pdbclient.errors import PdbError
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.groups import differing_groups
-from pdbclient.sync.inventory.kinds import Kind
+from pdbclient.sync.inventory.kinds import PER_NODE, Kind
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
 from pdbclient.sync.inventory.rows import batches, both_sides
 from pdbclient.sync.policy.brakes import brake_empty
@@ -117,26 +117,31 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
         context.state.remember_listed(context.scope, kind.entity, context.clock.wall())
 
 
-def hidden_records(context: Context, kind: Kind, hidden: Mapping[str, int], budget: Budget) -> EntityPlan:
-    """What both sides have of these nodes that is newer than the deactivations (ms) that hide it here.
+def hidden_records(context: Context, hidden: Mapping[str, int]) -> Iterator[tuple[Kind, EntityPlan]]:
+    """What both sides have of these nodes, one record of each, newer than the deactivations (ms) that hide it here.
 
     PuppetDB leaves a node so when it works off a deactivation and a newer record at once.
     """
-    keys = sorted(hidden)
-    there, here = both_sides(
-        context.there, context.here, lambda server: found_versions(server, kind, keys, budget.left())
-    )
-    alike = {key: version for key, version in there.items() if here.get(key) == version}
-    return EntityPlan(kind.entity, {key: version for key, version in alike.items() if version.millis > hidden[key]})
+    for kind in PER_NODE:
+        names = sorted(hidden)
+        if not names or kind.entity is Entity.EXPIRATION or kind.entity not in context.mode.selection.entities:
+            continue
+        look = partial(found_versions, kind=kind, keys=names, within=context.budget().left())
+        there, here = both_sides(context.there, context.here, look)
+        again = {name: v for name, v in there.items() if here.get(name) == v and v.millis > hidden[name]}
+        hidden = {name: millis for name, millis in hidden.items() if name not in again}
+        if again:
+            yield kind, EntityPlan(kind.entity, again)
 
 
-def submit_again(context: Context, kind: Kind, plan: EntityPlan, result: EntityResult, budget: Budget) -> None:
+def submit_again(context: Context, kind: Kind, plan: EntityPlan, result: EntityResult) -> None:
     """Submit what is here already once more: that makes its nodes active."""
+    budget, names = context.budget(), sorted(plan.pull)
     _logger.info(
         "%d nodes are deactivated here, and have newer %s: submitted again (%s)",
-        len(plan.pull),
+        len(names),
         kind.entity,
-        ", ".join(sorted(plan.pull)[:5]) + (", …" if len(plan.pull) > 5 else ""),
+        ", ".join(names[:5]) + (", …" if len(names) > 5 else ""),
     )
     pulled = pull(context, kind, plan, result, budget, lambda newer: EntityPlan(kind.entity, newer))
     look = partial(found_versions, context.here, kind, within=budget.left())
