@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.rows import CHUNK, batches, read_rows
+from pdbclient.sync.inventory.rows import CHUNK, batches, read_count, read_rows
 from pdbclient.sync.policy.model import Liveness, NodeStatus
 from pdbclient.wire import query
 from pdbclient.wire.summary import NodeSummary, from_millis, to_millis
@@ -19,16 +19,11 @@ _ACTIVE = NodeStatus(Liveness.ACTIVE)
 _node = msgspec.json.Decoder(NodeSummary).decode
 
 
-class _Count(msgspec.Struct):
-    count: int
-
-
 class _Newest(msgspec.Struct):
     certname: str
     max: str
 
 
-_count = msgspec.json.Decoder(_Count).decode
 _newest = msgspec.json.Decoder(_Newest).decode
 
 
@@ -72,8 +67,7 @@ def list_nodes(server: Server, gone_before: int, within: float) -> Listing:
     if long_dead:
         kept = {node.certname or "" for node in ask(query.nodes_summary("inactive"))}
         nodes |= {certname: status for certname, status in long_dead.items() if certname not in kept}
-    counted = server.rows("/nodes", query=query.node_count(), within=within)
-    total = sum(read_rows(server, counted, lambda row: _count(row).count))
+    total = read_count(server, "/nodes", query.node_count(), within)
     return Listing(total, nodes | dict.fromkeys(unusable, NodeStatus(Liveness.INACTIVE)), unusable)
 
 

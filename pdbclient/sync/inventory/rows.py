@@ -10,15 +10,22 @@ import msgspec
 
 from pdbclient.errors import IncompleteResponse
 from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.wire import query
 
-__all__ = ["CHUNK", "batches", "both_sides", "read_rows"]
+__all__ = ["CHUNK", "batches", "both_sides", "read_count", "read_rows"]
 
 CHUNK = 500
 """Keys in one query."""
 
 T = TypeVar("T")
 
+
+class _Count(msgspec.Struct):
+    count: int
+
+
 _anything = msgspec.json.Decoder().decode
+_count = msgspec.json.Decoder(_Count).decode
 
 
 def batches(keys: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -54,6 +61,12 @@ def read_rows(
             if unusable is None or name is None:
                 raise IncompleteResponse(str(server.endpoint), f"an unusable row: {error}", seen) from error
             unusable[name] = str(error)
+
+
+def read_count(server: Server, path: str, ast: query.Ast, within: float) -> int:
+    """The number that a query asks for. Raises `IncompleteResponse` for a row that has none."""
+    rows = server.rows(path, query=ast, within=within)
+    return sum(read_rows(server, rows, lambda row: _count(row).count))
 
 
 def _text(row: bytes, key: str) -> str | None:

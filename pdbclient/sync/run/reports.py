@@ -8,7 +8,6 @@ by slice, so a pass that is killed costs the slice that it was at.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -107,8 +106,8 @@ def _forget_settled(context: Context, budget: Budget) -> None:
     rows = [ReportRow(key, "", version.millis) for key, version in known.items()]
     if not rows:
         return
-    here = known_reports(context.here, rows, budget, _one_by_one)
-    there = known_reports(context.there, rows, budget, _one_by_one)
+    here = known_reports(context.here, rows, budget)
+    there = known_reports(context.there, rows, budget)
     oldest = oldest_kept(context.now(), context.config.report_ttl)
     differing = {
         key: version
@@ -116,10 +115,6 @@ def _forget_settled(context: Context, budget: Budget) -> None:
         if key in there and key not in here and version.millis >= oldest
     }
     forget_settled(context, Entity.REPORTS, differing, ())
-
-
-def _one_by_one(start: int, end: int) -> float:
-    return math.inf
 
 
 def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> Iterator[SlicePlan]:
