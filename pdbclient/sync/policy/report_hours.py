@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, takewhile
 
@@ -45,6 +45,9 @@ HOT_HOURS = 2
 """The hour that it is and the one before: reports of theirs still come in all the time, and what is compared of
 them is out of date at once.
 """
+
+Slice = range
+"""Adjacent hours whose reports are listed together: their times (ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +96,18 @@ class ReportMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Adjacent hours whose reports are listed together, from `start` up to, not including, `end` (ms)."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Counted:
     """What is known before any hour is listed.
 
     `there` and `here` are both sides' hours, from `since` (ms) on; of those before, the total that is remembered
-    holds, if there is one: then of them there are only those that are next in the rotation, from `turn_from` on.
-    `lacking` counts, by hour, the reports that the remote received since the cursor and
-    that are not here; None without a cursor.
+    holds, if there is one: then of them there are only those that are next in the rotation. `lacking` counts, by
+    hour, the reports that the remote received since the cursor and that are not here; None without a cursor.
     """
 
     there: Mapping[int, HourBucket]
     here: Mapping[int, HourBucket]
     memory: ReportMemory = field(default_factory=ReportMemory)
     since: int = BEGINNING
-    turn_from: int = BEGINNING
     lacking: Mapping[int, int] | None = None
 
     def hour(self, millis: int) -> int:
@@ -131,12 +124,15 @@ class Counted:
         if start < self.since:
             return math.inf
         number = 0.0
-        hour = self.hour(start)
-        while hour < end:
+        for hour in range(self.hour(start), end, HOUR):
             counts = [side[hour].count for side in (self.there, self.here) if hour in side]
             number += max(counts, default=0) * (min(end, hour + HOUR) - max(start, hour)) / HOUR
-            hour += HOUR
         return number
+
+    def numbers(self, part: range) -> tuple[int, ...]:
+        """How many reports the remote and this side have in the hours that begin in a range (ms)."""
+        sides = self.there, self.here
+        return tuple(sum(bucket.count for start, bucket in side.items() if start in part) for side in sides)
 
     def explained(self, start: int) -> bool:
         """Whether what is here and what the cursor found account for all that the remote has in an hour.
@@ -149,21 +145,18 @@ class Counted:
         ours = self.here.get(start)
         return self.there[start].count - self.lacking.get(start, 0) <= (0 if ours is None else ours.count)
 
-    def alike(self, start: int) -> bool:
-        """Whether both sides count the same in an hour."""
-        return _marks(self.there.get(start)) == _marks(self.here.get(start))
+    def marks(self, start: int) -> str | None:
+        """What both sides count in an hour, None if it is the same."""
+        there, here = (_marks(side.get(start)) for side in (self.there, self.here))
+        return None if there == here else f"{there} / {here}"
 
     def settled(self, start: int) -> bool:
         """Whether both sides count alike in an hour, or as they did when it was found that nothing is to be done."""
-        return self.alike(start) or self.memory.unequal.get(start) == self.marks(start)
-
-    def marks(self, start: int) -> str:
-        """What both sides count in an hour."""
-        return f"{_marks(self.there.get(start))} / {_marks(self.here.get(start))}"
+        return self.marks(start) in (None, self.memory.unequal.get(start))
 
     def comparable(self, part: Slice) -> bool:
         """Whether both sides' hours in a slice begin at the same times."""
-        begins = range(part.start - HOUR + 1, part.end)
+        begins = range(part.start - HOUR + 1, part.stop)
         return len({start % HOUR for side in (self.there, self.here) for start in side if start in begins}) <= 1
 
     def changed_from(self, now: float) -> int:
@@ -173,42 +166,40 @@ class Counted:
         hot = self.hot(now)
         return min((start for start in self.there if start < hot and not self.settled(start)), default=hot)
 
-    def gone(self, hours: Iterable[int], now: float) -> frozenset[int]:
-        """Those of the remote's hours that this side may have dropped, at `now` (s): older than all that is here.
+    def gone_before(self, now: float) -> int:
+        """What is older (ms) this side may have dropped, at `now` (s): it has nothing of then.
 
         Retention drops whole days, the oldest; a database that was restored or emptied has lost the youngest too.
         """
         oldest = min(self.here, default=BEGINNING)
-        if self.memory.total is not None or oldest >= (now - DAY) * 1000:
-            return frozenset()
-        return frozenset(start for start in hours if start < oldest)
+        return BEGINNING if self.memory.total is not None or oldest >= (now - DAY) * 1000 else oldest
 
     def dropped_until(self, now: float) -> int | None:
         """The last hour (ms) of those that this side drops, None if it drops none.
 
         It was filled from the remote time and again, each time all was found here, and it is gone again.
         """
-        fills = self.memory.fills
-        return max((start for start in self.gone(self.there, now) if fills.get(start, 0) >= TRIES), default=None)
+        before, fills = self.gone_before(now), self.memory.fills
+        return max((s for s in self.there if s < before and fills.get(s, 0) >= TRIES), default=None)
+
+    def wanted(self, now: float) -> list[int]:
+        """The remote's hours but for those that this side drops, the newest first."""
+        until = self.dropped_until(now)
+        return sorted((start for start in self.there if until is None or start > until), reverse=True)
 
     def in_turn(self, now: float) -> list[int]:
         """The cold hours, the newest first, that were not yet compared in the rotation's round."""
-        until = self.dropped_until(now)
         before = min(self.memory.position, self.hot(now))
-        return sorted((s for s in self.there if s < before and (until is None or s > until)), reverse=True)
+        return [start for start in self.wanted(now) if start < before]
 
     def total(self, now: float) -> Total | None:
         """What to count first in the next pass: up to the hours that are hot at `now` (s), if all are settled."""
-        held, hot = self.memory.total, self.hot(now)
-        if self.dropped_until(now) is not None or not all(self.settled(start) for start in self.there if start < hot):
-            return held
-        there, here = (
-            sum(bucket.count for start, bucket in side.items() if self.since <= start < hot)
-            for side in (self.there, self.here)
-        )
-        if held is None:
-            return Total(self.since, hot, there, here)
-        return Total(held.start, max(held.end, hot), held.there + there, held.here + here)
+        hot = self.hot(now)
+        if self.changed_from(now) < hot or self.dropped_until(now) is not None:
+            return self.memory.total
+        before = self.memory.total or Total(self.since, self.since, 0, 0)
+        there, here = self.numbers(range(self.since, hot))
+        return Total(before.start, max(before.end, hot), before.there + there, before.here + here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,19 +224,14 @@ def choose(counted: Counted, now: float) -> Choice:
     are listed, and of those whose turn it is as many more; in the first pass, all.
     """
     asked = {counted.hour(millis) for millis in counted.memory.asked}
-    hot, until = counted.hot(now), counted.dropped_until(now)
+    hot, turn = counted.hot(now), counted.in_turn(now)
     listed: list[int] = []
     due: list[int] = []
-    turn = counted.in_turn(now)
-    for start in sorted(counted.there, reverse=True):
-        if until is not None and start <= until:
-            continue
+    for start in counted.wanted(now):
         settled = start < hot and counted.settled(start)
-        if start in asked or (not settled and not counted.explained(start)):
+        if start in asked or not (settled or counted.explained(start)):
             listed.append(start)
-        elif start >= hot:
-            continue
-        elif not settled and not (counted.lacking or {}).get(start):
+        elif start < hot and not settled and not (counted.lacking or {}).get(start):
             due.append(start)
     chosen = {*listed, *_bounded(due, counted), *_bounded(turn, counted)}
     return Choice(
@@ -269,9 +255,8 @@ def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:
     slices: list[Slice] = []
     rows = 0
     for start in sorted(sizes, reverse=True):
-        last = slices[-1] if slices else None
-        if last is not None and last.start == start + HOUR and rows + sizes[start] <= limit:
-            slices[-1] = Slice(start, last.end)
+        if slices and slices[-1].start == start + HOUR and rows + sizes[start] <= limit:
+            slices[-1] = Slice(start, slices[-1].stop)
             rows += sizes[start]
         else:
             slices.append(Slice(start, start + HOUR))

@@ -243,7 +243,7 @@ class _Comparison:
         memory = self._context.memory(Entity.REPORTS)
         first_future = future - future % HOUR
         for part in parts:
-            first, last = (first_future, end) if part is None else (part.start, part.end)
+            first, last = (first_future, end) if part is None else (part.start, part.stop)
             last = last if end is None or (last is not None and last < end) else end
             sides = self._context.there, self._context.here
             full = self._scope.full

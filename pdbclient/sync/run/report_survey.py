@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 from pdbclient.sync.inventory.budget import Budget
-from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.reports import (
-    count_reports,
-    known_reports,
-    list_hours,
-    newest_received,
-    received_since,
-)
+from pdbclient.sync.inventory.reports import count_reports, known_reports, list_hours, newest_received, received_since
+from pdbclient.sync.inventory.rows import both_sides
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports
-from pdbclient.sync.policy.report_hours import BEGINNING, HOUR, SLICE_ROWS, Counted, ReportMemory, Total, oldest_kept
+from pdbclient.sync.policy.report_hours import BEGINNING, HOUR, SLICE_ROWS, Counted, ReportMemory, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.wire.summary import HourBucket
 
 __all__ = ["Survey", "survey_reports"]
 
-T = TypeVar("T")
 Hours = dict[int, HourBucket]
 
 TURN = 24 * HOUR
@@ -61,9 +52,8 @@ class Survey:
 def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     """Ask both sides at once what reports they have, hour by hour, and the remote what it received."""
     now, terms = context.now(), context.terms()
-    # The destination's own retention, less a day because servers drop whole days: what is older would be
-    # dropped here and pulled again for ever. From a full hour on, or the first would change with every pass.
     oldest = oldest_kept(now, context.config.report_ttl)
+    # From a full hour on, or the first would change with every pass.
     oldest += -oldest % HOUR
     start = oldest if terms.earliest is None else max(oldest, terms.earliest - terms.earliest % HOUR)
     read = context.state.reports(context.scope)
@@ -71,18 +61,21 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     before = ReportMemory() if context.mode.audit else _still_true(read, nodes, context)
     memory = before.in_round(now, context.config.audit_interval)
 
-    total = memory.total
-    if memory.asked or total is None or not (total.start <= start < total.end and _holds(context, total, budget)):
+    total, found = memory.total, None
+    if total is not None and not memory.asked and total.start <= start < total.end:
+        # It costs a server a tenth of what their hours do.
+        found = count_reports(context.there, context.here, total.start, total.end, budget.left())
+    if total is not None and found != (total.there, total.here):
         total = None
-    since = start if total is None else total.end
-    there, here = _both(context, lambda server: list_hours(server, since, None, budget.left()))
-    future = Counted(_newest_first(there), here).hour(terms.latest) + HOUR
-    turn_from = start
+    since, turn_from = start if total is None else total.end, start
+    there, here = _hours(context, since, None, budget)
+    future = Counted(there, here).hour(terms.latest) + HOUR
     if total is not None and memory.position > BEGINNING:
         turn_from, *more = _next_in_turn(context, start, min(memory.position, since), budget)
         there, here = there | more[0], here | more[1]
     memory = replace(memory, total=total)
-    counted = Counted(_before(future, _newest_first(there)), _before(future, here), memory, since, turn_from)
+    believed = {hour: bucket for hour, bucket in there.items() if hour < future}
+    counted = Counted(believed, here, memory, since)
 
     # After the hours: whatever they count was received before this question.
     received = None
@@ -92,9 +85,14 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     latest = newest_received(context.there, start, budget) if received is None else received
     recent: list[ReportRow] = []
     if received is not None:
-        recent = _lacking(context, [each.report for each in received if each.report.millis < future], counted, budget)
+        reports = [each.report for each in received if each.report.millis < future]
+        known = known_reports(context.here, reports, budget, counted.expected)
+        recent = [row for row in reports if row.hash not in known]
         counted = replace(counted, lacking=Counter(counted.hour(row.millis) for row in recent))
-        counted = _counted_again(context, counted, now, future, budget)
+        hot = counted.hot(now)
+        if not all(counted.explained(start) for start in counted.there if start >= hot):
+            # Reports may have come in meanwhile on both sides, and been counted at the remote only.
+            counted = replace(counted, here=here | list_hours(context.here, hot, None, budget.left()))
     return Survey(
         counted=counted,
         start=start,
@@ -104,21 +102,14 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
         # One of a time to come would hide what is received until then.
         cursor=max((each.at for each in latest if each.at <= terms.latest), default=memory.cursor),
         read=read,
-        memory=_pruned(counted, start, now),
+        memory=_pruned(counted, start, turn_from, now),
     )
 
 
-def _both(context: Context, ask: Callable[[Server], T]) -> tuple[T, T]:
-    """What the remote and what this side answer, asked at once."""
-    with ThreadPoolExecutor(2, thread_name_prefix="sync-reports") as pool:
-        there, here = pool.submit(ask, context.there), pool.submit(ask, context.here)
-        return there.result(), here.result()
-
-
-def _holds(context: Context, total: Total, budget: Budget) -> bool:
-    """Whether both sides still have as many: their number costs them a tenth of what their hours do."""
-    found = count_reports(context.there, context.here, total.start, total.end, budget.left())
-    return found == (total.there, total.here)
+def _hours(context: Context, start: int, end: int | None, budget: Budget) -> tuple[Hours, Hours]:
+    """The hours (ms) of both sides."""
+    ask = partial(list_hours, start=start, end=end, within=budget.left())
+    return both_sides(context.there, context.here, ask)
 
 
 def _next_in_turn(context: Context, start: int, end: int, budget: Budget) -> tuple[int, Hours, Hours]:
@@ -130,7 +121,7 @@ def _next_in_turn(context: Context, start: int, end: int, budget: Budget) -> tup
     step = TURN
     while end > start and sum(bucket.count for bucket in there.values()) < SLICE_ROWS:
         since = max(start, end - step)
-        more = _both(context, partial(list_hours, start=since, end=end, within=budget.left()))
+        more = _hours(context, since, end, budget)
         there, here = there | more[0], here | more[1]
         end, step = since, 2 * step
     return end, there, here
@@ -141,20 +132,21 @@ def _still_true(memory: ReportMemory, nodes: Nodes, context: Context) -> ReportM
     rows = [ReportRow(name, name, millis) for name, millis in memory.left_out.items()]
     terms = replace(context.terms(), earliest=None)
     returned = {found.key for found in compare_reports((), rows, nodes, terms) if found.pulled}
-    left_out = {
-        name: millis for name, millis in memory.left_out.items() if name in nodes.there and name not in returned
-    }
     if returned:
         memory = replace(memory, unequal={}, total=None)
-    return replace(memory, left_out=left_out)
+    gone = (memory.left_out.keys() - nodes.there.keys()) | returned
+    return replace(memory, left_out={n: millis for n, millis in memory.left_out.items() if n not in gone})
 
 
-def _pruned(counted: Counted, start: int, now: float) -> ReportMemory:
-    """What is remembered, without what is before `start` (ms) or not so any more; and the total that now holds."""
-    memory, all_are_here = counted.memory, counted.memory.total is None
+def _pruned(counted: Counted, start: int, turn_from: int, now: float) -> ReportMemory:
+    """What is remembered, without what is before `start` (ms) or not so any more; and the total that now holds.
+
+    The hours from `turn_from` (ms) on are known: if none of them is left to compare, the rotation has come that far.
+    """
+    memory = counted.memory
     position = memory.position
     if not counted.in_turn(now):
-        position = counted.turn_from if counted.turn_from > start else BEGINNING
+        position = turn_from if turn_from > start else BEGINNING
     return replace(
         memory,
         unequal={
@@ -165,34 +157,9 @@ def _pruned(counted: Counted, start: int, now: float) -> ReportMemory:
         fills={
             hour: number
             for hour, number in memory.fills.items()
-            if start <= hour and (not all_are_here or hour in counted.there)
+            if start <= hour and (hour < counted.since or hour in counted.there)
         },
         asked=frozenset(millis for millis in memory.asked if counted.hour(millis) in counted.there),
         position=position,
         total=counted.total(now),
     )
-
-
-def _newest_first(hours: Mapping[int, HourBucket]) -> dict[int, HourBucket]:
-    """The newest says which hours those of this zone are now."""
-    return dict(sorted(hours.items(), reverse=True))
-
-
-def _lacking(context: Context, reports: Collection[ReportRow], counted: Counted, budget: Budget) -> list[ReportRow]:
-    here = known_reports(context.here, reports, budget, counted.expected)
-    return [row for row in reports if row.hash not in here]
-
-
-def _counted_again(context: Context, counted: Counted, now: float, future: int, budget: Budget) -> Counted:
-    """With the hot hours here counted once more, if there seem to be too few: reports may have come in meanwhile
-    on both sides, and been counted at the remote only.
-    """
-    hot = counted.hot(now)
-    if all(counted.explained(start) for start in counted.there if start >= hot):
-        return counted
-    again = list_hours(context.here, hot, None, budget.left())
-    return replace(counted, here={**counted.here, **_before(future, again)})
-
-
-def _before(end: int, hours: Mapping[int, HourBucket]) -> dict[int, HourBucket]:
-    return {start: bucket for start, bucket in hours.items() if start < end}
