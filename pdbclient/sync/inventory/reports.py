@@ -49,6 +49,7 @@ rounds what it shows.
 
 Expected = Callable[[int, int], float]
 """About how many reports were produced from one time up to another (ms)."""
+
 _Listing = Callable[[str, str | None], query.Ast]
 
 
@@ -92,7 +93,7 @@ def list_hours(server: Server, start: int, end: int | None, within: float) -> di
 
 
 def count_reports(there: Server, here: Server, start: int, end: int, within: float) -> tuple[int, int]:
-    """How many reports both sides have that were produced from `start` up to, not including, `end` (ms)."""
+    """How many reports of the time from `start` up to, not including, `end` (ms) the remote has, and this side."""
     ast = query.report_count(from_millis(start), from_millis(end))
     return both_sides(there, here, lambda server: read_count(server, REPORTS.path, ast, within))
 
@@ -136,7 +137,8 @@ def known_reports(
     """The hashes of those of `reports` that the server has.
 
     `expected` tells about how many reports there are between two times: where it is not many more than those in
-    question, all are listed, for a server answers that much faster than whether it has certain ones.
+    question, all are listed, for a server answers that much faster than whether it has certain ones. None: nobody
+    knows, and each is asked for by its hash.
     """
     rows = sorted(reports, key=lambda row: row.millis)
     asked = {row.hash for row in rows}

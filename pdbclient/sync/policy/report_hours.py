@@ -167,7 +167,7 @@ class Counted:
         return min((start for start in self.there if start < hot and not self.settled(start)), default=hot)
 
     def gone_before(self, now: float) -> int:
-        """What is older (ms) this side may have dropped, at `now` (s): it has nothing of then.
+        """This side has nothing older than that (ms), and may have dropped it, at `now` (s); BEGINNING: it has not.
 
         Retention drops whole days, the oldest; a database that was restored or emptied has lost the youngest too.
         """

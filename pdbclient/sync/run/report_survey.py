@@ -67,7 +67,7 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
         found = count_reports(context.there, context.here, total.start, total.end, budget.left())
     if total is not None and found != (total.there, total.here):
         total = None
-    since, turn_from = start if total is None else total.end, start
+    since, turn_from = start if total is None else total.end, BEGINNING
     there, here = _hours(context, since, None, budget)
     future = Counted(there, here).hour(terms.latest) + HOUR
     if total is not None and memory.position > BEGINNING:
@@ -82,9 +82,10 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     if memory.cursor is not None:
         produced = max(start, counted.changed_from(now))
         received = received_since(context.there, memory.cursor - OVERLAP, produced, budget)
-    latest = newest_received(context.there, start, budget) if received is None else received
     recent: list[ReportRow] = []
-    if received is not None:
+    if received is None:
+        received = newest_received(context.there, start, budget)
+    else:
         reports = [each.report for each in received if each.report.millis < future]
         known = known_reports(context.here, reports, budget, counted.expected)
         recent = [row for row in reports if row.hash not in known]
@@ -100,7 +101,7 @@ def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
         future=future if any(hour >= future for hour in there) else None,
         recent=recent,
         # One of a time to come would hide what is received until then.
-        cursor=max((each.at for each in latest if each.at <= terms.latest), default=memory.cursor),
+        cursor=max((each.at for each in received if each.at <= terms.latest), default=memory.cursor),
         read=read,
         memory=_pruned(counted, start, turn_from, now),
     )
@@ -113,8 +114,8 @@ def _hours(context: Context, start: int, end: int | None, budget: Budget) -> tup
 
 
 def _next_in_turn(context: Context, start: int, end: int, budget: Budget) -> tuple[int, Hours, Hours]:
-    """The hours that the rotation comes to next, from `end` (ms) back as far as is worth a slice: from when on, and
-    what both sides have of them.
+    """The hours that the rotation comes to next, from `end` (ms) back as far as is worth a slice: from when on
+    (BEGINNING: all that there are), and what both sides have of them.
     """
     there: Hours = {}
     here: Hours = {}
@@ -124,7 +125,7 @@ def _next_in_turn(context: Context, start: int, end: int, budget: Budget) -> tup
         more = _hours(context, since, end, budget)
         there, here = there | more[0], here | more[1]
         end, step = since, 2 * step
-    return end, there, here
+    return end if end > start else BEGINNING, there, here
 
 
 def _still_true(memory: ReportMemory, nodes: Nodes, context: Context) -> ReportMemory:
@@ -144,9 +145,6 @@ def _pruned(counted: Counted, start: int, turn_from: int, now: float) -> ReportM
     The hours from `turn_from` (ms) on are known: if none of them is left to compare, the rotation has come that far.
     """
     memory = counted.memory
-    position = memory.position
-    if not counted.in_turn(now):
-        position = turn_from if turn_from > start else BEGINNING
     return replace(
         memory,
         unequal={
@@ -160,6 +158,6 @@ def _pruned(counted: Counted, start: int, turn_from: int, now: float) -> ReportM
             if start <= hour and (hour < counted.since or hour in counted.there)
         },
         asked=frozenset(millis for millis in memory.asked if counted.hour(millis) in counted.there),
-        position=position,
+        position=memory.position if counted.in_turn(now) else turn_from,
         total=counted.total(now),
     )

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import REPORTS
@@ -36,12 +37,15 @@ _FINAL = EXPLAINED | {Difference.QUARANTINED}
 """Left out until an operator says otherwise, and then the state file forgets the hour."""
 
 _NOTHING = ReportMemory(position=END)
+"""What is found where nothing is: the rotation goes no further by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlicePlan:
-    """The plan for reports that are done together, and what was `found` of them, to be remembered once they are: in
-    place of what was remembered of the `hours` (times in ms) that were listed.
+    """The plan for reports that are done together, and what to remember once they are.
+
+    `found` takes the place of what is remembered of `hours`: those that were listed, as times (ms). Its `unequal` are
+    those of which everything is here that is to be, and that are not alike.
     """
 
     plan: EntityPlan
@@ -77,8 +81,9 @@ def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budg
     # Unless an operator asked for something meanwhile: then the next pass sees to it.
     context.state.remember_reports(context.scope, lambda now: survey.memory if now == survey.read else now)
     _warn_of_dropped(context, survey)
-    counted, filled = survey.counted, set[int]()
+    counted = survey.counted
     gone_before = counted.gone_before(survey.now)
+    filled: set[int] = set()
     for part in _slices(context, nodes, survey, budget):
         count_skipped(context, part.plan, result)
         stored = _pull(context, survey, part.plan, result, budget) if part.plan.pull else {}
@@ -115,14 +120,10 @@ def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> I
         found = compare(context.there, context.here, survey.future, None, budget)
         yield SlicePlan(_planned(context, nodes, found.missing, found.unusable))
     listed = partial(_listed, context, nodes, survey, choice.turn, budget)
-    yield from map(listed, cut(choice.hot))
+    hot, cold = map(listed, cut(choice.hot)), map(listed, cut(choice.cold))
     newest = SlicePlan(EntityPlan(Entity.REPORTS), found=replace(_NOTHING, cursor=survey.cursor))
     # In the first pass it says that the whole round is made.
-    if counted.memory.cursor is not None:
-        yield newest
-    yield from map(listed, cut(choice.cold))
-    if counted.memory.cursor is None:
-        yield newest
+    yield from chain(hot, cold, [newest]) if counted.memory.cursor is None else chain(hot, [newest], cold)
 
 
 def _listed(
