@@ -242,11 +242,16 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
 
 def renew_state(tx: Transaction, entry: int) -> EntryState:
     """Note what has become of an entry after its deliveries or copies changed: its state."""
-    before = tx.rows("SELECT state FROM entries WHERE id = :entry", entry=entry)
-    pending = bool(tx.rows("SELECT 1 FROM deliveries WHERE entry = :entry LIMIT 1", entry=entry))
-    copies = {state for (state,) in tx.rows("SELECT state FROM copies WHERE entry = :entry", entry=entry)}
+    # In one question: a journal may be far away.
+    found = tx.rows(
+        "SELECT 'entry', state FROM entries WHERE id = :entry UNION ALL SELECT 'copy', state FROM copies"
+        " WHERE entry = :entry UNION ALL SELECT 'pending', target FROM deliveries WHERE entry = :entry",
+        entry=entry,
+    )
+    pending = any(kind == "pending" for kind, _ in found)
+    copies = {state for kind, state in found if kind == "copy"}
     state = state_after(pending, copies.intersection(CopyState))
-    if state is EntryState.PARKED and before == [(EntryState.DELIVERED.value,)]:
+    if state is EntryState.PARKED and ("entry", EntryState.DELIVERED.value) in found:
         # A server had it, and lost it: that another one calls it bad is no reason to think so.
         return EntryState.DELIVERED
     tx.rows("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)

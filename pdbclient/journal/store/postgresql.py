@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ CONNECT_SECONDS = 6
 """For all hosts of the URL together; but two for each."""
 CLOCK_SECONDS = 60.0
 """After so long the server's clock is read again."""
+_GIVES_ROWS = re.compile(r"^\s*(SELECT|WITH|SHOW)\b|\bRETURNING\b")
 _TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces", "leases", "replicas", "pruned")
 _PARAMETERS = {
     "application_name": "pdbclient-journal",
@@ -82,8 +84,37 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[tuple[Any, ...]]:
         """As `psycopg.Connection.execute`."""
-        with self.watchdog.over(self.fileno(), self.patience):
+        with self._watched():
             return super().execute(*args, **kwargs)
+
+    def rows(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives. For one that gives none nobody waits, inside of `without_waiting`."""
+        with self._watched():
+            cursor = super().execute(sql, values)
+            return cursor.fetchall() if _GIVES_ROWS.search(sql) else []
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """Statements are sent one after the other, and waited for when the rows of one are wanted, and at the end.
+
+        The journal may be far away. Raises the error of the first one that failed, there.
+        """
+        if not psycopg.Pipeline.is_supported():
+            yield
+            return
+        pipeline = self.pipeline()
+        pipeline.__enter__()
+        try:
+            yield
+        except BaseException as error:
+            with self._watched():
+                pipeline.__exit__(type(error), error, error.__traceback__)
+            raise
+        with self._watched():
+            pipeline.__exit__(None, None, None)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        return self.watchdog.over(self.fileno(), self.patience)
 
 
 class _Transaction:
@@ -96,8 +127,7 @@ class _Transaction:
         self._connection = connection
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        cursor = self._connection.execute(_converted(sql), values)
-        return cursor.fetchall() if cursor.description is not None else []
+        return self._connection.rows(_converted(sql), values)
 
     def among(self, name: str) -> str:
         return f"= ANY(:{name})"
@@ -178,12 +208,13 @@ class PostgresqlDatabase:
         connection = self._begun()
         began, committing = time.monotonic(), False
         try:
-            result = work(_Transaction(connection))
-            committing = True
+            with connection.without_waiting():
+                result = work(_Transaction(connection))
+                committing = True
+                commit = connection.execute("COMMIT")
             # A transaction that failed before is rolled back by a COMMIT, without an error.
-            done = connection.execute("COMMIT").statusmessage
-            if done != "COMMIT":
-                raise JournalError(f"{self._where}: the transaction ended with {done}")
+            if commit.statusmessage != "COMMIT":
+                raise JournalError(f"{self._where}: the transaction ended with {commit.statusmessage}")
         except BaseException as error:
             self._roll_back(connection)
             if isinstance(error, errors.ReadOnlySqlTransaction):
