@@ -16,11 +16,16 @@ class MemoryBudget:
         self._left = total
         self._freed = asyncio.Event()
 
+    def _took(self, size: int) -> bool:
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
     async def _take(self, size: int) -> None:
-        while size > self._left:
+        while not self._took(size):
             self._freed.clear()
             await self._freed.wait()
-        self._left -= size
 
     def _give_back(self, size: int) -> None:
         self._left += size
@@ -48,7 +53,10 @@ class Reservation:
         A request that has some already does not wait: two that wait for each other's would wait in vain.
         """
         more = size - self._held
-        if more > 0:
+        if more <= 0:
+            return
+        if not self._budget._took(more):
+            # Only now, as a rule never: to begin and end a timer costs more than all the rest here.
             async with asyncio.timeout(0 if self._held else patience):
                 await self._budget._take(more)
-            self._held = size
+        self._held = size

@@ -17,7 +17,6 @@ from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
-from requests.structures import CaseInsensitiveDict
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import (
@@ -35,7 +34,7 @@ from pdbclient.gateway.budget import Reservation
 from pdbclient.gateway.completion import Completion
 from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
 from pdbclient.gateway.endings import failures_of, note_taken
-from pdbclient.gateway.intake import Refused, command_from, seconds_to_wait
+from pdbclient.gateway.intake import HEADERS, Refused, command_from, seconds_to_wait
 from pdbclient.gateway.report import report_command
 from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
 from pdbclient.http.failover import Accepted
@@ -180,7 +179,8 @@ class Exchange:
     async def _checked(self, query: str, then: Callable[[Callable[[], tuple[Command, float]]], Awaitable[T]]) -> T:
         """What `then` makes, in a thread, of the command in the body: it reads all of it, and there may be a lot."""
         body = await self._body()
-        headers = CaseInsensitiveDict(self.request.headers)
+        given = self.request.headers
+        headers = {name: value for name in HEADERS if (value := given.get(name)) is not None}
         if "Accept" in headers:
             headers["Accept"] = self._line("Accept")
         check = partial(self._made, query, headers, body, datetime.now(UTC))
@@ -297,11 +297,13 @@ class Exchange:
         if self.request.headers.get("Expect", "").lower() == "100-continue":
             await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.request.writer.output_size = 0
+        content = self.request.content
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(BODY_PATIENCE):
-                async for chunk in self.request.content.iter_any():
+            # Without a timer where all of it is there already, as most commands are.
+            async with contextlib.nullcontext() if content.is_eof() else asyncio.timeout(BODY_PATIENCE):
+                async for chunk in content.iter_any():
                     pieces.append(chunk)
                     size += len(chunk)
                     if size > limit:

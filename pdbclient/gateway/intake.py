@@ -27,7 +27,7 @@ from pdbclient.gateway.compression import unpacked
 from pdbclient.wire import Command, timestamp
 from pdbclient.wire.plain import holds_unstorable
 
-__all__ = ["Refused", "command_from", "is_about_exported", "seconds_to_wait"]
+__all__ = ["HEADERS", "Refused", "command_from", "is_about_exported", "seconds_to_wait"]
 
 OLDEST_VERSIONS: Mapping[str, int] = {
     "replace catalog": 6,
@@ -45,6 +45,8 @@ STAMPED_BY_SERVER = ("replace catalog inputs", "store report", "deactivate node"
 PARAMETERS = frozenset(
     {"command", "version", "certname", "producer-timestamp", "checksum", "secondsToWaitForCompletion"}
 )
+HEADERS = ("Accept", "Content-Encoding", "Content-Type", "X-Uncompressed-Length")
+"""The headers of a request on which a command depends."""
 _NO_JSON = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _ABSENT = msgspec.Raw(b"null")
