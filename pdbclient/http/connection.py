@@ -272,6 +272,12 @@ class TracingAdapter(HTTPAdapter):
         finally:
             tracing.target = None
 
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """What is used of it here. Requests' own way looks for cookies and a charset, too, in every answer."""
+        response = requests.Response()
+        response.status_code, response.headers, response.raw = resp.status, CaseInsensitiveDict(resp.headers), resp
+        return response
+
     def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
         """The one pool there is."""
         return self._pool
@@ -309,6 +315,6 @@ class Prepared(requests.PreparedRequest):
     ) -> None:
         super().__init__()
         self.method, self.url, self.target, self.body = method, url + target, target, body
-        self.headers = CaseInsensitiveDict({**headers, **sent_on(gateway)})
-        if body is not None:
-            self.headers["Content-Length"] = str(len(body))
+        length = {} if body is None else {"Content-Length": str(len(body))}
+        # urllib3 takes any mapping, and copies it: the plain one costs a fifth.
+        self.headers = {**headers, **sent_on(gateway), **length}  # type: ignore[assignment]

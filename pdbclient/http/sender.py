@@ -18,7 +18,6 @@ from typing import Any
 
 import requests
 import urllib3
-from requests.structures import CaseInsensitiveDict
 
 from pdbclient.config.model import Endpoint, Timeouts, TlsFiles
 from pdbclient.errors import (
@@ -79,7 +78,7 @@ class Answer:
         self._url = url
         self._raw, self._waiting = response.raw, waiting
         self.status = response.status_code
-        self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(response.headers)
+        self.headers = response.headers
         self.close = weakref.finalize(self, _end, response, leave)
         self.close.atexit = False
 
