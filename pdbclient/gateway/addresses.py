@@ -58,6 +58,8 @@ _NO_QUERY_METHOD = Refusal(400, "PuppetDB queries must be made via GET/POST")
 
 def goal(method: str, path: str) -> Goal | Refusal:
     """What is done with a request for this path, as it came, without its query string."""
+    if path == COMMAND_PATH:
+        return Goal.COMMAND
     if _AMBIGUOUS(path):
         return _AMBIGUOUS_PATH
     if path in (REPORT_PATH, METRICS_PATH):
@@ -77,8 +79,6 @@ def goal(method: str, path: str) -> Goal | Refusal:
 
 
 def _below_pdb(method: str, path: str) -> Goal | Refusal:
-    if path == COMMAND_PATH:
-        return Goal.COMMAND
     if _is_at_or_below(path, "/pdb/cmd"):
         return Goal.NO_COMMAND
     if _is_at_or_below(path, QUERY_PATH):

@@ -165,7 +165,9 @@ class Exchange:
 
     def _before(self) -> tuple[str, ...]:
         """The gateways that the request has come through. Raises `Refused` when this one is among them."""
-        before = gateways(", ".join(self.request.headers.getall(HEADER, ())))
+        if HEADER not in self.request.headers:
+            return ()
+        before = gateways(", ".join(self.request.headers.getall(HEADER)))
         if self.upstream.name in before or len(before) > LIMIT:
             log.warning("a loop: a request came back from %s (%s)", self.certname, self.request.remote)
             who = "this gateway itself, or another one that has it among its servers"
@@ -290,25 +292,24 @@ class Exchange:
 
     async def _body(self) -> bytes:
         """The body, once there is memory for it."""
-        limit = self.rules.max_body_bytes
-        if (self.request.content_length or 0) > limit:
-            raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
-        await self._reserve(self.request.content_length or 0)
+        content, said = self.request.content, self.request.content_length or 0
+        await self._reserve(self._allowed(said))
         if self.request.headers.get("Expect", "").lower() == "100-continue":
             await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.request.writer.output_size = 0
-        content = self.request.content
-        pieces: list[bytes] = []
-        size = 0
         try:
-            # Without a timer where all of it is there already, as most commands are.
-            async with contextlib.nullcontext() if content.is_eof() else asyncio.timeout(BODY_PATIENCE):
+            if content.is_eof():
+                # All of it is there already, as it is of most commands: no timer, no pieces.
+                body = content.read_nowait()
+                await self._reserve(self._allowed(len(body)))
+                return body
+            async with asyncio.timeout(BODY_PATIENCE):
+                pieces: list[bytes] = []
+                size = 0
                 async for chunk in content.iter_any():
                     pieces.append(chunk)
                     size += len(chunk)
-                    if size > limit:
-                        raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
-                    await self._reserve(size)
+                    await self._reserve(self._allowed(size))
         except (ConnectionError, web.RequestPayloadError) as error:
             # Whoever sent it has gone, as a rule: nobody will read this.
             raise Refused(400, f"the body broke off: {error}") from error
@@ -316,6 +317,12 @@ class Exchange:
             self.request.protocol.force_close()
             raise Refused(408, f"the body took longer than {BODY_PATIENCE:.0f} s") from error
         return b"".join(pieces)
+
+    def _allowed(self, size: int) -> int:
+        limit = self.rules.max_body_bytes
+        if size > limit:
+            raise Refused(413, f"a body of more than {limit} bytes (gateway_max_body_bytes)")
+        return size
 
     async def _reserve(self, size: int) -> None:
         try:
