@@ -36,7 +36,7 @@ def unpacked(body: bytes, limit: int) -> bytes:
     no gzip, or breaks off.
     """
     # ISA-L: to unpack and read a catalog takes 118 us, with zlib 199 us. Both refuse the same, but for bits of the
-    # header that have no meaning yet, which are nothing to ISA-L, as to PuppetDB.
+    # header that have no meaning yet, at which ISA-L does not look.
     stream = isal_zlib.decompressobj(_GZIP_FORMAT)
     try:
         whole = stream.decompress(body, limit + 1)
