@@ -28,7 +28,6 @@ __all__ = [
     "Choice",
     "Counted",
     "ReportMemory",
-    "Slice",
     "Total",
     "choose",
     "cut",
@@ -45,9 +44,6 @@ HOT_HOURS = 2
 """The hour that it is and the one before: reports of theirs still come in all the time, and what is compared of
 them is out of date at once.
 """
-
-Slice = range
-"""Adjacent hours whose reports are listed together: their times (ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +150,7 @@ class Counted:
         """Whether both sides count alike in an hour, or as they did when it was found that nothing is to be done."""
         return self.marks(start) in (None, self.memory.unequal.get(start))
 
-    def comparable(self, part: Slice) -> bool:
+    def comparable(self, part: range) -> bool:
         """Whether both sides' hours in a slice begin at the same times."""
         begins = range(part.start - HOUR + 1, part.stop)
         return len({start % HOUR for side in (self.there, self.here) for start in side if start in begins}) <= 1
@@ -250,16 +246,16 @@ def oldest_kept(now: float, report_ttl: float) -> int:
     return int((now - max(0.0, report_ttl - DAY)) * 1000) if report_ttl else BEGINNING
 
 
-def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[Slice]:
+def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[range]:
     """Hours (start in ms, number of reports) in slices of about `limit` reports, the newest first."""
-    slices: list[Slice] = []
+    slices: list[range] = []
     rows = 0
     for start in sorted(sizes, reverse=True):
         if slices and slices[-1].start == start + HOUR and rows + sizes[start] <= limit:
-            slices[-1] = Slice(start, slices[-1].stop)
+            slices[-1] = range(start, slices[-1].stop)
             rows += sizes[start]
         else:
-            slices.append(Slice(start, start + HOUR))
+            slices.append(range(start, start + HOUR))
             rows = sizes[start]
     return slices
 

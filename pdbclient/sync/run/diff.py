@@ -33,7 +33,7 @@ from pdbclient.sync.policy.classify import (
 )
 from pdbclient.sync.policy.liveness import flipped, undecided_deactivations
 from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, Mode, Selection, Version
-from pdbclient.sync.policy.report_hours import HOUR, Slice, cut, oldest_kept
+from pdbclient.sync.policy.report_hours import HOUR, cut, oldest_kept
 from pdbclient.sync.run.alike import same_content
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, known_capabilities
@@ -229,7 +229,7 @@ class _Comparison:
         # From there on there are few, of whatever year.
         future = self._terms.latest + HOUR
         sizes: dict[int, int] = {}
-        parts: list[Slice | None] = []
+        parts: list[range | None] = []
         for hour in here.keys() | there.keys():
             ours, theirs = here.get(hour), there.get(hour)
             if not self._scope.full and _marks(ours) == _marks(theirs):

@@ -19,7 +19,7 @@ from pdbclient.sync.inventory.reports import compare, known_reports
 from pdbclient.sync.inventory.rows import batches
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports, compare_unusable, planned
 from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, EntityPlan, EntityResult, Version
-from pdbclient.sync.policy.report_hours import END, HOUR, SLICE_ROWS, ReportMemory, Slice, choose, cut, oldest_kept
+from pdbclient.sync.policy.report_hours import END, HOUR, SLICE_ROWS, ReportMemory, choose, cut, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
 from pdbclient.sync.run.report_survey import Survey, survey_reports
@@ -127,7 +127,7 @@ def _slices(context: Context, nodes: Nodes, survey: Survey, budget: Budget) -> I
 
 
 def _listed(
-    context: Context, nodes: Nodes, survey: Survey, turn: frozenset[int], budget: Budget, part: Slice
+    context: Context, nodes: Nodes, survey: Survey, turn: frozenset[int], budget: Budget, part: range
 ) -> SlicePlan:
     """Compare the full lists of some hours, some of them because it is their `turn`."""
     counted = survey.counted

@@ -15,7 +15,6 @@ from pdbclient.sync.policy.report_hours import (
     SLICE_ROWS,
     Counted,
     ReportMemory,
-    Slice,
     Total,
     choose,
     cut,
@@ -182,7 +181,7 @@ def test_the_total_is_of_all_cold_hours_and_none_while_one_is_not_settled() -> N
 
 def test_hours_that_begin_at_other_times_are_not_comparable() -> None:
     """Whatever the hours were long ago."""
-    part = Slice(at(3), at(2))
+    part = range(at(3), at(2))
     there = counts(h3=5) | {at(300_000) - HOUR // 2: bucket(1)}
     assert Counted(there, counts(h4=5, h3=5)).comparable(part)
     assert not Counted(there, {at(3) - HOUR // 2: bucket(5)}).comparable(part)
@@ -234,10 +233,10 @@ def test_hours_of_a_zone_that_is_half_an_hour_off_begin_at_the_half_hour() -> No
 def test_slices_are_of_adjacent_hours_the_newest_first_and_not_too_large() -> None:
     sizes = {number * HOUR: 40 for number in (1, 2, 3, 7)} | {8 * HOUR: 500, 9 * HOUR: 10}
     assert cut(sizes, 100) == [
-        Slice(9 * HOUR, 10 * HOUR),
-        Slice(8 * HOUR, 9 * HOUR),
-        Slice(7 * HOUR, 8 * HOUR),
-        Slice(2 * HOUR, 4 * HOUR),
-        Slice(1 * HOUR, 2 * HOUR),
+        range(9 * HOUR, 10 * HOUR),
+        range(8 * HOUR, 9 * HOUR),
+        range(7 * HOUR, 8 * HOUR),
+        range(2 * HOUR, 4 * HOUR),
+        range(1 * HOUR, 2 * HOUR),
     ]
     assert cut({}) == []
