@@ -118,10 +118,17 @@ def _could_know(evidence: Evidence, node: _Node, before: _Shown, now: int | None
     """
     if not evidence.fronts:
         return True
-    newer = {number for number in node.known if number <= before.number and (now is None or number > now)}
+    known = {number for number, hosts in node.known.items() if evidence.shared or read.host in hosts}
     if before.gone and now == before.number:
-        newer = {number for number in node.known if number > before.number and number in node.deactivations}
-    return any(evidence.shared or read.host in node.known[number] for number in newer)
+        return any(number > before.number for number in known & node.deactivations.keys())
+    known = {number for number in known if number <= before.number}
+    if now is None:
+        # Nothing is right when the last that it knows is a deactivation.
+        return max(known, default=-1) in node.catalogs
+    newer = {number for number in known if number > now}
+    active = max((number for number, at in node.activity.items() if at <= read.end), default=-1)
+    # What came since, by way of a reconciler maybe, has made the node active with the catalog that it had.
+    return any(number in node.catalogs or number > active for number in newer)
 
 
 def _nodes(evidence: Evidence) -> Mapping[str, _Node]:

@@ -87,6 +87,22 @@ def test_of_what_went_past_all_gateways_none_can_know() -> None:
     assert found(ONE, past, three, read(5, {"a": 3}), read(6, {"a": 1})) == ["a: 3 was shown, and then 1"]
 
 
+def test_a_deactivation_that_it_knows_is_shown_where_what_came_after_it_went_past_all_gateways() -> None:
+    """Nothing of the node, then what a reconciler brought: facts make it active with the catalog that it had."""
+    two = submitted(2, 2, "deactivate")
+    past = [
+        replace(submitted(3, 3, "facts"), url=site.DATABASES["db1"]),
+        replace(submitted(4, 4), url=site.DATABASES["db1"]),
+    ]
+    reads = [read(5, {"a": 4}), read(6, {}), read(7, {"a": 1})]
+    assert found(ONE, two, *past, *reads) == []
+    assert forgiven(evidence([ONE, two, *past, *reads])) == 2
+    # One that nobody has made active again is gone, and a catalog that it knows is there.
+    assert found(ONE, two, past[1], read(5, {"a": 4}), read(6, {"a": 1})) == ["a: 4 was shown, and then 1"]
+    three = submitted(3, 3)
+    assert len(found(ONE, two, three, past[1], read(5, {"a": 4}), read(6, {}))) == 1
+
+
 def test_with_a_journal_for_each_gateway_each_knows_what_went_through_itself() -> None:
     other: list[Event] = [ONE, TWO, read(5, {"a": 2}, host="puppet2"), read(6, {"a": 1}, host="puppet2")]
     assert found(*other, shared=False) == []
