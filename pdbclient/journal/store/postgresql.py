@@ -44,7 +44,8 @@ CONNECT_SECONDS = 6
 """For all hosts of the URL together; but two for each."""
 CLOCK_SECONDS = 60.0
 """After so long the server's clock is read again."""
-_GIVES_ROWS = re.compile(r"^\s*(SELECT|WITH|SHOW)\b|\bRETURNING\b")
+_GIVES_NONE = re.compile(r"\s*(INSERT|UPDATE|DELETE|SET)\b(?!.*\bRETURNING\b)", re.DOTALL)
+"""Anything else is asked for its rows: psycopg says so when it has none, and nothing is taken for empty."""
 _TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces", "leases", "replicas", "pruned")
 _PARAMETERS = {
     "application_name": "pdbclient-journal",
@@ -91,7 +92,7 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
         """The rows that a statement gives. For one that gives none nobody waits, inside of `without_waiting`."""
         with self._watched():
             cursor = super().execute(sql, values)
-            return cursor.fetchall() if _GIVES_ROWS.search(sql) else []
+            return [] if _GIVES_NONE.match(sql) else cursor.fetchall()
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
