@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -93,12 +94,13 @@ class _Pull:
 
     def run(self, keys: Sequence[str]) -> None:
         """Over a long way, the link is to be the limit: while one batch is worked off, the next ones are fetched, but
-        for large ones, which are read row by row. Who submits one record at a time fetches one batch at a time.
+        for large ones, which are read row by row. So is the first one, of which nobody knows how large it is, and for
+        which the local server waits. Who submits one record at a time fetches one batch at a time.
         """
         most = AHEAD if self.context.config.concurrency > 1 else 0
         left = deque(batches(keys, self.context.config.batch_size))
         fetching: deque[tuple[Sequence[str], Future[Iterator[bytes]]]] = deque()
-        size = AHEAD_BYTES // 3
+        size: float = math.inf
         pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="sync-fetch")
         try:
             while left or fetching:

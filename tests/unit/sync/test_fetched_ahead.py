@@ -11,6 +11,7 @@ import pytest
 from pdbclient.errors import DeadlineExceeded, Rejected
 from pdbclient.sync import Entity
 from pdbclient.sync.run import pull
+from pdbclient.wire.command import Command
 
 from .conftest import SyncPair
 from .fake import facts
@@ -61,6 +62,22 @@ def test_batches_are_fetched_ahead_and_each_record_comes_once(site: SyncPair, re
     assert sorted(each.certname for each in site.b.submitted) == sorted(site.a.nodes)
 
 
+def test_the_local_server_has_the_first_batch_before_others_are_asked_for(
+    site: SyncPair, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would take the remote's time from the one that is waited for."""
+    submit, had = site.b.submit, list[int]()
+
+    def counted(command: Command, *, within: float | None = None) -> str:
+        had.append(remote.batches)
+        return submit(command, within=within)
+
+    monkeypatch.setattr(site.b, "submit", counted)
+    assert site.pull(site.b).ok
+    assert had[0] == 1
+    assert remote.most > 1
+
+
 def test_who_wants_one_at_a_time_gets_one_at_a_time(site: SyncPair, remote: Remote) -> None:
     site.options["concurrency"] = 1
     assert site.pull(site.b).ok
@@ -71,8 +88,7 @@ def test_large_batches_are_read_row_by_row(site: SyncPair, remote: Remote, monke
     monkeypatch.setattr(pull, "AHEAD_BYTES", 100)
     assert site.pull(site.b).ok
     assert remote.batches == NODES // 20
-    # Nobody knows of the first ones how large they are.
-    assert remote.most <= 3
+    assert remote.most == 1
     site.b.tables["factsets"].clear()
     assert sorted(each.certname for each in site.b.submitted) == sorted(site.a.nodes)
 
