@@ -35,6 +35,7 @@ __all__ = [
     "nodes_named",
     "nodes_not_active",
     "nodes_summary",
+    "packages_of",
     "parse_ast",
     "record_buckets",
     "report_count",
@@ -270,12 +271,15 @@ def stored_factsets() -> Ast:
 
 
 def by_certnames(entity: str, certnames: Iterable[str]) -> Ast:
-    """The full rows of these nodes, whatever their state, from `entity` (catalogs, factsets, nodes, …).
-
-    For `factsets` pass `include_package_inventory=true` beside it.
-    """
+    """The full rows of these nodes, whatever their state, from `entity` (catalogs, factsets, nodes, …)."""
     clause = ["and", _in("certname", certnames), _state("any")]
     return [*clause, _ANY_TYPE] if entity == "reports" else clause
+
+
+def packages_of(certnames: Iterable[str]) -> Ast:
+    """For `package-inventory`: the packages of these nodes, whatever their state, a row each."""
+    columns = ["certname", "package_name", "version", "provider"]
+    return _extract(columns, by_certnames("package_inventory", certnames))
 
 
 def by_hashes(hashes: Iterable[str], start: str | None = None, end: str | None = None) -> Ast:

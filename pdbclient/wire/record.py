@@ -49,8 +49,8 @@ def catalog_command(row: bytes) -> Command:
 def factset_command(row: bytes) -> Command:
     """`replace facts` from a row of `factsets`, packages included when the row has them.
 
-    Ask with `include_package_inventory=true`: a factset copied without its packages deletes them at the
-    destination. Raises `InvalidCommand` when the row has not its shape.
+    A row without its packages (`include_package_inventory=true`), copied, deletes them at the destination. Raises
+    `InvalidCommand` when the row has not its shape.
     """
     return _command("replace facts", row, _read_facts, _facts)
 

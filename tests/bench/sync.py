@@ -399,7 +399,7 @@ def summaries(now: float, config: SyncConfig, *, received: bool) -> list[Query]:
     asked: list[Query] = [("/nodes", query.nodes_summary("any"), {})]
     for kind in PER_NODE:
         assert kind.listing is not None
-        asked.append((kind.path, kind.listing, dict(kind.summary_params)))
+        asked.append((kind.path, kind.listing, dict(kind.params)))
     asked.append(("/reports", query.report_hour_buckets(from_millis(oldest), None), {}))
     if received:
         since, produced = int((now - 600) * 1000), int(now * 1000) // HOUR * HOUR - HOUR

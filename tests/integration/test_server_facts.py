@@ -22,6 +22,7 @@ from pdbclient.errors import PdbError, ServerError
 from pdbclient.gateway.intake import OLDEST_VERSIONS, Refused, command_from
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab, LabOptions
+from pdbclient.sync.inventory.kinds import FACTS
 from pdbclient.wire import Command
 from pdbclient.wire.record import catalog_command
 from pdbclient.wire.report_hash import report_hash
@@ -409,6 +410,31 @@ def test_what_may_stand_beside_the_payload_in_the_old_form(server: OneServer) ->
             assert status in (400, 500)
             with pytest.raises(Refused):
                 command_from("", {}, body, now=datetime.now(UTC), limit=1 << 20)
+
+
+def test_packages_asked_for_apart_are_those_that_come_with_the_facts(server: OneServer) -> None:
+    """Asked for with all facts, they cost a server a look at those of all its nodes (`sync.inventory.kinds`)."""
+    several = [["bash", "5.2", "apt"], ['ünïcode"', "1:0~", "gem"], ["bash", "5.2", "rpm"], ["bash", "5.3", "apt"]]
+    nodes = {"several.example": several, "one.example": several[:1], "none.example": [], "other.example": several}
+    for certname, packages in nodes.items():
+        server.store("replace facts", of_hour(certname, 12) | {"package_inventory": packages})
+    server.store("deactivate node", {"certname": "one.example", "producer_timestamp": at_hour(13)})
+    wanted = [*nodes][:3]
+    together = server.rows("/factsets", FACTS.records(wanted), include_package_inventory="true")
+    with server.session() as session:
+        apart = [json.loads(row) for row in FACTS.rows(session, wanted, 60)]
+
+    # A server says none as null, or not at all.
+    for row in (*apart, *together):
+        row["package_inventory"] = sorted(row.get("package_inventory") or [])
+
+    def by_node(rows: list[Json]) -> dict[str, Json]:
+        return {row["certname"]: row for row in rows}
+
+    assert by_node(apart) == by_node(together)
+    assert {row["certname"]: row["package_inventory"] for row in apart} == {
+        name: sorted(nodes[name]) for name in wanted
+    }
 
 
 def has(server: OneServer, name: str, certname: str, change: str) -> bool:

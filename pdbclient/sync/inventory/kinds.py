@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from pdbclient.sync.policy.model import Entity, Version
+from pdbclient.errors import IncompleteResponse
+from pdbclient.sync.inventory.interfaces import Server
+from pdbclient.sync.inventory.rows import UNREADABLE, read_rows
+from pdbclient.sync.policy.model import TRIES, Entity, Version
 from pdbclient.wire import query, record
 from pdbclient.wire.command import Command
 from pdbclient.wire.summary import (
@@ -39,8 +43,8 @@ class Kind:
     """One kind of record. `read` and `command` take a row's bytes; `records` and `summaries` make queries for
     keys, `listing` is the query for the summaries of all nodes, whatever their state.
 
-    `marks`: what tells their groups apart (`query.record_buckets`), None: they are few. `params` go with `records`,
-    `summary_params` with the other two.
+    `marks`: what tells their groups apart (`query.record_buckets`), None: they are few. `params` go with all of
+    these queries. `packages`: those of its node are part of a record.
     """
 
     entity: Entity
@@ -52,14 +56,67 @@ class Kind:
     listing: query.Ast | None = None
     marks: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
-    summary_params: Mapping[str, str] = field(default_factory=dict)
+    packages: bool = False
+
+    def rows(self, server: Server, keys: Sequence[str], within: float) -> Iterator[bytes]:
+        """The full rows of `keys` at a server, which they come from as they are read. `within` is in seconds."""
+        if self.packages:
+            return self._with_packages(server, keys, within)
+        return server.rows(self.path, query=self.records(keys), params=self.params or None, within=within)
+
+    def _with_packages(self, server: Server, keys: Sequence[str], within: float) -> Iterator[bytes]:
+        """As `rows`. Asked to include them, PuppetDB gathers the packages of all its nodes for each question; those
+        of a few nodes it finds by an index. So they are asked for by themselves: they belong to a record that is the
+        same before and after. Raises `IncompleteResponse` when one of them never is.
+        """
+        left = keys
+        for _ in range(TRIES):
+            rows = list(server.rows(self.path, query=self.records(left), within=within))
+            packages: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+            found = server.rows("/package-inventory", query=query.packages_of(left), within=within)
+            for each in read_rows(server, found, _package):
+                packages[each.certname].append((each.package_name, each.version, each.provider))
+            summaries = server.rows(self.path, query=self.summaries(left), within=within)
+            after = {each.key: each for each in read_rows(server, summaries, self.read)}
+            replaced: list[str] = []
+            for row in rows:
+                try:
+                    key = (before := self.read(row)).key
+                except UNREADABLE:
+                    key = ""
+                if key not in left:
+                    # For whoever asked to judge.
+                    yield row
+                elif before == after.get(key):
+                    yield _with_packages(row, packages[key]) if key in packages else row
+                elif key in after:
+                    replaced.append(key)
+            if not replaced:
+                return
+            left = replaced
+        why = f"{self.entity} of {left[0]} are others each time that they are asked for"
+        raise IncompleteResponse(str(server.endpoint), why, len(keys) - len(left))
 
 
+class _Package(msgspec.Struct):
+    certname: str
+    package_name: str
+    version: str
+    provider: str
+
+
+# Raw: what is not changed of a row stays byte by byte what it is.
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_package = msgspec.json.Decoder(_Package).decode
 _factset = msgspec.json.Decoder(FactsetSummary).decode
 _catalog = msgspec.json.Decoder(CatalogSummary).decode
 _inputs = msgspec.json.Decoder(CatalogInputsSummary).decode
 _expiration = msgspec.json.Decoder(ExpirationSummary).decode
 _report = msgspec.json.Decoder(ReportSummary).decode
+
+
+def _with_packages(row: bytes, packages: Sequence[tuple[str, str, str]]) -> bytes:
+    return msgspec.json.encode(_members(row) | {"package_inventory": msgspec.Raw(msgspec.json.encode(packages))})
 
 
 def _read_factset(row: bytes) -> Summary:
@@ -108,7 +165,6 @@ EXPIRATION = Kind(
     query.facts_expiration,
     query.facts_expiration(),
     params={"include_facts_expiration": "true"},
-    summary_params={"include_facts_expiration": "true"},
 )
 FACTS = Kind(
     Entity.FACTS,
@@ -119,8 +175,8 @@ FACTS = Kind(
     lambda keys: _extract(FactsetSummary.__struct_fields__, query.by_certnames("factsets", keys)),
     query.factset_summary("any"),
     marks="hash",
-    # The hash covers the packages, and a factset submitted without them would wipe those at the destination.
-    params={"include_package_inventory": "true"},
+    # The hash covers them, and a factset submitted without them would wipe those at the destination.
+    packages=True,
 )
 CATALOGS = Kind(
     Entity.CATALOGS,

@@ -90,7 +90,7 @@ def found_versions(server: Server, kind: Kind, keys: Sequence[str], within: floa
 
 
 def _rows(server: Server, kind: Kind, listings: Sequence[query.Ast], within: float) -> set[bytes]:
-    params = kind.summary_params or None
+    params = kind.params or None
     return {row for ast in listings for row in server.rows(kind.path, query=ast, params=params, within=within)}
 
 

@@ -12,10 +12,13 @@ from pdbclient.errors import IncompleteResponse
 from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.wire import query
 
-__all__ = ["CHUNK", "batches", "both_sides", "read_count", "read_rows"]
+__all__ = ["CHUNK", "UNREADABLE", "batches", "both_sides", "read_count", "read_rows"]
 
 CHUNK = 500
 """Keys in one query."""
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError)
+"""What reading a row raises that is not what was asked for."""
 
 T = TypeVar("T")
 
@@ -56,7 +59,7 @@ def read_rows(
     for seen, row in enumerate(rows):
         try:
             yield read(row)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             name = None if unusable is None else _text(row, key)
             if unusable is None or name is None:
                 raise IncompleteResponse(str(server.endpoint), f"an unusable row: {error}", seen) from error

@@ -17,7 +17,7 @@ def same_content(there: Server, here: Server, kind: Kind, keys: Sequence[str], w
     """Those of `keys` whose contents are the same, for all that can be asked."""
 
     def contents(server: Server) -> dict[str, str | None]:
-        rows = server.rows(kind.path, query=kind.records(keys), params=kind.params or None, within=within)
+        rows = kind.rows(server, keys, within)
         return dict(read_rows(server, rows, lambda row: (kind.read(row).key, _content(kind, row))))
 
     theirs, ours = both_sides(there, here, contents)

@@ -41,8 +41,8 @@ __all__ = [
     "report",
 ]
 
-ADDRESSES = frozenset({"/nodes", "/factsets", "/catalogs", "/catalog-inputs", "/reports"})
-PARAMETERS = frozenset({"limit", "order_by", "include_facts_expiration", "include_package_inventory"})
+ADDRESSES = frozenset({"/nodes", "/factsets", "/package-inventory", "/catalogs", "/catalog-inputs", "/reports"})
+PARAMETERS = frozenset({"limit", "order_by", "include_facts_expiration"})
 """Those that all versions know."""
 EXPIRATION = ("expires_facts", "expires_facts_updated")
 OF_NODES = frozenset({*EXPIRATION, "report_environment"})
@@ -213,6 +213,12 @@ class FakePuppetDB(FakeTables):
                 {**row, "timestamp": self._received(f"factsets {name}", row)}
                 for name, row in self.tables[table].items()
             ]
+        if table == "package-inventory":
+            return [
+                {"certname": name, "package_name": package, "version": version, "provider": provider}
+                for name, row in self.tables["factsets"].items()
+                for package, version, provider in row.get("package_inventory") or ()
+            ]
         if table != "nodes":
             return list(self.tables[table].values())
         return [
@@ -315,8 +321,6 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
     if table == "factsets":
         data = [{"name": name, "value": value} for name, value in row["values"].items()]
         shown = {key: value for key, value in row.items() if key not in ("values", "package_inventory")}
-        if params.get("include_package_inventory") == "true" and row.get("package_inventory"):
-            shown["package_inventory"] = row["package_inventory"]
         return {**shown, "facts": {"data": data}}
     if table == "nodes":
         hidden = () if params.get("include_facts_expiration") == "true" else EXPIRATION

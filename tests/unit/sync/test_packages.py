@@ -1,0 +1,94 @@
+"""Factsets and the packages of their nodes, which are asked for apart, come as what they were together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pdbclient.sync import Entity
+
+from .conftest import SyncPair
+from .fake import facts
+
+BASH, OPENSSL = ["bash", "5.2", "apt"], ["openssl", "3.0", "apt"]
+
+
+@pytest.fixture
+def before_packages(site: SyncPair, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Have something done at A each time before it is asked for packages, after it has given the facts."""
+    rows, called = site.a.rows, list[Callable[[], object]]()
+
+    def interrupted(path: str, **options: Any) -> Iterator[bytes]:
+        if path == "/package-inventory":
+            for each in called:
+                each()
+        return rows(path, **options)
+
+    monkeypatch.setattr(site.a, "rows", interrupted)
+    return called.append
+
+
+def _same(site: SyncPair) -> bool:
+    there, here = (side.tables["factsets"] for side in (site.a, site.b))
+    return bool(there == here)
+
+
+def test_each_node_gets_its_own(site: SyncPair) -> None:
+    for name, packages in (("n", [BASH]), ("m", [BASH, OPENSSL]), ("bare", None)):
+        site.a.apply("replace facts", facts(name, site.ago(5), 1, packages))
+    assert site.pull(site.b).entities[Entity.FACTS].transferred == 3
+    assert _same(site)
+    assert site.b.tables["factsets"]["m"]["package_inventory"] == [BASH, OPENSSL]
+    assert "package_inventory" not in site.b.tables["factsets"]["bare"]
+
+
+@pytest.mark.parametrize(("old", "new"), [([BASH], [OPENSSL]), ([BASH], None), (None, [BASH])])
+def test_facts_that_are_replaced_meanwhile_come_with_the_packages_that_came_with_them(
+    site: SyncPair, before_packages: Callable[[Callable[[], object]], None], old: object, new: object
+) -> None:
+    site.a.apply("replace facts", facts("n", site.ago(9), 1, old))
+    site.a.apply("replace facts", facts("other", site.ago(9), 1, [BASH]))
+    before_packages(lambda: site.a.apply("replace facts", facts("n", site.ago(5), 2, new)))
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert (result.transferred, result.failed) == (2, 0)
+    assert _same(site)
+
+
+def test_facts_that_never_come_to_rest_fail_alone(
+    site: SyncPair, before_packages: Callable[[Callable[[], object]], None]
+) -> None:
+    ages = iter(range(900, 0, -1))
+    for name in ("n", "other"):
+        site.a.apply("replace facts", facts(name, site.ago(1000), 1, [BASH]))
+    before_packages(lambda: site.a.apply("replace facts", facts("n", site.ago(next(ages)), 1, [OPENSSL])))
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert (result.transferred, result.failed) == (1, 1)
+    assert [command.certname for command in site.b.submitted] == ["other"]
+
+
+def test_facts_that_are_gone_meanwhile_are_neither_pulled_nor_a_fault(
+    site: SyncPair, before_packages: Callable[[Callable[[], object]], None]
+) -> None:
+    for name in ("n", "other"):
+        site.a.apply("replace facts", facts(name, site.ago(9), 1, [BASH]))
+    before_packages(lambda: site.a.tables["factsets"].pop("n", None))
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert (result.transferred, result.failed) == (1, 0)
+    assert [command.certname for command in site.b.submitted] == ["other"]
+
+
+def test_a_package_that_is_none_fails_its_node_alone(site: SyncPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("n", "other"):
+        site.a.apply("replace facts", facts(name, site.ago(9), 1, [BASH]))
+    rows = site.a.rows
+
+    def broken(path: str, **options: Any) -> Iterator[bytes]:
+        for row in rows(path, **options):
+            yield row.replace(b'"5.2"', b"null") if path == "/package-inventory" and b'"n"' in row else row
+
+    monkeypatch.setattr(site.a, "rows", broken)
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert (result.transferred, result.failed) == (1, 1)
+    assert [command.certname for command in site.b.submitted] == ["other"]
