@@ -106,6 +106,8 @@ def main() -> int:
         if "converged" in parts or "changed" in parts:
             table = report["converged"] = []
             for nodes, reports in scale.sizes:
+                if nodes > JUDGED and "converged" not in parts:
+                    break
                 bench.grow(nodes, reports)
                 if "converged" in parts:
                     table.append(bench.converged(nodes, scale.rounds) | {"cpu_s": bench.planned(nodes)})
@@ -113,7 +115,8 @@ def main() -> int:
                 if nodes == JUDGED and "changed" in parts:
                     report["changed"] = bench.changed(scale.changes)
                     missed += [] if report["changed"]["ratio"] <= MOST_CHANGED else ["changed"]
-            tell_table(table)
+            if table:
+                tell_table(table)
         if "seeding" in parts:
             report["seeding"] = bench.seeding(scale.seeded_nodes, scale.seedings)
             missed += [] if report["seeding"]["ratio"] >= LEAST_RATE else ["seeding"]

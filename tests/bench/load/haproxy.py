@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pdbclient.config.model import TlsFiles
 from pdbclient.lab.ports import LOOPBACK, free_port, is_free
+from tests.bench.load.place import program
 
 __all__ = ["running_haproxy"]
 
@@ -53,7 +54,9 @@ def running_haproxy(home: Path, primary: int, replica: int, tls: TlsFiles) -> It
         _CONFIGURATION.format(address=LOOPBACK, port=port, primary=primary, replica=replica, ca=tls.ca, pem=pem)
     )
     with log.open("wb") as output:
-        process = subprocess.Popen(["haproxy", "-db", "-f", configuration], stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [program("haproxy", "haproxy"), "-db", "-f", configuration], stdout=output, stderr=output
+        )
     try:
         deadline = time.monotonic() + _START_LIMIT
         while is_free(port):

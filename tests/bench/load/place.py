@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,7 +12,15 @@ from pathlib import Path
 from pdbclient.lab import Lab
 from tests.bench.load.meters import family
 
-__all__ = ["apart", "running_lab", "workplace"]
+__all__ = ["apart", "program", "running_lab", "workplace"]
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is. Ends the process when it is not there."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if found is None:
+        raise SystemExit(f"{name} is missing: tests/install-packages {package}")
+    return found
 
 
 @contextmanager

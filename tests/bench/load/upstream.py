@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pdbclient.config.model import TlsFiles
 from pdbclient.lab.ports import LOOPBACK, free_port, is_free
+from tests.bench.load.place import program
 
 __all__ = ["Upstream", "fast_upstream"]
 
@@ -100,7 +101,9 @@ def fast_upstream(home: Path, tls: TlsFiles) -> Iterator[Upstream]:
     )
     configuration = home / "nginx.conf"
     configuration.write_text(text)
-    process = subprocess.Popen(["nginx", "-p", home, "-e", home / "error.log", "-c", configuration])
+    process = subprocess.Popen(
+        [program("nginx", "nginx-light"), "-p", home, "-e", home / "error.log", "-c", configuration]
+    )
     try:
         _wait(process, port, home / "error.log")
         yield Upstream(port, process.pid)
