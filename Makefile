@@ -48,14 +48,14 @@ test: lint
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
 	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not partitions'
+	tests/contained $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not partitions'
 
 # All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
 # PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
 matrix: setup
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
-	PDBCLIENT_MATRIX="$(or $(PAIRS),all)" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration
+	PDBCLIENT_MATRIX="$(or $(PAIRS),all)" tests/contained $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration
 
 lint: setup
 	$(BIN)/ruff check .
