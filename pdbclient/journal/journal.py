@@ -1,4 +1,4 @@
-"""An open journal: whatever is to be written goes through one thread, which commits for all who wait.
+"""An open journal: whatever is to be written goes through a thread which commits for all who wait, or several.
 
 Every wait for it ends: with the seconds that whoever waits has, else with those of the journal itself.
 """
@@ -23,7 +23,7 @@ from pdbclient.errors import JournalError
 from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.place import driver_fault
-from pdbclient.journal.store.committer import Committer
+from pdbclient.journal.store.committer import Committer, Committers, Outage
 from pdbclient.journal.store.database import Database, Transaction, Unreachable
 from pdbclient.journal.store.packing import Damaged, pack
 from pdbclient.journal.store.sqlite import SqliteDatabase
@@ -44,6 +44,8 @@ READ_SILENCE = 2.5
 """Seconds that a transaction may take before nobody waits any more who only reads: there is an answer without."""
 CONFIRMED = 100
 """Entries that are confirmed in one transaction: several statements for each."""
+CONNECTIONS = 6
+"""To a PostgreSQL that is written to, at most; one that is near has one as a rule."""
 BODIES = 20
 BODY_BYTES = 32 * 1024 * 1024
 """Entries that are read at once to be sent one after the other, and bytes of them as they are stored; always one."""
@@ -53,9 +55,10 @@ class Journal:
     """A journal on `database`. Thread-safe; not to be used in a forked child.
 
     `reader` is the same database once more, for what only reads and may take long: it waits for no writer there, and
-    holds none up. `clock` gives seconds since 1970. `lease` is how long, in seconds, whoever appends or claims an
-    entry has for it before another process may deliver it. `patience` is how many seconds anybody waits at most
-    (None: as long as it takes). `owner` names this process where work is under way.
+    holds none up. `more` are the same once more for what is written, where several at once can. `clock` gives
+    seconds since 1970. `lease` is how long, in seconds, whoever appends or claims an entry has for it before another
+    process may deliver it. `patience` is how many seconds anybody waits at most (None: as long as it takes). `owner`
+    names this process where work is under way.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Journal:
         database: Database,
         reader: Database | None = None,
         *,
+        more: Sequence[Database] = (),
         lease: float = 120.0,
         patience: float | None = PATIENCE,
         clock: Callable[[], float] = time.time,
@@ -74,8 +78,9 @@ class Journal:
         self._patience = patience
         self._lock = threading.Lock()
         self._holders = 1
-        self._commits = Committer(database, "pdbclient-journal")
-        self._reads = self._commits if reader is None else Committer(reader, "pdbclient-journal-reads")
+        outage = Outage()
+        self._commits = Committers([Committer(each, "pdbclient-journal", outage) for each in (database, *more)])
+        self._reads = None if reader is None else Committer(reader, "pdbclient-journal-reads", outage)
 
     @classmethod
     def open(
@@ -98,7 +103,8 @@ class Journal:
             except BaseException:
                 shared.close()
                 raise
-            return cls(shared, reader, lease=lease, patience=patience, clock=shared.clock)
+            more = [PostgresqlDatabase(location, number=number) for number in range(1, CONNECTIONS)]
+            return cls(shared, reader, more=more, lease=lease, patience=patience, clock=shared.clock)
         # No reader: in a file, a commit waits until nobody reads.
         journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease, patience=patience)
         if not beside:
@@ -158,7 +164,7 @@ class Journal:
             at += len(few)
 
     def _stored(self, ids: Sequence[int]) -> dict[int, entries.Stored]:
-        return self.wait(self._reads.start(partial(entries.fetch, ids=ids)))
+        return self.wait((self._reads or self._commits).start(partial(entries.fetch, ids=ids)))
 
     def confirm(self, server: str, held: Mapping[int, bool], seconds: float | None = None) -> None:
         """Note that the server at this URL was seen to hold these entries; True: itself, not something newer.
@@ -193,15 +199,16 @@ class Journal:
     ) -> T:
         """As `run`, for what only reads; `seconds` at most. It sees all that was started before."""
         end = time.monotonic() + seconds
-        if self._reads is not self._commits:
-            self.wait(self._commits.start(lambda _: None, READ_SILENCE), seconds)
+        if self._reads is not None:
+            for before in self._commits.all_before(READ_SILENCE):
+                self.wait(before, end - time.monotonic())
         return self.wait(self.start_read(work, *args, **kwargs), end - time.monotonic())
 
     def start_read(
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """As `start`, for what only reads: it may not see yet what is being written."""
-        return self._reads.start(partial(_called, work, args, kwargs), READ_SILENCE)
+        return (self._reads or self._commits).start(partial(_called, work, args, kwargs), READ_SILENCE)
 
     def wait(self, future: Future[T], seconds: float | None = None) -> T:
         """What was started comes to, within `seconds`, and never longer than anybody waits. Raises `JournalError`.
@@ -217,7 +224,7 @@ class Journal:
             self._holders -= 1
             if self._holders > 0:
                 return
-        if self._reads is not self._commits:
+        if self._reads is not None:
             self._reads.close()
         if left := self._commits.close():
             log.error("the journal was closed while it did not answer: %d transactions were given up", left)

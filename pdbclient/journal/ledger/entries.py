@@ -284,11 +284,11 @@ def pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner:
 
 
 def _resize(tx: Transaction, writer: str, size: int) -> None:
-    # A row for each writer: several of them would wait for each other's transactions at a common one.
+    # A row for each connection: several of them would wait for each other's transactions at a common one.
     tx.rows(
         "INSERT INTO sizes (writer, bytes) VALUES (:writer, :size)"
         " ON CONFLICT (writer) DO UPDATE SET bytes = sizes.bytes + excluded.bytes",
-        writer=writer,
+        writer=writer + tx.part,
         size=size,
     )
 

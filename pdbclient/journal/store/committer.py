@@ -1,4 +1,4 @@
-"""One thread on one connection: it commits for all who wait, and knows whether the database answers.
+"""A thread on a connection: it commits for all who wait, and knows whether the database answers; or several of them.
 
 While it does not, nobody waits: what is started fails at once, and the thread asks by itself until it is back.
 """
@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from pdbclient.errors import JournalBusy, JournalError
 from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Database, Kept, Transaction, Unreachable
 
-__all__ = ["Committer"]
+__all__ = ["Committer", "Committers", "Outage"]
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -31,7 +31,9 @@ BATCH = 128
 MOST_KEPT = 2
 """Callers of one batch that wait in vain for what others keep: the rest is not tried."""
 SILENT = 5.0
-"""Seconds that a transaction may take before nobody waits behind it any more."""
+"""Seconds that the database may be silent in a transaction before nobody waits behind it any more."""
+SLOW = 0.1
+"""Seconds that a transaction may take before others begin beside it, where they can, instead of waiting behind it."""
 PROBE_AGAIN = 1.0
 """Seconds between two questions whether the database is back."""
 CLOSE_LIMIT = 5.0
@@ -48,14 +50,43 @@ class _Asked:
     new: bool
 
 
-class Committer:
-    """Runs transactions of `database`, which it owns, in a thread called `name`. Not for a forked child."""
+class Outage:
+    """That the database does not answer some of those that ask it: said once at its beginning and at its end."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._met = 0
+        self._since = 0.0
+
+    def begin(self, since: float, failure: Exception) -> None:
+        """One more has met it: `failure`, `since` then (monotonic seconds)."""
+        with self._lock:
+            self._met += 1
+            if self._met == 1:
+                self._since = since
+                log.error("the journal does not answer; nothing is accepted until it does: %s", failure)
+
+    def end(self) -> None:
+        """It answers one of them again."""
+        with self._lock:
+            self._met -= 1
+            if self._met == 0:
+                log.warning("the journal answers again, after %.0f s", time.monotonic() - self._since)
+
+
+class Committer:
+    """Runs transactions of `database`, which it owns, in a thread called `name`. Not for a forked child.
+
+    `outage` is common to all that ask the same database.
+    """
+
+    def __init__(self, database: Database, name: str, outage: Outage | None = None) -> None:
         self._database = database
+        self._outage = outage or Outage()
         self._pid = os.getpid()
         self._condition = threading.Condition()
         self._waiting: deque[_Asked] = deque()
+        self._unended = 0
         self._closed = False
         self._failure: Exception | None = None
         self._began: float | None = None
@@ -71,10 +102,22 @@ class Committer:
         if self._failure is not None:
             return str(self._failure)
         began = self._began
-        silent = 0.0 if began is None else time.monotonic() - began
+        # A transaction may take long where the database is far away: it answers as long as it goes on.
+        silent = 0.0 if began is None else time.monotonic() - max(began, self._database.heard)
         if silent < silence:
             return None
         return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
+
+    @property
+    def slow(self) -> bool:
+        """Whether it has been at one transaction for so long that others better go elsewhere."""
+        began = self._began
+        return began is not None and time.monotonic() - began >= SLOW
+
+    @property
+    def load(self) -> int:
+        """How many transactions have been started and have not ended."""
+        return self._unended
 
     def start(
         self, work: Callable[[Transaction], T], silence: float | None = None, *, new: bool = False
@@ -92,6 +135,7 @@ class Committer:
             if (why := self._why(SILENT if silence is None else silence)) is not None:
                 raise Unreachable(why)
             self._waiting.append(_Asked(work, future, new))
+            self._unended += 1
             self._condition.notify()
         return future
 
@@ -115,6 +159,8 @@ class Committer:
         while batch := self._next():
             with rounds.each():
                 self._round(batch)
+            with self._condition:
+                self._unended -= len(batch)
         self._database.close()
 
     def _round(self, batch: Sequence[_Asked]) -> None:
@@ -188,10 +234,10 @@ class Committer:
             else:
                 self._failure = None
                 if told:
-                    log.warning("the journal answers again, after %.0f s", time.monotonic() - since)
+                    self._outage.end()
                 return
             if not told:
-                log.error("the journal does not answer; nothing is accepted until it does: %s", failure)
+                self._outage.begin(since, failure)
                 told = True
             with self._condition:
                 self._condition.wait_for(lambda: self._closed, PROBE_AGAIN)
@@ -200,7 +246,46 @@ class Committer:
         """End the waiting of all who wait with `error`; how many that were."""
         with self._condition:
             waiting, self._waiting = self._waiting, deque()
+            self._unended -= len(waiting)
         futures = [each.future for each in waiting if each.future.set_running_or_notify_cancel()]
         for future in futures:
             future.set_exception(error)
         return len(futures)
+
+
+class Committers:
+    """Several, each with a connection of its own: over a long way, one transaction would wait for the other.
+
+    What is started goes to the first one that is not slow, where it shares a commit with what waits there, or to the
+    one with the least to do. When the database does not answer one of them, it does not answer.
+    """
+
+    def __init__(self, each: Sequence[Committer]) -> None:
+        self._each = tuple(each)
+
+    @property
+    def down(self) -> str | None:
+        """As `Committer.down`."""
+        return next((down for each in self._each if (down := each.down) is not None), None)
+
+    def start(
+        self, work: Callable[[Transaction], T], silence: float | None = None, *, new: bool = False
+    ) -> Future[T]:
+        """As `Committer.start`."""
+        if (down := self.down) is not None:
+            raise Unreachable(down)
+        best = next((each for each in self._each if not each.slow), None) or min(self._each, key=_load)
+        return best.start(work, silence, new=new)
+
+    def all_before(self, silence: float) -> list[Future[None]]:
+        """Done when all is that was started before. Raises as `start`."""
+        return [each.start(lambda _: None, silence) for each in self._each if each.load]
+
+    def close(self) -> int:
+        """As `Committer.close`."""
+        with ThreadPoolExecutor(len(self._each)) as pool:
+            return sum(pool.map(Committer.close, self._each))
+
+
+def _load(committer: Committer) -> int:
+    return committer.load

@@ -28,6 +28,9 @@ class Transaction(Protocol):
     locked: str
     """What a `SELECT` of rows ends with that another process must not change before this transaction is over."""
 
+    part: str
+    """What tells this connection from others of the same process: what it adds up, it adds up by itself."""
+
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Run a statement; the rows that it gives, if any."""
 
@@ -49,6 +52,10 @@ class Transaction(Protocol):
 
 class Database(Protocol):
     """An open journal's database. For one thread."""
+
+    @property
+    def heard(self) -> float:
+        """When it last answered anything within a transaction (monotonic seconds). For any thread."""
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction, durable when this returns; all of it is undone when anything is raised.

@@ -12,8 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.errors import JournalError, JournalFull
+from pdbclient.journal.store.connection import SILENCE, Connection
 from pdbclient.journal.store.database import Kept, Transaction, Unreachable
 from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, migration, statements
 from pdbclient.journal.store.watchdog import Watchdog
@@ -36,18 +36,17 @@ T = TypeVar("T")
 
 ATTEMPTS = 6
 """Of a transaction that another one's got into the way of."""
-SILENCE = 8.0
-"""Seconds after which a server that does not answer a statement is left. It ends those that take long before that."""
 MAKING = 600.0
 """The same while its tables are made or migrated, or another process does that."""
 CONNECT_SECONDS = 6
 """For all hosts of the URL together; but two for each."""
 CLOCK_SECONDS = 60.0
 """After so long the server's clock is read again."""
-_GIVES_NONE = re.compile(r"\s*(INSERT|UPDATE|DELETE|SET)\b(?!.*\bRETURNING\b)", re.DOTALL)
-"""Anything else is asked for its rows: psycopg says so when it has none, and nothing is taken for empty."""
 _TABLES = ("entries", "deliveries", "copies", "newest", "sizes", "paces", "leases", "replicas", "pruned")
 _PARAMETERS = {
+    # A statement that the server passed over, as one before it had failed, psycopg takes for prepared, and each
+    # transaction with it would fail.
+    "prepare_threshold": None,
     "application_name": "pdbclient-journal",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -77,55 +76,15 @@ class _Left(Exception):
         super().__init__(str(why))
 
 
-class _Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that breaks when the server is silent for too long in one statement."""
-
-    watchdog: Watchdog
-    patience = SILENCE
-
-    def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        """As `psycopg.Connection.execute`."""
-        with self._watched():
-            return super().execute(*args, **kwargs)
-
-    def rows(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows that a statement gives. For one that gives none nobody waits, inside of `without_waiting`."""
-        with self._watched():
-            cursor = super().execute(sql, values)
-            return [] if _GIVES_NONE.match(sql) else cursor.fetchall()
-
-    @contextmanager
-    def without_waiting(self) -> Iterator[None]:
-        """Statements are sent one after the other, and waited for when the rows of one are wanted, and at the end.
-
-        The journal may be far away. Raises the error of the first one that failed, there.
-        """
-        if not psycopg.Pipeline.is_supported():
-            yield
-            return
-        pipeline = self.pipeline()
-        pipeline.__enter__()
-        try:
-            yield
-        except BaseException as error:
-            with self._watched():
-                pipeline.__exit__(type(error), error, error.__traceback__)
-            raise
-        with self._watched():
-            pipeline.__exit__(None, None, None)
-
-    def _watched(self) -> AbstractContextManager[None]:
-        return self.watchdog.over(self.fileno(), self.patience)
-
-
 class _Transaction:
     skip_locked = " FOR UPDATE SKIP LOCKED"
     locked = " FOR UPDATE"
     # Not before it was vacuumed.
     reuses_room = False
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: Connection, part: str) -> None:
         self._connection = connection
+        self.part = part
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._connection.rows(_converted(sql), values)
@@ -149,18 +108,21 @@ class PostgresqlDatabase:
 
     Raises `Unreachable`, and `JournalError` for a database that cannot be used. None of them holds the password.
 
-    `isolation` is that of its transactions: with `repeatable read`, all that one reads is of the same moment.
+    `isolation` is that of its transactions: with `repeatable read`, all that one reads is of the same moment. Of
+    several of a process, those with another `number` than 0 are connected when they are first needed.
     """
 
-    def __init__(self, url: str, *, isolation: str = "read committed") -> None:
+    def __init__(self, url: str, *, isolation: str = "read committed", number: int = 0) -> None:
         self._where = without_password(url)
         self._isolation = isolation
+        self._part = f"#{number}" if number else ""
         self._parameters = self._parsed(url)
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._clock = (0.0, 0.0)
         self._watchdog = Watchdog()
         try:
-            self._connected()
+            if number == 0:
+                self._connected()
         except BaseException:
             self.close()
             raise
@@ -178,6 +140,12 @@ class PostgresqlDatabase:
         except _InTheWay as error:
             raise JournalError(f"{self._where}: other processes were in the way {ATTEMPTS} times: {error}") from error
         return result
+
+    @property
+    def heard(self) -> float:
+        """As `Database.heard`."""
+        connection = self._connection
+        return 0.0 if connection is None else connection.heard
 
     def clock(self) -> float:
         """Seconds since 1970 by the server's clock: all who share the journal go by the same one. For any thread."""
@@ -210,7 +178,7 @@ class PostgresqlDatabase:
         began, committing = time.monotonic(), False
         try:
             with connection.without_waiting():
-                result = work(_Transaction(connection))
+                result = work(_Transaction(connection, self._part))
                 committing = True
                 commit = connection.execute("COMMIT")
             # A transaction that failed before is rolled back by a COMMIT, without an error.
@@ -232,7 +200,7 @@ class PostgresqlDatabase:
             raise
         return result
 
-    def _begun(self) -> _Connection:
+    def _begun(self) -> Connection:
         """A connection in a new transaction. One that broke while nothing was under way is replaced, silently."""
         kept = self._connection is not None and not self._connection.closed
         connection = self._connected()
@@ -252,22 +220,22 @@ class PostgresqlDatabase:
                 raise self._explained(again) from again
         return connection
 
-    def _begin(self, connection: _Connection) -> None:
+    def _begin(self, connection: Connection) -> None:
         connection.execute("BEGIN")
         if time.monotonic() - self._clock[1] > CLOCK_SECONDS:
             self._read_clock(connection)
 
-    def _roll_back(self, connection: _Connection) -> None:
+    def _roll_back(self, connection: Connection) -> None:
         try:
             connection.execute("ROLLBACK")
         except psycopg.Error:
             # Closing it ends the transaction just as well.
             self._leave()
 
-    def _connected(self) -> _Connection:
+    def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             try:
-                self._connection = _Connection.connect(autocommit=True, **self._parameters)
+                self._connection = Connection.connect(autocommit=True, **self._parameters)
                 self._connection.watchdog = self._watchdog
                 self._prepare(self._connection)
             except psycopg.Error as error:
@@ -278,7 +246,7 @@ class PostgresqlDatabase:
                 raise
         return self._connection
 
-    def _prepare(self, connection: _Connection) -> None:
+    def _prepare(self, connection: Connection) -> None:
         connection.execute(_SETTINGS.format(isolation=self._isolation))
         self._read_clock(connection)
         settings = {
@@ -290,7 +258,7 @@ class PostgresqlDatabase:
             why = f"is encoded in {settings['server_encoding']}: make it with ENCODING 'UTF8'"
             raise JournalError(f"{self._where}: the database {why}")
         if settings["fsync"] != "on":
-            log.warning("%s: the server runs with fsync = off: a power cut can lose what it was given", self._where)
+            _tell(f"{self._where}: the server runs with fsync = off: a power cut can lose what it was given")
         if not self._is_ready(connection):
             connection.patience = MAKING
             connection.execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
@@ -300,12 +268,12 @@ class PostgresqlDatabase:
             connection.execute("COMMIT")
             connection.patience = SILENCE
 
-    def _is_ready(self, connection: _Connection) -> bool:
+    def _is_ready(self, connection: Connection) -> bool:
         if _one(connection, "SELECT to_regclass('pdbclient_journal')") is None:
             return False
         return bool(_one(connection, "SELECT max(format) FROM pdbclient_journal") == SCHEMA)
 
-    def _require_tables(self, connection: _Connection) -> None:
+    def _require_tables(self, connection: Connection) -> None:
         if _one(connection, "SELECT current_schema()") is None:
             raise JournalError(f"{self._where}: no schema of the search_path exists: make one for this user")
         if _one(connection, "SELECT to_regclass('pdbclient_journal')") is None:
@@ -328,7 +296,7 @@ class PostgresqlDatabase:
             connection.execute("UPDATE pdbclient_journal SET format = %s", (SCHEMA,))
             log.info("%s: migrated from the format %d to %d", self._where, version, SCHEMA)
 
-    def _read_clock(self, connection: _Connection) -> None:
+    def _read_clock(self, connection: Connection) -> None:
         began = time.monotonic()
         server = _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")
         self._clock = (server, (began + time.monotonic()) / 2)
@@ -371,12 +339,18 @@ class PostgresqlDatabase:
 
 
 @cache
+def _tell(warning: str) -> None:
+    """Once, however many connections meet it."""
+    log.warning(warning)
+
+
+@cache
 def _converted(sql: str) -> str:
     """Parameters as psycopg has them. Statements are few, and none is made of foreign text."""
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
-def _one(connection: _Connection, sql: str, *values: Any) -> Any:
+def _one(connection: Connection, sql: str, *values: Any) -> Any:
     row = connection.execute(sql, values or None).fetchone()
     return None if row is None else row[0]
 

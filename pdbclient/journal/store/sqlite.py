@@ -44,6 +44,7 @@ MOST_DAMAGES = 20
 class _Transaction:
     skip_locked = ""
     locked = ""
+    part = ""
     reuses_room = True
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -95,6 +96,8 @@ class SqliteDatabase:
         except BaseException:
             self._unlock()
             raise
+
+    heard = 0.0
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """As `Database.transact`."""

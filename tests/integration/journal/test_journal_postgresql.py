@@ -27,8 +27,8 @@ from pdbclient.errors import JournalBusy, JournalError, JournalFull
 from pdbclient.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
+from pdbclient.journal.store.connection import GIVES_NONE, SILENCE, Connection
 from pdbclient.journal.store.database import Transaction, Unreachable
-from pdbclient.journal.store.postgresql import _GIVES_NONE, SILENCE, _Connection
 from pdbclient.journal.store.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
 from tests.unit.journal.old_format import add_inputs, make_file, make_tables, require_all, require_inputs
@@ -202,6 +202,7 @@ def test_a_row_that_another_session_keeps_is_busy_and_the_next_transaction_works
 def back(journal: Journal, seconds: float = 20.0) -> bool:
     """Whether the journal finds by itself, within that time, that its database answers again."""
     end = time.monotonic() + seconds
+    assert journal._reads is not None
     while not (journal.answers and journal._reads.down is None) and time.monotonic() < end:
         time.sleep(0.02)
     return journal.answers
@@ -255,9 +256,9 @@ def test_a_connection_that_breaks_in_a_transaction_once_is_replaced_and_the_tran
 
 def test_what_may_be_committed_is_not_done_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
-    real = _Connection.execute
+    real = Connection.execute
 
-    def loses_the_answer(self: _Connection, query: Any, *args: Any) -> Any:
+    def loses_the_answer(self: Connection, query: Any, *args: Any) -> Any:
         result = real(self, query, *args)
         if query == "COMMIT" and tries:
             self.close()
@@ -271,7 +272,7 @@ def test_what_may_be_committed_is_not_done_again(store: Store, monkeypatch: pyte
     entry = store.put(command())
     before = store.show(entry).length
     with monkeypatch.context() as patched:
-        patched.setattr(_Connection, "execute", loses_the_answer)
+        patched.setattr(Connection, "execute", loses_the_answer)
         with pytest.raises(Unreachable):
             store.journal.run(put)
         tries.clear()
@@ -282,30 +283,62 @@ def test_what_may_be_committed_is_not_done_again(store: Store, monkeypatch: pyte
 def test_a_command_takes_few_round_trips(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal may be far away: at 150 ms, 16 for each command were 2.4 s."""
     waits: list[str] = []
-    execute, rows, at_once = _Connection.execute, _Connection.rows, _Connection.without_waiting
+    execute, rows, at_once = Connection.execute, Connection.rows, Connection.without_waiting
 
-    def executed(self: _Connection, query: Any, *args: Any) -> Any:
+    def executed(self: Connection, query: Any, *args: Any) -> Any:
         waits.extend([query] if query != "COMMIT" else [])
         return execute(self, query, *args)
 
-    def asked(self: _Connection, sql: str, values: Any) -> Any:
-        waits.extend([] if _GIVES_NONE.match(sql) else [sql])
+    def asked(self: Connection, sql: str, values: Any) -> Any:
+        waits.extend([] if GIVES_NONE.match(sql) else [sql])
         return rows(self, sql, values)
 
     @contextmanager
-    def ended(self: _Connection) -> Iterator[None]:
+    def ended(self: Connection) -> Iterator[None]:
         with at_once(self):
             yield
         waits.append("COMMIT")
 
     with monkeypatch.context() as patched:
         for name, replaced in (("execute", executed), ("rows", asked), ("without_waiting", ended)):
-            patched.setattr(_Connection, name, replaced)
+            patched.setattr(Connection, name, replaced)
         entry = store.journal.append(command(), [ANY]).result().id
         store.taken(entry)
     assert store.state(entry) is EntryState.DELIVERED
     assert waits.count("COMMIT") == 2
     assert len(waits) <= 7, waits
+
+
+@pytest.mark.parametrize("before", range(9))
+def test_what_was_passed_over_after_a_failure_is_done_the_next_time(store: Store, before: int) -> None:
+    """psycopg took it for prepared, and every transaction with it failed from then on (psycopg 3.2 and 3.3)."""
+
+    def passed_over(tx: Transaction) -> None:
+        tx.rows("INSERT INTO leases (name, owner, until) VALUES (:name, 'b', NULL)", name="x")
+        tx.rows("DELETE FROM leases WHERE name = :name", name="a")
+
+    def done(tx: Transaction) -> None:
+        tx.rows("DELETE FROM leases WHERE name = :name", name="a")
+
+    for number in range(3):
+        for _ in range(before if number == 2 else 0):
+            store.journal.run(done)
+        with pytest.raises(JournalError, match="null value in column"):
+            store.journal.run(passed_over)
+    for _ in range(3):
+        store.journal.run(done)
+
+
+def test_a_transaction_that_takes_long_holds_nobody_up(store: Store, server: DatabaseServer, place: str) -> None:
+    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name_of(place)}'"
+    assert server.sql(sessions) == [("2",)]
+    slow = store.journal.start(lambda tx: tx.rows("SELECT pg_sleep(4)"))
+    time.sleep(0.5)
+    entries = [store.put(command(REPORT)) for _ in range(5)]
+    assert not slow.done()
+    assert server.sql(sessions) == [("3",)], "more connections only where they are needed"
+    slow.result()
+    assert store.ids() == entries
 
 
 def test_a_statement_that_fails_while_others_are_on_their_way_is_the_one_that_is_told(store: Store) -> None:
@@ -394,7 +427,8 @@ def test_a_journal_whose_server_is_frozen_is_closed_within_seconds(server: Datab
         journal.close()
         assert time.monotonic() - began < 12
         assert isinstance(waiting.exception(20), Unreachable)
-        for committer in (journal._commits, journal._reads):
+        assert journal._reads is not None
+        for committer in (*journal._commits._each, journal._reads):
             committer._thread.join(20)
             assert not committer._thread.is_alive()
 

@@ -7,6 +7,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,6 +18,7 @@ from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalF
 from pdbclient.journal import Journal
 from pdbclient.journal.ledger import deliveries
 from pdbclient.journal.model import ANY
+from pdbclient.journal.store import committer
 from pdbclient.journal.store.committer import MOST_KEPT
 from pdbclient.journal.store.database import Kept, Transaction, Unreachable
 from pdbclient.journal.store.postgresql import _converted
@@ -34,6 +37,7 @@ class Database:
         self.failures = 0
         self.transactions = 0
         self.closed = False
+        self.heard = 0.0
         self.go = threading.Event()
         self.go.set()
 
@@ -79,7 +83,7 @@ def waiting(journal: Journal, database: Database) -> list[Any]:
     """Ten that wait together, behind one that is under way."""
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._waiting:
+    while journal._commits._each[0]._waiting:
         pass
     futures = [first, *(journal.start(number, n) for n in range(1, 11))]
     database.go.set()
@@ -130,6 +134,97 @@ def test_while_the_database_is_away_everybody_is_told_at_once_and_the_journal_fi
     assert "nothing is accepted until it does: away" in told[0]
 
 
+@pytest.fixture
+def several(database: Database) -> Iterator[tuple[Journal, list[Database]]]:
+    """A journal on three connections."""
+    databases = [database, Database(), Database()]
+    with Journal(database, more=databases[1:]) as made:
+        yield made, databases
+
+
+def test_of_several_connections_the_first_is_used_as_long_as_it_is_free(
+    several: tuple[Journal, list[Database]],
+) -> None:
+    journal, databases = several
+    assert [journal.run(number, n) for n in range(10)] == [*range(10)]
+    assert [each.transactions for each in databases] == [10, 0, 0]
+
+
+def test_nobody_waits_for_another_one_as_long_as_a_connection_is_free(
+    several: tuple[Journal, list[Database]],
+) -> None:
+    """Over a way of 150 ms, all commands of a gateway waited for each other's round trips, and were refused."""
+    journal, databases = several
+    databases[0].go.clear()
+    slow = journal.start(number, 0)
+    assert eventually(lambda: journal._commits._each[0].slow)
+    assert [journal.run(number, n) for n in range(5)] == [*range(5)]
+    assert not slow.done()
+    databases[0].go.set()
+    assert slow.result(10) == 0
+
+
+def test_who_reads_sees_what_was_started_before_on_any_connection(database: Database) -> None:
+    databases = [database, Database()]
+    for each in databases:
+        each.go.clear()
+    reader = Database()
+    with Journal(database, reader, more=databases[1:]) as journal:
+        started = []
+        for own in journal._commits._each:
+            started.append(journal.start(number, 0))
+            assert eventually(partial(getattr, own, "slow"))
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(journal.read, 10.0, number, 7)
+            for each in databases:
+                time.sleep(0.1)
+                assert reader.transactions == 0
+                each.go.set()
+            assert read.result(10) == 7
+        assert all(future.done() for future in started)
+
+
+def test_an_outage_that_several_connections_meet_is_told_once(
+    several: tuple[Journal, list[Database]], caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, databases = several
+    for each in databases:
+        each.go.clear()
+        each.error, each.failures = Unreachable("away"), 10_000
+    started = []
+    for own in journal._commits._each:
+        started.append(journal.start(number, 0))
+        assert eventually(partial(getattr, own, "slow"))
+    for each in databases:
+        each.go.set()
+    assert [type(future.exception(10)) for future in started] == [Unreachable] * 3
+    with pytest.raises(Unreachable, match="away"):
+        journal.start(number, 1)
+    assert eventually(lambda: all(each.transactions >= 3 for each in databases))
+    for each in databases:
+        each.failures = 0
+    assert back(journal)
+    assert eventually(lambda: len(caplog.messages) == 2)
+    assert "nothing is accepted until it does: away" in caplog.messages[0]
+    assert "answers again" in caplog.messages[1]
+
+
+def test_a_database_that_is_far_away_and_answers_is_not_silent(
+    journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer counts, not each transaction."""
+    monkeypatch.setattr(committer, "SILENT", 0.2)
+    database.go.clear()
+    journal.start(number, 0)
+    for _ in range(10):
+        database.heard = time.monotonic()
+        assert journal.answers
+        time.sleep(0.05)
+    assert eventually(lambda: not journal.answers)
+    database.go.set()
+    assert back(journal)
+
+
 @pytest.mark.parametrize("kept", [1, 2, 5])
 def test_what_others_keep_costs_those_that_need_it_and_takes_the_journal_from_nobody(
     journal: Journal, database: Database, kept: int
@@ -144,7 +239,7 @@ def test_what_others_keep_costs_those_that_need_it_and_takes_the_journal_from_no
 
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._waiting:
+    while journal._commits._each[0]._waiting:
         time.sleep(0.001)
     others = [journal.start(number, 1)]
     waiting = [journal.start(keeps) for _ in range(kept)]
@@ -170,7 +265,7 @@ def test_new_entries_need_nothing_that_others_keep(store: Store) -> None:
 
     go = threading.Event()
     first = store.journal.start(lambda _: go.wait(20))
-    while store.journal._commits._waiting:
+    while store.journal._commits._each[0]._waiting:
         time.sleep(0.001)
     kept = [store.journal.start(keeps) for _ in range(MOST_KEPT + 1)]
     new = [store.journal.append(command(), [ANY]) for _ in range(5)]
@@ -200,7 +295,7 @@ def test_who_waits_decides_for_how_long_and_what_was_not_begun_is_not_done(
 ) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._waiting:
+    while journal._commits._each[0]._waiting:
         pass
     second = journal.start(number, 1)
     for future in (first, second):
@@ -228,14 +323,14 @@ def test_a_journal_that_is_stuck_is_closed_all_the_same_and_what_is_left_is_told
     database.go.clear()
     journal = Journal(database)
     journal.start(number, 0)
-    while journal._commits._waiting:
+    while journal._commits._each[0]._waiting:
         pass
     left = [journal.start(number, 1) for _ in range(3)]
     journal.close()
     assert "3 transactions were given up" in caplog.text
     assert [type(future.exception(1)) for future in left] == [Unreachable] * 3
     database.go.set()
-    journal._commits._thread.join(10)
+    journal._commits._each[0]._thread.join(10)
     assert database.closed
 
 
@@ -245,6 +340,7 @@ def test_a_reader_of_its_own_waits_for_no_writer_but_sees_what_was_started_befor
         database.go.clear()
         try:
             assert journal.start_read(number, 1).result(10) == 1
+            journal.start(number, 0)
             with pytest.raises(Unreachable):
                 journal.read(0.05, number, 1)
         finally:
@@ -278,7 +374,7 @@ def test_the_thread_outlives_whatever_a_caller_raises(journal: Journal) -> None:
 def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Database) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._waiting:
+    while journal._commits._each[0]._waiting:
         pass
     assert not first.cancel(), "it is under way"
     given_up, kept = journal.start(number, 1), journal.start(number, 2)
@@ -290,7 +386,7 @@ def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Da
 def test_nobody_is_left_waiting_when_all_that_waited_gave_up(journal: Journal, database: Database) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._waiting:
+    while journal._commits._each[0]._waiting:
         pass
     assert journal.start(number, 1).cancel()
     database.go.set()
@@ -313,7 +409,7 @@ def test_what_is_called_when_something_is_done_may_close_the_journal(database: D
 
     journal.start(number, 1).add_done_callback(close)
     assert closed.wait(10)
-    journal._commits._thread.join(10)
+    journal._commits._each[0]._thread.join(10)
     assert database.closed
 
 

@@ -1,0 +1,65 @@
+"""A connection to PostgreSQL that waits for as little as it can, and for nothing too long."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from pdbclient.journal.store.watchdog import Watchdog
+
+__all__ = ["GIVES_NONE", "SILENCE", "Connection"]
+
+SILENCE = 8.0
+"""Seconds after which a server that does not answer a statement is left. It ends those that take long before that."""
+GIVES_NONE = re.compile(r"\s*(INSERT|UPDATE|DELETE|SET)\b(?!.*\bRETURNING\b)", re.DOTALL)
+"""Anything else is asked for its rows: psycopg says so when it has none, and nothing is taken for empty."""
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that breaks when the server is silent for too long in one statement."""
+
+    watchdog: Watchdog
+    patience = SILENCE
+    heard = 0.0
+
+    def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        """As `psycopg.Connection.execute`."""
+        with self._watched():
+            return super().execute(*args, **kwargs)
+
+    def rows(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives. For one that gives none nobody waits, inside of `without_waiting`."""
+        with self._watched():
+            cursor = super().execute(sql, values)
+            return [] if GIVES_NONE.match(sql) else cursor.fetchall()
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """Statements are sent one after the other, and waited for when the rows of one are wanted, and at the end.
+
+        The journal may be far away. Raises the error of the first one that failed, there.
+        """
+        if not psycopg.Pipeline.is_supported():
+            yield
+            return
+        pipeline = self.pipeline()
+        pipeline.__enter__()
+        try:
+            yield
+        except BaseException as error:
+            with self._watched():
+                pipeline.__exit__(type(error), error, error.__traceback__)
+            raise
+        with self._watched():
+            pipeline.__exit__(None, None, None)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        with self.watchdog.over(self.fileno(), self.patience):
+            yield
+        self.heard = time.monotonic()
