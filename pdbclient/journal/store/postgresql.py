@@ -249,9 +249,9 @@ class PostgresqlDatabase:
     def _prepare(self, connection: Connection) -> None:
         connection.execute(_SETTINGS.format(isolation=self._isolation))
         self._read_clock(connection)
-        settings = {
-            name: _one(connection, f"SHOW {name}") for name in ("synchronous_commit", "server_encoding", "fsync")
-        }
+        names = ("synchronous_commit", "server_encoding", "fsync")
+        asked = ", ".join(f"current_setting('{name}')" for name in names)
+        settings = dict(zip(names, connection.execute(f"SELECT {asked}").fetchall()[0], strict=True))
         if settings["synchronous_commit"] not in ("on", "remote_apply"):
             connection.execute("SET synchronous_commit = on")
         if settings["server_encoding"] != "UTF8":
