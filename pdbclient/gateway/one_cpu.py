@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ __all__ = ["keep_to_one_cpu"]
 
 log = logging.getLogger("pdbclient.gateway")
 
+_TRIAL = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})"
 _PROCESSOR = 36
 """The CPU that a process runs on in `/proc/PID/stat`, counted from its state: field 39 of proc_pid_stat(5)."""
 
@@ -24,14 +26,19 @@ def keep_to_one_cpu() -> None:
     """Let this thread, and those that it starts from now on, run on the CPU that it is on.
 
     Nothing is done where the system knows no such thing, or Python runs its threads at once (PEP 703). A system that
-    refuses it is named in the log: the gateway is slower then.
+    refuses it is named in the log: the gateway is slower then. It is tried by another process before, as a unit's
+    `SystemCallFilter` kills whoever does what it forbids.
     """
     at_once = not getattr(sys, "_is_gil_enabled", lambda: True)()
     if at_once or not hasattr(os, "sched_setaffinity"):
         return
     try:
-        os.sched_setaffinity(0, {_current()})
-    except (OSError, ValueError, IndexError) as error:
+        cpu = _current()
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _TRIAL, str(cpu)], check=True, capture_output=True, timeout=10
+        )
+        os.sched_setaffinity(0, {cpu})
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         log.info("this process is not kept to one CPU, which costs speed: %s", error)
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -139,20 +139,27 @@ class Committer:
             self._condition.notify()
         return future
 
-    def close(self) -> int:
-        """Finish what waits, as far as the time goes, and let go of the database. How many could not be finished."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify()
+    def close(self, end: float | None = None) -> int:
+        """Finish what waits, as far as the time goes (`end`, monotonic seconds), and let go of the database.
+
+        How many could not be finished.
+        """
+        self.stop()
         if self._pid != os.getpid() or self._thread is threading.current_thread():
             return 0
-        end = time.monotonic() + CLOSE_LIMIT
+        end = time.monotonic() + CLOSE_LIMIT if end is None else end
         # When it is down, there is nothing to wait for: its thread ends when it can.
         while self._thread.is_alive() and self.down is None and time.monotonic() < end:
             self._thread.join(CLOSE_LOOK)
         if not self._thread.is_alive():
             return 0
         return self._give_up(Unreachable(self.down or "the journal was closed before it could do that"))
+
+    def stop(self) -> None:
+        """Take no more, and end when what waits is done."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
 
     def _work(self) -> None:
         rounds = Rounds("the journal")
@@ -282,9 +289,11 @@ class Committers:
         return [each.start(lambda _: None, silence) for each in self._each if each.load]
 
     def close(self) -> int:
-        """As `Committer.close`."""
-        with ThreadPoolExecutor(len(self._each)) as pool:
-            return sum(pool.map(Committer.close, self._each))
+        """As `Committer.close`, with the same time for all."""
+        end = time.monotonic() + CLOSE_LIMIT
+        for each in self._each:
+            each.stop()
+        return sum(each.close(end) for each in self._each)
 
 
 def _load(committer: Committer) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
 from pdbclient.errors import IncompleteResponse
 from pdbclient.sync.inventory.interfaces import Server
-from pdbclient.sync.inventory.rows import UNREADABLE, read_rows
+from pdbclient.sync.inventory.rows import UNREADABLE, batches, read_rows
 from pdbclient.sync.policy.model import TRIES, Entity, Version
 from pdbclient.wire import query, record
 from pdbclient.wire.command import Command
@@ -25,6 +26,10 @@ from pdbclient.wire.summary import (
 )
 
 __all__ = ["CATALOGS", "EXPIRATION", "FACTS", "INPUTS", "PER_NODE", "REPORTS", "Kind", "Summary"]
+
+
+FEW = 20
+"""Nodes whose packages are in memory at once: of each there can be thousands."""
 
 
 class Summary(NamedTuple):
@@ -61,7 +66,7 @@ class Kind:
     def rows(self, server: Server, keys: Sequence[str], within: float) -> Iterator[bytes]:
         """The full rows of `keys` at a server, which they come from as they are read. `within` is in seconds."""
         if self.packages:
-            return self._with_packages(server, keys, within)
+            return chain.from_iterable(self._with_packages(server, few, within) for few in batches(keys, FEW))
         return server.rows(self.path, query=self.records(keys), params=self.params or None, within=within)
 
     def _with_packages(self, server: Server, keys: Sequence[str], within: float) -> Iterator[bytes]:

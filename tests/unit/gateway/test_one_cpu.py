@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,18 @@ class TestOneCpu:
             keep_to_one_cpu()
         (line,) = caplog.messages
         assert str(error) in line
+
+    def test_where_whoever_tries_is_killed_it_is_not_tried(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As by a SystemCallFilter of a unit that is older than this."""
+        killed = tmp_path / "python"
+        killed.write_text("#!/bin/sh\nkill -SYS $$\n")
+        killed.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(killed))
+        allowed = os.sched_getaffinity(0)
+        with caplog.at_level(logging.INFO, "pdbclient.gateway"):
+            keep_to_one_cpu()
+        (line,) = caplog.messages
+        assert "SIGSYS" in line
+        assert os.sched_getaffinity(0) == allowed

@@ -92,3 +92,14 @@ def test_a_package_that_is_none_fails_its_node_alone(site: SyncPair, monkeypatch
     result = site.pull(site.b).entities[Entity.FACTS]
     assert (result.transferred, result.failed) == (1, 1)
     assert [command.certname for command in site.b.submitted] == ["other"]
+
+
+def test_packages_of_few_nodes_are_in_memory_at_once(site: SyncPair) -> None:
+    """Of a node there can be thousands."""
+    site.options["batch_size"] = 100
+    for number in range(50):
+        site.a.apply("replace facts", facts(f"n{number:02}", site.ago(9), 1, [BASH]))
+    assert site.pull(site.b).entities[Entity.FACTS].transferred == 50
+    asked = [len(query[2][1][2][1]) for path, query in site.a.queries if path == "/package-inventory"]
+    assert asked == [20, 20, 10]
+    assert _same(site)
