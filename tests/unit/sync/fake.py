@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 ADDRESSES = frozenset({"/nodes", "/factsets", "/package-inventory", "/catalogs", "/catalog-inputs", "/reports"})
-PARAMETERS = frozenset({"limit", "order_by", "include_facts_expiration"})
+PARAMETERS = frozenset({"limit", "order_by", "include_facts_expiration", "include_package_inventory"})
 """Those that all versions know."""
 EXPIRATION = ("expires_facts", "expires_facts_updated")
 OF_NODES = frozenset({*EXPIRATION, "report_environment"})
@@ -321,6 +321,8 @@ def _expanded(table: str, row: Row, params: Mapping[str, str]) -> Row:
     if table == "factsets":
         data = [{"name": name, "value": value} for name, value in row["values"].items()]
         shown = {key: value for key, value in row.items() if key not in ("values", "package_inventory")}
+        if params.get("include_package_inventory") == "true" and row.get("package_inventory"):
+            shown["package_inventory"] = row["package_inventory"]
         return {**shown, "facts": {"data": data}}
     if table == "nodes":
         hidden = () if params.get("include_facts_expiration") == "true" else EXPIRATION
