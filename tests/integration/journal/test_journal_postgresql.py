@@ -311,7 +311,7 @@ def test_a_command_takes_few_round_trips(store: Store, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("before", range(9))
 def test_what_was_passed_over_after_a_failure_is_done_the_next_time(store: Store, before: int) -> None:
-    """psycopg took it for prepared, and every transaction with it failed from then on (psycopg 3.2 and 3.3)."""
+    """psycopg took it for prepared, and every transaction with it failed from then on (seen with psycopg 3.3.9)."""
 
     def passed_over(tx: Transaction) -> None:
         tx.rows("INSERT INTO leases (name, owner, until) VALUES (:name, 'b', NULL)", name="x")
