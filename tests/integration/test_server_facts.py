@@ -422,7 +422,7 @@ def test_packages_asked_for_apart_are_those_that_come_with_the_facts(server: One
     wanted = [*nodes][:3]
     together = server.rows("/factsets", FACTS.records(wanted), include_package_inventory="true")
     with server.session() as session:
-        apart = [json.loads(row) for row in FACTS.rows(session, wanted, 60)]
+        apart = [json.loads(row) for row in FACTS.rows(session, wanted, lambda: 60.0)]
 
     # A server says none as null, or not at all.
     for row in (*apart, *together):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -63,25 +63,33 @@ class Kind:
     params: Mapping[str, str] = field(default_factory=dict)
     packages: bool = False
 
-    def rows(self, server: Server, keys: Sequence[str], within: float) -> Iterator[bytes]:
-        """The full rows of `keys` at a server, which they come from as they are read. `within` is in seconds."""
-        if self.packages:
-            return chain.from_iterable(self._with_packages(server, few, within) for few in batches(keys, FEW))
-        return server.rows(self.path, query=self.records(keys), params=self.params or None, within=within)
+    def rows(self, server: Server, keys: Sequence[str], left: Callable[[], float]) -> Iterator[bytes]:
+        """The full rows of `keys` at a server, which they come from as they are read.
 
-    def _with_packages(self, server: Server, keys: Sequence[str], within: float) -> Iterator[bytes]:
-        """As `rows`. Asked to include them, PuppetDB gathers the packages of all its nodes for each question; those
-        of a few nodes it finds by an index. So they are asked for by themselves: they belong to a record that is the
-        same before and after. Raises `IncompleteResponse` when one of them never is.
+        `left` gives the seconds that are left for that, and raises when there are none, as `Budget.left` does.
         """
-        left = keys
+        if self.packages:
+            asked = frozenset(keys)
+            return chain.from_iterable(self._with_packages(server, few, asked, left) for few in batches(keys, FEW))
+        return server.rows(self.path, query=self.records(keys), params=self.params or None, within=left())
+
+    def _with_packages(
+        self, server: Server, keys: Sequence[str], asked: Collection[str], left: Callable[[], float]
+    ) -> Iterator[bytes]:
+        """As `rows`, for a few of those that are `asked` for.
+
+        Asked to include them, PuppetDB gathers the packages of all its nodes for each question; those of a few nodes
+        it finds by an index. So they are asked for by themselves: they belong to a record that is the same before and
+        after. Raises `IncompleteResponse` when one of them never is.
+        """
+        some = keys
         for _ in range(TRIES):
-            rows = list(server.rows(self.path, query=self.records(left), within=within))
+            rows = list(server.rows(self.path, query=self.records(some), within=left()))
             packages: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-            found = server.rows("/package-inventory", query=query.packages_of(left), within=within)
+            found = server.rows("/package-inventory", query=query.packages_of(some), within=left())
             for each in read_rows(server, found, _package):
                 packages[each.certname].append((each.package_name, each.version, each.provider))
-            summaries = server.rows(self.path, query=self.summaries(left), within=within)
+            summaries = server.rows(self.path, query=self.summaries(some), within=left())
             after = {each.key: each for each in read_rows(server, summaries, self.read)}
             replaced: list[str] = []
             for row in rows:
@@ -89,18 +97,21 @@ class Kind:
                     key = (before := self.read(row)).key
                 except UNREADABLE:
                     key = ""
-                if key not in left:
+                if key not in asked:
                     # For whoever asked to judge.
                     yield row
+                elif key not in some:
+                    # It comes with its packages, when it is its turn, or did.
+                    continue
                 elif before == after.get(key):
                     yield _with_packages(row, packages[key]) if key in packages else row
                 elif key in after:
                     replaced.append(key)
             if not replaced:
                 return
-            left = replaced
-        why = f"{self.entity} of {left[0]} are others each time that they are asked for"
-        raise IncompleteResponse(str(server.endpoint), why, len(keys) - len(left))
+            some = replaced
+        why = f"{self.entity} of {some[0]} are others each time that they are asked for"
+        raise IncompleteResponse(str(server.endpoint), why, len(keys) - len(some))
 
 
 class _Package(msgspec.Struct):

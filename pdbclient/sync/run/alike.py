@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pdbclient.errors import InvalidCommand
 from pdbclient.sync.inventory.interfaces import Server
@@ -13,11 +13,11 @@ from pdbclient.sync.policy.content import content
 __all__ = ["same_content"]
 
 
-def same_content(there: Server, here: Server, kind: Kind, keys: Sequence[str], within: float) -> set[str]:
-    """Those of `keys` whose contents are the same, for all that can be asked."""
+def same_content(there: Server, here: Server, kind: Kind, keys: Sequence[str], left: Callable[[], float]) -> set[str]:
+    """Those of `keys` whose contents are the same, for all that can be asked. `left`: see `Kind.rows`."""
 
     def contents(server: Server) -> dict[str, str | None]:
-        rows = kind.rows(server, keys, within)
+        rows = kind.rows(server, keys, left)
         return dict(read_rows(server, rows, lambda row: (kind.read(row).key, _content(kind, row))))
 
     theirs, ours = both_sides(there, here, contents)

@@ -217,7 +217,7 @@ class _Comparison:
                 yield from compare_alike(kind.entity, other, self._terms)
 
     def _same(self, kind: Kind, keys: Sequence[str], budget: Budget) -> set[str]:
-        return same_content(self._context.there, self._context.here, kind, keys, budget.left())
+        return same_content(self._context.there, self._context.here, kind, keys, budget.left)
 
     def _reports(self, nodes: Nodes, result: EntityDiff, budget: Budget) -> Iterator[Found]:
         # What is older than the retention goes at each server's own time.

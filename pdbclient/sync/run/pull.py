@@ -118,7 +118,7 @@ class _Pull:
 
     def fetch(self, keys: Sequence[str]) -> Iterator[bytes]:
         """The remote's rows of `keys`, as they come."""
-        return self.kind.rows(self.context.there, keys, self.budget.left())
+        return self.kind.rows(self.context.there, keys, self.budget.left)
 
     def fetched(self, keys: Sequence[str]) -> Iterator[bytes]:
         """The same, read to the end on a thread of its own; whoever comes to the end meets what this met there."""

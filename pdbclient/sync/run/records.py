@@ -153,7 +153,7 @@ def _alike(context: Context, kind: Kind, keys: Sequence[str], budget: Budget) ->
     same: set[str] = set()
     for batch in batches(keys, context.config.batch_size):
         try:
-            same |= same_content(context.there, context.here, kind, batch, budget.left())
+            same |= same_content(context.there, context.here, kind, batch, budget.left)
         except PdbError as error:
             if ends_all(error):
                 raise

@@ -103,3 +103,66 @@ def test_packages_of_few_nodes_are_in_memory_at_once(site: SyncPair) -> None:
     asked = [len(query[2][1][2][1]) for path, query in site.a.queries if path == "/package-inventory"]
     assert asked == [20, 20, 10]
     assert _same(site)
+
+
+def test_facts_that_come_before_their_turn_wait_for_their_packages(
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were submitted without any, and counted as transferred."""
+    site.options["batch_size"] = 100
+    for number in range(50):
+        site.a.apply("replace facts", facts(f"n{number:02}", site.ago(9), 1, [BASH]))
+    site.a.apply("replace facts", facts("deactivated", site.ago(9), 1, [BASH]))
+    site.b.apply("replace facts", facts("deactivated", site.ago(9), 1, [BASH]))
+    rows = site.a.rows
+
+    def of_all(path: str, *, query: Any = None, **options: Any) -> Iterator[bytes]:
+        if path == "/factsets" and query[0] == "and":
+            query = ["=", "node_state", "any"]
+        return rows(path, query=query, **options)
+
+    monkeypatch.setattr(site.a, "rows", of_all)
+    assert site.pull(site.b).entities[Entity.FACTS].transferred == 50
+    assert all(b"package_inventory" in command.body for command in site.b.submitted)
+    assert _same(site)
+
+
+@pytest.mark.parametrize("batch_size", [20, 500])
+def test_a_pass_that_is_to_end_asks_no_further_questions(
+    site: SyncPair, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    """It was looked at once for a whole batch, which is many questions."""
+    site.options["batch_size"] = batch_size
+    for number in range(500):
+        site.a.apply("replace facts", facts(f"n{number:03}", site.ago(9), 1, [BASH]))
+    rows, after = site.a.rows, list[str]()
+
+    def told(path: str, **options: Any) -> Iterator[bytes]:
+        if site.time.is_set():
+            after.append(path)
+        elif path == "/package-inventory":
+            site.time.set()
+        return rows(path, **options)
+
+    monkeypatch.setattr(site.a, "rows", told)
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert "asked to stop" in str(result.error)
+    assert after == []
+
+
+def test_the_time_of_an_entity_is_that_of_all_its_questions(site: SyncPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.options |= {"batch_size": 500, "entity_time_limit": 100}
+    for number in range(100):
+        site.a.apply("replace facts", facts(f"n{number:02}", site.ago(9), 1, [BASH]))
+    rows, limits = site.a.rows, list[float]()
+
+    def slow(path: str, *, within: float, **options: Any) -> Iterator[bytes]:
+        if path == "/package-inventory":
+            limits.append(within)
+            site.time.elapsed += 40
+        return rows(path, within=within, **options)
+
+    monkeypatch.setattr(site.a, "rows", slow)
+    result = site.pull(site.b).entities[Entity.FACTS]
+    assert "not finished within the entity time limit" in str(result.error)
+    assert limits == [100, 60, 20]

@@ -446,12 +446,15 @@ def test_an_entity_that_takes_too_long_is_cut_off_and_the_next_one_has_its_turn(
     assert result.entities[Entity.CATALOGS].transferred == 30
 
 
-def test_a_stop_ends_the_pass_at_the_next_batch_and_keeps_what_was_done(site: SyncPair) -> None:
+def test_a_stop_ends_the_pass_at_the_next_question_and_keeps_what_was_done(site: SyncPair) -> None:
     fill(site)
+    asked = []
 
     def stop(path: str, query: Any) -> Exception | None:
         if path == "/factsets" and query[0] == "and":
-            site.clock.stop.set()
+            asked.append(query)
+            if len(asked) == 2:
+                site.clock.stop.set()
         return None
 
     site.a.broken = stop
