@@ -49,6 +49,8 @@ test: lint
 	@tests/install-packages
 	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
 	tests/contained $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not partitions'
+	@# A site for each arrangement of the journal, both at once and by themselves: how long requests take is judged.
+	tests/contained $(BIN)/pytest -n 2 tests/partitions/test_partitions.py
 
 # All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
 # PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
