@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +24,7 @@ from pdbclient.errors import JournalError
 from pdbclient.journal.ledger import deliveries, entries
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.place import driver_fault
-from pdbclient.journal.store.committer import Committer, Committers, Outage
+from pdbclient.journal.store.committer import Committer, Outage
 from pdbclient.journal.store.database import Database, Transaction, Unreachable
 from pdbclient.journal.store.packing import Damaged, pack
 from pdbclient.journal.store.sqlite import SqliteDatabase
@@ -79,8 +80,12 @@ class Journal:
         self._lock = threading.Lock()
         self._holders = 1
         outage = Outage()
-        self._commits = Committers([Committer(each, "pdbclient-journal", outage) for each in (database, *more)])
-        self._reads = None if reader is None else Committer(reader, "pdbclient-journal-reads", outage)
+        self._commits = Committer(database, "pdbclient-journal", outage, more)
+        try:
+            self._reads = None if reader is None else Committer(reader, "pdbclient-journal-reads", outage)
+        except BaseException:
+            self._commits.close()
+            raise
 
     @classmethod
     def open(
@@ -97,14 +102,18 @@ class Journal:
             # Imported here: a site whose journal is a file needs no driver for PostgreSQL.
             from pdbclient.journal.store.postgresql import PostgresqlDatabase
 
-            shared = PostgresqlDatabase(location)
-            try:
-                reader = PostgresqlDatabase(location, isolation="repeatable read")
-            except BaseException:
-                shared.close()
-                raise
-            more = [PostgresqlDatabase(location, number=number) for number in range(1, CONNECTIONS)]
-            return cls(shared, reader, more=more, lease=lease, patience=patience, clock=shared.clock)
+            with ExitStack() as opened:
+
+                def connection(**options: Any) -> PostgresqlDatabase:
+                    made = PostgresqlDatabase(location, **options)
+                    opened.callback(made.close)
+                    return made
+
+                shared, reader = connection(), connection(isolation="repeatable read")
+                more = [connection(number=number) for number in range(1, CONNECTIONS)]
+                journal = cls(shared, reader, more=more, lease=lease, patience=patience, clock=shared.clock)
+                opened.pop_all()
+            return journal
         # No reader: in a file, a commit waits until nobody reads.
         journal = cls(SqliteDatabase(Path(location), beside=beside), lease=lease, patience=patience)
         if not beside:
@@ -200,8 +209,10 @@ class Journal:
         """As `run`, for what only reads; `seconds` at most. It sees all that was started before."""
         end = time.monotonic() + seconds
         if self._reads is not None:
-            for before in self._commits.all_before(READ_SILENCE):
-                self.wait(before, end - time.monotonic())
+            before = self._commits.all_before(READ_SILENCE)
+            # Cancelling is for those who started it.
+            if wait(before, max(min(seconds, self._patience or seconds), 0.0)).not_done:
+                raise Unreachable(_late(seconds))
         return self.wait(self.start_read(work, *args, **kwargs), end - time.monotonic())
 
     def start_read(
@@ -235,9 +246,12 @@ def _outcome(future: Future[T], limit: float | None) -> T:
         return future.result(limit)
     except TimeoutError:
         if future.cancel() or not future.done():
-            why = f"the journal did not answer within {limit:.1f} s: see its disk, or its database"
-            raise Unreachable(why) from None
+            raise Unreachable(_late(limit)) from None
         return future.result()
+
+
+def _late(seconds: float | None) -> str:
+    return f"the journal did not answer within {seconds:.1f} s: see its disk, or its database"
 
 
 def _called(work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], transaction: Transaction) -> T:

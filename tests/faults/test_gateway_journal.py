@@ -108,7 +108,7 @@ def test_a_journal_that_cannot_be_written_is_503_before_anything_is_sent(
     gateway = start()
     site.primary.reply = queued
     upstream: Any = gateway._site._upstream
-    upstream._journal.journal._commits._each[0]._database._connection.execute("PRAGMA query_only = ON")
+    upstream._journal.journal._commits._first.database._connection.execute("PRAGMA query_only = ON")
     told = submit(gateway.port, site.pki.client)
     assert told.status == 503
     assert "journal" in told.json["error"]
@@ -121,7 +121,7 @@ def test_a_journal_that_cannot_be_written_is_told_once_until_it_can(
     gateway = start()
     site.primary.reply = queued
     upstream: Any = gateway._site._upstream
-    connection = upstream._journal.journal._commits._each[0]._database._connection
+    connection = upstream._journal.journal._commits._first.database._connection
     connection.execute("PRAGMA query_only = ON")
     assert {submit(gateway.port, site.pki.client).status for _ in range(20)} == {503}
     connection.execute("PRAGMA query_only = OFF")

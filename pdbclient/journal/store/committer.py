@@ -1,4 +1,4 @@
-"""A thread on a connection: it commits for all who wait, and knows whether the database answers; or several of them.
+"""A thread that commits for all who wait, and knows whether the database answers; more of them where that takes long.
 
 While it does not, nobody waits: what is started fails at once, and the thread asks by itself until it is back.
 """
@@ -6,6 +6,7 @@ While it does not, nobody waits: what is started fails at once, and the thread a
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -13,14 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalError
 from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.database import Database, Kept, Transaction, Unreachable
 
-__all__ = ["Committer", "Committers", "Outage"]
+__all__ = ["Committer", "Outage"]
 
 log = logging.getLogger("pdbclient.journal")
 
@@ -33,9 +34,11 @@ MOST_KEPT = 2
 SILENT = 5.0
 """Seconds that the database may be silent in a transaction before nobody waits behind it any more."""
 SLOW = 0.1
-"""Seconds that a transaction may take before others begin beside it, where they can, instead of waiting behind it."""
+"""Seconds that anybody waits behind a transaction before another one begins beside it, where it can."""
 PROBE_AGAIN = 1.0
 """Seconds between two questions whether the database is back."""
+CONNECT_AGAIN = 10.0
+"""Seconds until a further connection is asked for again after one could not be had."""
 CLOSE_LIMIT = 5.0
 CLOSE_LOOK = 0.1
 """Seconds that what still waits has at the end, and between two looks whether it is done."""
@@ -48,6 +51,22 @@ class _Asked:
     work: Callable[[Transaction], Any]
     future: Future[Any]
     new: bool
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A connection and its thread. `began`: when its transaction did (monotonic seconds); `batch` is what is in that.
+
+    `answered`: it is there, as far as is known; `failure`: what it met instead.
+    """
+
+    database: Database
+    woken: threading.Condition
+    began: float | None = None
+    batch: Sequence[_Asked] = ()
+    answered: bool = False
+    failure: Exception | None = None
 
 
 class Outage:
@@ -75,23 +94,36 @@ class Outage:
 
 
 class Committer:
-    """Runs transactions of `database`, which it owns, in a thread called `name`. Not for a forked child.
+    """Runs transactions of `database` in a thread called `name`. Not for a forked child.
 
-    `outage` is common to all that ask the same database.
+    `more` are further connections to the same: over a long way, one transaction would wait for the other. What has
+    waited for `SLOW` is taken by one of these, with what else waits then. They are connected when they are first
+    needed, one after the other, and nobody's command waits for that; one that cannot be had is asked
+    for again later. All of them belong to this. `outage` is common to all that ask the same database.
     """
 
-    def __init__(self, database: Database, name: str, outage: Outage | None = None) -> None:
-        self._database = database
+    def __init__(
+        self, database: Database, name: str, outage: Outage | None = None, more: Sequence[Database] = ()
+    ) -> None:
         self._outage = outage or Outage()
         self._pid = os.getpid()
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._waiting: deque[_Asked] = deque()
-        self._unended = 0
         self._closed = False
-        self._failure: Exception | None = None
-        self._began: float | None = None
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._lines = [_Line(each, threading.Condition(self._lock)) for each in (database, *more)]
+        self._first, *spare = self._lines
+        # Those without work, the best one last; and the one that sees to it that nobody waits too long.
+        self._idle = list(spare)
+        self._looking: _Line | None = None
+        self._connect_at = float("-inf")
+        self._threads = [threading.Thread(target=self._work, name=name, daemon=True)]
+        self._threads += [threading.Thread(target=self._help, args=(each,), name=name, daemon=True) for each in spare]
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def down(self) -> str | None:
@@ -99,25 +131,14 @@ class Committer:
         return self._why(SILENT)
 
     def _why(self, silence: float) -> str | None:
-        if self._failure is not None:
-            return str(self._failure)
-        began = self._began
+        if self._first.failure is not None:
+            return str(self._first.failure)
+        began = self._first.began
         # A transaction may take long where the database is far away: it answers as long as it goes on.
-        silent = 0.0 if began is None else time.monotonic() - max(began, self._database.heard)
+        silent = 0.0 if began is None else time.monotonic() - max(began, self._first.database.heard)
         if silent < silence:
             return None
         return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
-
-    @property
-    def slow(self) -> bool:
-        """Whether it has been at one transaction for so long that others better go elsewhere."""
-        began = self._began
-        return began is not None and time.monotonic() - began >= SLOW
-
-    @property
-    def load(self) -> int:
-        """How many transactions have been started and have not ended."""
-        return self._unended
 
     def start(
         self, work: Callable[[Transaction], T], silence: float | None = None, *, new: bool = False
@@ -129,82 +150,169 @@ class Committer:
         what somebody keeps.
         """
         future: Future[T] = Future()
-        with self._condition:
-            if self._closed or self._pid != os.getpid():
-                raise JournalError("this journal is closed, or was opened before the process forked")
-            if (why := self._why(SILENT if silence is None else silence)) is not None:
-                raise Unreachable(why)
+        with self._lock:
+            self._require(silence)
             self._waiting.append(_Asked(work, future, new))
-            self._unended += 1
-            self._condition.notify()
+            self._first.woken.notify()
+            self._see_to_those_who_wait()
         return future
 
-    def close(self, end: float | None = None) -> int:
-        """Finish what waits, as far as the time goes (`end`, monotonic seconds), and let go of the database.
+    def all_before(self, silence: float) -> list[Future[Any]]:
+        """Done when all is that was started before, whatever became of it. Raises as `start`."""
+        with self._lock:
+            self._require(silence)
+            return [each.future for batch in (self._waiting, *(line.batch for line in self._lines)) for each in batch]
 
-        How many could not be finished.
-        """
+    def close(self) -> int:
+        """Finish what waits, as far as the time goes, and let go of the database. How many could not be finished."""
         self.stop()
-        if self._pid != os.getpid() or self._thread is threading.current_thread():
+        if self._pid != os.getpid() or threading.current_thread() in self._threads:
             return 0
-        end = time.monotonic() + CLOSE_LIMIT if end is None else end
-        # When it is down, there is nothing to wait for: its thread ends when it can.
-        while self._thread.is_alive() and self.down is None and time.monotonic() < end:
-            self._thread.join(CLOSE_LOOK)
-        if not self._thread.is_alive():
-            return 0
-        return self._give_up(Unreachable(self.down or "the journal was closed before it could do that"))
+        end = time.monotonic() + CLOSE_LIMIT
+        # When it is down, there is nothing to wait for: its threads end when they can.
+        while (left := [each for each in self._threads if each.is_alive()]) and time.monotonic() < end:
+            if self.down is not None:
+                break
+            left[0].join(CLOSE_LOOK)
+        why = self.down or "the journal was closed before it could do that"
+        return self._give_up(Unreachable(why)) if left else 0
 
     def stop(self) -> None:
         """Take no more, and end when what waits is done."""
-        with self._condition:
+        with self._lock:
             self._closed = True
-            self._condition.notify()
+            for line in self._lines:
+                line.woken.notify()
+
+    def _require(self, silence: float | None) -> None:
+        if self._closed or self._pid != os.getpid():
+            raise JournalError("this journal is closed, or was opened before the process forked")
+        if (why := self._why(SILENT if silence is None else silence)) is not None:
+            raise Unreachable(why)
 
     def _work(self) -> None:
         rounds = Rounds("the journal")
         while batch := self._next():
             with rounds.each():
                 self._round(batch)
-            with self._condition:
-                self._unended -= len(batch)
-        self._database.close()
+        self._first.database.close()
+
+    def _next(self) -> Sequence[_Asked]:
+        line = self._first
+        with self._lock:
+            line.batch = ()
+            while not self._waiting and not self._closed:
+                line.woken.wait()
+            return self._take(line)
+
+    def _take(self, line: _Line) -> Sequence[_Asked]:
+        """All that waits; over a long way, where each of a batch costs another wait for an answer, a share of it."""
+        number = len(self._waiting)
+        if number and self._waiting[0].since + SLOW <= time.monotonic():
+            number = math.ceil(number / (1 + sum(each.answered for each in self._idle)))
+        line.batch = [self._waiting.popleft() for _ in range(min(number, BATCH))]
+        self._see_to_those_who_wait()
+        return line.batch
 
     def _round(self, batch: Sequence[_Asked]) -> None:
+        line = self._first
+        try:
+            self._committed(line, batch)
+            if line.failure is not None:
+                self._probe(line.failure)
+        except Exception:
+            # Else nobody would ask any more whether that is over.
+            line.failure = None
+            raise
+
+    def _committed(self, line: _Line, batch: Sequence[_Asked]) -> None:
         try:
             # Whoever waits for one of these can give up until here, not any more afterwards.
             wanted = [each for each in batch if each.future.set_running_or_notify_cancel()]
             if wanted:
-                self._commit(wanted)
-            if self._failure is not None:
-                self._probe(self._failure)
+                self._commit(line, wanted)
         except Exception as error:
-            # Else nobody would ask any more whether that is over; and some would wait for ever.
-            self._failure = None
+            # Else some would wait for ever.
             for each in batch:
                 with suppress(InvalidStateError):
                     each.future.set_exception(error)
             raise
 
-    def _next(self) -> list[_Asked]:
-        with self._condition:
-            while not self._waiting and not self._closed:
-                self._condition.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+    # -- further connections
 
-    def _commit(self, batch: Sequence[_Asked]) -> BaseException | None:
+    def _see_to_those_who_wait(self) -> None:
+        """Have one that is idle do so, unless one does already, or the first one is about to take them."""
+        if self._looking is not None or not self._waiting or not self._first.batch or not self._idle:
+            return
+        if self._idle[-1].answered or time.monotonic() >= self._connect_at:
+            self._looking = self._idle.pop()
+            self._looking.woken.notify()
+
+    def _help(self, line: _Line) -> None:
+        rounds = Rounds("a further connection to the journal")
+        while self._overdue(line):
+            if self._there(line):
+                with self._lock:
+                    self._looking = None
+                    batch = self._take(line)
+                with rounds.each():
+                    self._committed(line, batch)
+                # What it met, those in the batch were told; the next ones go elsewhere until it is there again.
+                line.answered, line.failure = line.failure is None, None
+            self._rest(line)
+        line.database.close()
+
+    def _overdue(self, line: _Line) -> bool:
+        """Wait until this one is to take what has waited for too long; False when it is to end."""
+        with self._lock:
+            while not self._closed:
+                if self._looking is not line:
+                    line.woken.wait()
+                elif not self._waiting:
+                    self._looking = None
+                    self._idle.append(line)
+                elif (left := self._waiting[0].since + SLOW - time.monotonic()) > 0:
+                    line.woken.wait(left)
+                else:
+                    return True
+            return False
+
+    def _there(self, line: _Line) -> bool:
+        """Whether it is connected. While it is being so, nobody waits for it in particular."""
+        if not line.answered:
+            try:
+                self._transact(line, lambda _: None)
+            except Exception as error:  # noqa: BLE001  # the first connection says when the journal does not answer
+                log.info("no further connection to the journal, those that there are go on: %s", error)
+                self._connect_at = time.monotonic() + CONNECT_AGAIN
+                return False
+            line.answered = True
+        return True
+
+    def _rest(self, line: _Line) -> None:
+        with self._lock:
+            line.batch = ()
+            if self._looking is line:
+                self._looking = None
+            # Those that are connected come before the others.
+            self._idle.insert(len(self._idle) if line.answered else 0, line)
+            self._see_to_those_who_wait()
+
+    # -- transactions
+
+    def _commit(self, line: _Line, batch: Sequence[_Asked]) -> BaseException | None:
         """One commit for all; when that fails, each has one of its own, so that nobody pays for another's fault.
 
         But not when the database is away, or several are kept: they would wait for it one after the other. What one
         met.
         """
         try:
-            results = self._transact(lambda tx: [each.work(tx) for each in batch])
+            results = self._transact(line, lambda tx: [each.work(tx) for each in batch])
         except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
             if isinstance(error, Unreachable | JournalBusy) and not isinstance(error, Kept):
-                self._failure = error
+                line.failure = error
             elif len(batch) > 1:
-                self._commit_apart(batch)
+                self._commit_apart(line, batch)
                 return None
             for each in batch:
                 each.future.set_exception(error)
@@ -213,88 +321,47 @@ class Committer:
             each.future.set_result(result)
         return None
 
-    def _commit_apart(self, batch: Sequence[_Asked]) -> None:
+    def _commit_apart(self, line: _Line, batch: Sequence[_Asked]) -> None:
         kept: list[BaseException] = []
         for each in sorted(batch, key=lambda each: not each.new):
-            failure = self._failure or (kept[-1] if len(kept) == MOST_KEPT else None)
+            failure = line.failure or (kept[-1] if len(kept) == MOST_KEPT else None)
             if failure is not None:
                 each.future.set_exception(failure)
-            elif isinstance(met := self._commit([each]), Kept):
+            elif isinstance(met := self._commit(line, [each]), Kept):
                 kept.append(met)
 
-    def _transact(self, work: Callable[[Transaction], T]) -> T:
-        self._began = time.monotonic()
+    def _transact(self, line: _Line, work: Callable[[Transaction], T]) -> T:
+        line.began = time.monotonic()
         try:
-            return self._database.transact(work)
+            return line.database.transact(work)
         finally:
-            self._began = None
+            line.began = None
 
     def _probe(self, failure: Exception) -> None:
         """Ask until the database answers, or this is closed; whoever waits, or comes meanwhile, is told at once."""
-        since, told = time.monotonic(), False
+        since, told, line = time.monotonic(), False, self._first
         self._give_up(failure)
         while not self._closed:
             try:
-                self._transact(lambda _: None)
+                self._transact(line, lambda _: None)
             except Exception as error:  # noqa: BLE001  # said below, and to all who come
-                failure = self._failure = error
+                failure = line.failure = error
             else:
-                self._failure = None
+                line.failure = None
                 if told:
                     self._outage.end()
                 return
             if not told:
                 self._outage.begin(since, failure)
                 told = True
-            with self._condition:
-                self._condition.wait_for(lambda: self._closed, PROBE_AGAIN)
+            with self._lock:
+                line.woken.wait_for(lambda: self._closed, PROBE_AGAIN)
 
     def _give_up(self, error: Exception) -> int:
         """End the waiting of all who wait with `error`; how many that were."""
-        with self._condition:
+        with self._lock:
             waiting, self._waiting = self._waiting, deque()
-            self._unended -= len(waiting)
         futures = [each.future for each in waiting if each.future.set_running_or_notify_cancel()]
         for future in futures:
             future.set_exception(error)
         return len(futures)
-
-
-class Committers:
-    """Several, each with a connection of its own: over a long way, one transaction would wait for the other.
-
-    What is started goes to the first one that is not slow, where it shares a commit with what waits there, or to the
-    one with the least to do. When the database does not answer one of them, it does not answer.
-    """
-
-    def __init__(self, each: Sequence[Committer]) -> None:
-        self._each = tuple(each)
-
-    @property
-    def down(self) -> str | None:
-        """As `Committer.down`."""
-        return next((down for each in self._each if (down := each.down) is not None), None)
-
-    def start(
-        self, work: Callable[[Transaction], T], silence: float | None = None, *, new: bool = False
-    ) -> Future[T]:
-        """As `Committer.start`."""
-        if (down := self.down) is not None:
-            raise Unreachable(down)
-        best = next((each for each in self._each if not each.slow), None) or min(self._each, key=_load)
-        return best.start(work, silence, new=new)
-
-    def all_before(self, silence: float) -> list[Future[None]]:
-        """Done when all is that was started before. Raises as `start`."""
-        return [each.start(lambda _: None, silence) for each in self._each if each.load]
-
-    def close(self) -> int:
-        """As `Committer.close`, with the same time for all."""
-        end = time.monotonic() + CLOSE_LIMIT
-        for each in self._each:
-            each.stop()
-        return sum(each.close(end) for each in self._each)
-
-
-def _load(committer: Committer) -> int:
-    return committer.load

@@ -341,6 +341,34 @@ def test_a_transaction_that_takes_long_holds_nobody_up(store: Store, server: Dat
     assert store.ids() == entries
 
 
+def test_without_a_connection_left_it_goes_on_with_those_that_it_has(
+    store: Store,
+    server: DatabaseServer,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One slow transaction asked for a third one, and what that met (`max_connections`) took the journal away."""
+    monkeypatch.setattr("pdbclient.journal.store.committer.CONNECT_AGAIN", 0.1)
+    name = name_of(place)
+    server.sql(f"ALTER DATABASE {name} CONNECTION LIMIT 2")
+    with caplog.at_level("INFO"):
+        slow = store.journal.start(lambda tx: tx.rows("SELECT pg_sleep(2)"))
+        waiting = []
+        while not slow.done():
+            waiting.append(store.journal.append(command(REPORT), [ANY]))
+            time.sleep(0.05)
+            assert store.journal.answers
+    assert len([each.result(10) for each in waiting]) > 10
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert "no further connection to the journal, those that there are go on" in caplog.text
+    server.sql(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+    slow = store.journal.start(lambda tx: tx.rows("SELECT pg_sleep(4)"))
+    time.sleep(0.2)
+    store.put(command(REPORT))
+    assert not slow.done()
+
+
 def test_a_statement_that_fails_while_others_are_on_their_way_is_the_one_that_is_told(store: Store) -> None:
     entry = store.put(command())
 
@@ -428,9 +456,9 @@ def test_a_journal_whose_server_is_frozen_is_closed_within_seconds(server: Datab
         assert time.monotonic() - began < 12
         assert isinstance(waiting.exception(20), Unreachable)
         assert journal._reads is not None
-        for committer in (*journal._commits._each, journal._reads):
-            committer._thread.join(20)
-            assert not committer._thread.is_alive()
+        for thread in (*journal._commits._threads, *journal._reads._threads):
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 def test_a_statement_that_takes_too_long_is_ended_and_the_connection_kept(store: Store) -> None:

@@ -90,8 +90,8 @@ def test_while_the_journal_does_not_answer_they_are_as_they_last_were(
     until(lambda: made.counts() is not None)
     monkeypatch.setattr(figures, "REST", 0.0)
     with monkeypatch.context() as patched:
-        reads = store.journal._reads or store.journal._commits._each[0]
-        patched.setattr(reads, "_failure", Unreachable("away"))
+        reads = store.journal._reads or store.journal._commits
+        patched.setattr(reads._first, "failure", Unreachable("away"))
         patched.setattr(made, "_again_at", 0.0)
         assert pending(made) == 0
         assert Figures(store.journal).counts() is None

@@ -514,8 +514,8 @@ def test_without_its_journal_nobody_knows_what_is_missing_and_the_answer_says_so
     site: ExportedJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = site.store.journal
-    reads = journal._reads or journal._commits._each[0]
-    reads._database.transact = failing(JournalError("no room"))  # type: ignore[method-assign]
+    reads = journal._reads or journal._commits
+    reads._first.database.transact = failing(JournalError("no room"))  # type: ignore[method-assign]
     assert site.ask(site.a) == Freshness(1)
     assert "without 1 newer commands: what it lacks is not known: no room" in caplog.text
 

@@ -113,7 +113,7 @@ def test_a_command_that_cannot_be_put_on_disk_is_not_sent(client: Client, rig: R
         raise JournalError("no room")
 
     journal = journal_of(client)
-    journal._commits._each[0]._database.transact = full  # type: ignore[method-assign, assignment]
+    journal._commits._first.database.transact = full  # type: ignore[method-assign, assignment]
     with pytest.raises(JournalError, match="no room"):
         client.submit(command())
     assert rig.asked == []
@@ -140,8 +140,8 @@ def test_what_could_not_be_noted_is_noted_as_soon_as_it_can_be(rig: Rig, tmp_pat
 
     with client_of(rig, tmp_path) as client:
         journal = journal_of(client)
-        transact = journal._commits._each[0]._database.transact
-        journal._commits._each[0]._database.transact = failing  # type: ignore[method-assign]
+        transact = journal._commits._first.database.transact
+        journal._commits._first.database.transact = failing  # type: ignore[method-assign]
         client.submit(command())
         if not ending:
             until(lambda: not failures and all_entries(client)[0].state is EntryState.DELIVERED, 10)

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -83,7 +82,7 @@ def waiting(journal: Journal, database: Database) -> list[Any]:
     """Ten that wait together, behind one that is under way."""
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._each[0]._waiting:
+    while journal._commits._waiting:
         pass
     futures = [first, *(journal.start(number, n) for n in range(1, 11))]
     database.go.set()
@@ -140,6 +139,13 @@ def several(database: Database) -> Iterator[tuple[Journal, list[Database]]]:
     databases = [database, Database(), Database()]
     with Journal(database, more=databases[1:]) as made:
         yield made, databases
+        for each in databases:
+            each.go.set()
+
+
+def busy(journal: Journal, *lines: int) -> bool:
+    """Whether these of its connections are at something."""
+    return eventually(lambda: all(journal._commits._lines[line].batch for line in lines))
 
 
 def test_of_several_connections_the_first_is_used_as_long_as_it_is_free(
@@ -150,30 +156,103 @@ def test_of_several_connections_the_first_is_used_as_long_as_it_is_free(
     assert [each.transactions for each in databases] == [10, 0, 0]
 
 
-def test_nobody_waits_for_another_one_as_long_as_a_connection_is_free(
+def test_nobody_waits_for_long_behind_another_one_as_long_as_a_connection_is_free(
     several: tuple[Journal, list[Database]],
 ) -> None:
     """Over a way of 150 ms, all commands of a gateway waited for each other's round trips, and were refused."""
     journal, databases = several
     databases[0].go.clear()
     slow = journal.start(number, 0)
-    assert eventually(lambda: journal._commits._each[0].slow)
+    assert busy(journal, 0)
+    began = time.monotonic()
+    # The first of these before anybody could know that it is slow: that one waited for all of it.
     assert [journal.run(number, n) for n in range(5)] == [*range(5)]
+    assert time.monotonic() - began < 5
     assert not slow.done()
+    databases[0].go.set()
+    assert slow.result(10) == 0
+
+
+def test_those_who_are_woken_together_share_the_connections(several: tuple[Journal, list[Database]]) -> None:
+    """Whoever waited for one commit asks again at once: all of them waited for the next one, on one connection."""
+    journal, databases = several
+    took = []
+
+    def slow(_: Transaction) -> None:
+        time.sleep(0.4)
+        took.append(threading.get_ident())
+
+    databases[0].go.clear()
+    first = journal.start(slow)
+    assert busy(journal, 0)
+    waiting = [journal.start(slow)]
+    assert eventually(lambda: any(line.batch for line in journal._commits._lines[1:]))
+    waiting += [journal.start(slow)]
+    assert busy(journal, 0, 1, 2)
+    databases[0].go.set()
+    for each in (first, *waiting):
+        each.result(10)
+    assert len(set(took)) == 3
+
+
+def test_a_connection_that_cannot_be_had_takes_nothing_from_the_others(
+    several: tuple[Journal, list[Database]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With too few left (`max_connections`) one transaction of 0.1 s took the journal away, for good."""
+    caplog.set_level("INFO")
+    journal, databases = several
+    for each in databases[1:]:
+        each.error, each.failures = Unreachable("too many connections"), 10_000
+    databases[0].go.clear()
+    waiting = [journal.start(number, 0)]
+    assert busy(journal, 0)
+    waiting += [journal.start(number, n) for n in (1, 2)]
+    assert eventually(lambda: databases[1].transactions + databases[2].transactions > 0)
+    assert journal.answers
+    assert not any(each.done() for each in waiting)
+    databases[0].go.set()
+    assert [each.result(10) for each in waiting] == [0, 1, 2]
+    assert [journal.run(number, n) for n in range(50)] == [*range(50)]
+    asked = databases[1].transactions + databases[2].transactions
+    assert asked == 1, "not again and again, and by one of them only"
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "those that there are go on: too many connections" in caplog.text
+
+
+def test_one_of_several_connections_that_breaks_is_left_out_until_it_is_back(
+    several: tuple[Journal, list[Database]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "CONNECT_AGAIN", 0.0)
+    journal, databases = several
+    databases[0].go.clear()
+    slow = journal.start(number, 0)
+    assert busy(journal, 0)
+    assert journal.run(number, 1) == 1
+    used = max(databases[1:], key=lambda each: each.transactions)
+    used.error, used.failures = Unreachable("gone"), 2
+    with pytest.raises(Unreachable, match="gone"):
+        journal.run(number, 2)
+    # The next ones go elsewhere, or wait until it is back: each connection is asked before it is given anything.
+    assert [journal.run(number, n) for n in range(3)] == [0, 1, 2]
+    assert journal.answers
     databases[0].go.set()
     assert slow.result(10) == 0
 
 
 def test_who_reads_sees_what_was_started_before_on_any_connection(database: Database) -> None:
     databases = [database, Database()]
-    for each in databases:
-        each.go.clear()
     reader = Database()
     with Journal(database, reader, more=databases[1:]) as journal:
-        started = []
-        for own in journal._commits._each:
-            started.append(journal.start(number, 0))
-            assert eventually(partial(getattr, own, "slow"))
+        databases[0].go.clear()
+        started = [journal.start(number, 0)]
+        assert busy(journal, 0)
+        assert journal.run(number, 1) == 1
+        databases[1].go.clear()
+        started += [journal.start(number, 2)]
+        assert busy(journal, 0, 1)
+        started += [journal.start(number, 3)]
+        with pytest.raises(Unreachable, match="did not answer within 0"):
+            journal.read(0.05, number, 7)
         with ThreadPoolExecutor(1) as pool:
             read = pool.submit(journal.read, 10.0, number, 7)
             for each in databases:
@@ -181,32 +260,56 @@ def test_who_reads_sees_what_was_started_before_on_any_connection(database: Data
                 assert reader.transactions == 0
                 each.go.set()
             assert read.result(10) == 7
-        assert all(future.done() for future in started)
+        assert [future.result(0) for future in started] == [0, 2, 3], "nobody's but a reader's time was over"
 
 
 def test_an_outage_that_several_connections_meet_is_told_once(
     several: tuple[Journal, list[Database]], caplog: pytest.LogCaptureFixture
 ) -> None:
     journal, databases = several
+    databases[0].go.clear()
+    started = [journal.start(number, 0)]
+    assert busy(journal, 0)
+    assert journal.run(number, 1) == 1
     for each in databases:
         each.go.clear()
         each.error, each.failures = Unreachable("away"), 10_000
-    started = []
-    for own in journal._commits._each:
-        started.append(journal.start(number, 0))
-        assert eventually(partial(getattr, own, "slow"))
+    started += [journal.start(number, 2), journal.start(number, 3)]
+    assert eventually(lambda: any(line.batch for line in journal._commits._lines[1:]))
     for each in databases:
         each.go.set()
     assert [type(future.exception(10)) for future in started] == [Unreachable] * 3
+    assert eventually(lambda: not journal.answers)
     with pytest.raises(Unreachable, match="away"):
         journal.start(number, 1)
-    assert eventually(lambda: all(each.transactions >= 3 for each in databases))
+    assert eventually(lambda: databases[0].transactions >= 3)
     for each in databases:
         each.failures = 0
     assert back(journal)
     assert eventually(lambda: len(caplog.messages) == 2)
     assert "nothing is accepted until it does: away" in caplog.messages[0]
     assert "answers again" in caplog.messages[1]
+
+
+def test_without_a_thread_for_one_of_the_connections_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    databases, reader = [Database() for _ in range(3)], Database()
+    start, left = threading.Thread.start, 0
+
+    def refused(thread: threading.Thread) -> None:
+        nonlocal left
+        if left == 0:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        start(thread)
+
+    before = threading.active_count()
+    for enough in range(4):
+        left = enough
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refused)
+            with pytest.raises(RuntimeError, match="new thread"):
+                Journal(databases[0], reader, more=databases[1:])
+        assert eventually(lambda: threading.active_count() == before)
 
 
 def test_a_database_that_is_far_away_and_answers_is_not_silent(
@@ -239,7 +342,7 @@ def test_what_others_keep_costs_those_that_need_it_and_takes_the_journal_from_no
 
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._each[0]._waiting:
+    while journal._commits._waiting:
         time.sleep(0.001)
     others = [journal.start(number, 1)]
     waiting = [journal.start(keeps) for _ in range(kept)]
@@ -265,7 +368,7 @@ def test_new_entries_need_nothing_that_others_keep(store: Store) -> None:
 
     go = threading.Event()
     first = store.journal.start(lambda _: go.wait(20))
-    while store.journal._commits._each[0]._waiting:
+    while store.journal._commits._waiting:
         time.sleep(0.001)
     kept = [store.journal.start(keeps) for _ in range(MOST_KEPT + 1)]
     new = [store.journal.append(command(), [ANY]) for _ in range(5)]
@@ -295,7 +398,7 @@ def test_who_waits_decides_for_how_long_and_what_was_not_begun_is_not_done(
 ) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._each[0]._waiting:
+    while journal._commits._waiting:
         pass
     second = journal.start(number, 1)
     for future in (first, second):
@@ -323,14 +426,14 @@ def test_a_journal_that_is_stuck_is_closed_all_the_same_and_what_is_left_is_told
     database.go.clear()
     journal = Journal(database)
     journal.start(number, 0)
-    while journal._commits._each[0]._waiting:
+    while journal._commits._waiting:
         pass
     left = [journal.start(number, 1) for _ in range(3)]
     journal.close()
     assert "3 transactions were given up" in caplog.text
     assert [type(future.exception(1)) for future in left] == [Unreachable] * 3
     database.go.set()
-    journal._commits._each[0]._thread.join(10)
+    journal._commits._threads[0].join(10)
     assert database.closed
 
 
@@ -374,7 +477,7 @@ def test_the_thread_outlives_whatever_a_caller_raises(journal: Journal) -> None:
 def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Database) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._each[0]._waiting:
+    while journal._commits._waiting:
         pass
     assert not first.cancel(), "it is under way"
     given_up, kept = journal.start(number, 1), journal.start(number, 2)
@@ -386,7 +489,7 @@ def test_a_cancelled_one_among_others_is_left_out(journal: Journal, database: Da
 def test_nobody_is_left_waiting_when_all_that_waited_gave_up(journal: Journal, database: Database) -> None:
     database.go.clear()
     first = journal.start(number, 0)
-    while journal._commits._each[0]._waiting:
+    while journal._commits._waiting:
         pass
     assert journal.start(number, 1).cancel()
     database.go.set()
@@ -409,7 +512,7 @@ def test_what_is_called_when_something_is_done_may_close_the_journal(database: D
 
     journal.start(number, 1).add_done_callback(close)
     assert closed.wait(10)
-    journal._commits._each[0]._thread.join(10)
+    journal._commits._threads[0].join(10)
     assert database.closed
 
 
