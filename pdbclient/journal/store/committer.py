@@ -98,8 +98,8 @@ class Committer:
 
     `more` are further connections to the same: over a long way, one transaction would wait for the other. What has
     waited for `SLOW` is taken by one of these, with what else waits then. They are connected when they are first
-    needed, one after the other, and nobody's command waits for that; one that cannot be had is asked
-    for again later. All of them belong to this. `outage` is common to all that ask the same database.
+    needed, one after the other, and nobody's command waits for that; one that cannot be had is asked for again later.
+    All of them belong to this. `outage` is common to all that ask the same database.
     """
 
     def __init__(
@@ -112,9 +112,12 @@ class Committer:
         self._closed = False
         self._lines = [_Line(each, threading.Condition(self._lock)) for each in (database, *more)]
         self._first, *spare = self._lines
-        # Those without work, the best one last; and the one that sees to it that nobody waits too long.
-        self._idle = list(spare)
+        # Those that are connected and have no work, and the one of them that sees to it that nobody waits too long;
+        # those that are not connected, and the one of them that is to be.
+        self._idle: list[_Line] = []
         self._looking: _Line | None = None
+        self._apart = list(spare)
+        self._connecting: _Line | None = None
         self._connect_at = float("-inf")
         self._threads = [threading.Thread(target=self._work, name=name, daemon=True)]
         self._threads += [threading.Thread(target=self._help, args=(each,), name=name, daemon=True) for each in spare]
@@ -128,14 +131,14 @@ class Committer:
     @property
     def down(self) -> str | None:
         """Why the database cannot be used now; None when it can, as far as is known."""
-        return self._why(SILENT)
+        return self._why(self._first, SILENT)
 
-    def _why(self, silence: float) -> str | None:
-        if self._first.failure is not None:
-            return str(self._first.failure)
-        began = self._first.began
+    def _why(self, line: _Line, silence: float) -> str | None:
+        if line.failure is not None:
+            return str(line.failure)
+        began = line.began
         # A transaction may take long where the database is far away: it answers as long as it goes on.
-        silent = 0.0 if began is None else time.monotonic() - max(began, self._first.database.heard)
+        silent = 0.0 if began is None else time.monotonic() - max(began, line.database.heard)
         if silent < silence:
             return None
         return f"the journal has not answered for {silent:.0f} s: see its disk, or its database"
@@ -158,24 +161,31 @@ class Committer:
         return future
 
     def all_before(self, silence: float) -> list[Future[Any]]:
-        """Done when all is that was started before, whatever became of it. Raises as `start`."""
+        """Done when all is that was started before, whatever became of it. Raises as `start`, for any connection."""
         with self._lock:
-            self._require(silence)
+            self._require(silence, *(line for line in self._lines if line.batch))
             return [each.future for batch in (self._waiting, *(line.batch for line in self._lines)) for each in batch]
 
     def close(self) -> int:
         """Finish what waits, as far as the time goes, and let go of the database. How many could not be finished."""
+        if self._pid != os.getpid():
+            return 0
         self.stop()
-        if self._pid != os.getpid() or threading.current_thread() in self._threads:
+        if threading.current_thread() in self._threads:
             return 0
         end = time.monotonic() + CLOSE_LIMIT
-        # When it is down, there is nothing to wait for: its threads end when they can.
-        while (left := [each for each in self._threads if each.is_alive()]) and time.monotonic() < end:
-            if self.down is not None:
-                break
-            left[0].join(CLOSE_LOOK)
+        while (busy := self._at_work()) and time.monotonic() < end:
+            busy[0].join(CLOSE_LOOK)
         why = self.down or "the journal was closed before it could do that"
-        return self._give_up(Unreachable(why)) if left else 0
+        return self._give_up(Unreachable(why))
+
+    def _at_work(self) -> list[threading.Thread]:
+        """Those that are waited for. When the first one is down, its thread ends when it can; so does one that is
+        being connected.
+        """
+        apart = [self._connecting, self._first if self.down is not None else None]
+        each = zip(self._threads, self._lines, strict=True)
+        return [thread for thread, line in each if thread.is_alive() and line not in apart]
 
     def stop(self) -> None:
         """Take no more, and end when what waits is done."""
@@ -184,11 +194,12 @@ class Committer:
             for line in self._lines:
                 line.woken.notify()
 
-    def _require(self, silence: float | None) -> None:
+    def _require(self, silence: float | None, *lines: _Line) -> None:
         if self._closed or self._pid != os.getpid():
             raise JournalError("this journal is closed, or was opened before the process forked")
-        if (why := self._why(SILENT if silence is None else silence)) is not None:
-            raise Unreachable(why)
+        for line in (self._first, *lines):
+            if (why := self._why(line, SILENT if silence is None else silence)) is not None:
+                raise Unreachable(why)
 
     def _work(self) -> None:
         rounds = Rounds("the journal")
@@ -208,8 +219,8 @@ class Committer:
     def _take(self, line: _Line) -> Sequence[_Asked]:
         """All that waits; over a long way, where each of a batch costs another wait for an answer, a share of it."""
         number = len(self._waiting)
-        if number and self._waiting[0].since + SLOW <= time.monotonic():
-            number = math.ceil(number / (1 + sum(each.answered for each in self._idle)))
+        if number and not self._closed and self._waiting[0].since + SLOW <= time.monotonic():
+            number = math.ceil(number / (1 + len(self._idle) + (self._looking is not None)))
         line.batch = [self._waiting.popleft() for _ in range(min(number, BATCH))]
         self._see_to_those_who_wait()
         return line.batch
@@ -241,62 +252,77 @@ class Committer:
     # -- further connections
 
     def _see_to_those_who_wait(self) -> None:
-        """Have one that is idle do so, unless one does already, or the first one is about to take them."""
-        if self._looking is not None or not self._waiting or not self._first.batch or not self._idle:
+        """Have a connection do so, or one more be made, unless the first one is about to take them."""
+        if not self._waiting or not self._first.batch or self._looking is not None:
             return
-        if self._idle[-1].answered or time.monotonic() >= self._connect_at:
+        if self._idle:
             self._looking = self._idle.pop()
             self._looking.woken.notify()
+        elif self._apart and self._connecting is None:
+            self._connecting = self._apart.pop()
+            self._connecting.woken.notify()
 
     def _help(self, line: _Line) -> None:
         rounds = Rounds("a further connection to the journal")
         while self._overdue(line):
-            if self._there(line):
-                with self._lock:
-                    self._looking = None
-                    batch = self._take(line)
-                with rounds.each():
-                    self._committed(line, batch)
-                # What it met, those in the batch were told; the next ones go elsewhere until it is there again.
-                line.answered, line.failure = line.failure is None, None
-            self._rest(line)
+            with rounds.each():
+                if line.answered:
+                    self._help_out(line)
+                else:
+                    self._connect(line)
+            with self._lock:
+                self._put_back(line)
+                self._see_to_those_who_wait()
         line.database.close()
 
     def _overdue(self, line: _Line) -> bool:
-        """Wait until this one is to take what has waited for too long; False when it is to end."""
+        """Wait until this one is to take what has waited for too long, or is to be connected for that; False when it
+        is to end.
+        """
         with self._lock:
             while not self._closed:
-                if self._looking is not line:
+                if line not in (self._looking, self._connecting):
                     line.woken.wait()
                 elif not self._waiting:
-                    self._looking = None
-                    self._idle.append(line)
-                elif (left := self._waiting[0].since + SLOW - time.monotonic()) > 0:
-                    line.woken.wait(left)
+                    self._put_back(line)
                 else:
-                    return True
+                    due = self._waiting[0].since + SLOW
+                    left = (due if line.answered else max(due, self._connect_at)) - time.monotonic()
+                    if left <= 0:
+                        return True
+                    line.woken.wait(left)
             return False
 
-    def _there(self, line: _Line) -> bool:
-        """Whether it is connected. While it is being so, nobody waits for it in particular."""
-        if not line.answered:
-            try:
-                self._transact(line, lambda _: None)
-            except Exception as error:  # noqa: BLE001  # the first connection says when the journal does not answer
-                log.info("no further connection to the journal, those that there are go on: %s", error)
-                self._connect_at = time.monotonic() + CONNECT_AGAIN
-                return False
-            line.answered = True
-        return True
-
-    def _rest(self, line: _Line) -> None:
+    def _help_out(self, line: _Line) -> None:
         with self._lock:
-            line.batch = ()
-            if self._looking is line:
-                self._looking = None
-            # Those that are connected come before the others.
-            self._idle.insert(len(self._idle) if line.answered else 0, line)
-            self._see_to_those_who_wait()
+            self._looking = None
+            batch = self._take(line)
+        try:
+            self._committed(line, batch)
+        finally:
+            # What it met, those in the batch were told; the next ones go elsewhere until it is there again.
+            line.answered, line.failure = line.failure is None, None
+
+    def _connect(self, line: _Line) -> None:
+        """Nobody waits for it: whoever does, waits for the others."""
+        self._connect_at = time.monotonic() + CONNECT_AGAIN
+        try:
+            self._transact(line, lambda _: None)
+        except JournalError as error:
+            # When the journal does not answer at all, the first one says so.
+            log.info("no further connection to the journal, those that there are go on: %s", error)
+            self._connect_at = time.monotonic() + CONNECT_AGAIN
+        else:
+            self._connect_at = float("-inf")
+            line.answered = True
+
+    def _put_back(self, line: _Line) -> None:
+        line.batch = ()
+        if line is self._looking:
+            self._looking = None
+        if line is self._connecting:
+            self._connecting = None
+        (self._idle if line.answered else self._apart).append(line)
 
     # -- transactions
 

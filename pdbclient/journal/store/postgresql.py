@@ -158,9 +158,9 @@ class PostgresqlDatabase:
         self._watchdog.close()
 
     def _leave(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _transact_somewhere(self, work: Callable[[Transaction], T]) -> T:
         """On the host that there is, or when that is gone, once more, on the first that can be written to."""

@@ -239,6 +239,108 @@ def test_one_of_several_connections_that_breaks_is_left_out_until_it_is_back(
     assert slow.result(10) == 0
 
 
+def further(journal: Journal, databases: list[Database]) -> tuple[Database, Database]:
+    """Of three connections, with the first one busy: the one that is connected then, and the one that is not."""
+    databases[0].go.clear()
+    journal.start(number, 0)
+    assert busy(journal, 0)
+    assert journal.run(number, 1) == 1
+    one, other = databases[1:]
+    return (one, other) if one.transactions else (other, one)
+
+
+def test_while_a_connection_is_being_made_the_others_go_on(several: tuple[Journal, list[Database]]) -> None:
+    """A server that lets connections wait, as a pool may, kept what waited from one that was idle."""
+    journal, databases = several
+    connected, other = further(journal, databases)
+    connected.go.clear()
+    other.go.clear()
+    waiting = [journal.start(number, 2)]
+    assert eventually(lambda: any(line.batch for line in journal._commits._lines[1:]))
+    waiting += [journal.start(number, 3)]
+    assert eventually(lambda: journal._commits._connecting is not None)
+    connected.go.set()
+    assert [each.result(10) for each in waiting] == [2, 3]
+    assert journal.run(number, 4) == 4
+
+
+def test_a_connection_that_could_not_be_had_is_asked_for_again_for_those_who_wait(
+    several: tuple[Journal, list[Database]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "CONNECT_AGAIN", 0.3)
+    journal, databases = several
+    for each in databases[1:]:
+        each.error, each.failures = Unreachable("too many connections"), 1
+    databases[0].go.clear()
+    first = journal.start(number, 0)
+    assert busy(journal, 0)
+    assert journal.run(number, 1) == 1
+    assert not first.done()
+
+
+def test_a_reader_is_told_at_once_that_a_further_connection_is_silent(
+    several: tuple[Journal, list[Database]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.journal.journal.READ_SILENCE", 0.2)
+    databases = [Database() for _ in range(3)]
+    with Journal(databases[0], Database(), more=databases[1:]) as journal:
+        connected, _ = further(journal, databases)
+        connected.go.clear()
+        silent = journal.start(number, 2)
+        assert eventually(lambda: any(line.batch for line in journal._commits._lines[1:]))
+        databases[0].go.set()
+        time.sleep(0.3)
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="has not answered for"):
+            journal.read(5.0, number, 3)
+        assert time.monotonic() - began < 2
+        connected.go.set()
+        assert silent.result(10) == 2
+
+
+def test_at_the_end_all_that_waits_is_done_by_the_first_one(several: tuple[Journal, list[Database]]) -> None:
+    """It took a share, for others who had ended: of 128 some were given up."""
+    journal, databases = several
+    further(journal, databases)
+    databases[0].go.set()
+    assert eventually(lambda: len(journal._commits._idle) == 1 and databases[0].transactions == 1)
+    databases[0].go.clear()
+    journal.start(number, 0)
+    assert busy(journal, 0)
+    before = databases[0].transactions
+    waiting = [journal.start(number, n) for n in range(128)]
+    journal._commits.stop()
+    time.sleep(0.2)
+    databases[0].go.set()
+    journal.close()
+    assert [each.result(0) for each in waiting] == [*range(128)]
+    assert databases[0].transactions <= before + 2
+
+
+def test_the_end_waits_for_what_is_under_way_and_not_for_a_connection_that_is_being_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "SILENT", 0.3)
+    databases = [database, Database(), Database()]
+    journal = Journal(database, more=databases[1:])
+    connected, other = further(journal, databases)
+    connected.go.clear()
+    other.go.clear()
+    under_way = journal.start(number, 2)
+    assert eventually(lambda: any(line.batch for line in journal._commits._lines[1:]))
+    stuck = journal.start(number, 3)
+    assert eventually(lambda: journal._commits._connecting is not None)
+    assert eventually(lambda: not journal.answers), "the first one is silent"
+    threading.Timer(0.5, connected.go.set).start()
+    began = time.monotonic()
+    journal.close()
+    assert time.monotonic() - began < 3
+    assert under_way.result(0) == 2
+    assert stuck.done()
+    for each in databases:
+        each.go.set()
+
+
 def test_who_reads_sees_what_was_started_before_on_any_connection(database: Database) -> None:
     databases = [database, Database()]
     reader = Database()
