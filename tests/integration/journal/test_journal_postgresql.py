@@ -747,11 +747,12 @@ def test_all_that_one_look_reads_is_of_the_same_moment(store: Store) -> None:
 def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: Store) -> None:
     """Appending, claiming, settling and pruning at the same time, for the same nodes."""
     delivered: Counter[int] = Counter()
-    lock = threading.Lock()
+    lock, all_put = threading.Lock(), threading.Event()
 
     def deliver(journal: Journal) -> None:
         idle = 0
-        while idle < 20:
+        # However quickly claims are made beside what is put in.
+        while idle < 20 or not all_put.is_set():
             claims = journal.run(deliveries.claim, ANY, 5, store.now, store.now + 120, journal.owner)
             idle = 0 if claims else idle + 1
             for claim in claims:
@@ -770,7 +771,10 @@ def test_two_journals_under_load_lose_nothing_and_deliver_nothing_twice(store: S
         journals = (store.journal, second)
         puts = [pool.submit(put, journal, name) for journal in journals for name in (REPORT, CATALOG)]
         delivering = [pool.submit(deliver, journal) for journal in journals]
-        ids = [entry for future in puts for entry in future.result()]
+        try:
+            ids = [entry for future in puts for entry in future.result()]
+        finally:
+            all_put.set()
         for future in delivering:
             future.result()
     assert set(delivered.values()) == {1}
