@@ -15,7 +15,7 @@ from tests.soak import LONG, rounds
 from .__main__ import Options, directory_for, run
 from .model import Arrangement
 
-MINUTES = 20.0 if LONG else 2.0
+MINUTES = 20.0 if LONG else 1.5
 SEEDS = (18, 19, 23)[: rounds(1, 3)]
 
 pytestmark = [pytest.mark.partitions, pytest.mark.soak, pytest.mark.timeout(60.0 * MINUTES + 900.0)]
