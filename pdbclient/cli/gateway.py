@@ -51,11 +51,8 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _run(args: argparse.Namespace) -> int:
     # Not before it is needed: its HTTP server would take every other command as long to load as all the rest.
     from pdbclient.gateway import Gateway
-    from pdbclient.gateway.one_cpu import keep_to_one_cpu
 
     level = logging.DEBUG if args.verbose else logging.INFO
     logs.configure(args.log_config, json=args.log_format == "json", level=level)
-    # Before it has any other thread.
-    keep_to_one_cpu()
     Gateway(lambda: load_config(args.config)).run()
     return 0

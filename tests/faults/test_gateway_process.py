@@ -412,20 +412,6 @@ def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: Gateway
     assert site.proxy.connections - met <= 1
 
 
-def test_all_its_threads_keep_to_one_cpu(site: Site, service: GatewayService) -> None:
-    process = service.run().up()
-    assert submit(process.port, site.pki.client).status == 200
-    lines = [
-        line
-        for status in Path(f"/proc/{process.process.pid}/task").glob("*/status")
-        for line in status.read_text().splitlines()
-        if line.startswith("Cpus_allowed_list:")
-    ]
-    assert len(lines) > 1
-    assert len({*lines}) == 1
-    assert lines[0].split()[1].isdigit()
-
-
 def test_signals_that_come_fast_are_all_heard(service: GatewayService) -> None:
     process = service.run().up()
     for _ in range(30):

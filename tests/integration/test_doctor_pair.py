@@ -69,6 +69,31 @@ def test_a_frozen_server_is_found_and_keeps_nobody_waiting(pair: Lab, sync: Path
     assert took < 20
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("store report", "report-ttl is 14d here, and it has a report 20 days ago"),
+        (
+            "deactivate node",
+            "node-purge-ttl is 14d here, and it has a node that was deactivated or expired 20 days ago",
+        ),
+    ],
+)
+def test_a_remote_that_keeps_longer_than_this_host_is_found(pair: Lab, sync: Path, command: str, what: str) -> None:
+    """Nothing shows a remote's times to live but what it still has: this one's are 3650d, and this host's 14d."""
+    at = datetime.now(UTC) - timedelta(days=20)
+    payload: dict[str, Any] = {"certname": "old.example.com", "producer_timestamp": at.isoformat()}
+    if command == "store report":
+        payload = Samples(pair.puppetdb_jar).report("old.example.com", 0, at)
+    remote = Endpoint("localhost", pair.node(REPLICA).https_port)
+    with Client(replace(load_config(pair.puppetdb_conf), server_urls=(remote,))) as client:
+        client.submit_payload(command, payload)
+    pair.settle(REPLICA)
+    # The reconciler leaves alone what is past its time to live: this host does not get it.
+    assert pdbclient("sync", "once", "--config", sync).code == 0
+    assert doctor("--sync", sync) == (1, {"ttl-differs": (pair.node(REPLICA).url, what)})
+
+
 def test_one_server_under_two_names_is_found(pair: Lab, sync: Path) -> None:
     port = pair.node(PRIMARY).https_port
     sync.write_text(sync.read_text().replace(pair.node(REPLICA).url, f"https://127.0.0.1:{port}"))
