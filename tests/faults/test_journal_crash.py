@@ -67,7 +67,7 @@ def interrupted(tmp_path: Path) -> tuple[Path, dict[int, int]]:
 
         def half(tx: Transaction) -> None:
             # More than SQLite keeps in memory: a part is in the file already, and undone by the side file alone.
-            tx.rows("UPDATE entries SET body = randomblob(1000000)")
+            tx.execute("UPDATE entries SET body = randomblob(1000000)")
             shutil.copy(path, copy)
             shutil.copy(f"{path}-journal", f"{copy}-journal")
 

@@ -111,7 +111,7 @@ def interrupted(tmp_path: Path) -> tuple[Path, dict[int, int]]:
         def half(tx: Transaction) -> None:
             # What does not fit into memory is in the file already.
             tx.rows("PRAGMA cache_size = 5")
-            tx.rows("UPDATE entries SET body = randomblob(20000)")
+            tx.execute("UPDATE entries SET body = randomblob(20000)")
             copied(path, copy)
 
         journal.run(half)
@@ -157,7 +157,7 @@ def test_while_entries_are_taken_out(
     with Journal.open(str(made)) as journal:
         for entry in range(1, 11):
             journal.run(deliveries.ack, entry, [Copy("https://a", CopyState.ACCEPTED, None, journal.clock() - 100)])
-        journal.run(lambda tx: tx.rows("UPDATE entries SET received = received - 100"))
+        journal.run(lambda tx: tx.execute("UPDATE entries SET received = received - 100"))
     done = False
 
     def work() -> None:

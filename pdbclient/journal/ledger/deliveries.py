@@ -83,7 +83,7 @@ def claim(tx: Transaction, target: str, limit: int, now: float, until: float, ow
     for entry, tries in found:
         first.setdefault(of_node.get(entry, entry), Claim(entry, target, tries))
     claims = list(first.values())
-    tx.rows(
+    tx.execute(
         "UPDATE deliveries SET due = :until, tries = tries + 1, owner = :owner"
         f" WHERE target = :target AND entry {tx.among('ids')}",
         until=until,
@@ -96,7 +96,7 @@ def claim(tx: Transaction, target: str, limit: int, now: float, until: float, ow
 
 def forget_owners(tx: Transaction) -> None:
     """Make everything due now: for a journal with one process, whose predecessor is dead."""
-    tx.rows("UPDATE deliveries SET due = 0, owner = '' WHERE due > 0 OR owner <> ''")
+    tx.execute("UPDATE deliveries SET due = 0, owner = '' WHERE due > 0 OR owner <> ''")
 
 
 def retry_later(tx: Transaction, entry: int, target: str, now: float, owner: str) -> None:
@@ -104,7 +104,7 @@ def retry_later(tx: Transaction, entry: int, target: str, now: float, owner: str
     for (tries,) in tx.rows(
         "SELECT tries FROM deliveries WHERE entry = :entry AND target = :target", entry=entry, target=target
     ):
-        tx.rows(
+        tx.execute(
             "UPDATE deliveries SET due = :due, owner = ''"
             " WHERE entry = :entry AND target = :target AND owner = :owner",
             due=now + backoff(tries),
@@ -122,7 +122,7 @@ def release(tx: Transaction, entry: int, due: float, owner: str, target: str | N
     still = tx.rows("SELECT target, tries FROM deliveries WHERE entry = :entry", entry=entry)
     for each, tries in still:
         if target in (None, each):
-            tx.rows(
+            tx.execute(
                 "UPDATE deliveries SET due = :due, owner = '', tries = :tries"
                 " WHERE entry = :entry AND target = :target AND owner = :owner",
                 due=due,
@@ -263,7 +263,7 @@ def _retarget(
     tx: Transaction, entry: int, gone: str, targets: Sequence[str], servers: Collection[str], now: float
 ) -> None:
     about = tx.rows(f"SELECT name, certname FROM entries WHERE id = :entry{tx.locked}", entry=entry)
-    tx.rows("DELETE FROM deliveries WHERE entry = :entry AND target = :gone", entry=entry, gone=gone)
+    tx.execute("DELETE FROM deliveries WHERE entry = :entry AND target = :gone", entry=entry, gone=gone)
     for name, certname in about:
         rows = tx.rows("SELECT server, state FROM copies WHERE entry = :entry", entry=entry)
         # What only a server has that is not configured any more, nobody has.
@@ -279,7 +279,7 @@ def _retarget(
 
 
 def _note(tx: Transaction, entry: int, copy: Copy) -> None:
-    tx.rows(
+    tx.execute(
         "INSERT INTO copies (entry, server, state, uuid, at, reason)"
         " VALUES (:entry, :server, :state, :uuid, :at, :reason)"
         " ON CONFLICT (entry, server) DO UPDATE SET state = excluded.state,"
@@ -300,12 +300,12 @@ def _storable(text: str) -> str:
 
 def _no_longer_pending(tx: Transaction, entry: int, server: str) -> None:
     sql = "DELETE FROM deliveries WHERE entry = :entry AND target IN (:any, :server)"
-    tx.rows(sql, entry=entry, any=ANY, server=server)
+    tx.execute(sql, entry=entry, any=ANY, server=server)
 
 
 def _let_wait(tx: Transaction, by: Copy, name: str, certname: str, stamp: str) -> None:
     """What is older waits until the newer one should show: PuppetDB may yet discard what it took."""
-    tx.rows(
+    tx.execute(
         # Not again and again, at each newer one: it would never be tried.
         "UPDATE deliveries SET due = :due WHERE target IN (:any, :server) AND owner = '' AND due <= :now AND entry IN"
         # The state stands in the text: only then is the partial index used, and not the node's whole history read.

@@ -78,7 +78,7 @@ def append(
     for target in targets:
         pend(tx, entry, command.name, target, until, owner)
     if command.name != "store report" and not packed.void:
-        tx.rows(
+        tx.execute(
             "INSERT INTO newest (certname, name, producer_timestamp, entry) VALUES (:certname, :name, :stamp, :entry)"
             " ON CONFLICT (certname, name) DO UPDATE SET producer_timestamp = excluded.producer_timestamp,"
             " entry = excluded.entry WHERE excluded.producer_timestamp >= newest.producer_timestamp",
@@ -183,7 +183,7 @@ def retry(tx: Transaction, entry: int, targets: Sequence[str], servers: Collecti
     if not rows or not rejected:
         return False
     name, certname = rows[0]
-    tx.rows("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
+    tx.execute("DELETE FROM copies WHERE entry = :entry AND state = 'rejected'", entry=entry)
     had = {server for (server,) in tx.rows("SELECT server FROM copies WHERE entry = :entry", entry=entry)}
     had &= {*servers}
     pending = {target for (target,) in tx.rows("SELECT target FROM deliveries WHERE entry = :entry", entry=entry)}
@@ -204,7 +204,7 @@ def drop(tx: Transaction, ids: Sequence[int], writer: str) -> int:
     gone = tx.rows(f"SELECT certname, name, size FROM entries WHERE id {among} ORDER BY id{tx.locked}", ids=several)
     latest = tx.rows(f"SELECT certname, name FROM newest WHERE entry {among}", ids=several)
     for table, column in (("deliveries", "entry"), ("copies", "entry"), ("entries", "id")):
-        tx.rows(f"DELETE FROM {table} WHERE {column} {among}", ids=several)
+        tx.execute(f"DELETE FROM {table} WHERE {column} {among}", ids=several)
     for certname, name in latest:
         refresh_newest(tx, certname, name)
     _resize(tx, writer, -sum(size for _, _, size in gone))
@@ -219,8 +219,8 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
     if name == "store report":
         return
     values = {"certname": certname, "name": name}
-    tx.rows("DELETE FROM newest WHERE certname = :certname AND name = :name", **values)
-    tx.rows(
+    tx.execute("DELETE FROM newest WHERE certname = :certname AND name = :name", **values)
+    tx.execute(
         "INSERT INTO newest (certname, name, producer_timestamp, entry)"
         " SELECT certname, name, producer_timestamp, id FROM entries"
         " WHERE certname = :certname AND name = :name AND state <> 'parked' AND void = 0"
@@ -232,7 +232,7 @@ def refresh_newest(tx: Transaction, certname: str, name: str) -> None:
     )
     if name not in DECIDING:
         return
-    tx.rows(
+    tx.execute(
         "UPDATE replicas SET resets = resets + 1,"
         " after = CASE WHEN after < newest.entry THEN after ELSE newest.entry - 1 END"
         " FROM newest WHERE newest.certname = :certname AND newest.name = :name",
@@ -254,7 +254,7 @@ def renew_state(tx: Transaction, entry: int) -> EntryState:
     if state is EntryState.PARKED and ("entry", EntryState.DELIVERED.value) in found:
         # A server had it, and lost it: that another one calls it bad is no reason to think so.
         return EntryState.DELIVERED
-    tx.rows("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)
+    tx.execute("UPDATE entries SET state = :state WHERE id = :entry", state=state.value, entry=entry)
     return state
 
 
@@ -271,7 +271,7 @@ def counts(tx: Transaction) -> Counts:
 
 def pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner: str) -> None:
     """Make an entry of the command `name` pending for `target`: due then; with an `owner`, under way until then."""
-    tx.rows(
+    tx.execute(
         "INSERT INTO deliveries (target, lane, rank, entry, due, tries, owner)"
         " VALUES (:target, :lane, :rank, :entry, :due, 0, :owner)",
         target=target,
@@ -285,7 +285,7 @@ def pend(tx: Transaction, entry: int, name: str, target: str, due: float, owner:
 
 def _resize(tx: Transaction, writer: str, size: int) -> None:
     # A row for each connection: several of them would wait for each other's transactions at a common one.
-    tx.rows(
+    tx.execute(
         "INSERT INTO sizes (writer, bytes) VALUES (:writer, :size)"
         " ON CONFLICT (writer) DO UPDATE SET bytes = sizes.bytes + excluded.bytes",
         writer=writer + tx.part,

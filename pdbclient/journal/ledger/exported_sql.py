@@ -105,13 +105,13 @@ def enrol(tx: Transaction, servers: Sequence[str]) -> None:
     """From now on it is written down how far each of `servers` is."""
     for server in servers:
         sql = "INSERT INTO replicas (server, after, resets) VALUES (:server, 0, 0) ON CONFLICT (server) DO NOTHING"
-        tx.rows(sql, server=server)
+        tx.execute(sql, server=server)
 
 
 def forget(tx: Transaction, server: str) -> None:
     """It is not known any more what `server` has of what decides: it is looked at again, and asked."""
-    tx.rows("UPDATE replicas SET after = 0, resets = resets + 1 WHERE server = :server", server=server)
-    tx.rows(
+    tx.execute("UPDATE replicas SET after = 0, resets = resets + 1 WHERE server = :server", server=server)
+    tx.execute(
         "DELETE FROM copies WHERE server = :server AND state = 'confirmed'"
         f" AND entry IN (SELECT entry FROM newest WHERE name {tx.among('names')})",
         server=server,
@@ -122,7 +122,7 @@ def forget(tx: Transaction, server: str) -> None:
 def advance(tx: Transaction, server: str, after: int, resets: int) -> None:
     """Note that `server` has what was put in up to the id `after`, unless something older counts again since."""
     sql = "UPDATE replicas SET after = :after WHERE server = :server AND resets = :resets AND after < :after"
-    tx.rows(sql, server=server, after=after, resets=resets)
+    tx.execute(sql, server=server, after=after, resets=resets)
 
 
 def behind(tx: Transaction, server: str, now: float, aged: float, patience: float) -> Behind:

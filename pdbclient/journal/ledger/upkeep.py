@@ -160,7 +160,7 @@ def _had(tx: Transaction, limit: int, servers: Sequence[str], condition: str = "
 
 def _retire(tx: Transaction, rows: Sequence[_Row], writer: str) -> int:
     for name in sorted({row[2] for row in rows}):
-        tx.rows(
+        tx.execute(
             "INSERT INTO pruned (name, received) VALUES (:name, :received) ON CONFLICT (name) DO UPDATE"
             " SET received = excluded.received WHERE excluded.received > pruned.received",
             name=name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +11,10 @@ import psycopg
 
 from pdbclient.journal.store.watchdog import Watchdog
 
-__all__ = ["GIVES_NONE", "SILENCE", "Connection"]
+__all__ = ["SILENCE", "Connection"]
 
 SILENCE = 8.0
 """Seconds after which a server that does not answer a statement is left. It ends those that take long before that."""
-GIVES_NONE = re.compile(r"\s*(INSERT|UPDATE|DELETE|SET)\b(?!.*\bRETURNING\b)", re.DOTALL)
-"""Anything else is asked for its rows: psycopg says so when it has none, and nothing is taken for empty."""
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -28,15 +25,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     heard = 0.0
 
     def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        """As `psycopg.Connection.execute`."""
+        """As `psycopg.Connection.execute`; inside of `without_waiting`, nobody waits for it."""
         with self._watched():
             return super().execute(*args, **kwargs)
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows that a statement gives. For one that gives none nobody waits, inside of `without_waiting`."""
+        """The rows that a statement gives; psycopg raises its error for one that gives none."""
         with self._watched():
-            cursor = super().execute(sql, values)
-            return [] if GIVES_NONE.match(sql) else cursor.fetchall()
+            return super().execute(sql, values).fetchall()
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:

@@ -32,7 +32,10 @@ class Transaction(Protocol):
     """What tells this connection from others of the same process: what it adds up, it adds up by itself."""
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement; the rows that it gives, if any."""
+        """Run a statement that gives rows; these."""
+
+    def execute(self, sql: str, **values: Any) -> None:
+        """Run a statement that gives none. What is wrong with it may be said only by what comes after it."""
 
     def among(self, name: str) -> str:
         """The condition that a column's value is one of the list in the parameter `name`; see `several`."""

@@ -89,6 +89,9 @@ class _Transaction:
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._connection.rows(_converted(sql), values)
 
+    def execute(self, sql: str, **values: Any) -> None:
+        self._connection.execute(_converted(sql), values)
+
     def among(self, name: str) -> str:
         return f"= ANY(:{name})"
 

@@ -55,6 +55,9 @@ class _Transaction:
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, values).fetchall()
 
+    def execute(self, sql: str, **values: Any) -> None:
+        self._connection.execute(sql, values)
+
     def among(self, name: str) -> str:
         return f"IN (SELECT value FROM json_each(:{name}))"
 

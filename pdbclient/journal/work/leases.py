@@ -126,7 +126,7 @@ def _lives(pid: int) -> bool:
 
 def _take(tx: Transaction, name: str, owner: str, now: float, until: float) -> str:
     """Who has it now: `owner`, unless another one's time is not over yet. Times are in seconds since 1970."""
-    tx.rows(
+    tx.execute(
         "INSERT INTO leases (name, owner, until) VALUES (:name, :owner, :until) ON CONFLICT (name) DO UPDATE"
         " SET owner = excluded.owner, until = excluded.until"
         # One that ends later than any can was taken by a clock that has since been set back.
@@ -141,4 +141,4 @@ def _take(tx: Transaction, name: str, owner: str, now: float, until: float) -> s
 
 
 def _give_back(tx: Transaction, name: str, owner: str) -> None:
-    tx.rows("DELETE FROM leases WHERE name = :name AND owner = :owner", name=name, owner=owner)
+    tx.execute("DELETE FROM leases WHERE name = :name AND owner = :owner", name=name, owner=owner)

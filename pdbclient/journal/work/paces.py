@@ -56,7 +56,7 @@ def take(tx: Transaction, server: str, rate: float, most: int, now: float) -> tu
     `now` is in seconds since 1970, by the clock of all who share the journal.
     """
     full = max(rate, 1.0)
-    tx.rows(
+    tx.execute(
         "INSERT INTO paces (server, allowance, at) VALUES (:server, :full, :now) ON CONFLICT (server) DO NOTHING",
         server=server,
         full=full,
@@ -66,7 +66,7 @@ def take(tx: Transaction, server: str, rate: float, most: int, now: float) -> tu
     pace = Pace(rate, allowance, at).at_time(now)
     taken = min(int(pace.allowance), most)
     pace = pace.used(taken)
-    tx.rows(
+    tx.execute(
         "UPDATE paces SET allowance = :allowance, at = :at WHERE server = :server",
         allowance=pace.allowance,
         at=pace.at,

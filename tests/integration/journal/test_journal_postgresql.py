@@ -27,7 +27,7 @@ from pdbclient.errors import JournalBusy, JournalError, JournalFull
 from pdbclient.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, upkeep
 from pdbclient.journal.model import ANY, Copy, CopyState, EntryState
-from pdbclient.journal.store.connection import GIVES_NONE, SILENCE, Connection
+from pdbclient.journal.store.connection import SILENCE, Connection
 from pdbclient.journal.store.database import Transaction, Unreachable
 from pdbclient.journal.store.schema import SCHEMA, migration
 from tests.faults.proxy import BlackHole, Proxy
@@ -162,7 +162,7 @@ def test_a_deadlock_is_resolved_by_doing_one_of_the_two_again(store: Store) -> N
         tx.rows("UPDATE entries SET length = length + 1 WHERE id = :id RETURNING id", id=one)
         if len(runs) <= 2:
             meet.wait()
-        tx.rows("UPDATE entries SET length = length + 1 WHERE id = :id", id=then)
+        tx.execute("UPDATE entries SET length = length + 1 WHERE id = :id", id=then)
 
     with other(store) as journal:
         futures = [store.journal.start(crosswise, first, second), journal.start(crosswise, second, first)]
@@ -183,7 +183,7 @@ def test_a_row_that_another_session_keeps_is_busy_and_the_next_transaction_works
         go.wait(20)
 
     def wait_briefly(tx: Transaction) -> None:
-        tx.rows("SET LOCAL lock_timeout = '100ms'")
+        tx.execute("SET LOCAL lock_timeout = '100ms'")
         tx.rows("SELECT 1 FROM entries WHERE id = :id FOR UPDATE", id=entry)
 
     with other(store) as journal:
@@ -228,7 +228,7 @@ def test_a_connection_that_breaks_in_a_transaction_is_an_error_now_and_the_next_
     server: DatabaseServer, store: Store
 ) -> None:
     def broken(tx: Transaction) -> None:
-        tx.rows("DELETE FROM entries")
+        tx.execute("DELETE FROM entries")
         end_sessions(server, store.place)
         tx.rows("SELECT 1")
 
@@ -267,7 +267,7 @@ def test_what_may_be_committed_is_not_done_again(store: Store, monkeypatch: pyte
 
     def put(tx: Transaction) -> None:
         tries.append(1)
-        tx.rows("UPDATE entries SET length = length + 1")
+        tx.execute("UPDATE entries SET length = length + 1")
 
     entry = store.put(command())
     before = store.show(entry).length
@@ -283,20 +283,23 @@ def test_what_may_be_committed_is_not_done_again(store: Store, monkeypatch: pyte
 def test_a_command_takes_few_round_trips(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal may be far away: at 150 ms, 16 for each command were 2.4 s."""
     waits: list[str] = []
+    at_once_now: list[Connection] = []
     execute, rows, at_once = Connection.execute, Connection.rows, Connection.without_waiting
 
     def executed(self: Connection, query: Any, *args: Any) -> Any:
-        waits.extend([query] if query != "COMMIT" else [])
+        waits.extend([] if at_once_now else [query])
         return execute(self, query, *args)
 
     def asked(self: Connection, sql: str, values: Any) -> Any:
-        waits.extend([] if GIVES_NONE.match(sql) else [sql])
+        waits.append(sql)
         return rows(self, sql, values)
 
     @contextmanager
     def ended(self: Connection) -> Iterator[None]:
         with at_once(self):
+            at_once_now.append(self)
             yield
+            at_once_now.clear()
         waits.append("COMMIT")
 
     with monkeypatch.context() as patched:
@@ -314,11 +317,11 @@ def test_what_was_passed_over_after_a_failure_is_done_the_next_time(store: Store
     """psycopg took it for prepared, and every transaction with it failed from then on (seen with psycopg 3.3.9)."""
 
     def passed_over(tx: Transaction) -> None:
-        tx.rows("INSERT INTO leases (name, owner, until) VALUES (:name, 'b', NULL)", name="x")
-        tx.rows("DELETE FROM leases WHERE name = :name", name="a")
+        tx.execute("INSERT INTO leases (name, owner, until) VALUES (:name, 'b', NULL)", name="x")
+        tx.execute("DELETE FROM leases WHERE name = :name", name="a")
 
     def done(tx: Transaction) -> None:
-        tx.rows("DELETE FROM leases WHERE name = :name", name="a")
+        tx.execute("DELETE FROM leases WHERE name = :name", name="a")
 
     for number in range(3):
         for _ in range(before if number == 2 else 0):
@@ -373,14 +376,14 @@ def test_a_statement_that_fails_while_others_are_on_their_way_is_the_one_that_is
     entry = store.put(command())
 
     def fails(tx: Transaction) -> None:
-        tx.rows("DELETE FROM entries")
-        tx.rows("INSERT INTO leases (name, owner, until) VALUES ('a', 'b', NULL)")
-        tx.rows("DELETE FROM copies")
+        tx.execute("DELETE FROM entries")
+        tx.execute("INSERT INTO leases (name, owner, until) VALUES ('a', 'b', NULL)")
+        tx.execute("DELETE FROM copies")
         tx.rows("SELECT 1")
 
     def fails_at_its_end(tx: Transaction) -> None:
-        tx.rows("DELETE FROM entries")
-        tx.rows("INSERT INTO leases (name, owner, until) VALUES ('a', 'b', NULL)")
+        tx.execute("DELETE FROM entries")
+        tx.execute("INSERT INTO leases (name, owner, until) VALUES ('a', 'b', NULL)")
 
     for work in (fails, fails_at_its_end):
         with pytest.raises(JournalError, match="null value in column"):
@@ -390,7 +393,7 @@ def test_a_statement_that_fails_while_others_are_on_their_way_is_the_one_that_is
 
 def test_a_session_that_became_read_only_is_left_and_nobody_notices(store: Store) -> None:
     """J2: after a failover the journal stayed with the old primary."""
-    store.journal.run(lambda tx: tx.rows("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    store.journal.run(lambda tx: tx.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
     assert store.put(command(REPORT)) in store.ids()
 
 
@@ -463,7 +466,7 @@ def test_a_journal_whose_server_is_frozen_is_closed_within_seconds(server: Datab
 
 def test_a_statement_that_takes_too_long_is_ended_and_the_connection_kept(store: Store) -> None:
     def sleeps(tx: Transaction) -> None:
-        tx.rows("SET LOCAL statement_timeout = '100ms'")
+        tx.execute("SET LOCAL statement_timeout = '100ms'")
         tx.rows("SELECT pg_sleep(30)")
 
     with pytest.raises(JournalBusy, match="too slow for it"):
@@ -588,7 +591,7 @@ def test_a_migration_that_fails_changes_nothing(
 
 
 def test_a_journal_from_a_newer_version_is_left_alone(store: Store) -> None:
-    store.journal.run(lambda tx: tx.rows("UPDATE pdbclient_journal SET format = 99"))
+    store.journal.run(lambda tx: tx.execute("UPDATE pdbclient_journal SET format = 99"))
     assert f"newer version of pdbclient (format 99, this one reads up to {SCHEMA})" in refused(store.place)
 
 

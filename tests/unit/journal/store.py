@@ -98,7 +98,7 @@ class Store:
 
     def damage(self, what: str, entry: int) -> None:
         """As if that had become so on disk."""
-        self.journal.run(lambda tx: tx.rows(ON_DISK[what].format(entry)))
+        self.journal.run(lambda tx: tx.execute(ON_DISK[what].format(entry)))
 
     def copies(self, entry: int) -> dict[str, CopyState]:
         return {copy.server: copy.state for copy in self.show(entry).copies}

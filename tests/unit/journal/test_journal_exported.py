@@ -450,7 +450,7 @@ def test_a_damaged_entry_is_noted_and_the_others_are_sent(
     bad = site.put(CATALOG, "bad.example", 1, site.a)
     site.put(CATALOG, "good.example", 2, site.a)
     body = b"\x00" * 20
-    site.store.journal.run(lambda tx: tx.rows("UPDATE entries SET body = :body WHERE id = :id", body=body, id=bad))
+    site.store.journal.run(lambda tx: tx.execute("UPDATE entries SET body = :body WHERE id = :id", body=body, id=bad))
     assert site.ask(site.b) == Freshness()
     assert [each.certname for each in site.b.taken] == ["good.example"]
     assert site.store.copies(bad)[B] is CopyState.REJECTED
@@ -689,7 +689,7 @@ def test_a_journal_that_was_put_back_begins_where_it_was(site: ExportedJournal) 
     """J14: the mark in memory was that of the later one."""
     far_ahead(site, site.put(CATALOG, "one.example", 1, site.a))
     site.ask(site.a)
-    site.store.journal.run(lambda tx: tx.rows("UPDATE replicas SET after = 0"))
+    site.store.journal.run(lambda tx: tx.execute("UPDATE replicas SET after = 0"))
     site.store.drop(*site.store.ids())
     assert site.ask(site.a) == Freshness()
     site.clock.now += SETTLED

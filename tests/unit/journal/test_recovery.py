@@ -375,7 +375,7 @@ def test_a_server_that_fails_one_after_the_other_ends_it(store: Store, puppetdb:
 
 def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppetdb: FakeServer) -> None:
     entry = on_b(store, command(FACTS, "n", 1))
-    store.journal.run(lambda tx: tx.rows("UPDATE entries SET body = :body", body=b"other"))
+    store.journal.run(lambda tx: tx.execute("UPDATE entries SET body = :body", body=b"other"))
     result = run(store, puppetdb)
     assert (result.rejected, result.replayed, puppetdb.commands) == (1, 0, [])
     assert [r.entry.id for r in result.rejections] == [entry]

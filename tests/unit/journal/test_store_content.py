@@ -501,7 +501,7 @@ DAMAGE = {
 @pytest.mark.parametrize("column", DAMAGE)
 def test_an_entry_with_any_part_changed_is_damaged_and_the_others_can_be_read(store: Store, column: str) -> None:
     sound, bad = store.put(command(body=b"x" * 1000)), store.put(command(body=b"y" * 1000))
-    store.journal.run(lambda tx: tx.rows(f"UPDATE entries SET {column} = {DAMAGE[column]} WHERE id = {bad}"))
+    store.journal.run(lambda tx: tx.execute(f"UPDATE entries SET {column} = {DAMAGE[column]} WHERE id = {bad}"))
     found = store.journal.fetch([sound, bad])
     assert isinstance(found[bad], Damaged)
     assert store.fetch(sound).command.body == b"x" * 1000
@@ -543,7 +543,7 @@ def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:
 
 
 def _replace_body(tx: Transaction, entry: int, body: bytes) -> None:
-    tx.rows("UPDATE entries SET body = :body WHERE id = :entry", body=body, entry=entry)
+    tx.execute("UPDATE entries SET body = :body WHERE id = :entry", body=body, entry=entry)
 
 
 # --- one writer for many -----------------------------------------------------------------------------------------
@@ -561,7 +561,7 @@ def test_many_threads_append_at_once_and_each_gets_its_own_entry(store: Store) -
 
 def test_a_transaction_that_fails_leaves_nothing_and_harms_none_of_the_same_commit(store: Store) -> None:
     def half(tx: Transaction) -> NoReturn:
-        tx.rows("DELETE FROM entries")
+        tx.execute("DELETE FROM entries")
         raise ZeroDivisionError
 
     held, go = threading.Event(), threading.Event()
@@ -583,7 +583,7 @@ def test_a_transaction_that_fails_leaves_nothing_and_harms_none_of_the_same_comm
 
 def test_a_statement_that_the_database_refuses_is_a_journal_error_and_leaves_nothing(store: Store) -> None:
     def half(tx: Transaction) -> None:
-        tx.rows("DELETE FROM entries")
+        tx.execute("DELETE FROM entries")
         tx.rows("SELECT 1 FROM nowhere")
 
     entry = store.put(command())
@@ -596,7 +596,7 @@ def test_who_swallows_the_databases_error_is_not_told_that_it_was_kept_unless_it
     entry = store.put(command())
 
     def careless(tx: Transaction) -> None:
-        tx.rows("DELETE FROM entries")
+        tx.execute("DELETE FROM entries")
         with contextlib.suppress(Exception):
             tx.rows("SELECT 1 FROM nowhere")
 

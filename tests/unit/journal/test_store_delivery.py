@@ -119,7 +119,7 @@ def test_each_failure_puts_it_off_twice_as_long_up_to_ten_minutes(store: Store) 
         while not store.claims(lease=0):
             store.now += 5
         # The look itself was one more attempt: it must not count here.
-        store.journal.run(lambda tx: tx.rows("UPDATE deliveries SET tries = tries - 1, due = 0, owner = ''"))
+        store.journal.run(lambda tx: tx.execute("UPDATE deliveries SET tries = tries - 1, due = 0, owner = ''"))
         pauses.append(store.now - began)
     assert pauses == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
 
