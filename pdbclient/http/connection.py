@@ -111,6 +111,11 @@ class DeadlineSocket(ssl.SSLSocket):
             tracing.trace.socket = made
         return made
 
+    def settimeout(self, value: float | None) -> None:
+        """Not what urllib3 sets for its own operations: each time would be a system call, for nothing."""
+        if self.trace is None:
+            super().settimeout(value)
+
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         received = self._patiently(lambda: super(DeadlineSocket, self).recv_into(buffer, nbytes, flags))
         if received and self.trace is not None:
@@ -134,7 +139,8 @@ class DeadlineSocket(ssl.SSLSocket):
             return transfer()
         since = time.monotonic()
         while True:
-            self.settimeout(trace.look_up(since))
+            if (limit := trace.look_up(since)) != self.gettimeout():
+                super().settimeout(limit)
             try:
                 return transfer()
             except TimeoutError:
