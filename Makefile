@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHONS ?= python3.11 python3.12 python3.13
 BENCHES := startup submit munge gateway haproxy bulkheads puppet_run journal retention stalled sync
 
-.PHONY: setup demo check pythons test matrix lint docs partitions soak bench dist deb lock clean
+.PHONY: setup demo check pythons test prepared matrix lint docs partitions soak bench dist deb lock clean
 
 setup: $(VENV)/ready
 
@@ -44,19 +44,21 @@ pythons:
 	$(MAKE) check PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
 
 # Everything: style, types, unit, scenario, fault and integration tests, the last on a real pair.
-test: lint
-	@$(BIN)/pdbclient lab install
-	@tests/install-packages
+test: setup
+	@# Types take one processor, and packages the network.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint prepared
 	@# Three processes, each with a real pair of its own, for which it waits a lot; the long files first.
 	tests/contained $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not partitions'
 	@# A site for each arrangement of the journal, both at once and by themselves: how long requests take is judged.
 	tests/contained $(BIN)/pytest -n 2 tests/partitions/test_partitions.py
 
-# All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
-# PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
-matrix: setup
+prepared: setup
 	@$(BIN)/pdbclient lab install
 	@tests/install-packages
+
+# All tests with servers on all releases of PuppetDB that they know, each alone, and in pairs both ways: hours. With
+# PAIRS="8.8.1+7.12.1 8.8.1+8.8.1", on these (primary+replica) only.
+matrix: prepared
 	PDBCLIENT_MATRIX="$(or $(PAIRS),all)" tests/contained $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration
 
 lint: setup
