@@ -243,7 +243,7 @@ def test_metrics_tell_what_is_pending_and_who_is_asked(site: Site, start: Start)
         return told.body.decode().splitlines()
 
     # What was counted a moment ago is told again where counting took long.
-    assert eventually(lambda: 'pdbclient_journal_entries{state="pending"} 1.0' in lines_now(), 20)
+    assert eventually(lambda: 'pdbclient_journal_entries{state="pending"} 1.0' in lines_now(), 60)
     lines = lines_now()
     assert 'pdbclient_journal_pending{target="any"} 1.0' in lines
     assert f'pdbclient_server_usable{{for="command",server="https://localhost:{site.primary.port}"}} 0.0' in lines
