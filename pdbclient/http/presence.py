@@ -155,7 +155,7 @@ def _runs(wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, Sequenc
 
 
 def _run(run: Sequence[tuple[int, str]]) -> tuple[str, str, Sequence[str]]:
-    start, end = timestamp.from_millis(run[0][0]), timestamp.from_millis(run[-1][0] + 1)
+    start, end = timestamp.from_millis(run[0][0]), timestamp.sortable(run[-1][0] + 1)
     return start, end, list(dict.fromkeys(certname for _, certname in run))
 
 
@@ -180,7 +180,7 @@ def _stamps(session: Session, rows: Iterator[Any], field: str) -> Iterator[tuple
         try:
             if not isinstance(certname, str) or not isinstance(stamp, str):
                 raise ValueError("no certname, or no timestamp")
-            yield certname, timestamp.to_utc(stamp)
+            yield certname, timestamp.sortable(timestamp.to_millis(stamp))
         except ValueError as error:
             why = f"a row that is none of PuppetDB's: {error}"
             raise IncompleteResponse(session.endpoint.url, why) from error

@@ -7,10 +7,11 @@ takes it for UTC in other commands; here it is refused everywhere, as the order 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["as_stored", "from_millis", "is_wire_timestamp", "parse", "to_millis", "to_utc", "utc_text"]
+__all__ = ["as_stored", "from_millis", "is_wire_timestamp", "parse", "sortable", "to_millis", "to_utc", "utc_text"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CYCLE = 146_097 * 86_400_000
@@ -68,6 +69,15 @@ def from_millis(millis: int) -> str:
         return f"{int(near[:4]) + 400 * cycles:+05d}{near[4:]}"
 
 
+def sortable(millis: int) -> str:
+    """As `from_millis`, but of what lies outside of the years 1 to 9999 the nearest within.
+
+    As text these sort as the instants do. A server may show, and take, what lies outside: one such stamp must keep
+    nobody from the others.
+    """
+    return from_millis(min(max(millis, _FIRST), _LAST))
+
+
 def utc_text(moment: datetime) -> str:
     """An aware datetime as UTC ISO-8601 with milliseconds (cut, not rounded) and `Z`.
 
@@ -92,18 +102,22 @@ def as_stored(value: object) -> str:
     """The instant for which PuppetDB takes the `producer_timestamp` of a payload, as `utc_text` writes it.
 
     Servers take more than the wire format says: ISO-8601 in basic form and with weeks, a time or an offset cut short
-    or left out (then UTC), and milliseconds since 1970. Raises ValueError for anything else, and outside of the years
-    1 to 9999.
+    or left out (then UTC), milliseconds since 1970, and years that no text of ours has (see `sortable`). Raises
+    ValueError for anything else.
     """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return sortable(value)
+    text = value.upper() if isinstance(value, str) else ""
+    if _YEAR_OR_MONTH(text):
+        text += "-01-01"[len(text) - 4 :]
+    if _LAX(text) is not None:
+        with contextlib.suppress(ValueError, OverflowError):
+            moment = datetime.fromisoformat(text)
+            return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     try:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return from_millis(value)
-        text = value.upper() if isinstance(value, str) else ""
-        if _YEAR_OR_MONTH(text):
-            text += "-01-01"[len(text) - 4 :]
-        if _LAX(text) is None:
-            raise ValueError(f"{value!r:.80} is no timestamp that PuppetDB takes")
-        moment = datetime.fromisoformat(text)
-        return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    except OverflowError as error:
-        raise ValueError(f"{value!r:.80} lies outside of the years 1 to 9999 in UTC") from error
+        return sortable(to_millis(text))
+    except ValueError as error:
+        raise ValueError(f"{value!r:.80} is no timestamp that PuppetDB takes") from error
+
+
+_FIRST, _LAST = to_millis("0001-01-01T00:00:00.000Z"), to_millis("9999-12-31T23:59:59.999Z")

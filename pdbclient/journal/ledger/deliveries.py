@@ -177,14 +177,17 @@ def confirm(tx: Transaction, server: str, held: Collection[int], at: float) -> N
 def compact(tx: Transaction, shown: Sequence[int], after: int, writer: str) -> int | None:
     """Drop what is replaced by these entries, which some server shows, of ids above `after`: nobody will need it.
 
-    Older ones of the same kind, and older deactivations of their nodes: those are alive.
+    Older ones of the same kind, and older deactivations of their nodes: those are alive. But one that a server took
+    stays until the node's next catalog: who lacks the facts that came after it, hides the node (see `exported_sql`).
 
     Whoever it was pending for gets the newer one instead. Not all at once, as others wait: the id to go on after;
     None when that was all.
     """
     rows = tx.rows(
         "SELECT older.id, shown.id, shown.name, older.state, older.size FROM entries AS shown JOIN entries AS older"
-        " ON older.certname = shown.certname AND older.name IN (shown.name, :dead)"
+        " ON older.certname = shown.certname"
+        " AND (older.name = shown.name OR older.name = :dead AND (shown.name = 'replace catalog' OR NOT EXISTS"
+        "  (SELECT 1 FROM copies AS c WHERE c.entry = older.id AND c.state <> 'rejected')))"
         " AND (older.producer_timestamp < shown.producer_timestamp OR older.name = shown.name"
         "  AND older.producer_timestamp = shown.producer_timestamp AND older.id < shown.id)"
         f" WHERE shown.id {tx.among('ids')} AND shown.name IN ({_REPLACED_NAMES}) AND shown.void = 0"

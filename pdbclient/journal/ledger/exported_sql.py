@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal.ledger import entries, holdings
-from pdbclient.journal.ledger.replay_sql import EXPIRED
+from pdbclient.journal.ledger.replay_sql import EXPIRED, overtaken
 from pdbclient.journal.model import DEACTIVATION, DECIDING, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.timestamp import from_millis
@@ -18,6 +18,21 @@ STILL_ALIVE = 7 * 86400.0
 """Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
 
 PAGE = 1000
+
+_REVIVES = """(
+    newest.name IN ('replace facts', 'replace catalog inputs') AND EXISTS (
+        SELECT 1 FROM newest AS dead WHERE dead.certname = newest.certname AND dead.name = 'deactivate node'
+        AND dead.producer_timestamp < newest.producer_timestamp
+        AND NOT EXISTS (
+            SELECT 1 FROM newest AS alive WHERE alive.certname = dead.certname AND alive.name = 'replace catalog'
+            AND alive.producer_timestamp > dead.producer_timestamp
+        )
+    )
+)"""
+"""What made a deactivated node active again, whose last catalog then counts again: it has sent no newer one yet.
+
+A report does the same, but none comes without facts before it.
+"""
 
 _OPEN = f"""
 SELECT own.id, here.state FROM (
@@ -39,7 +54,7 @@ SELECT own.id, here.state FROM (
         )
         ORDER BY one.producer_timestamp DESC, one.id DESC LIMIT 1
     ) AS id
-    FROM newest WHERE newest.entry > :after AND newest.name {{names}}
+    FROM newest WHERE newest.entry > :after AND (newest.name {{names}} OR {_REVIVES})
     AND NOT EXISTS (
         SELECT 1 FROM copies AS c
         WHERE c.entry = newest.entry AND c.server = :server AND c.state = 'confirmed'
@@ -129,8 +144,8 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
     """What `server` needs, beyond what it was noted to have: in pages, the newest first.
 
     What it took and does not show is awaited for `patience` seconds; then the one before it counts. A deactivation is
-    not among it where a newer catalog is: PuppetDB may work off both at once (see `work.seen`). `aged` is the time by
-    which nodes expire. Times are in seconds since 1970.
+    not among it where the node has sent something newer: PuppetDB may work off both at once (see `work.seen`). `aged`
+    is the time by which nodes expire. Times are in seconds since 1970.
     """
     noted = tx.rows("SELECT after, resets FROM replicas WHERE server = :server", server=server)
     after, resets = noted[0] if noted else (0, None)
@@ -150,13 +165,8 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
     missing, awaited = (
         entries.listed(tx, [entry for entry, state in rows if (state is None) is lacks]) for lacks in (True, False)
     )
-    catalogs = [entry for entry in (*missing, *awaited) if entry.name != DEACTIVATION]
-    alive = {entry.certname: entry.producer_timestamp for entry in catalogs}
-
-    def overtaken(entry: Listed) -> bool:
-        return entry.name == DEACTIVATION and alive.get(entry.certname, "") > entry.producer_timestamp
-
-    return Behind(top, resets, [entry for entry in missing if not overtaken(entry)], awaited)
+    moot = overtaken(tx, [entry.id for entry in missing if entry.name == DEACTIVATION])
+    return Behind(top, resets, [entry for entry in missing if entry.id not in moot], awaited)
 
 
 def to_send(tx: Transaction, server: str, entry: int, again: bool) -> entries.Stored | None:

@@ -12,7 +12,7 @@ from pdbclient.journal.ledger.entries import damage, listed
 from pdbclient.journal.model import REPLACED, Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["EXPIRED", "Extent", "Page", "before", "expired", "extent", "newest_page", "reports_page"]
+__all__ = ["EXPIRED", "Extent", "Page", "before", "expired", "extent", "newest_page", "overtaken", "reports_page"]
 
 Extent = tuple[int, int, int]
 
@@ -101,6 +101,18 @@ def before(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
         ids=tx.several(ids),
     )
     return listed(tx, [entry for (entry,) in rows if entry is not None])
+
+
+def overtaken(tx: Transaction, ids: Sequence[int]) -> set[int]:
+    """Those of these deactivations whose nodes have sent something since, that no server called bad."""
+    rows = tx.rows(
+        f"SELECT own.id FROM entries AS own WHERE own.id {tx.among('ids')} AND EXISTS ("
+        "  SELECT 1 FROM entries AS young WHERE young.certname = own.certname"
+        f" AND young.name IN ({_NAMES}) AND young.producer_timestamp > own.producer_timestamp"
+        "  AND young.state <> 'parked' AND young.void = 0)",
+        ids=tx.several(ids),
+    )
+    return {entry for (entry,) in rows}
 
 
 def expired(tx: Transaction, ids: Sequence[int], since: str) -> set[int]:

@@ -48,7 +48,7 @@ TRIES = 5
 ROUNDS, SHORT_ROUND = 20, 5.0
 """Looks at what was put in meanwhile, at most; after one that took so few seconds, little was."""
 FAILED_IN_A_ROW = 5
-"""Commands that a server fails one after the other, after which it is the server that cannot go on."""
+"""Commands that a server fails one after the other, after which it gets one that it has: does it fail all?"""
 
 QUIET = 5.0
 """Seconds without news after which what is not visible counts as missing, when the server's queue is empty."""
@@ -119,6 +119,7 @@ class _Run:
         self._paces = Paces(journal, rate)
         self._replayed = array("q")
         self._failed_in_a_row = self._gone = 0
+        self._taken: Listed | None = None
         # Asking twice and sending twice change nothing.
         self._patiently = Retrying(
             retry=retry_if_exception_type((Busy, Ambiguous, IncompleteResponse)),
@@ -231,7 +232,7 @@ class _Run:
             return self._note(entry, CopyState.REJECTED, reason=reason)
         except (TransportError, ServerError) as error:
             self._failed_in_a_row += 1
-            if blame(Outcome.of(error)) is not Blame.EITHER or self._failed_in_a_row == FAILED_IN_A_ROW:
+            if blame(Outcome.of(error)) is not Blame.EITHER or not self._goes_on():
                 raise
             log.warning("not replayed: %s for %s (%s): %s", entry.name, entry.certname, entry.uuid, error.reason)
             self._result.fail(entry, error.reason)
@@ -239,8 +240,31 @@ class _Run:
         self._failed_in_a_row = 0
         self._result.replayed += 1
         self._replayed.append(entry.id)
+        self._taken = entry
         self._progress("replayed", self._result.replayed, 0)
         return self._note(entry, CopyState.ACCEPTED, uuid, LATER)
+
+    def _goes_on(self) -> bool:
+        """Whether it is these commands that the server fails, and not the server that fails all.
+
+        What stands one after the other in the journal may all be bad: then it takes one that it took before.
+        """
+        if self._failed_in_a_row % FAILED_IN_A_ROW:
+            return True
+        taken = [self._taken] if self._taken is not None else self._seen_there()
+        for _, stored in self._journal.bodies(taken):
+            if stored is not None and not isinstance(stored, Damaged):
+                try:
+                    self._patiently(self._session.submit, stored.command)
+                except (TransportError, ServerError) as error:
+                    log.debug("%s fails what it took before, too: %s", self._session.endpoint, error)
+                    return False
+                return True
+        return False
+
+    def _seen_there(self) -> list[Listed]:
+        newest = self._journal.run(holdings.newest_id)
+        return self._journal.run(holdings.confirmed, self._session.endpoint.url, newest, 1)
 
     def _send(self, command: Command) -> str:
         if self._result.replayed % DEPTH_EVERY == 0:

@@ -234,10 +234,17 @@ def test_each_wrong_old_form_has_its_reason(body: bytes, reason: str) -> None:
     assert said.startswith(reason)
 
 
-@pytest.mark.parametrize("stamp", ["yesterday", None, 5.5, [], "9999-12-31T23:00:00-18:00"])
+@pytest.mark.parametrize("stamp", ["yesterday", None, 5.5, []])
 def test_in_the_old_form_too_an_unreadable_timestamp_counts_as_none(stamp: object) -> None:
     body = old(payload={"certname": "a", "producer_timestamp": stamp})
     assert taken("", body).producer_timestamp == STAMP
+
+
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:00:00-18:00", "+12999-01-01T00:00:00.000Z", 1_796_056_000_000_000])
+def test_a_timestamp_of_years_beyond_ours_is_the_last_of_ours(stamp: object) -> None:
+    """As an integer, microseconds by mistake, it was noted as it is: what was acknowledged counted as damaged."""
+    body = old(payload={"certname": "a", "producer_timestamp": stamp})
+    assert taken("", body).producer_timestamp == "9999-12-31T23:59:59.999Z"
 
 
 CERTNAMES = [

@@ -26,7 +26,7 @@ from pdbclient.journal.work.exported import PATIENCE, ROUND, Exported
 from pdbclient.wire.command import Command
 
 from .puppetdb import Clock, FakeRemote
-from .store import CATALOG, DEACTIVATE, FACTS, LEASE, A, B, Store, command, stamp
+from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, A, B, Store, command, stamp
 
 SERVERS = (Endpoint("a.example", 8081, 0), Endpoint("b.example", 8081, 1))
 BUDGET, WITHIN = 5.0, 60.0
@@ -142,6 +142,45 @@ def test_a_deactivation_is_not_pushed_beside_a_newer_catalog(site: ExportedJourn
         (CATALOG, "alive.example"),
         (CATALOG, "dead.example"),
     ]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_what_made_a_deactivated_node_active_again_is_pushed_until_its_next_catalog(
+    site: ExportedJournal, confirmed: bool
+) -> None:
+    """Its last catalog counts again then: who took the deactivation alone goes on to hide it."""
+    catalog = site.put(CATALOG, "node.example", 1, site.a, site.b)
+    dead = site.put(DEACTIVATE, "node.example", 2, site.a, site.b)
+    alive = site.put(FACTS, "node.example", 3, site.a)
+    if confirmed:
+        site.store.shown(catalog, dead, server=B)
+        site.store.shown(catalog, dead, alive, server=A)
+    assert site.ask(site.b) == Freshness()
+    assert site.b.taken == [command(FACTS, "node.example", 3)]
+    assert site.ask(site.b) == Freshness()
+    site.put(CATALOG, "node.example", 4, site.a, site.b)
+    site.put(FACTS, "node.example", 5, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert len(site.b.taken) == 1, "that counts no more"
+
+
+@pytest.mark.parametrize("name", [FACTS, REPORT])
+def test_a_deactivation_is_not_pushed_beside_anything_newer_of_its_node(site: ExportedJournal, name: str) -> None:
+    site.put(CATALOG, "node.example", 1, site.a)
+    site.put(DEACTIVATE, "node.example", 2, site.a)
+    site.put(name, "node.example", 3, site.a)
+    assert site.ask(site.b) == Freshness()
+    assert DEACTIVATE not in {each.name for each in site.b.taken}
+    assert CATALOG in {each.name for each in site.b.taken}
+
+
+def test_a_time_that_no_year_of_ours_has_keeps_nobody_from_the_others(site: ExportedJournal) -> None:
+    """I5: one node's `+12999-01-01`, which every PuppetDB takes, kept the server from all queries like this one."""
+    for certname in ("good.example", "weird.example"):
+        site.put(CATALOG, certname, 1, site.a)
+    site.b._shown[CATALOG, "weird.example"] = "+12999-01-01T00:00:00.000Z"
+    assert site.ask(site.b) == Freshness()
+    assert [each.certname for each in site.b.taken] == ["good.example"]
 
 
 def test_a_catalog_that_an_older_deactivation_hides_is_sent_once_more(site: ExportedJournal) -> None:

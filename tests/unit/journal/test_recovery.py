@@ -367,10 +367,44 @@ def test_what_the_server_fails_to_take_is_named_and_does_not_stop_the_rest(
 def test_a_server_that_fails_one_after_the_other_ends_it(store: Store, puppetdb: FakeServer, error: Any) -> None:
     for number in range(30):
         on_b(store, command(FACTS, f"n{number}", 1))
-    puppetdb.refuses = {f"n{number}": error for number in range(10, 30)}
+    sends = puppetdb.submit
+
+    def until_the_tenth(sent: Command, *, within: float | None = None) -> str:
+        if len(puppetdb.commands) == 10:
+            raise error
+        return sends(sent, within=within)
+
+    puppetdb.submit = until_the_tenth  # type: ignore[assignment, method-assign]
     with pytest.raises(type(error)):
         run(store, puppetdb)
     assert len(puppetdb.commands) == 10
+
+
+@pytest.mark.parametrize("number", [6, 60])
+def test_however_many_bad_ones_stand_side_by_side_those_behind_them_are_sent(
+    store: Store, puppetdb: FakeServer, number: int
+) -> None:
+    """Once the good ones between them are there, nothing else is lacking: every later recovery ended at the fifth."""
+    for each in range(number):
+        on_b(store, command(REPORT, f"bad{each}", each))
+        on_b(store, command(REPORT, f"good{each}", each))
+    puppetdb.refuses = {f"bad{each}": ServerError(A, 500, "boom") for each in range(number)}
+    assert (run(store, puppetdb).replayed, len(puppetdb.commands)) == (number, number)
+    for each in range(10):
+        on_b(store, command(REPORT, f"new{each}", each))
+    result = run(store, puppetdb)
+    assert (result.replayed, result.verified, result.failed) == (10, 10, number)
+    assert len({sent.certname for sent in puppetdb.commands}) == number + 10
+
+
+def test_a_time_that_no_year_of_ours_has_keeps_nobody_from_the_others(store: Store, puppetdb: FakeServer) -> None:
+    """I5: `+12999-01-01` of one node, which every PuppetDB takes, ended each look at the server."""
+    for number in range(5):
+        on_b(store, command(FACTS, f"good{number}", number))
+    on_b(store, command(FACTS, "weird", 9))
+    puppetdb.newest[FACTS, "weird"] = "+12999-01-01T00:00:00.000Z"
+    result = run(store, puppetdb)
+    assert (result.ok, result.had, result.replayed, result.verified) == (True, 1, 5, 5)
 
 
 def test_what_is_damaged_in_the_journal_is_told_and_not_sent(store: Store, puppetdb: FakeServer) -> None:

@@ -30,6 +30,7 @@ from pdbclient.journal.model import (
     state_after,
 )
 from pdbclient.wire.command import Command
+from tests.soak import rounds
 
 from .store import CATALOG, DEACTIVATE, FACTS, LEASE, REPORT, A, B, Store, command
 
@@ -54,10 +55,17 @@ class Row:
     size: int
     pending: dict[str, Delivery] = field(default_factory=dict)
     copies: dict[str, CopyState] = field(default_factory=dict)
+    was: EntryState = EntryState.PENDING
 
     @property
     def state(self) -> EntryState:
-        return state_after(bool(self.pending), self.copies.values())
+        """A server had it, and lost it: that another one calls it bad is no reason to think so."""
+        state = state_after(bool(self.pending), self.copies.values())
+        return EntryState.DELIVERED if (state, self.was) == (EntryState.PARKED, EntryState.DELIVERED) else state
+
+    @property
+    def is_taken(self) -> bool:
+        return any(state is not CopyState.REJECTED for state in self.copies.values())
 
     def is_bad_at(self, server: str) -> bool:
         return self.copies.get(server) is CopyState.REJECTED
@@ -124,7 +132,12 @@ class StoreMachine(RuleBasedStateMachine):
         return (name, certname) if name in REPLACED else entry
 
     def waits(self, entry: int, whom: str) -> bool:
-        """Whether another one of its node is under way there."""
+        """Whether another one of its node is under way there; a deactivation, for any newer record that is to go."""
+        if self.rows[entry].command.name == DEACTIVATE:
+            return any(
+                (delivery := row.pending.get(whom)) is not None and (delivery.going or self.is_due(delivery.due))
+                for row in self.newer_records(entry)
+            )
         return self.rows[entry].command.name in REPLACED and any(
             self.one_of_node(other) == self.one_of_node(entry)
             and (going := row.pending.get(whom)) is not None
@@ -132,6 +145,17 @@ class StoreMachine(RuleBasedStateMachine):
             and not self.is_due(going.due)
             for other, row in self.rows.items()
         )
+
+    def newer_records(self, entry: int, *more: str) -> list[Row]:
+        """Of its node: those that replace each other, and `more`."""
+        own = self.rows[entry].command
+        return [
+            row
+            for row in self.rows.values()
+            if row.command.certname == own.certname
+            and row.command.name in (*REPLACED, *more)
+            and row.command.producer_timestamp > own.producer_timestamp
+        ]
 
     def is_due(self, due: float) -> bool:
         return due <= self.store.now or due > self.store.now + deliveries.LONGEST
@@ -150,7 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
         row.settle(server, state)
         row.copies[server] = state
         if taken and row.command.name in REPLACED:
-            for older in self.older(entry):
+            for older in (*self.older(entry), *self.older_deactivations(entry)):
                 for target in {ANY, server} & older.pending.keys():
                     # What is equally old is no reason to wait.
                     delivery = older.pending[target]
@@ -169,6 +193,15 @@ class StoreMachine(RuleBasedStateMachine):
             and (row.command.producer_timestamp, other) < (by.producer_timestamp, entry)
         ]
 
+    def older_deactivations(self, entry: int) -> list[Row]:
+        by = self.rows[entry].command
+        return [
+            row
+            for row in self.rows.values()
+            if (row.command.name, row.command.certname) == (DEACTIVATE, by.certname)
+            and row.command.producer_timestamp < by.producer_timestamp
+        ]
+
     @precondition(lambda self: self.rows)
     @rule(data=st.data(), server=st.sampled_from(SERVERS), itself=st.booleans())
     def show(self, data: st.DataObject, server: str, itself: bool) -> None:
@@ -179,7 +212,10 @@ class StoreMachine(RuleBasedStateMachine):
         row.copies[server] = CopyState.CONFIRMED
         if not itself or row.command.name not in REPLACED:
             return
-        for older in self.older(entry):
+        dead = self.older_deactivations(entry)
+        # Who took one of those, and not these facts, hides the node.
+        dead = dead if row.command.name == CATALOG else [each for each in dead if not each.is_taken]
+        for older in (*self.older(entry), *dead):
             if older.state is EntryState.PARKED:
                 continue
             named = older.pending.keys() - {ANY}
@@ -273,6 +309,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_as_in_the_model(self) -> None:
+        for row in self.rows.values():
+            row.was = row.state
         listed = self.store.journal.run(entries.listing, limit=1000)
         assert {row.id: (row.state, {c.server: c.state for c in row.copies}) for row in listed} == {
             entry: (row.state, row.copies) for entry, row in self.rows.items()
@@ -285,7 +323,7 @@ class StoreMachine(RuleBasedStateMachine):
     def a_server_lacks_the_newest_that_it_was_not_seen_to_take(self) -> None:
         for server in SERVERS:
             lacking = []
-            for about in itertools.product(DECIDING, ("a", "b")):
+            for about in itertools.product((*DECIDING, FACTS), ("a", "b")):
                 of_node = {
                     entry: row
                     for entry, row in self.rows.items()
@@ -294,9 +332,29 @@ class StoreMachine(RuleBasedStateMachine):
                 counts = [e for e, row in of_node.items() if self.is_told(row) and not row.is_bad_at(server)]
                 if of_node and self.newest(of_node).copies.get(server) is CopyState.CONFIRMED:
                     continue
-                if counts and server not in (best := self.rows[max(counts, key=self.age)]).copies:
-                    lacking += [entry for entry, row in of_node.items() if row is best]
+                if not counts or (about[0] == FACTS and not self.revives(self.newest(of_node))):
+                    continue
+                best = max(counts, key=self.age)
+                moot = about[0] == DEACTIVATE and any(
+                    row.state is not EntryState.PARKED for row in self.newer_records(best, REPORT)
+                )
+                if server not in self.rows[best].copies and not moot:
+                    lacking.append(best)
             assert self.store.lacking(server) == sorted(lacking, reverse=True)
+
+    def revives(self, facts: Row) -> bool:
+        """Whether these made a deactivated node active again, of which no catalog came since."""
+
+        def stamps(name: str) -> list[str]:
+            return [
+                row.command.producer_timestamp
+                for row in self.rows.values()
+                if (row.command.name, row.command.certname) == (name, facts.command.certname)
+                and row.state is not EntryState.PARKED
+            ]
+
+        dead = max(stamps(DEACTIVATE), default="")
+        return "" < dead < facts.command.producer_timestamp and max(stamps(CATALOG), default="") <= dead
 
     def age(self, entry: int) -> tuple[str, int]:
         return self.rows[entry].command.producer_timestamp, entry
@@ -312,5 +370,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=rounds(60, 2000), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

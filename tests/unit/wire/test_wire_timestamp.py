@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdbclient.wire.timestamp import from_millis, is_wire_timestamp, parse, to_millis, to_utc, utc_text
+from pdbclient.wire.timestamp import (
+    as_stored,
+    from_millis,
+    is_wire_timestamp,
+    parse,
+    sortable,
+    to_millis,
+    to_utc,
+    utc_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +93,25 @@ def test_what_is_written_is_the_instant_cut_to_milliseconds(moment: datetime) ->
 def test_a_stamp_outside_of_the_years_in_utc_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="outside of the years"):
         to_utc(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (1_796_056_000_000_000, "9999-12-31T23:59:59.999Z"),
+        (-62_135_596_800_001, "0001-01-01T00:00:00.000Z"),
+        (10**400, "9999-12-31T23:59:59.999Z"),
+        ("+12999-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"),
+        ("9999-12-31T23:00:00-18:00", "9999-12-31T23:59:59.999Z"),
+        ("-4712-01-01T00:00:00.000Z", "0001-01-01T00:00:00.000Z"),
+        ("2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00.000Z"),
+    ],
+)
+def test_what_a_server_stores_beyond_our_years_is_the_nearest_within(value: object, stored: str) -> None:
+    assert as_stored(value) == stored
+    assert parse(stored)
+
+
+@given(st.lists(st.integers(-(10**16), 10**16), min_size=2))
+def test_as_sortable_texts_instants_sort_as_they_are(instants: list[int]) -> None:
+    assert [sortable(each) for each in sorted(instants)] == sorted(map(sortable, instants))
