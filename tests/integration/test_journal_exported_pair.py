@@ -62,6 +62,10 @@ class ExportedSite:
         now = datetime.now(UTC)
         return Command.create("replace catalog", self._samples.catalog(certname, version, now), now=now)
 
+    def facts(self, certname: str) -> Command:
+        now = datetime.now(UTC)
+        return Command.create("replace facts", self._samples.facts(certname, 1, now), now=now)
+
     def submit(self, client: Client, certname: str, version: int = 1) -> None:
         assert client.submit(self.catalog(certname, version)).uuids
 
@@ -241,15 +245,27 @@ def test_when_the_replica_fails_too_the_primary_that_came_back_answers_with_ever
 
 @pytest.mark.soak
 @pytest.mark.every_server("8.8.1+7.12.1", own=LONG, long=["8.4.1+8.8.1"])
-def test_a_deactivated_node_does_not_export_again_after_a_failover(site: ExportedSite) -> None:
-    client = site.client()
-    for certname in ("one.example", "gone.example"):
-        site.submit(client, certname)
-    with site.down():
-        assert certnames(exported(client)) == ["gone.example", "one.example"]
-    client.submit(deactivate_node("gone.example", now=datetime.now(UTC)))
-    with site.down():
+def test_a_deactivated_node_does_not_export_again_after_a_failover_until_its_facts_make_it_active(
+    site: ExportedSite,
+) -> None:
+    """It has sent no catalog since: its last one counts again, though the replica took the deactivation alone."""
+    with site.opened() as client:
+        for certname in ("one.example", "gone.example"):
+            site.submit(client, certname)
+        with site.down():
+            assert certnames(exported(client)) == ["gone.example", "one.example"]
+        client.submit(deactivate_node("gone.example", now=datetime.now(UTC)))
+        with site.down():
+            assert certnames(exported(client)) == ["one.example"]
+    # A new one asks the primary first.
+    with site.opened() as client:
         assert certnames(exported(client)) == ["one.example"]
+        alive = client.submit(site.facts("gone.example"))
+        assert list(alive.uuids) == [site.primary]
+        site.lab.settle(PRIMARY)
+        assert certnames(exported(client)) == ["gone.example", "one.example"]
+        with site.down(how="freeze"):
+            assert certnames(exported(client)) == ["gone.example", "one.example"]
 
 
 def test_a_budget_too_small_makes_a_stale_answer_in_both_directions(
