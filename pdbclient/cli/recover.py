@@ -18,10 +18,9 @@ from pdbclient.cli.journal_access import add_since_option, entry_document, opene
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.urls import parse_server_url
-from pdbclient.config.values import SettingError, span
+from pdbclient.config.values import SettingError, ttl
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.http.session import Session
-from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.work.recovered import Recovery, Refused
 from pdbclient.journal.work.recovery import Progress as Report
 from pdbclient.journal.work.recovery import recover
@@ -70,9 +69,8 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--node-ttl",
         type=_ttl,
-        default=STILL_ALIVE,
         metavar="AGE",
-        help="the server's node-ttl, which it does not tell (default: PuppetDB's own, 7d); 0s: leave no node out",
+        help="the server's node-ttl, where it is not node_ttl of the configuration; 0s: leave no node out",
     )
     parser.add_argument("--dry-run", action="store_true", help="ask and count, and change nothing")
     add_config_option(parser)
@@ -89,7 +87,7 @@ def _url(text: str) -> Endpoint:
 
 def _ttl(text: str) -> float:
     try:
-        return 0.0 if text == "0s" else span(text)
+        return ttl(text)
     except SettingError as error:
         raise argparse.ArgumentTypeError(f"{error}; or 0s") from error
 
@@ -105,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
                     session,
                     rate=config.journal_rate,
                     since=args.since,
-                    node_ttl=args.node_ttl,
+                    node_ttl=config.node_ttl if args.node_ttl is None else args.node_ttl,
                     dry_run=args.dry_run,
                     progress=progress,
                 )

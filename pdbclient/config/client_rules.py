@@ -90,7 +90,7 @@ def rule_warnings(verdict: Verdict) -> list[Problem]:
 
 _NEED_JOURNAL = (
     *("journal_max_age", "journal_max_bytes", "journal_rate", "journal_heal"),
-    *("stale_exported", "stale_exported_budget"),
+    *("stale_exported", "stale_exported_budget", "node_ttl"),
 )
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pdbclient.errors import Problem
 
+NODE_TTL = 7 * 86400.0
+"""Seconds, PuppetDB's default node-ttl: a node that has been silent for longer has expired."""
+
 __all__ = ["ClientConfig", "Endpoint", "LocalAddress", "Remote", "SyncConfig", "Timeouts", "TlsFiles", "problem_of"]
 
 
@@ -84,8 +87,9 @@ class ClientConfig:
     `gateway_status_port` of the loopback it shows how it is and its metrics, and no PuppetDB's data.
 
     `journal` is an absolute path or a URL of PostgreSQL, which may hold a password: show it only through
-    `without_password`. `journal_max_age` and `stale_exported_budget` are in seconds, `journal_rate` in commands
-    per second and server; `journal_heal` is `heal` or `report`, `stale_exported` is `serve` or `fail`.
+    `without_password`. `journal_max_age`, `stale_exported_budget` and `node_ttl` (0: never) are in seconds,
+    `journal_rate` in commands per second and server; `journal_heal` is `heal` or `report`, `stale_exported` is
+    `serve` or `fail`.
 
     `origins` maps each setting's name to `file:line` or `default`. `warnings` lists what is accepted but
     probably not meant, or not readable by the stock terminus; whoever loads the file decides where to say it.
@@ -119,6 +123,7 @@ class ClientConfig:
     journal_heal: str = "report"
     stale_exported: str = "serve"
     stale_exported_budget: float = 5.0
+    node_ttl: float = NODE_TTL
     gzip_min_bytes: int = 16384
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

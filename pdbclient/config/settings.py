@@ -212,6 +212,12 @@ OWN = _table(
         "exported resources that could not be brought up to date in time: `serve` them, or `fail`",
     ),
     Setting("stale_exported_budget", values.timeout, "that time"),
+    Setting(
+        "node_ttl",
+        values.ttl,
+        "the same value as in the `[database]` section of the PuppetDBs, which do not tell it: of nodes that have"
+        " been silent for longer nothing is sent again, as they would be active again; `0s`: nodes never expire",
+    ),
 )
 """`[pdbclient]` of puppetdb.conf; any setting of `STOCK` may stand there too and then wins."""
 

@@ -194,6 +194,11 @@ def span(value: Value) -> float:
     return seconds
 
 
+def ttl(value: Value) -> float:
+    """As `span`, or `0s`, PuppetDB's own word for never: 0."""
+    return 0.0 if _text(value, "a duration with a unit, like 7d") == "0s" else span(value)
+
+
 def durations(value: Value) -> list[float]:
     """The `intervals = 2m,5m` of the ini form."""
     return [span(item) for item in _items(value, "durations, like 2m,5m")]

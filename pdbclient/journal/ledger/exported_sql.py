@@ -12,10 +12,7 @@ from pdbclient.journal.model import DEACTIVATION, DECIDING, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.wire.timestamp import from_millis
 
-__all__ = ["STILL_ALIVE", "Behind", "advance", "behind", "enrol", "forget", "to_send"]
-
-STILL_ALIVE = 7 * 86400.0
-"""Seconds, PuppetDB's default node-ttl: a node without a newer catalog has expired, and must not live again."""
+__all__ = ["Behind", "advance", "behind", "enrol", "forget", "to_send"]
 
 PAGE = 1000
 
@@ -140,12 +137,13 @@ def advance(tx: Transaction, server: str, after: int, resets: int) -> None:
     tx.execute(sql, server=server, after=after, resets=resets)
 
 
-def behind(tx: Transaction, server: str, now: float, aged: float, patience: float) -> Behind:
+def behind(tx: Transaction, server: str, now: float, alive_since: float, patience: float) -> Behind:
     """What `server` needs, beyond what it was noted to have: in pages, the newest first.
 
     What it took and does not show is awaited for `patience` seconds; then the one before it counts. A deactivation is
-    not among it where the node has sent something newer: PuppetDB may work off both at once (see `work.seen`). `aged`
-    is the time by which nodes expire. Times are in seconds since 1970.
+    not among it where the node has sent something newer: PuppetDB may work off both at once (see `work.seen`). Nodes
+    of which nothing is younger than `alive_since` have expired, and must not live again. Times are in seconds since
+    1970.
     """
     noted = tx.rows("SELECT after, resets FROM replicas WHERE server = :server", server=server)
     after, resets = noted[0] if noted else (0, None)
@@ -157,8 +155,8 @@ def behind(tx: Transaction, server: str, now: float, aged: float, patience: floa
         after=after,
         names=tx.several(DECIDING),
         now=now,
-        received_since=aged - STILL_ALIVE,
-        since=from_millis(int((aged - STILL_ALIVE) * 1000)),
+        received_since=alive_since,
+        since=from_millis(int(alive_since * 1000)),
         taken_since=now - patience,
         limit=PAGE,
     )

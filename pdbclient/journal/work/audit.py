@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from time import monotonic
 from types import MappingProxyType
 
+from pdbclient.config.model import NODE_TTL
 from pdbclient.errors import ServerError, TransportError
 from pdbclient.http import presence
 from pdbclient.http.session import Session
@@ -122,16 +123,23 @@ def late(entry: Listed, server: str, now: float, times: int = 0) -> bool:
 class Audit:
     """The checks of one server, with `session`; call `round` every few seconds, from one thread.
 
-    `heal`: send again what was lost, at most `rate` commands a second, in that same thread; else only say so. Setting
-    `stop` ends that early.
+    `heal`: send again what was lost, at most `rate` commands a second, in that same thread, but nothing of nodes that
+    have been silent for `node_ttl` seconds (0: never); else only say so. Setting `stop` ends that early.
     """
 
     def __init__(
-        self, journal: Journal, session: Session, *, heal: bool, rate: float, stop: threading.Event | None = None
+        self,
+        journal: Journal,
+        session: Session,
+        *,
+        heal: bool,
+        rate: float,
+        node_ttl: float = NODE_TTL,
+        stop: threading.Event | None = None,
     ) -> None:
         self._journal, self._session = journal, session
         self._url = session.endpoint.url
-        self._heal, self._rate = heal, rate
+        self._heal, self._rate, self._node_ttl = heal, rate, node_ttl
         self._stop = stop or threading.Event()
         self._after = 0
         self._again = float("inf")
@@ -304,7 +312,9 @@ class Audit:
     def _recover(self, only: Sequence[Listed] | None = None) -> bool:
         """Recover the server, or what of it is `only` these. False when it could not be done, which is said."""
         try:
-            result = recover(self._journal, self._session, rate=self._rate, stop=self._stop, only=only)
+            result = recover(
+                self._journal, self._session, rate=self._rate, node_ttl=self._node_ttl, stop=self._stop, only=only
+            )
         except Leased as error:
             log.info("%s", error)
         except (TransportError, ServerError) as error:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import NODE_TTL, Endpoint
 from pdbclient.errors import JournalError, Rejected, ServerError, StaleAnswer, TransportError
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.registry import ServerRegistry
@@ -106,9 +106,9 @@ class Exported:
     """Brings servers up to date from `journal`, each time within `budget` seconds.
 
     `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `aged` gives
-    the time by which nodes expire, in seconds since 1970, `clock` monotonic seconds. `unsure`: whether the journal
-    lacks what was said about commands, so that what it says is not the whole. Setting `stop` ends early what is under
-    way.
+    the time by which nodes expire, in seconds since 1970, after `node_ttl` seconds (0: never); `clock` monotonic
+    seconds. `unsure`: whether the journal lacks what was said about commands, so that what it says is not the whole.
+    Setting `stop` ends early what is under way.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class Exported:
         budget: float,
         serve: bool,
         aged: Callable[[], float],
+        node_ttl: float = NODE_TTL,
         unsure: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         stop: threading.Event | None = None,
@@ -128,7 +129,7 @@ class Exported:
         self._registry = registry
         self._budget = budget
         self._serve = serve
-        self._aged, self._unsure = aged, unsure
+        self._aged, self._node_ttl, self._unsure = aged, node_ttl, unsure
         self._clock = clock
         self._stop = stop or threading.Event()
         self._progress = {server: _Progress() for server in servers}
@@ -201,7 +202,8 @@ class Exported:
         """What the journal knows: no server is asked."""
         progress, began = self._progress[session.endpoint], self._clock()
         url, now = session.endpoint.url, self._journal.clock()
-        found = self._journal.read(within, exported_sql.behind, url, now, self._aged(), PATIENCE)
+        alive_since = self._aged() - self._node_ttl if self._node_ttl else 0.0
+        found = self._journal.read(within, exported_sql.behind, url, now, alive_since, PATIENCE)
         if not found.entries and found.resets is not None:
             after = progress.up_to_date(began, found, max(self._journal.lease, PATIENCE) + ROUND)
             if after is not None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from pdbclient.config.model import NODE_TTL
 from pdbclient.errors import Ambiguous, Busy, CallerLeft, IncompleteResponse, Rejected, ServerError, TransportError
 from pdbclient.http.outcome import Blame, Outcome, blame
 from pdbclient.http.presence import queue_depth
@@ -26,7 +27,6 @@ from pdbclient.http.sender import caller_left
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries, entries, holdings, replay_sql
-from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.model import LATER, Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.leases import Lease, hold
@@ -70,7 +70,7 @@ def recover(
     *,
     rate: float,
     since: float | None = None,
-    node_ttl: float = STILL_ALIVE,
+    node_ttl: float = NODE_TTL,
     only: Sequence[Listed] | None = None,
     dry_run: bool = False,
     progress: Progress = lambda what, done, total: None,

@@ -103,6 +103,7 @@ class Service:
             budget=config.stale_exported_budget,
             serve=config.stale_exported == "serve",
             aged=self._aged,
+            node_ttl=config.node_ttl,
             unsure=lambda: self._submitter.unnoted,
             stop=self._closed,
         )
@@ -137,7 +138,8 @@ class Service:
     def _audit(self, server: Endpoint) -> None:
         """Whether a server shows what it took, and has what it showed; each in a thread, for some are silent."""
         heal, rate = self._config.journal_heal == "heal", self._config.journal_rate
-        audit = Audit(self.journal, self._failover.session(server), heal=heal, rate=rate, stop=self._closed)
+        session, node_ttl = self._failover.session(server), self._config.node_ttl
+        audit = Audit(self.journal, session, heal=heal, rate=rate, node_ttl=node_ttl, stop=self._closed)
         caller_left.set(self._closed)
         rounds, away = Rounds(f"what {server} holds could not be noted", quiet=QUIET), False
         while not self._closed.wait(ROUND):

@@ -38,6 +38,7 @@ def test_the_defaults(write: Write) -> None:
     assert config.journal_heal == "report"
     assert config.stale_exported == "serve"
     assert config.stale_exported_budget == 5.0
+    assert config.node_ttl == 7 * 86400
     names = ("journal", "journal_max_age", "journal_max_bytes", "journal_rate", "journal_heal")
     assert {config.origins[name] for name in (*names, "stale_exported", "stale_exported_budget")} == {"default"}
     assert config.warnings == ()
@@ -48,7 +49,8 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
     config = _load(
         write,
         "journal = /var/lib/pdbclient/journal.db\njournal_max_age = 36h\njournal_max_bytes = 1000000\n"
-        "journal_rate = 7\njournal_heal = heal\nstale_exported = fail\nstale_exported_budget = 500ms\n",
+        "journal_rate = 7\njournal_heal = heal\nstale_exported = fail\nstale_exported_budget = 500ms\n"
+        "node_ttl = 0s\n",
     )
     assert config.journal == "/var/lib/pdbclient/journal.db"
     assert config.journal_max_age == 36 * 3600
@@ -57,6 +59,7 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
     assert config.journal_heal == "heal"
     assert config.stale_exported == "fail"
     assert config.stale_exported_budget == 0.5
+    assert config.node_ttl == 0
     assert config.origins["journal"].endswith("puppetdb.conf:4")
     assert config.origins["stale_exported_budget"].endswith("puppetdb.conf:10")
     assert config.warnings == ()
@@ -76,6 +79,8 @@ def test_every_setting_arrives_in_its_field(write: Write) -> None:
         ("journal_heal", "true", "must be heal or report, found 'true'"),
         ("stale_exported", "", "has no value: must be serve or fail"),
         ("stale_exported_budget", "0", "must be above 0"),
+        ("node_ttl", "30", "needs a unit"),
+        ("node_ttl", "for ever", "not a duration"),
         ("stale_exported_budget", "25h", "at most a day"),
     ],
 )

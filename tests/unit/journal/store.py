@@ -83,9 +83,9 @@ class Store:
     def retry(self, entry: int, targets: Sequence[str] = (ANY,)) -> bool:
         return self.journal.run(entries.retry, entry, targets, (A, B))
 
-    def lacking(self, server: str = A, aged: float = 0.0) -> list[int]:
+    def lacking(self, server: str = A, alive_since: float = 0.0) -> list[int]:
         """What is to be sent to a server before it is asked about exported resources."""
-        found = self.journal.run(exported_sql.behind, server, self.now, aged, 10**9)
+        found = self.journal.run(exported_sql.behind, server, self.now, alive_since, 10**9)
         return [entry.id for entry in reversed(found.missing)]
 
     def show(self, entry: int | str) -> Listed:

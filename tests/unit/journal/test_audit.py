@@ -344,8 +344,7 @@ def test_a_server_that_lost_data_is_not_taken_for_up_to_date_any_more(site: Audi
     site.store.journal.run(exported_sql.advance, A, 4, 0)
 
     def lacking() -> int:
-        now = site.store.now
-        return len(site.store.journal.run(exported_sql.behind, A, now, now, 300.0).missing)
+        return len(site.store.journal.run(exported_sql.behind, A, site.store.now, 0.0, 300.0).missing)
 
     assert lacking() == 0
     site.server.forget()

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from pdbclient.config.model import Endpoint
+from pdbclient.config.model import NODE_TTL, Endpoint
 from pdbclient.errors import DeadlineExceeded, JournalError, NotSent, Rejected, ServerError, StaleAnswer
 from pdbclient.http.outcome import Operation, error_for_status
 from pdbclient.http.registry import ServerRegistry
@@ -19,7 +19,6 @@ from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.journal import CopyState, EntryState
 from pdbclient.journal.ledger import deliveries, exported_sql
-from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.model import ANY, LATER, Copy
 from pdbclient.journal.work import exported
 from pdbclient.journal.work.exported import PATIENCE, ROUND, Exported
@@ -49,7 +48,7 @@ class ExportedJournal:
         self.exported = self.made()
         store.journal.run(exported_sql.enrol, [A, B])
 
-    def made(self, *, budget: float = BUDGET, serve: bool = True) -> Exported:
+    def made(self, *, budget: float = BUDGET, serve: bool = True, node_ttl: float = NODE_TTL) -> Exported:
         made = Exported(
             self.store.journal,
             self.registry,
@@ -57,6 +56,7 @@ class ExportedJournal:
             budget=budget,
             serve=serve,
             aged=lambda: self.aged(),
+            node_ttl=node_ttl,
             unsure=lambda: self.unsure,
             clock=self.clock,
         )
@@ -241,10 +241,21 @@ def test_a_deactivation_that_another_server_took_is_sent_too(site: ExportedJourn
 
 def test_a_node_that_would_have_expired_is_not_brought_back_to_life(site: ExportedJournal) -> None:
     site.put(CATALOG, "gone.example", 1, site.a)
-    site.clock.now += STILL_ALIVE + 1
+    site.clock.now += NODE_TTL + 1
     site.put(CATALOG, "alive.example", 2, site.a)
     assert site.ask(site.b) == Freshness()
     assert [each.certname for each in site.b.taken] == ["alive.example"]
+
+
+@pytest.mark.parametrize("node_ttl", [30 * 86400.0, 0.0])
+def test_where_nodes_expire_later_or_never_a_quiet_nodes_catalog_is_pushed(
+    site: ExportedJournal, node_ttl: float
+) -> None:
+    """It was left out after 7 days, PuppetDB's default, and the answer called fresh."""
+    site.put(CATALOG, "quiet.example", 1, site.a)
+    site.clock.now += 8 * 86400
+    assert site.ask(site.b, site.made(node_ttl=node_ttl)) == Freshness()
+    assert [each.certname for each in site.b.taken] == ["quiet.example"]
 
 
 def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: ExportedJournal) -> None:
@@ -252,7 +263,7 @@ def test_a_clock_that_jumps_ahead_for_a_moment_leaves_nothing_out(site: Exported
     site.put(CATALOG, "node.example", 1, site.a)
     right = site.clock.now
     site.aged = lambda: right
-    site.clock.now += STILL_ALIVE + 1
+    site.clock.now += NODE_TTL + 1
     assert site.ask(site.b) == Freshness()
     assert [each.certname for each in site.b.taken] == ["node.example"]
 

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pdbclient.config.model import NODE_TTL
 from pdbclient.errors import InvalidCommand, JournalError
 from pdbclient.journal.ledger import deliveries, entries, exported_sql, holdings, upkeep
-from pdbclient.journal.ledger.exported_sql import STILL_ALIVE
 from pdbclient.journal.model import ANY, CopyState, Entry, EntryState, Listed
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged, pack, unpack
@@ -203,9 +203,9 @@ def test_of_a_node_that_has_expired_nothing_is_lacking(store: Store) -> None:
     deactivated = store.put(command(DEACTIVATE, "deactivated", 0))
     store.put(command(FACTS, "alive", 200))
     store.put(command(REPORT, "reporting", 200))
-    store.now += STILL_ALIVE + 100
+    store.now += NODE_TTL + 100
     store.put(command(CATALOG, "of a clock that is behind", 0))
-    lacking = store.lacking(B, store.now)
+    lacking = store.lacking(B, store.now - NODE_TTL)
     names = {entry.certname for entry in store.journal.run(entries.listed, lacking)}
     assert names == {"deactivated", "alive", "reporting", "of a clock that is behind"}
     assert deactivated in lacking
