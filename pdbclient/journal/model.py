@@ -29,6 +29,7 @@ __all__ = [
     "Listed",
     "attempt_limit",
     "backoff",
+    "doubled",
     "lane",
     "state_after",
 ]
@@ -60,7 +61,7 @@ LATE = 600.0
 """Seconds after which what a server took should show there."""
 BACKOFF_FIRST = 5.0
 BACKOFF_LIMIT = 600.0
-ATTEMPT_FIRST = 5.0
+ATTEMPT_FIRST, ATTEMPT_LAST = 5.0, 5120.0
 
 
 class EntryState(StrEnum):
@@ -153,9 +154,15 @@ def lane(name: str) -> int:
     return _LANES.get(name, len(_LANES))
 
 
+def doubled(first: float, times: int, limit: float) -> float:
+    """`first`, doubled so many times (none, when that is negative): `limit` at most."""
+    # The exponent has a bound, too: what fails for a week has been tried too often for a float.
+    return min(first * 2.0 ** min(max(times, 0), 64), limit)
+
+
 def backoff(tries: int) -> float:
     """Seconds until an entry is tried again that a server, otherwise well, failed to take `tries` times."""
-    return float(min(BACKOFF_FIRST * 2.0 ** max(tries - 1, 0), BACKOFF_LIMIT))
+    return doubled(BACKOFF_FIRST, tries - 1, BACKOFF_LIMIT)
 
 
 def attempt_limit(tries: int, most: float) -> float:
@@ -163,7 +170,7 @@ def attempt_limit(tries: int, most: float) -> float:
 
     A command that servers leave without an answer holds up others by so much.
     """
-    return min(ATTEMPT_FIRST * 2.0 ** min(tries, 10), most or float("inf"))
+    return min(doubled(ATTEMPT_FIRST, tries, ATTEMPT_LAST), most or float("inf"))
 
 
 def state_after(pending: bool, copies: Iterable[CopyState]) -> EntryState:

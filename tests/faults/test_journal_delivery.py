@@ -169,6 +169,26 @@ def test_a_server_that_takes_no_commands_is_left_alone_by_delivery_and_by_nobody
     assert len(site.primary.commands) <= 5
 
 
+def test_what_was_not_sent_before_its_time_was_over_was_not_tried(site: Site, tmp_path: Path) -> None:
+    """Else they are tried again late, and with long limits, when the servers are back."""
+
+    def reply(request: Request) -> Answer:
+        return answer(b"on purpose", 503, Retry_After="60") if request.is_command else healthy(request)
+
+    def tried(*, under_way: bool) -> list[tuple[int, int]]:
+        sql = f"SELECT tries, count(*) FROM deliveries WHERE owner {'<>' if under_way else '='} '' GROUP BY tries"
+        return journal.run(lambda tx: tx.rows(sql))
+
+    site.primary.reply = site.replica.reply = reply
+    with delivering(site, tmp_path / "journal", *reports(20)) as client:
+        assert client._journal is not None
+        journal = client._journal.journal
+        assert eventually(lambda: tried(under_way=True) == [(1, 19)] and tried(under_way=False) == [(0, 1)], 10)
+        late = journal.lease + 1
+        journal.clock = lambda: time.time() + late
+        assert eventually(lambda: tried(under_way=False) == [(0, 20)], 10)
+
+
 def test_with_broadcast_one_servers_bad_command_costs_the_other_server_nothing(site: Site, tmp_path: Path) -> None:
     over = threading.Event()
     site.primary.reply = hanging(over)

@@ -21,7 +21,18 @@ from pdbclient.http.route import write_order
 from pdbclient.http.sender import caller_left
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import deliveries
-from pdbclient.journal.model import ANY, LATER, Claim, Copy, CopyState, Entry, EntryState, attempt_limit, backoff
+from pdbclient.journal.model import (
+    ANY,
+    LATER,
+    Claim,
+    Copy,
+    CopyState,
+    Entry,
+    EntryState,
+    attempt_limit,
+    backoff,
+    doubled,
+)
 from pdbclient.journal.rounds import Rounds
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.paces import Paces
@@ -37,7 +48,7 @@ OVERTAKEN = 1.0
 """Seconds that a command may take before the next one is sent beside it: one that hangs must not keep the others."""
 SENDERS = 8
 """Commands under way to one target at once, at the most."""
-RESTING_LIMIT = 30.0
+RESTING_FIRST, RESTING_LIMIT = 1.0, 30.0
 ENDING = 2.0
 """Seconds that deliveries under way have at the end."""
 
@@ -95,7 +106,9 @@ class _Resting:
                 # What was under way at the same time tells nothing new.
                 return
             failures = self._failures[server] = self._failures.get(server, 0) + 1
-            self._until[server] = time.monotonic() + (asked_for or min(2.0 ** (failures - 1), RESTING_LIMIT))
+            self._until[server] = time.monotonic() + (
+                asked_for or doubled(RESTING_FIRST, failures - 1, RESTING_LIMIT)
+            )
 
     def well(self, server: Endpoint) -> None:
         with self._lock:
@@ -148,7 +161,9 @@ class _Target:
             with rounds.each():
                 going = self._still_going()
                 if waiting and self._journal.clock() >= until:
-                    # Others may have them by now.
+                    # Others may have them by now; and that they were not sent is no failure of theirs.
+                    for claim in waiting:
+                        self._release(claim, 0.0)
                     waiting.clear()
                 servers = self._usable()
                 if not waiting and servers and len(going) < SENDERS:
