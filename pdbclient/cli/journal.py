@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from pdbclient.cli import output
@@ -46,8 +46,9 @@ states:
   delivered  taken by a server
   parked     rejected by a server: see `list --state parked`, then `retry` or `drop` it
 
-Of catalogs, facts and catalog inputs, those that a server shows and what is newer are kept, so that a lost server can
-be rebuilt. What retention dropped of each command is told by the newest of them (`dropped until`).
+Of catalogs, facts and catalog inputs, older ones of a node are dropped when a server shows a newer one. All else is
+kept for journal_max_age, as far as journal_max_bytes allows, so that a lost server can be rebuilt. What retention
+dropped of each command is told by the newest of them (`dropped until`).
 """
 _LIST = "List entries, oldest first, without their contents."
 _SHOW = """\
@@ -58,11 +59,12 @@ _RETRY = """\
 Requeue entries that a server rejected, for the gateway to deliver as if they were new.
 """
 _DROP = """\
-Take entries out of the journal for good. For those that no server has, --yes is needed: nobody else has them.
+Take entries out of the journal for good. For those that no configured server has, --yes is needed: nobody else has
+them.
 """
 _PRUNE = """\
-Drop now what journal_max_age and journal_max_bytes say, as the gateway does every minute. What no server has is
-never dropped.
+Drop now what journal_max_age and journal_max_bytes say, as the gateway does every minute. What no configured server
+has is never dropped, unless it is parked: that goes by its age.
 """
 _VERIFY = """\
 Read every entry again and compare its checksum; and let the database check its own structure, unless a gateway is
@@ -96,7 +98,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     retry.add_argument("--all-parked", action="store_true", help="all that are parked")
     drop = _command(commands, "drop", "take entries out for good", _DROP, _drop)
     drop.add_argument("entries", nargs="+", type=positive, metavar="ID", help="an entry's id")
-    drop.add_argument("--yes", action="store_true", help="also those that no server has")
+    drop.add_argument("--yes", action="store_true", help="also those that no configured server has")
     _command(commands, "prune", "drop what is older than it need be kept", _PRUNE, _prune)
     _command(commands, "verify", "check every entry for damage", _VERIFY, _verify)
 
@@ -254,15 +256,18 @@ def _parked(journal: Journal) -> list[int]:
 
 def _drop(args: argparse.Namespace) -> int:
     ids = sorted(set(args.entries))
-    with opened(args.config) as (_, journal):
+    with opened(args.config) as (config, journal):
+        servers = urls_of(config)
         found = {entry.id: entry for entry in journal.run(store.listed, _possible(ids))}
         damaged = journal.run(store.damage, _possible(ids))
         missing = [entry for entry in ids if entry not in found and entry not in damaged]
-        alone = sorted([entry.id for entry in found.values() if not _is_elsewhere(entry)] + list(damaged))
+        alone = sorted([entry.id for entry in found.values() if not _is_elsewhere(entry, servers)] + list(damaged))
         if missing:
             return _none(*missing)
         if alone and not args.yes:
-            output.note(f"pdbclient: no server has {_names(alone)}: --yes drops them for good; nothing was dropped")
+            output.note(
+                f"pdbclient: no configured server has {_names(alone)}: --yes drops them for good; nothing was dropped"
+            )
             return 1
         # A few at a time: that works on a full disk, too.
         dropped = sum(journal.run(store.drop, ids[at : at + ROOM], journal.writer) for at in range(0, len(ids), ROOM))
@@ -278,9 +283,9 @@ def _possible(ids: Sequence[int]) -> list[int]:
     return [entry for entry in ids if entry < 1 << 63]
 
 
-def _is_elsewhere(entry: Listed) -> bool:
-    """Whether a server has it, or something newer in its place."""
-    return any(copy.state is not CopyState.REJECTED for copy in entry.copies)
+def _is_elsewhere(entry: Listed, servers: Collection[str]) -> bool:
+    """Whether one of `servers` has it, or something newer in its place."""
+    return any(copy.state is not CopyState.REJECTED and copy.server in servers for copy in entry.copies)
 
 
 def _prune(args: argparse.Namespace) -> int:

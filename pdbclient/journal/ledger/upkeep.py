@@ -22,8 +22,7 @@ PRUNED_BYTES = 64 * 1024 * 1024
 _Row = tuple[int, float, str, int]
 """Id, seconds since 1970 when it was received, command, bytes."""
 _COLUMNS = "e.id, e.received, e.name, e.size"
-_HAS = "copies.state <> 'rejected'"
-
+_ON_ANY = "EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND copies.state <> 'rejected')"
 
 VERIFIED_BYTES = 64 * 1024 * 1024
 """Bytes of stored bodies that are read at once; but always one."""
@@ -41,9 +40,10 @@ class Verified:
 def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: str, servers: Collection[str]) -> int:
     """Drop at most `limit` entries that are older than `before`, or too many bytes.
 
-    `before` is in seconds since 1970. What is pending, and none of `servers` (URLs) has, is never dropped; what was
-    called bad goes by its age. Of what servers have, `max_bytes` are kept; what is over goes as in `make_room`. The
-    number dropped, which is no more than others can wait for: while it is not 0, there may be more to do.
+    `before` is in seconds since 1970. What none of `servers` (URLs) has is never dropped, be it pending, or on others
+    that are not configured any more; but what was called bad goes by its age. Of what they have, `max_bytes` are
+    kept; what is over goes as in `make_room`. The number dropped, which is no more than others can wait for: while it
+    is not 0, there may be more to do.
     """
     chosen = _old(tx, before, limit, servers)
     if len(chosen) < limit:
@@ -75,22 +75,43 @@ def _bytes_that_can_go(tx: Transaction, enough: int, servers: Collection[str]) -
     total = int(tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0])
     if total <= enough:
         return total
-    alone = tx.rows(
-        "SELECT coalesce(sum(size), 0) FROM entries WHERE state = 'parked' OR state = 'pending'"
-        f" AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.entry = entries.id AND {_HAS}"
-        f"  AND copies.server {tx.among('servers')})",
-        servers=tx.several(list(servers)),
-    )
-    return total - int(alone[0][0])
+    alone = f"e.state = 'parked' OR e.state = 'pending' AND NOT {_on(tx)}"
+    if _others(tx, servers):  # else all that is delivered can go, and need not be read
+        alone += f" OR e.state = 'delivered' AND NOT {_can_go(tx)}"
+    sql = f"SELECT coalesce(sum(e.size), 0) FROM entries AS e WHERE {alone}"
+    return total - int(tx.rows(sql, servers=tx.several(list(servers)))[0][0])
+
+
+def _on(tx: Transaction) -> str:
+    """The condition that one of `:servers` has the entry `e`."""
+    return f"{_ON_ANY[:-1]} AND copies.server {tx.among('servers')})"
+
+
+def _can_go(tx: Transaction) -> str:
+    """The condition that `e`, which is delivered, can go: not what only others than `:servers` have.
+
+    What nobody has was called bad by the next one, or replaced.
+    """
+    return f"({_on(tx)} OR NOT {_ON_ANY})"
+
+
+def _others(tx: Transaction, servers: Collection[str]) -> bool:
+    """Whether others than `servers` have something."""
+    for state in ("accepted", "confirmed"):
+        # One after the other, without reading all copies. The state stands in the text: only then is the index used.
+        sql = f"SELECT min(server) FROM copies WHERE state = '{state}' AND server > :server"
+        server = ""
+        while (server := tx.rows(sql, server=server)[0][0]) is not None:
+            if server not in servers:
+                return True
+    return False
 
 
 def _old(tx: Transaction, before: float, limit: int, servers: Collection[str]) -> list[_Row]:
-    """The oldest of those put in before then that may go: not what is pending and no server has."""
-    among = tx.among("servers")
-    has = f"EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND {_HAS} AND copies.server {among})"
-    states = {"delivered": "", "parked": ""}
+    """The oldest of those put in before then that may go."""
+    states = {"delivered": f" AND {_can_go(tx)}", "parked": ""}
     if tx.rows("SELECT 1 FROM deliveries WHERE target > :any LIMIT 1", any=ANY):
-        states["pending"] = f" AND {has}"  # else there is none: any server will do, and has not taken it
+        states["pending"] = f" AND {_on(tx)}"  # else there is none: any server will do, and has not taken it
     found: list[_Row] = []
     for state, condition in states.items():
         found += tx.rows(
@@ -141,8 +162,9 @@ def _shown_by_all(tx: Transaction, limit: int, servers: Sequence[str]) -> list[_
 def _had(tx: Transaction, limit: int, servers: Sequence[str], condition: str = "") -> list[_Row]:
     """The oldest entries that some server has, also those that are pending for another one."""
     found = tx.rows(
-        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered'{condition}"
+        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered' AND {_can_go(tx)}{condition}"
         " ORDER BY e.received, e.id LIMIT :limit",
+        servers=tx.several(servers),
         limit=limit,
     )
     for server in servers:

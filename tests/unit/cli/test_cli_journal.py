@@ -23,7 +23,8 @@ from .conftest import CliSite, Run
 
 SECRET = b'{"certname":"web1","values":{"password":"hunter2"}}'
 STAMP = "2026-01-01T00:00:00.000Z"
-A, B = "https://a.example:8081", "https://b.example:8081"
+GONE = "https://gone.example:8081"
+"""A server that is not configured any more."""
 
 
 class Filled:
@@ -31,6 +32,7 @@ class Filled:
 
     def __init__(self, site: CliSite, directory: Path) -> None:
         self.place = directory / "journal.db"
+        self.a = f"https://localhost:{site.primary.port}"
         self.conf = site.conf
         self.conf.write_text(f"{site.conf.read_text()}journal = {self.place}\n")
         Journal.open(str(self.place)).close()
@@ -44,10 +46,10 @@ class Filled:
             return entry.id
 
     def on_a(self, certname: str = "web1", body: bytes = SECRET) -> int:
-        return self.put(certname, Copy(A, CopyState.ACCEPTED, f"uuid-{certname}", 1.0), body=body)
+        return self.put(certname, Copy(self.a, CopyState.ACCEPTED, f"uuid-{certname}", 1.0), body=body)
 
     def parked(self, certname: str = "web1") -> int:
-        return self.put(certname, Copy(A, CopyState.REJECTED, None, 1.0, "HTTP 400: bad"))
+        return self.put(certname, Copy(self.a, CopyState.REJECTED, None, 1.0, "HTTP 400: bad"))
 
     def state(self, entry: int) -> str | None:
         with Journal.open(str(self.place), beside=True) as journal:
@@ -144,7 +146,7 @@ def test_list_has_one_line_an_entry_and_its_filters(run: Run, filled: Filled) ->
     plain = run("journal", "list", "--limit", "2", "--config", filled.conf)
     rows = [line.split("\t") for line in plain.out.splitlines()]
     assert [(row[0], row[2], row[4], row[6], row[7]) for row in rows] == [
-        (str(first), "delivered", "a", A, "-"),
+        (str(first), "delivered", "a", filled.a, "-"),
         (str(second), "parked", "b", "-", "HTTP 400: bad"),
     ]
     assert "--limit" in plain.err
@@ -168,9 +170,9 @@ def test_show_finds_an_entry_by_its_id_its_uuid_and_a_servers(run: Run, filled: 
     assert first == shown(first["uuid"]) == shown("uuid-web1")
     assert (first["command"], first["certname"], first["producer_timestamp"]) == ("replace facts", "web1", STAMP)
     (copy,) = first["copies"]
-    assert (copy["server"], copy["state"], copy["uuid"]) == (A, "accepted", "uuid-web1")
+    assert (copy["server"], copy["state"], copy["uuid"]) == (filled.a, "accepted", "uuid-web1")
     plain = run("journal", "show", str(entry), "--config", filled.conf)
-    assert f"{A}\taccepted\tuuid-web1" in plain.out
+    assert f"{filled.a}\taccepted\tuuid-web1" in plain.out
 
 
 def test_a_body_is_shown_only_when_asked_for_and_then_exactly(run: Run, filled: Filled) -> None:
@@ -217,13 +219,25 @@ def test_drop_asks_before_it_drops_what_nobody_else_has(run: Run, filled: Filled
     there, parked, pending = filled.on_a("a"), filled.parked("b"), filled.put("c")
     ended = run("journal", "drop", str(there), str(parked), str(pending), "--config", filled.conf)
     assert ended.code == 1
-    assert f"no server has {parked}, {pending}: --yes" in ended.err
+    assert f"no configured server has {parked}, {pending}: --yes" in ended.err
     assert filled.state(there) == "delivered", "all or nothing"
     assert run("journal", "drop", str(there), "--config", filled.conf).code == 0
     assert filled.state(there) is None
     ended = run("journal", "drop", str(parked), str(pending), "--yes", "--json", "--config", filled.conf)
     assert json.loads(ended.out) == {"dropped": 2}
     assert filled.state(pending) is None
+
+
+def test_what_only_a_server_has_that_is_not_configured_any_more_nobody_has(run: Run, filled: Filled) -> None:
+    """It was dropped by age and size, and by hand without a question."""
+    entry = filled.put("a", Copy(GONE, CopyState.ACCEPTED, None, 1.0))
+    filled.conf.write_text(f"{filled.conf.read_text()}journal_max_bytes = 1\njournal_max_age = 1ms\n")
+    assert json.loads(run("journal", "prune", "--json", "--config", filled.conf).out) == {"dropped": 0}
+    ended = run("journal", "drop", str(entry), "--config", filled.conf)
+    assert ended.code == 1
+    assert f"no configured server has {entry}: --yes" in ended.err
+    assert filled.state(entry) == "delivered"
+    assert run("journal", "drop", str(entry), "--yes", "--config", filled.conf).code == 0
 
 
 def test_prune_drops_what_is_old_and_on_a_server(run: Run, filled: Filled) -> None:

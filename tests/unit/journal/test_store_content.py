@@ -373,6 +373,40 @@ def test_what_only_a_server_has_that_is_not_configured_any_more_stays_while_it_i
     assert store.journal.run(upkeep.prune, store.now + 1, 0, 100, store.journal.writer, [A, B]) == 1
 
 
+def test_what_only_a_server_has_that_is_not_configured_any_more_is_not_dropped(store: Store) -> None:
+    """A server was replaced: age, size and a full disk took the last copy of what it had taken."""
+    gone = "https://gone.example:8081"
+    last = [store.put(command(REPORT, at=number, body=os.urandom(100))) for number in range(20)]
+    for number, entry in enumerate(last):
+        store.taken(entry, gone)
+        if number % 2:
+            store.shown(entry, server=gone)
+    bad = store.put(command(REPORT, at=21, body=os.urandom(100)))
+    store.rejected(bad, gone)
+    store.rejected(bad, A)
+    ids = aged(store)
+    assert store.journal.run(upkeep.make_room, 1001, store.journal.writer, [A, B]) == 0
+    assert prune(store, most=1000) == 0, "what cannot go pushes nothing out that can"
+    assert prune(store, most=700) == 3
+    assert prune(store, store.now + 1) == 8, "what was called bad goes by its age"
+    assert store.ids() == last
+    assert prune(store, most=0) == 0
+    assert ids[-1] not in store.ids()
+    store.shown(*last[:5])
+    assert prune(store, most=200) == 3
+    assert store.journal.run(upkeep.make_room, 1, store.journal.writer, [A, B]) == 1
+    assert prune(store, store.now + 1) == 1
+    assert store.ids() == last[5:]
+
+
+def test_of_a_quiet_node_the_newest_goes_by_its_age_too(store: Store) -> None:
+    entry = store.put(command(CATALOG))
+    store.shown(entry)
+    store.shown(entry, server=B)
+    assert prune(store, store.now) == 0
+    assert prune(store, store.now + 1) == 1
+
+
 def test_what_was_lost_is_not_parked_by_what_another_server_says(store: Store) -> None:
     """A recovery then left it out, and called that done."""
     entry = store.put(command(CATALOG))
