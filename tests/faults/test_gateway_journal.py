@@ -102,6 +102,17 @@ def test_what_the_journal_alone_has_is_delivered_by_the_next_gateway(
     assert eventually(lambda: stored(tmp_path) == {EntryState.DELIVERED: 1})
 
 
+def test_a_journal_that_is_moved_away_is_503(site: Site, start: Start, tmp_path: Path) -> None:
+    gateway = start()
+    site.primary.reply = queued
+    for name in ("journal", "journal-journal"):
+        (tmp_path / name).rename(tmp_path / f"{name}-away")
+    before = len(site.primary.commands)
+    told = submit(gateway.port, site.pki.client)
+    assert (told.status, len(site.primary.commands)) == (503, before)
+    assert b"is not there any more" in told.body
+
+
 def test_a_journal_that_cannot_be_written_is_503_before_anything_is_sent(
     site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

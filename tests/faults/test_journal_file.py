@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -9,6 +10,8 @@ import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +19,8 @@ from pdbclient.errors import JournalCorrupt, JournalError
 from pdbclient.journal import Journal
 from pdbclient.journal.ledger import entries, upkeep
 from pdbclient.journal.model import ANY, Entry, EntryState
+from pdbclient.journal.store import sqlite
+from pdbclient.journal.store.file import side_file
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.store.schema import SCHEMA
 
@@ -237,3 +242,48 @@ def _append(work: Callable[[], list[int]]) -> str:
 def test_an_undamaged_copy_of_the_file_is_read_as_ever(path: Path) -> None:
     assert look(path) == 60
     assert judged(path) == "the same"
+
+
+@pytest.mark.parametrize("moved", ["file", "both", "directory"])
+def test_a_file_that_is_moved_away_while_it_is_open_is_told_and_goes_on_when_it_is_put_back(
+    tmp_path: Path, moved: str
+) -> None:
+    """It was a disk that fails, or no error of ours."""
+    path, away = tmp_path / "place" / "journal.db", tmp_path / "away"
+    path.parent.mkdir()
+    pairs = {path: away / path.name, side_file(path): away / "journal.db-journal"}
+    pairs = {path.parent: away} if moved == "directory" else dict(list(pairs.items())[: 1 + (moved == "both")])
+    with Journal.open(str(path)) as journal:
+        journal.append(numbered(1), [ANY]).result()
+        if moved != "directory":
+            away.mkdir()
+        for here, there in pairs.items():
+            here.rename(there)
+        for _ in range(2):
+            with pytest.raises(JournalError, match=r"is not there any more.*put it back"):
+                journal.append(numbered(2), [ANY]).result()
+        for here, there in pairs.items():
+            there.rename(here)
+        journal.append(numbered(3), [ANY]).result()
+        assert [entry.id for entry in journal.run(entries.listing)] == [1, 2]
+    look(path)
+
+
+def test_another_file_in_the_place_of_the_open_one_is_told(path: Path) -> None:
+    """It was a file that must be writable."""
+    with Journal.open(str(path)) as journal:
+        shutil.copy(path, copy := path.with_name("copy"))
+        copy.rename(path)
+        with pytest.raises(JournalError, match="another file has been put in its place"):
+            journal.append(numbered(1), [ANY]).result()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+def test_a_file_system_that_answers_no_more_is_told(path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    with Journal.open(str(path)) as journal:
+        monkeypatch.setattr(sqlite, "os", SimpleNamespace(**vars(os) | {"statvfs": fail}))
+        with pytest.raises(JournalError, match=f"{path}: cannot be used: {os.strerror(code)}"):
+            journal.append(numbered(1), [ANY]).result()

@@ -14,7 +14,7 @@ from pathlib import Path
 from pdbclient.errors import JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA
 
-__all__ = ["ADVICE", "no_room", "require_sound", "side_file", "sync_directory", "unusable"]
+__all__ = ["ADVICE", "moved", "no_room", "require_sound", "side_file", "sync_directory", "unusable"]
 
 # https://www.sqlite.org/fileformat.html#the_database_header
 HEADER = 100
@@ -96,6 +96,21 @@ def no_room(path: Path) -> str:
     return "" if room.f_bavail else "blocks"
 
 
+def moved(path: Path, opened: os.stat_result) -> str:
+    """What to tell when the file that was `opened` is not at `path` any more; nothing when it is."""
+    try:
+        there = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        why = "was moved or removed while it was open, or its file system unmounted"
+        return f"is not there any more: it {why}: put it back, or restart what has it open"
+    except OSError:
+        # Said by what was tried with it.
+        return ""
+    if os.path.samestat(opened, there):
+        return ""
+    return "another file has been put in its place: put the one that was there back, or restart what has it open"
+
+
 def unusable(path: Path, error: OSError) -> JournalError:
     """What to tell about an operating system's error."""
     where = path if error.filename in (None, str(path)) else f"{path}: {error.filename}"
@@ -109,7 +124,7 @@ def unusable(path: Path, error: OSError) -> JournalError:
             advice = f"the file and its directory must be writable for the user {os.geteuid()}"
             return JournalError(f"{where}: {error.strerror}: {advice}")
         case _:
-            return JournalError(f"{where}: cannot be opened: {error.strerror}")
+            return JournalError(f"{where}: cannot be used: {error.strerror}")
 
 
 def _user(uid: int) -> str:

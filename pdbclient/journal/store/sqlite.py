@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from pdbclient.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull
 from pdbclient.journal.store.database import Transaction
-from pdbclient.journal.store.file import ADVICE, no_room, require_sound, side_file, sync_directory, unusable
+from pdbclient.journal.store.file import ADVICE, moved, no_room, require_sound, side_file, sync_directory, unusable
 from pdbclient.journal.store.schema import APPLICATION_ID, SCHEMA, STATISTICS, migration, statements
 from pdbclient.lock import LockHeld, hold
 
@@ -91,6 +91,7 @@ class SqliteDatabase:
         # One lock, whatever names and links lead to the file.
         self._path = path.resolve()
         self._lock = -1
+        self._opened: os.stat_result | None = None
         self._wait = WAIT_BESIDE if beside else WAIT
         if not beside:
             self._lock = self._locked()
@@ -110,7 +111,7 @@ class SqliteDatabase:
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError | OSError):
                 raise self._explained(error) from error
             raise
         return result
@@ -156,6 +157,7 @@ class SqliteDatabase:
             raise self._explained(error) from error
         try:
             self._look(connection, beside)
+            self._opened = os.stat(self._path)
         except OSError as error:
             connection.close()
             raise unusable(self._path, error) from error
@@ -230,10 +232,15 @@ class SqliteDatabase:
         connection.execute("COMMIT")
         log.info("%s: migrated from the format %d to %d", self._path, version, SCHEMA)
 
-    def _explained(self, error: sqlite3.Error | UnicodeDecodeError) -> JournalError:
+    def _explained(self, error: sqlite3.Error | UnicodeDecodeError | OSError) -> JournalError:
         if isinstance(error, UnicodeDecodeError):
             # SQLite's own message, which repeats what is damaged, could not be made text.
             return JournalCorrupt(f"{self._path}: malformed: {ADVICE}")
+        # SQLite says of it that it is read-only, or that the disk failed.
+        if self._opened is not None and (what := moved(self._path, self._opened)):
+            return JournalError(f"{self._path}: {what}; nothing was accepted meanwhile")
+        if isinstance(error, OSError):
+            return unusable(self._path, error)
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         what = f"{self._path}: {error}"
         match code:

@@ -16,7 +16,6 @@ from tests.documentation import blocks, pdbclient_commands
 from .conftest import CliSite, Run
 
 COMMANDS = [argv for block in blocks("sh", "journal") for argv in pdbclient_commands(block)]
-TAKEN = Copy("https://a.example:8081", CopyState.ACCEPTED, "uuid", 1.0)
 REJECTED = Copy("https://b.example:8081", CopyState.REJECTED, None, 1.0, "HTTP 400: bad")
 
 
@@ -27,9 +26,10 @@ def test_a_command_of_the_documentation_does_what_it_is_shown_for(
     place = tmp_path / "journal.db"
     site.conf.write_text(f"{site.conf.read_text()}journal = {place}\n")
     command = Command.ready("replace facts", 5, "web1", "2026-01-01T00:00:00.000Z", b'{"certname":"web1"}')
+    taken = Copy(f"https://localhost:{site.primary.port}", CopyState.ACCEPTED, "uuid", 1.0)
     with Journal.open(str(place)) as journal:
         entry = journal.append(command, [ANY]).result()
-        journal.run(deliveries.ack, entry.id, (TAKEN,) if "drop" in argv else (REJECTED,))
+        journal.run(deliveries.ack, entry.id, (taken,) if "drop" in argv else (REJECTED,))
     words = [str(entry.id) if word == "ID" else word for word in argv]
     ended = run(*words, "--config", site.conf)
     assert ended.code == 0, ended.err
