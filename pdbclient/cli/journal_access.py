@@ -15,7 +15,7 @@ from pdbclient.config import ClientConfig, load_config
 from pdbclient.config.values import SettingError, span
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.journal import Journal
-from pdbclient.journal.model import CopyState, Listed
+from pdbclient.journal.model import CopyState, Listed, is_moment
 from pdbclient.wire import timestamp
 
 __all__ = ["add_since_option", "entry_document", "moment_text", "opened"]
@@ -51,7 +51,9 @@ def add_since_option(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def moment_text(at: float) -> str:
-    """A moment in seconds since 1970 as PuppetDB writes it."""
+    """A moment in seconds since 1970 as PuppetDB writes it; what was damaged and is none, as such."""
+    if not is_moment(at):
+        return f"damaged: {at!r}"
     return timestamp.utc_text(datetime.fromtimestamp(at, UTC))
 
 

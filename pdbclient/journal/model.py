@@ -17,6 +17,8 @@ __all__ = [
     "ANY",
     "DEACTIVATION",
     "DECIDING",
+    "FIRST_MOMENT",
+    "LAST_MOMENT",
     "LATE",
     "LATER",
     "REPLACED",
@@ -30,6 +32,7 @@ __all__ = [
     "attempt_limit",
     "backoff",
     "doubled",
+    "is_moment",
     "lane",
     "state_after",
 ]
@@ -56,6 +59,9 @@ _LANES: Mapping[str, int] = MappingProxyType(
         "store report": 4,
     }
 )
+
+FIRST_MOMENT, LAST_MOMENT = -62_135_596_800.0, 253_402_300_799.0
+"""Seconds since 1970: the years 1 to 9999. What lies outside was no clock's."""
 
 LATE = 600.0
 """Seconds after which what a server took should show there."""
@@ -147,6 +153,11 @@ class Counts:
     pending: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     oldest_pending: float | None = None
+
+
+def is_moment(at: object) -> bool:
+    """Whether this is a time that a clock can have told, in seconds since 1970."""
+    return isinstance(at, int | float) and FIRST_MOMENT <= at <= LAST_MOMENT
 
 
 def lane(name: str) -> int:

@@ -20,6 +20,7 @@ from pdbclient.journal.model import (
     Entry,
     EntryState,
     Listed,
+    is_moment,
     lane,
     state_after,
 )
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("pdbclient.journal")
+
+OLDEST = 20
+"""Entries that may be the oldest one: some may be damaged."""
 
 _LISTED = "id, uuid, received, state, name, version, certname, producer_timestamp, encoding, length, size, void"
 
@@ -101,7 +105,7 @@ class Stored:
     body: bytes
 
     def unpacked(self) -> Entry | Damaged:
-        """The entry; `Damaged` when it is not what was written."""
+        """The entry; `Damaged` when it is not what was written. When it was received counts for nothing here."""
         try:
             row = _listed(self.row)
             fields = (row.name, row.version, row.certname, row.producer_timestamp, b"", row.encoding, row.length)
@@ -265,7 +269,8 @@ def counts(tx: Transaction) -> Counts:
     states = {state: found[state] for state in EntryState if state in found}
     pending = {target: n for target, n in tx.rows("SELECT target, count(*) FROM deliveries GROUP BY target")}
     size = tx.rows("SELECT coalesce(sum(bytes), 0) FROM sizes")[0][0]
-    oldest = tx.rows("SELECT min(received) FROM entries WHERE state = 'pending'")[0][0]
+    sql = f"SELECT {_LISTED} FROM entries WHERE state = 'pending' ORDER BY received LIMIT {OLDEST}"
+    oldest = next((row[2] for row in tx.rows(sql) if _is_when_it_was_received(row)), None)
     return Counts(states, pending, int(size), oldest)
 
 
@@ -303,10 +308,22 @@ def _listed(row: Iterable[Any]) -> Listed:
     return listed
 
 
+def _is_when_it_was_received(row: Sequence[Any]) -> bool:
+    """Whether the time in a row is that of its uuid: the time is in no checksum."""
+    _, own, received, *_ = row
+    try:
+        return is_moment(received) and _milliseconds(received) == int(own[:8] + own[9:13], 16)
+    except ValueError:
+        return False
+
+
+def _milliseconds(at: float) -> int:
+    return int(at * 1000) & (1 << 48) - 1
+
+
 def _new_uuid(now: float) -> str:
     """A UUID that grows with the time (RFC 9562, version 7): an index of them grows at its end only."""
-    milliseconds = int(now * 1000) & (1 << 48) - 1
-    value = milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    value = _milliseconds(now) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     return str(uuid.UUID(int=value))
 
 
@@ -335,6 +352,8 @@ def _read(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> tuple[list[Listed
     for row in rows:
         try:
             found[row[0]] = _listed(row)
+            if not _is_when_it_was_received(row):
+                damaged[row[0]] = Damaged(f"entry {row[0]}: was not received when its uuid was made")
         except Damaged as error:
             damaged[row[0]] = error
     sql = (
@@ -344,6 +363,8 @@ def _read(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> tuple[list[Listed
     for entry, server, state, given, at, reason in tx.rows(sql, ids=tx.several(list(found))):
         try:
             copies.setdefault(entry, []).append(Copy(server, CopyState(state), given, at, reason))
+            if not is_moment(at):
+                raise ValueError(f"{at!r} is no time")
         except ValueError as error:
             damaged[entry] = Damaged(f"entry {entry}: at {server}: {error}")
     whole = [entry for entry in found.values() if entry.id not in damaged]

@@ -6,12 +6,22 @@ from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["confirmed", "newest_id", "some_confirmed", "unconfirmed"]
+__all__ = ["confirmed", "newest", "newest_id", "some_confirmed", "unconfirmed"]
+
+LAST = 20
+"""Entries that may be the last one: some may be damaged."""
 
 
 def newest_id(tx: Transaction) -> int:
     """The id of the last entry that was put in; 0 for an empty journal."""
     return int(tx.rows("SELECT coalesce(max(id), 0) FROM entries")[0][0])
+
+
+def newest(tx: Transaction) -> Listed | None:
+    """The last entry that was put in and is not damaged; None where there is none among the last ones."""
+    ids = tx.rows("SELECT id FROM entries ORDER BY id DESC LIMIT :limit", limit=LAST)
+    found = listed(tx, [entry for (entry,) in ids])
+    return found[-1] if found else None
 
 
 def unconfirmed(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:

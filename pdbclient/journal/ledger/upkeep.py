@@ -8,7 +8,7 @@ from functools import partial
 from itertools import accumulate
 
 from pdbclient.journal.ledger.entries import damage, drop, fetch
-from pdbclient.journal.model import ANY
+from pdbclient.journal.model import ANY, FIRST_MOMENT, LAST_MOMENT, is_moment
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged
 
@@ -181,19 +181,31 @@ def _had(tx: Transaction, limit: int, servers: Sequence[str], condition: str = "
 
 
 def _retire(tx: Transaction, rows: Sequence[_Row], writer: str) -> int:
-    for name in sorted({row[2] for row in rows}):
+    newest: dict[str, float] = {}
+    for _, received, name, _ in rows:
+        if is_moment(received):
+            newest[name] = max(received, newest.get(name, received))
+    for name, received in sorted(newest.items()):
         tx.execute(
             "INSERT INTO pruned (name, received) VALUES (:name, :received) ON CONFLICT (name) DO UPDATE"
-            " SET received = excluded.received WHERE excluded.received > pruned.received",
+            " SET received = excluded.received WHERE excluded.received > pruned.received"
+            " OR NOT pruned.received BETWEEN :first AND :last",
             name=name,
-            received=max(row[1] for row in rows if row[2] == name),
+            received=received,
+            first=FIRST_MOMENT,
+            last=LAST_MOMENT,
         )
     return drop(tx, [row[0] for row in rows], writer)
 
 
 def structure(tx: Transaction) -> list[str]:
     """What is wrong with the database itself: damage that no checksum of an entry can show. Reads all of it."""
-    return tx.damage()
+    wrong = [
+        f"{name} was dropped until {at!r}, which is no time"
+        for name, at in kept_since(tx).items()
+        if not is_moment(at)
+    ]
+    return tx.damage() + wrong
 
 
 def verify(tx: Transaction, after: int, limit: int) -> Verified:

@@ -188,8 +188,8 @@ class Service:
         )
 
     def _begun(self) -> Age:
-        newest = self.journal.run(entries.listed, [self.journal.run(holdings.newest_id)])
-        return Age.begin(self.journal.clock(), newest[0].received if newest else None, time.monotonic())
+        newest = self.journal.run(holdings.newest)
+        return Age.begin(self.journal.clock(), newest.received if newest else None, time.monotonic())
 
     def _aged(self) -> float:
         """The time by which entries are old, and nodes expire."""

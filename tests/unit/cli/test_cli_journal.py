@@ -281,6 +281,28 @@ def test_one_damaged_entry_leaves_the_list_and_can_be_dropped(run: Run, filled: 
     assert run("journal", "verify", "--config", filled.conf).code == 0
 
 
+def test_a_time_that_was_damaged_ends_nothing(run: Run, filled: Filled) -> None:
+    bad, good, copied = filled.put("a"), filled.put("b"), filled.on_a("c")
+    with closing(sqlite3.connect(filled.place)) as connection, connection:
+        connection.execute("UPDATE entries SET received = 3.26e28 WHERE id = ?", (bad,))
+        connection.execute("UPDATE copies SET at = 1e300 WHERE entry = ?", (copied,))
+        connection.execute("INSERT INTO pruned VALUES ('store report', 1e300)")
+    ended = run("journal", "status", "--json", "--config", filled.conf)
+    assert json.loads(ended.out)["dropped_until"] == {"store report": "damaged: 1e+300"}
+    assert json.loads(ended.out)["oldest_pending"].startswith("20")
+    ended = run("journal", "list", "--json", "--config", filled.conf)
+    assert [entry["id"] for entry in json.loads(ended.out)] == [good]
+    for entry in (bad, copied):
+        ended = run("journal", "show", str(entry), "--config", filled.conf)
+        assert (ended.code, ended.out) == (4, "")
+        assert f"entry {entry}: " in ended.err
+    ended = run("journal", "verify", "--json", "--config", filled.conf)
+    assert ended.code == 4
+    told = json.loads(ended.out)
+    assert [entry["id"] for entry in told["damaged"]] == [bad, copied]
+    assert told["structure"] == ["store report was dropped until 1e+300, which is no time"]
+
+
 @pytest.mark.parametrize("number", ["99999999999999999999", str(1 << 63)])
 @pytest.mark.parametrize("command", ["retry", "drop", "show"])
 def test_no_entry_has_a_number_that_the_database_does_not_know(

@@ -18,6 +18,9 @@ LEASE = 120.0
 ON_DISK = {
     "stamp": "UPDATE entries SET producer_timestamp = '2026-01-01T00:00:X3.000Z' WHERE id = {}",
     "state": "UPDATE entries SET state = 'delivereq' WHERE id = {}",
+    "received": "UPDATE entries SET received = 3.26e28 WHERE id = {}",
+    "received long ago": "UPDATE entries SET received = 112253500.0 WHERE id = {}",
+    "time of a copy": "UPDATE copies SET at = 3.26e28 WHERE entry = {}",
     "copy": "UPDATE copies SET state = 'acceptee' WHERE entry = {}",
 }
 """What was damaged on disk of one entry."""

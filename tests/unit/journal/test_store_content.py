@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import threading
 import uuid
 from collections.abc import Sequence
@@ -566,6 +567,41 @@ def test_what_lists_entries_leaves_damaged_ones_out_and_names_each_once(
     assert store.taken(bad[0], B) is EntryState.DELIVERED, "what becomes of it is noted all the same"
 
 
+def test_a_bit_flipped_in_when_an_entry_was_received_is_found_and_keeps_nothing_from_the_servers(
+    store: Store,
+) -> None:
+    """No checksum has it: it ended what listed entries, or made all the others young for 53 years."""
+    ids = [store.put(command(REPORT, at=number)) for number in range(64)]
+    bits = int.from_bytes(struct.pack("<d", START), "little")
+    for bit, entry in enumerate(ids):
+        (at,) = struct.unpack("<d", (bits ^ 1 << bit).to_bytes(8, "little"))
+        store.journal.run(_set_received, entry, at)
+    # The lowest ones are less than a millisecond.
+    assert list(store.journal.run(upkeep.verify, 0, 100).damaged) == ids[13:]
+    assert store.ids() == ids[:13]
+    assert (store.counts().oldest_pending or 0.0) == pytest.approx(START, abs=0.001)
+    assert store.journal.run(holdings.newest) is None, "not by one of those that say nothing"
+    store.now += 1
+    last = store.put(command(REPORT, at=64))
+    assert (found := store.journal.run(holdings.newest)) is not None
+    assert found.id == last
+    assert [isinstance(each, Entry) for each in store.journal.fetch(ids).values()] == [True] * 64
+    assert store.claim() == [*ids, last]
+
+
+def test_when_something_was_dropped_is_no_more_than_that_when_it_is_damaged(store: Store) -> None:
+    ids = aged(store)
+    prune(store, START + 10)
+    assert store.journal.run(upkeep.structure) == []
+    for damage in (3.26e28, -1e300):
+        store.journal.run(_set_dropped, damage)
+        (wrong,) = store.journal.run(upkeep.structure)
+        assert "store report was dropped until" in wrong
+    store.damage("received", ids[1])
+    assert prune(store, most=700) == 2
+    assert store.journal.run(upkeep.kept_since) == {REPORT: START + 20}
+
+
 def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:
     for body in (b"y" * 100, b"z" * 1000):
         entry = store.put(command(body=body))
@@ -574,6 +610,14 @@ def test_a_body_with_one_bit_flipped_is_damaged(store: Store) -> None:
         store.journal.run(_replace_body, entry, bytes(stored))
         (damage,) = store.journal.run(upkeep.verify, entry - 1, 10).damaged.values()
         assert "checksum" in damage
+
+
+def _set_received(tx: Transaction, entry: int, at: float) -> None:
+    tx.execute("UPDATE entries SET received = :at WHERE id = :entry", at=at, entry=entry)
+
+
+def _set_dropped(tx: Transaction, until: float) -> None:
+    tx.execute("UPDATE pruned SET received = :until", until=until)
 
 
 def _replace_body(tx: Transaction, entry: int, body: bytes) -> None:
