@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import sys
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from pdbclient.cli import output
 from pdbclient.cli.arguments import positive
 from pdbclient.cli.commands import HELP
-from pdbclient.cli.journal_access import add_since_option, entry_document, moment_text, opened
+from pdbclient.cli.journal_access import add_since_option, entry_document, moment_text, opened, storable
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import without_password
 from pdbclient.errors import JournalCorrupt
@@ -87,11 +88,13 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _command(commands, "status", "how much it holds, and what is pending", _STATUS, _status)
     listing = _command(commands, "list", "entries, oldest first", _LIST, _list)
     listing.add_argument("--state", choices=[str(state) for state in EntryState], help="only those in this state")
-    listing.add_argument("--certname", metavar="CERTNAME", help="only those of this node")
+    listing.add_argument("--certname", type=storable, metavar="CERTNAME", help="only those of this node")
     add_since_option(listing, "only those accepted since then")
     listing.add_argument("--limit", type=positive, default=100, metavar="N", help="at most so many (default: 100)")
     show = _command(commands, "show", "one entry, and where it is", _SHOW, _show)
-    show.add_argument("entry", metavar="ID|UUID", help="its id, its uuid, or a uuid that a server gave")
+    show.add_argument(
+        "entry", type=storable, metavar="ID|UUID", help="its id, its uuid, or a uuid that a server gave"
+    )
     show.add_argument("--body", action="store_true", help="print the command's exact JSON, and nothing else")
     retry = _command(commands, "retry", "requeue entries that a server rejected", _RETRY, _retry)
     retry.add_argument("entries", nargs="*", type=positive, metavar="ID", help="an entry's id")
@@ -225,7 +228,7 @@ def _plain(command: Command) -> bytes:
         return command.body
     try:
         return gzip.decompress(command.body)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise JournalCorrupt(f"the body is not the gzip that it was said to be: {error}") from error
 
 

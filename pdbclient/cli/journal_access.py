@@ -18,7 +18,7 @@ from pdbclient.journal import Journal
 from pdbclient.journal.model import CopyState, Listed, is_moment
 from pdbclient.wire import timestamp
 
-__all__ = ["add_since_option", "entry_document", "moment_text", "opened"]
+__all__ = ["add_since_option", "entry_document", "moment_text", "opened", "storable"]
 
 
 @contextmanager
@@ -48,6 +48,15 @@ def add_since_option(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--since", type=_moment, metavar="TIME", help=f"{what}: a timestamp with a zone, or an age like 2h or 7d"
     )
+
+
+def storable(text: str) -> str:
+    """An argument that a journal can be asked for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is in no journal: it is not UTF-8") from error
+    return text
 
 
 def moment_text(at: float) -> str:

@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises `SystemExit` where argparse does: after `--help`, and with 2 for a command line that is wrong.
     """
     code = 0
+    _open_what_is_closed()
     try:
         try:
             code = _run(argv)
@@ -92,6 +93,21 @@ def _run(argv: Sequence[str] | None) -> int:
         # Nothing here recurses but into what the user gave: a query, a collector's condition.
         output.note("pdbclient: the input is nested too deep")
         return 2
+
+
+def _open_what_is_closed() -> None:
+    """Have the standard streams that were closed before we began go nowhere.
+
+    Else the first files that are opened would get their numbers, and be written to as standard output.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    # Python has None in their place.
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115  # to the end
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _configure_logging(*, verbose: bool) -> None:

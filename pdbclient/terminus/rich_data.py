@@ -119,7 +119,7 @@ class _Reader:
         try:
             for name, at in _LOCAL_REF.findall(path):
                 found = found[int(at) if at else re.sub(r"\\(['\\])", r"\1", name)]
-        except (LookupError, TypeError) as error:
+        except (LookupError, TypeError, ValueError) as error:  # Python reads no more than 4,300 digits
             raise PayloadError("", f"the reference {path!r:.80} leads nowhere") from error
         return found
 

@@ -169,7 +169,7 @@ def _scalar(event: yaml.ScalarEvent) -> object:
     if tag in _BINARY_TAGS:
         try:
             return binascii.a2b_base64(text).decode("utf-8", "surrogateescape")
-        except binascii.Error as error:
+        except ValueError as error:  # binascii's own error, or a character beyond ASCII
             raise PuppetFileError(f"has binary data that is no base64: {error}", _line(event)) from error
     if tag == "!":  # the writer's way with a symbol that cannot stand without quotes
         return text.removeprefix(":")

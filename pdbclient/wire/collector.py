@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -130,7 +131,7 @@ class _Parser:
                 raise self._error("a value without $ interpolation")
             value = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), text, flags=re.DOTALL)
         elif kind == "number":
-            value = float(text) if set(text) & set(".eE") else int(text)
+            value = self._number(text)
         elif kind == "reference" and (found := _REFERENCE(text)):
             value = f"{found[1]}[{found[2]}]"
         elif kind == "word":
@@ -139,6 +140,15 @@ class _Parser:
             raise self._error("a value")
         self._next()
         return value
+
+    def _number(self, text: str) -> int | float:
+        try:
+            number = float(text) if set(text) & set(".eE") else int(text)
+        except ValueError:  # Python reads no more than 4,300 digits
+            number = math.inf
+        if math.isinf(number):
+            raise InvalidQuery(f"column {self._start + 1}: the number is too large: {text:.40}")
+        return number
 
     def _is_word(self, word: str) -> bool:
         return (self._kind, self._value) == ("word", word)

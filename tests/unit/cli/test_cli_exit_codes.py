@@ -184,6 +184,16 @@ def test_a_closed_standard_input_is_said_to_be_closed(site: CliSite) -> None:
         assert b"standard input: is closed" in ended.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_with_a_stream_closed_a_command_does_what_it_does(closed: str, site: CliSite) -> None:
+    """As with /dev/null, and not a traceback, which a closed standard error would not even show."""
+    for argv, code in ((["config", "check"], 0), (["config", "check", "--no-such"], 2)):
+        pdbclient = [sys.executable, "-m", "pdbclient", *argv, "--config", str(site.conf)]
+        command = ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', *pdbclient]
+        ended = subprocess.run(command, capture_output=True, timeout=LONG, check=False)
+        assert (ended.returncode, b"Traceback" in ended.stderr) == (code, False)
+
+
 def test_an_exit_code_of_success_is_not_among_the_errors() -> None:
     """Whatever goes wrong, a script notices."""
     assert all(output.exit_code(error) != 0 for error in CODES)

@@ -189,6 +189,24 @@ def test_a_body_is_shown_only_when_asked_for_and_then_exactly(run: Run, filled: 
     assert run("journal", "show", other, "--body", "--config", filled.conf) == Ended(0, large.decode(), "")
 
 
+def test_a_body_that_is_no_gzip_is_said(run: Run, filled: Filled) -> None:
+    whole = Command.ready("replace facts", 5, "web1", STAMP, SECRET).gzipped()
+    for body in (whole.body[:10] + b"\xff" + whole.body[11:], whole.body[:-9], b"x" + whole.body):
+        with Journal.open(str(filled.place), beside=True) as journal:
+            broken = Command.ready("replace facts", 5, "web1", STAMP, body, "gzip", whole.length)
+            entry = journal.append(broken, [ANY]).result().id
+        ended = run("journal", "show", entry, "--body", "--config", filled.conf)
+        assert (ended.code, ended.out) == (4, "")
+        assert "not the gzip that it was said to be" in ended.err
+
+
+@pytest.mark.parametrize("argv", [["show"], ["list", "--certname"]])
+def test_bytes_that_are_no_text_are_in_no_journal(argv: list[str], run: Run, filled: Filled) -> None:
+    ended = run("journal", *argv, os.fsdecode(b"a\xff"), "--config", filled.conf)
+    assert ended.code == 2
+    assert "not UTF-8" in ended.err
+
+
 def test_what_is_not_there_is_said(run: Run, filled: Filled) -> None:
     for argv in (["show", "7"], ["show", "no-uuid"], ["drop", "7"], ["retry", "7"]):
         ended = run("journal", *argv, "--config", filled.conf)

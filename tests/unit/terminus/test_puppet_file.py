@@ -162,6 +162,7 @@ def test_a_bomb_of_long_text_is_refused_too() -> None:
         (b"a: *b\n", "the alias *b stands for nothing"),
         (b"? [a]\n: b\n", "has a key that is a list or a hash"),
         (b"a: !binary x\n", "line 1: has binary data that is no base64"),
+        ("a: !binary \u00e9\n".encode(), "line 1: has binary data that is no base64"),
         (b"a: " + b"1" * 5000, "has a number that is too long"),
         (b"a: " + b"[" * 300, "nested deeper than 200"),
         (b'{"a": 1', "is no JSON"),

@@ -112,7 +112,7 @@ def test_a_local_reference_is_what_it_refers_to() -> None:
     assert plain_parameters(parameters)["p"] == "/x/"
 
 
-@pytest.mark.parametrize("path", ["$['p']", "$['nothing']", "$['text'][0]['x']"])
+@pytest.mark.parametrize("path", ["$['p']", "$['nothing']", "$['text'][0]['x']", f"$['text'][{'1' * 5000}]"])
 def test_a_local_reference_to_itself_or_nothing_is_refused(path: str) -> None:
     with pytest.raises(PayloadError):
         plain_parameters({"text": "x", "p": rich("LocalRef", path)})

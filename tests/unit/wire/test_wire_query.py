@@ -111,6 +111,8 @@ def test_puppets_notation_is_read_as_puppet_reads_it(text: str, condition: list[
         ("and == 1", "column 1: expected a parameter's name"),
         ('tag == "${x}"', "column 7: expected a value without $ interpolation"),
         ("n == 5x", "column 5: expected a value"),
+        ("n == " + "9" * 5000, "column 5: the number is too large: 999"),
+        ("tag == 'a' or n == -1e400", "column 19: the number is too large: -1e400"),
     ],
 )
 def test_a_condition_that_cannot_be_read_is_refused_with_its_column(text: str, why: str) -> None:
