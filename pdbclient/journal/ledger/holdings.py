@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pdbclient.journal.ledger.entries import listed
-from pdbclient.journal.model import Listed
+from pdbclient.journal.model import LATE, Listed
 from pdbclient.journal.store.database import Transaction
 
 __all__ = ["confirmed", "newest", "newest_id", "some_confirmed", "unconfirmed"]
@@ -27,15 +27,16 @@ def newest(tx: Transaction) -> Listed | None:
 def unconfirmed(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:
     """Entries with ids above `after` that `server` accepted before `before` and was not seen to hold, by id.
 
-    `before` is in seconds since 1970.
+    `before` is in seconds since 1970. What was accepted long after that was so by a clock that has been set back.
     """
     rows = tx.rows(
         # The state stands in the text: only then is the partial index used.
         "SELECT entry FROM copies WHERE server = :server AND state = 'accepted' AND entry > :after"
-        " AND at < :before ORDER BY entry LIMIT :limit",
+        " AND (at < :before OR at > :never) ORDER BY entry LIMIT :limit",
         server=server,
         after=after,
         before=before,
+        never=before + LATE,
         limit=limit,
     )
     return listed(tx, [entry for (entry,) in rows])

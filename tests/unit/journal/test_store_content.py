@@ -248,6 +248,19 @@ def test_what_was_seen_on_a_server_is_confirmed_and_not_lacking(store: Store) ->
     assert (copy.state, copy.uuid, copy.at) == (CopyState.CONFIRMED, "0f1e", store.now)
 
 
+def test_what_was_taken_by_a_clock_that_was_ahead_is_asked_about_when_that_is_right_again(store: Store) -> None:
+    """Nobody asked for as long as the clock had been ahead."""
+    store.now += 10 * 86400
+    ahead = store.put(command(REPORT, at=1))
+    store.taken(ahead)
+    store.now -= 10 * 86400
+    entry = store.put(command(REPORT, at=2))
+    store.taken(entry)
+    assert [row.id for row in store.journal.run(holdings.unconfirmed, A, 0, store.now - 3, 10)] == [ahead]
+    store.now += 4
+    assert [row.id for row in store.journal.run(holdings.unconfirmed, A, 0, store.now - 3, 10)] == [ahead, entry]
+
+
 def test_confirming_what_is_gone_leaves_no_trace(store: Store) -> None:
     entry = store.put(command(CATALOG))
     store.drop(entry)
