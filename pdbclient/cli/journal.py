@@ -19,7 +19,7 @@ from pdbclient.errors import JournalCorrupt
 from pdbclient.journal import CopyState, EntryState, Journal
 from pdbclient.journal.ledger import entries as store
 from pdbclient.journal.ledger.replay_sql import extent
-from pdbclient.journal.ledger.upkeep import ROOM, kept_since, prune, structure, verify
+from pdbclient.journal.ledger.upkeep import ROOM, kept_since, left_behind, prune, structure, verify
 from pdbclient.journal.model import Entry, Listed
 from pdbclient.journal.store.lock_owner import lock_owner
 from pdbclient.journal.work.submission import targets_of, urls_of
@@ -49,7 +49,8 @@ states:
 
 Of catalogs, facts and catalog inputs, older ones of a node are dropped when a server shows a newer one. All else is
 kept for journal_max_age, as far as journal_max_bytes allows, so that a lost server can be rebuilt. What retention
-dropped of each command is told by the newest of them (`dropped until`).
+dropped of each command is told by the newest of them (`dropped until`). What only servers took that are not
+configured any more (`delivered, on no configured server`) stays: run `pdbclient recover` for those that are.
 """
 _LIST = "List entries, oldest first, without their contents."
 _SHOW = """\
@@ -128,7 +129,7 @@ def _command(
 
 def _status(args: argparse.Namespace) -> int:
     with opened(args.config) as (config, journal):
-        counts = journal.run(store.counts)
+        counts, left = journal.run(store.counts), journal.run(left_behind, urls_of(config))
         dropped = {name: moment_text(at) for name, at in journal.run(kept_since).items()}
         place = str(config.journal)
         pid = None if "://" in place else lock_owner(Path(place))
@@ -143,6 +144,7 @@ def _status(args: argparse.Namespace) -> int:
             "bytes": counts.bytes,
             "pending": [{"server": target or None, "entries": n} for target, n in sorted(counts.pending.items())],
             "oldest_pending": oldest,
+            "on_no_configured_server": left,
             "dropped_until": dropped,
         }
         output.print_json(document)
@@ -151,6 +153,8 @@ def _status(args: argparse.Namespace) -> int:
     if "://" not in place:
         rows.append(("held by pid", pid))
     rows += [(state, n) for state, n in states.items()]
+    # Else of no interest: only after a server was replaced, or got another URL.
+    rows += [("delivered, on no configured server", left)] if left else []
     rows.append(("bytes", counts.bytes))
     rows += [(f"pending for {target}", n) for target, n in pending.items()]
     rows.append(("oldest pending", oldest))

@@ -353,7 +353,7 @@ def _read(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> tuple[list[Listed
         try:
             found[row[0]] = _listed(row)
             if not _is_when_it_was_received(row):
-                damaged[row[0]] = Damaged(f"entry {row[0]}: was not received when its uuid was made")
+                damaged[row[0]] = Damaged(f"entry {row[0]}: its uuid is of another time than {row[2]!r}")
         except Damaged as error:
             damaged[row[0]] = error
     sql = (

@@ -12,7 +12,7 @@ from pdbclient.journal.model import ANY, FIRST_MOMENT, LAST_MOMENT, is_moment
 from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import Damaged
 
-__all__ = ["ROOM", "Verified", "kept_since", "make_room", "prune", "structure", "verify"]
+__all__ = ["ROOM", "Verified", "kept_since", "left_behind", "make_room", "prune", "structure", "verify"]
 
 ROOM = 50
 """Entries that are dropped at once when the disk is full."""
@@ -68,6 +68,14 @@ def make_room(tx: Transaction, needed: int, writer: str, servers: Collection[str
 def kept_since(tx: Transaction) -> dict[str, float]:
     """When the newest entry was received that retention dropped, by command, in seconds since 1970."""
     return dict(tx.rows("SELECT name, received FROM pruned ORDER BY name"))
+
+
+def left_behind(tx: Transaction, servers: Collection[str]) -> int:
+    """How many entries only others than `servers` (URLs) have, which are not configured any more: they do not go."""
+    if not _others(tx, servers):
+        return 0
+    sql = f"SELECT count(*) FROM entries AS e WHERE e.state = 'delivered' AND NOT {_can_go(tx)}"
+    return int(tx.rows(sql, servers=tx.several(list(servers)))[0][0])
 
 
 def _bytes_that_can_go(tx: Transaction, enough: int, servers: Collection[str]) -> int:

@@ -116,6 +116,7 @@ def test_status_tells_what_there_is_what_is_pending_and_who_is_at_work(run: Run,
     assert told["bytes"] > 0
     assert told["oldest_pending"].endswith("Z")
     assert told["held_by"] is None
+    assert told["on_no_configured_server"] == 0
     with Journal.open(str(filled.place)):
         ended = run("journal", "status", "--config", filled.conf)
     assert f"held by pid\t{os.getpid()}\n" in ended.out
@@ -255,7 +256,12 @@ def test_what_only_a_server_has_that_is_not_configured_any_more_nobody_has(run: 
     assert ended.code == 1
     assert f"no configured server has {entry}: --yes" in ended.err
     assert filled.state(entry) == "delivered"
+    filled.on_a("b")
+    told = run("journal", "status", "--json", "--config", filled.conf).out
+    assert json.loads(told)["on_no_configured_server"] == 1
+    assert "delivered, on no configured server\t1\n" in run("journal", "status", "--config", filled.conf).out
     assert run("journal", "drop", str(entry), "--yes", "--config", filled.conf).code == 0
+    assert "on no configured server" not in run("journal", "status", "--config", filled.conf).out
 
 
 def test_prune_drops_what_is_old_and_on_a_server(run: Run, filled: Filled) -> None:
