@@ -16,7 +16,7 @@ from pdbclient.journal.store.database import Transaction
 from pdbclient.journal.store.packing import pack
 from pdbclient.journal.store.sqlite import MARGIN, PAGE
 
-from .store import REPORT, A, Store, command
+from .store import REPORT, A, B, Store, command
 from .test_store_content import aged
 
 
@@ -27,6 +27,15 @@ def test_room_is_made_of_what_servers_have_in_the_same_order(store: Store) -> No
     assert store.ids() == [kept, *ids[2:]]
     assert store.journal.run(upkeep.make_room, 800, store.journal.writer, [A]) == 8
     assert store.ids() == [kept]
+
+
+def test_no_room_is_made_of_what_only_a_server_has_that_is_not_configured_any_more(store: Store) -> None:
+    entry = store.put(command(REPORT))
+    store.taken(entry, B)
+    store.shown(entry, server=B)
+    assert store.journal.run(upkeep.make_room, 1, store.journal.writer, [A]) == 0
+    store.shown(entry)
+    assert store.journal.run(upkeep.make_room, 1, store.journal.writer, [A]) == 1
 
 
 def test_what_is_put_in_at_once_leaves_the_margin_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
