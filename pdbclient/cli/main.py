@@ -100,10 +100,12 @@ def _open_what_is_closed() -> None:
 
     Else the first files that are opened would get their numbers, and be written to as standard output.
     """
+    # Python has None in their place.
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    # Python has None in their place.
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115  # to the end
     if sys.stderr is None:
