@@ -42,15 +42,6 @@ exit codes (those of plugins):
 _LIMITS = Limits()
 
 
-class _PluginParser(argparse.ArgumentParser):
-    """To monitoring, 2 is CRITICAL: a wrong command line is UNKNOWN."""
-
-    def error(self, message: str) -> Never:
-        self.print_usage()
-        print(f"PDBCLIENT UNKNOWN - {message}")
-        raise SystemExit(int(State.UNKNOWN))
-
-
 def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `check`."""
     parser = groups.add_parser(
@@ -58,9 +49,10 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help=HELP["check"],
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        wrong=_wrong,
     )
     parser.set_defaults(run=_no_daemon)
-    daemons = parser.add_subparsers(title="daemons", metavar="DAEMON", parser_class=_PluginParser)
+    daemons = parser.add_subparsers(title="daemons", metavar="DAEMON")
     for name, short, text, default, limit in (
         ("gateway", "the gateway of this machine", _GATEWAY, _LIMITS.pending, "--max-pending"),
         ("sync", "the reconciler of this machine", _SYNC, _LIMITS.lag, "--max-lag"),
@@ -71,6 +63,7 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             description=text,
             epilog=_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            wrong=_wrong,
         )
         where = each.add_mutually_exclusive_group(required=name == "sync")
         where.add_argument("--config", type=Path, metavar="PATH", help="the configuration, which names the port")
@@ -87,9 +80,15 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         each.set_defaults(run=_check, daemon=name)
 
 
+def _wrong(message: str) -> Never:
+    """To monitoring, 2 is CRITICAL: a wrong command line is UNKNOWN, and the first line says why."""
+    # The bar begins the performance data.
+    print(f"PDBCLIENT UNKNOWN - {visible(message).replace('|', '/')}")
+    raise SystemExit(int(State.UNKNOWN))
+
+
 def _no_daemon(args: argparse.Namespace) -> int:
-    print("PDBCLIENT UNKNOWN - which daemon? pdbclient check gateway, or pdbclient check sync")
-    return int(State.UNKNOWN)
+    _wrong("which daemon? pdbclient check gateway, or pdbclient check sync")
 
 
 def _check(args: argparse.Namespace) -> int:

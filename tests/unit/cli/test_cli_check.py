@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,12 @@ def test_the_port_is_that_of_the_configuration(run: Run, tmp_path: Path) -> None
     ("arguments", "what"),
     [
         ([], "which daemon?"),
+        (["foo"], "invalid choice: 'foo'"),
+        (["gateway", "--max-lag", "5m"], "unrecognized arguments: --max-lag 5m"),
+        (["gateway", "--port", "1", "a|b"], "unrecognized arguments: a/b"),
+        (["sync", "--port", "1", "extra"], "unrecognized arguments: extra"),
+        (["--bogus", "sync", "--port", "1"], "unrecognized arguments: --bogus"),
+        (["gateway", "--port", "1", "--", "x"], "unrecognized arguments: -- x"),
         (["gateway", "--port", "x"], "'x' is no port"),
         (["gateway", "--port", "70000"], "'70000' is no port: they are 1 to 65535"),
         (["sync"], "one of the arguments --config --port is required"),
@@ -92,7 +99,12 @@ def test_what_is_wrong_with_the_question_is_unknown_and_not_critical(
     conf.write_text("[main]\nserver_urls = https://gw:8085,https://a\n")
     given = [each.format(conf=conf, missing=tmp_path / "none") for each in arguments]
     ended = run("check", *given)
-    assert ended.code == 3
-    last = ended.out.splitlines()[-1]
-    assert "UNKNOWN - " in last
-    assert what in last
+    assert (ended.code, ended.err) == (3, "")
+    (line,) = ended.out.splitlines()
+    assert re.match(r"PDBCLIENT (GATEWAY |SYNC )?UNKNOWN - ", line)
+    assert what in line
+
+
+def test_an_option_before_the_command_is_unknown_too(run: Run) -> None:
+    ended = run("--bogus", "check", "sync", "--port", "1")
+    assert (ended.code, ended.out) == (3, "PDBCLIENT UNKNOWN - unrecognized arguments: --bogus\n")
