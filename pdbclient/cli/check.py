@@ -29,8 +29,8 @@ certificate has expired, the gateway does not answer.
 """
 _SYNC = """\
 Ask the reconciler, at status_port of its configuration. A warning: a pass failed or is late, records did not get
-here, a certificate expires within thirty days. Critical: no pass has succeeded for longer than --max-lag, a safety
-brake holds, a certificate has expired, the reconciler does not answer.
+here, a certificate expires within thirty days. Critical: no pass has succeeded for longer than --max-lag (where none
+ever did: since its start), a safety brake holds, a certificate has expired, the reconciler does not answer.
 """
 _CODES = """\
 exit codes (those of plugins):

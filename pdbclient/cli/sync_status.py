@@ -63,8 +63,9 @@ def _status(args: argparse.Namespace) -> int:
     else:
         for each in found:
             _print(each)
-    well = all(each.succeeded and (args.max_lag is None or (each.lag or 0.0) <= args.max_lag) for each in found)
-    if not well:
+    # No lag is no success, and not a short one.
+    late = args.max_lag is not None and any(each.lag is None or each.lag > args.max_lag for each in found)
+    if late or not all(each.succeeded for each in found):
         return 1
     return 4 if any(each.lacking for each in found) else 0
 

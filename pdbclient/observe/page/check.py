@@ -18,6 +18,7 @@ from pdbclient.observe.page.findings import (
     Level,
     findings,
     lag_limit,
+    without_success,
     worst,
 )
 from pdbclient.observe.page.words import number_of, server, span
@@ -62,7 +63,9 @@ class _Value:
 
 def checked(document: Document, limits: Limits) -> tuple[State, str]:
     """The state, and all lines of the output."""
-    found = [*_late(document, limits), *findings(document)]
+    late = list(_late(document, limits))
+    said = {each.text for each in late}
+    found = [*late, *(each for each in findings(document) if each.text not in said)]
     found.sort(key=lambda each: -each.level)
     level = worst(tuple(found))
     lines = [each.text for each in found] or [_well(document)]
@@ -98,8 +101,8 @@ def _late(document: Document, limits: Limits) -> Iterator[Finding]:
     if journal is not None and journal.oldest is not None and journal.oldest > limits.pending:
         yield Finding(Level.CRITICAL, f"A command is pending for {span(journal.oldest)}.")
     for remote in document.remotes:
-        if remote.lag_seconds is not None and remote.lag_seconds > limits.lag:
-            text = f"No pass against {remote.remote} has succeeded for {span(remote.lag_seconds)}."
+        lag, text = without_success(remote, document)
+        if lag > limits.lag:
             yield Finding(Level.CRITICAL, text)
 
 

@@ -10,7 +10,7 @@ from enum import IntEnum
 from pdbclient.observe.page.document import Certificate, Document, JournalFigures, Remote
 from pdbclient.observe.page.words import clock, days_left, listing, number_of, span
 
-__all__ = ["CERTIFICATE_SOON", "Finding", "Level", "findings", "lag_limit", "worst"]
+__all__ = ["CERTIFICATE_SOON", "Finding", "Level", "findings", "lag_limit", "without_success", "worst"]
 
 CERTIFICATE_SOON = timedelta(days=30)
 """Puppet 8 renews a host's certificate so long before its end (`hostcert_renewal_interval`)."""
@@ -50,6 +50,17 @@ def worst(found: tuple[Finding, ...]) -> Level:
 def lag_limit(remote: Remote) -> float:
     """Seconds since the last successful pass from which on it is late."""
     return max(LAG_INTERVALS * remote.interval_seconds, LAG_LEAST)
+
+
+def without_success(remote: Remote, document: Document) -> tuple[float, str]:
+    """For how long (s) no pass has succeeded, and that in a sentence; where none ever did, since the daemon began."""
+    if remote.lag_seconds is not None:
+        text = f"The last pass against {remote.remote} that succeeded was {span(remote.lag_seconds)} ago."
+        return remote.lag_seconds, text
+    running = (document.at - document.program.started).total_seconds()
+    if not remote.ran:
+        return running, f"There was no pass against {remote.remote} yet."
+    return running, f"No pass against {remote.remote} has succeeded since the daemon began, {span(running)} ago."
 
 
 def _servers(document: Document) -> Iterator[Finding]:
@@ -92,6 +103,8 @@ def _journal(document: Document) -> Iterator[Finding]:
         return
     if not journal.answers:
         yield Finding(Level.CRITICAL, f"The journal {journal.place} does not answer: commands are not taken.")
+    elif not journal.counted and (document.at - document.program.started).total_seconds() > PENDING_LONG:
+        yield Finding(Level.WARNING, "What is pending in the journal is not known: it was not counted yet.")
     yield from _late(journal)
     if journal.parked:
         parked = f"{number_of(journal.parked, 'command')} parked: a server rejected what no server has."
@@ -106,15 +119,12 @@ def _late(journal: JournalFigures) -> Iterator[Finding]:
 
 def _remotes(document: Document) -> Iterator[Finding]:
     for remote in document.remotes:
-        limit = lag_limit(remote)
         if remote.last_error is not None:
             # A brake holds until somebody has looked.
             level = Level.CRITICAL if remote.braked else Level.WARNING
             yield Finding(level, f"The last pass against {remote.remote} failed: {remote.last_error}")
-        elif not remote.ran and (document.at - document.program.started).total_seconds() > limit:
-            yield Finding(Level.WARNING, f"There was no pass against {remote.remote} yet.")
-        if remote.lag_seconds is not None and remote.lag_seconds > limit:
-            text = f"The last pass against {remote.remote} that succeeded was {span(remote.lag_seconds)} ago."
+        lag, text = without_success(remote, document)
+        if lag > lag_limit(remote):
             yield Finding(Level.WARNING, text)
         lacking = {"failed": remote.failed, "waiting": remote.waiting, "quarantined": remote.quarantined}
         if any(lacking.values()):

@@ -8,7 +8,7 @@ from datetime import UTC
 
 from pdbclient.errors import SafetyBrake
 from pdbclient.observe.page.document import Document, Failover, JournalFigures, Outage, Remote, Server
-from pdbclient.observe.page.findings import Level, certificate_level, lag_limit
+from pdbclient.observe.page.findings import Level, certificate_level, lag_limit, without_success
 from pdbclient.observe.page.words import clock, latency, number_of, server, since, size, span
 
 __all__ = ["Cell", "Table", "tables"]
@@ -199,7 +199,7 @@ def _remotes(document: Document) -> Iterator[Table]:
     rows = []
     for remote in document.remotes:
         last, lag = remote.last_pass or {}, remote.lag_seconds
-        late = lag is not None and lag > lag_limit(remote)
+        late = without_success(remote, document)[0] > lag_limit(remote)
         rows.append(
             _row(
                 server(remote.remote),

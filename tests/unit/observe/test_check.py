@@ -93,6 +93,42 @@ def test_a_reconciler_says_when_it_last_passed_and_is_critical_when_that_is_long
     assert output(reconciler(quarantined=2))[0] is State.WARNING
 
 
+NEVER: dict[str, object] = {"ok": False, "last_success": None, "lag_seconds": None, "last_pass": None, "entities": {}}
+REFUSED = {"last_failure": ago(minutes=2), "last_error": "not sent: connection refused"}
+
+
+@pytest.mark.parametrize(
+    ("failed", "text"),
+    [
+        (REFUSED, f"No pass against {REPLICA} has succeeded since the daemon began, "),
+        ({}, f"There was no pass against {REPLICA} yet."),
+    ],
+)
+def test_a_reconciler_that_never_passed_is_critical_once_it_has_run_for_so_long(
+    failed: dict[str, object], text: str
+) -> None:
+    document = reconciler(**NEVER, **failed)
+    state, said, _, more = output(document)
+    assert state is State.CRITICAL
+    assert sum(text in line for line in (said, *more)) == 1, "once"
+    begun = replace(document, program=replace(document.program, started=ago(minutes=59)))
+    assert output(begun)[0] is State.WARNING
+    assert output(begun, Limits(lag=1800))[0] is State.CRITICAL
+
+
+def test_one_remote_that_never_passed_is_critical_beside_one_that_does() -> None:
+    document = replace(reconciler(), remotes=(*reconciler().remotes, *reconciler(**NEVER, **REFUSED).remotes))
+    assert output(document)[0] is State.CRITICAL
+
+
+def test_a_journal_that_was_never_counted_is_a_warning_when_it_should_have_been() -> None:
+    document = gateway(journal=JournalFigures("/j", answers=True, counted=False))
+    state, text, data, _ = output(document)
+    assert (state, "not counted yet" in text, "pending" in data) == (State.WARNING, True, False)
+    begun = replace(document, program=replace(document.program, started=ago(minutes=9)))
+    assert output(begun)[0] is State.OK
+
+
 def test_what_a_server_says_cannot_pass_for_performance_data_or_a_line_of_its_own() -> None:
     why = "server error: HTTP 500: a | 'fake'=1\nPDBCLIENT GATEWAY OK"
     down = tuple(Circuit(operation, "open", ago(minutes=5), why) for operation in ("command", "query"))

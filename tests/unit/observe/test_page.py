@@ -25,7 +25,7 @@ from pdbclient.observe.page.document import (
 from pdbclient.observe.page.findings import Level, findings, worst
 from pdbclient.observe.page.html import HEADERS, REFRESH, error_page, page
 from pdbclient.observe.page.timeline import timelines
-from pdbclient.observe.page.view import MOST_EVENTS, tables
+from pdbclient.observe.page.view import MOST_EVENTS, Cell, tables
 from pdbclient.observe.page.words import clock, days_left, latency, listing, size, span
 
 from .documents import NOW, PRIMARY, REPLICA, WHY, ago, gateway, reconciler
@@ -138,9 +138,20 @@ def test_a_lag_of_more_than_three_intervals_is_told(lag: float, number: int) -> 
 def test_no_pass_at_all_is_told_once_there_should_have_been_one() -> None:
     document = reconciler(last_success=None, lag_seconds=None, last_pass=None, entities={})
     assert [text for _, text in told(document)] == [f"There was no pass against {REPLICA} yet."]
+    (passes,) = (table for table in tables(document) if table.title == "Passes")
+    assert passes.rows[0][2] == Cell("-", Level.WARNING), "none is late, too"
     begun = replace(document, program=replace(document.program, started=ago(seconds=10)))
     assert told(begun) == []
     assert rows(begun, "Passes")[0][1:3] == ["none yet", "-"]
+
+
+def test_that_no_pass_ever_succeeded_is_told_beside_why_the_last_one_did_not() -> None:
+    never: dict[str, object] = {"last_success": None, "lag_seconds": None, "entities": {}}
+    document = reconciler(ok=False, last_failure=NOW, last_error="refused", **never)
+    assert [text for _, text in told(document)] == [
+        f"The last pass against {REPLICA} failed: refused",
+        f"No pass against {REPLICA} has succeeded since the daemon began, 2 d ago.",
+    ]
 
 
 def test_records_that_did_not_get_here_are_told() -> None:
