@@ -45,9 +45,11 @@ exit codes:
 
 
 class _Daemon(NamedTuple):
-    """A daemon of this machine: its status port, and what starts it."""
+    """A daemon of this machine: what it calls itself, its status port and the setting of that, what starts it."""
 
+    name: str
     port: int
+    setting: str
     command: str
 
 
@@ -110,17 +112,17 @@ def _daemons(args: argparse.Namespace) -> list[_Daemon]:
     # On the host of a PuppetDB there need not be a puppetdb.conf.
     if args.config is not None or args.sync_config is None:
         # Whoever looks need not be allowed to read the keys.
-        config = load_config(args.config, check_files=False)
-        if config.gateway_status_port is not None:
-            daemons.append(_Daemon(config.gateway_status_port, "pdbclient gateway"))
-        elif args.watch is not None and args.sync_config is None:
+        port = load_config(args.config, check_files=False).gateway_status_port
+        if port is not None:
+            daemons.append(_Daemon("gateway", port, "gateway_status_port", "pdbclient gateway"))
+        elif args.watch is not None or args.sync_config is not None:
             where = args.config or "puppetdb.conf"
-            raise _not_set(where, "gateway_status_port", "gateway_status_port = 8088 in [pdbclient]")
+            raise _not_set(where, "gateway_status_port", "gateway_status_port = 8089 in [pdbclient]")
     if args.sync_config is not None:
         port = load_sync_config(args.sync_config, check_files=False).status_port
         if port is None:
             raise _not_set(args.sync_config, "status_port", "status_port: 8088")
-        daemons.append(_Daemon(port, "pdbclient sync run"))
+        daemons.append(_Daemon("sync", port, "status_port", "pdbclient sync run"))
     return daemons
 
 
@@ -133,9 +135,15 @@ def _ask(daemons: Sequence[_Daemon]) -> _Told:
     documents, errors = [], []
     for daemon in daemons:
         try:
-            documents.append(read_document(daemon.port, daemon.command))
+            document = read_document(daemon.port, daemon.command)
         except StatusError as error:
             errors.append(str(error))
+            continue
+        if document.program.name == daemon.name:
+            documents.append(document)
+        else:
+            what = f"{daemon.setting} {daemon.port} is the port of another daemon ({document.program.name})"
+            errors.append(f"{what}: is `{daemon.command}` running, and has it a port of its own?")
     return _Told(documents, errors)
 
 

@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -106,10 +106,40 @@ def test_a_status_port_that_is_not_set_is_asked_for(run: Run, sync_site: SyncSit
     path = conf(tmp_path / "puppetdb.conf", None)
     ended = run("status", "--config", path, "--watch")
     assert ended.code == 2
-    assert f"{path}: gateway_status_port: is not set: add, for example, gateway_status_port = 8088" in ended.err
+    assert f"{path}: gateway_status_port: is not set: add, for example, gateway_status_port = 8089" in ended.err
     ended = run("status", "--sync-config", sync_site.conf)
     assert ended.code == 2
-    assert f"{sync_site.conf}: status_port: is not set" in ended.err
+    assert f"{sync_site.conf}: status_port: is not set: add, for example, status_port: 8088" in ended.err
+
+
+def test_with_both_configurations_the_gateway_is_not_left_out_without_a_word(
+    run: Run, sync_site: SyncSite, tmp_path: Path
+) -> None:
+    other = ShownDaemon(reconciler())
+    path = conf(tmp_path / "puppetdb.conf", None)
+    with StatusPort(other.port, other):
+        sync_site.configured(more=f"  status_port: {other.port}\n")
+        ended = run("status", "--config", path, "--sync-config", sync_site.conf)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"{path}: gateway_status_port: is not set" in ended.err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_another_daemon_at_the_port_is_not_taken_for_the_one_that_is_asked(
+    run: Run, daemon: ShownDaemon, sync_site: SyncSite, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    sync_site.configured(more=f"  status_port: {daemon.port}\n")
+    alone = run("status", "--sync-config", sync_site.conf, *options)
+    assert (alone.code, alone.out.strip()) == (3, "{}" if options else "")
+    assert f"status_port {daemon.port} is the port of another daemon (gateway)" in alone.err
+    path = conf(tmp_path / "p.conf", daemon.port)
+    both = run("status", "--config", path, "--sync-config", sync_site.conf, *options)
+    assert both.code == 3
+    assert "gateway" in both.out
+    daemon.told = reconciler()
+    wrong = run("status", "--config", path, *options)
+    assert (wrong.code, wrong.out.strip()) == (3, "{}" if options else "")
+    assert f"gateway_status_port {daemon.port} is the port of another daemon (sync)" in wrong.err
 
 
 class Terminal:
@@ -146,6 +176,16 @@ class Terminal:
                 self.screen += os.read(self._ours, 65536).decode()
         self.screen = ""
 
+    def ended(self) -> int:
+        """Its exit code. What it still writes is read, or it would wait for that before it ends."""
+        end = time.monotonic() + 10
+        while self.process.poll() is None:
+            assert time.monotonic() < end, self.screen
+            if select.select([self._ours], [], [], 0.1)[0]:
+                with suppress(OSError):  # it has closed the terminal
+                    os.read(self._ours, 65536)
+        return self.process.wait()
+
 
 def test_watching_shows_on_a_terminal_what_changes_until_it_is_interrupted(tmp_path: Path) -> None:
     daemon = ShownDaemon(gateway())
@@ -161,4 +201,4 @@ def test_watching_shows_on_a_terminal_what_changes_until_it_is_interrupted(tmp_p
             port.close()
             terminal.until("no daemon listens on 127.0.0.1")
             terminal.process.send_signal(signal.SIGINT)
-            assert terminal.process.wait(10) == 130
+            assert terminal.ended() == 130
