@@ -5,7 +5,6 @@ Modules are counted, not time: the machine that tests run on is never idle. The 
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from importlib import import_module
@@ -15,6 +14,7 @@ import pytest
 import pdbclient
 from pdbclient.cli.commands import HELP, MODULES
 from pdbclient.cli.main import make_parser
+from pdbclient.cli.parser import Parser
 
 HEAVY = {
     *("aiohttp", "asyncio", "cryptography", "hocon", "msgspec", "prometheus_client", "psycopg", "requests", "rich"),
@@ -62,7 +62,7 @@ def test_help_is_the_same_with_and_without_the_commands() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_adds_the_commands_that_the_list_says(module: str) -> None:
-    groups = argparse.ArgumentParser().add_subparsers()
+    groups = Parser().add_subparsers()
     import_module(f"pdbclient.cli.{module}").register(groups)
     assert tuple(groups.choices) == MODULES[module]
     assert [choice.help for choice in groups._choices_actions] == [HELP[name] for name in MODULES[module]]
