@@ -6,11 +6,13 @@ broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import combinations
 
 from pdbclient.config.document import Document
 from pdbclient.config.model import Endpoint
+from pdbclient.config.ports import LOOPBACK, same_host
 from pdbclient.config.verdict import Verdict
 from pdbclient.errors import Problem
 
@@ -76,6 +78,35 @@ def _gateway_has_upstreams(verdict: Verdict, document: Document) -> None:
         verdict.refuse("gateway_url", why, document)
 
 
+_LISTENING = ("gateway_url", "gateway_local_url", "gateway_status_port")
+
+
+def _listening(verdict: Verdict) -> Iterator[tuple[str, str, int]]:
+    """Where the gateway listens: setting, host, port."""
+    url, local, status_port = (verdict.values[name] for name in _LISTENING)
+    if url is not None:
+        yield "gateway_url", url.host, url.port
+    if local is not None:
+        yield "gateway_local_url", local.host, local.port
+    if status_port is not None:
+        yield "gateway_status_port", LOOPBACK, status_port
+
+
+def _shared_ports(verdict: Verdict, *, surely: bool) -> Iterator[tuple[str, str]]:
+    """Settings that have the port of another one, and why that cannot be; without `surely`, where it may be so."""
+    for (first, name, port), (second, host, other) in combinations(_listening(verdict), 2):
+        same = same_host(name, host)
+        if port == other and same is (True if surely else None):
+            where = "" if surely else f"where {name} is {host} on this machine, "
+            why = f"port {port} is that of {first}, too ({verdict.entries[first].origin})"
+            yield second, f"{why}: {where}the gateway cannot listen at both: give it another one"
+
+
+def _ports_of_their_own(verdict: Verdict, document: Document) -> None:
+    for setting, why in _shared_ports(verdict, surely=True):
+        verdict.refuse(setting, why, document)
+
+
 def rule_warnings(verdict: Verdict) -> list[Problem]:
     """What is allowed and probably not meant."""
     warnings = []
@@ -85,6 +116,7 @@ def rule_warnings(verdict: Verdict) -> list[Problem]:
     ignored = verdict.entries.get("ignore_blacklisted_events")
     if ignored is not None:
         warnings.append(ignored.problem("has had no effect since PuppetDB 3: leave it out"))
+    warnings += (verdict.entries[name].problem(why) for name, why in _shared_ports(verdict, surely=False))
     return [*warnings, *_journal_warnings(verdict)]
 
 
@@ -117,4 +149,5 @@ _RULES: tuple[tuple[frozenset[str], Callable[[Verdict, Document], None]], ...] =
         _minimum_can_be_reached,
     ),
     (frozenset({"gateway_url", "server_urls", "submit_only_server_urls"}), _gateway_has_upstreams),
+    (frozenset(_LISTENING), _ports_of_their_own),
 )

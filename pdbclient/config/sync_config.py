@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pdbclient.config import settings
 from pdbclient.config.document import Document, Entry
 from pdbclient.config.ini import PUPPETDB
 from pdbclient.config.model import Endpoint, SyncConfig
+from pdbclient.config.ports import LOOPBACK, same_host
 from pdbclient.config.puppet_conf import find_confdir, layout_of
 from pdbclient.config.reading import read_document
 from pdbclient.config.remotes import judge_remotes
@@ -50,6 +51,7 @@ def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfi
     remotes = judge_remotes(verdict, document, local)
     tls = find_tls(verdict, document, section=_SECTION, check_files=check_files)
     logging_config = _logging_config(verdict, document, check_files)
+    warnings = [*document.warnings, *_status_port(verdict, document, local)]
     problems = [*verdict.problems, *tls.problems]
     if problems:
         raise ConfigError(in_file_order(problems, document.file))
@@ -63,7 +65,7 @@ def load_sync_config(path: Path | str, *, check_files: bool = True) -> SyncConfi
         **{name: value[name] for name in _PLAIN},
         logging_config=logging_config,
         origins={**_origins(verdict), "local_url": local_origin, **tls.origins},
-        warnings=in_file_order(document.warnings, document.file),
+        warnings=in_file_order(warnings, document.file),
     )
 
 
@@ -112,6 +114,18 @@ def _logging_config(verdict: Verdict, document: Document, check_files: bool) -> 
     if check_files and not os.path.isfile(path):
         verdict.refuse("logging_config", f"{path} does not exist, or is no file", document)
     return path
+
+
+def _status_port(verdict: Verdict, document: Document, local: Endpoint) -> Iterator[Problem]:
+    """A status port where the local PuppetDB listens: refused, or a warning where that may be another machine."""
+    if "local_url" in verdict.broken or verdict.values["status_port"] != local.port:
+        return
+    why = f"is the port of the local PuppetDB, {local} (local_url)"
+    if same_host(local.host, LOOPBACK):
+        verdict.refuse("status_port", f"{why}: take another one, like 8088", document)
+    else:
+        why = f"{why}: where that is this machine, take another one, like 8088"
+        yield verdict.entries["status_port"].problem(why)
 
 
 def _origins(verdict: Verdict) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from pdbclient.config.model import Endpoint, LocalAddress
+from pdbclient.config.ports import PRIVILEGE, PRIVILEGED
 from pdbclient.errors import GatewayError
 
 __all__ = ["Entrance", "described", "duplicates", "is_loopback", "listening_sockets", "most_handshakes"]
@@ -109,8 +110,15 @@ def listening_sockets(url: Endpoint | LocalAddress, setting: str = "gateway_url"
                 raise GatewayError(f"{setting} {url}: another process listens there already") from error
     if not sockets:
         why = "; ".join(dict.fromkeys(error.strerror or str(error) for error in refusals))
-        raise GatewayError(f"{setting} {url}: cannot listen there: {why} (is that a name of this machine?)")
+        raise GatewayError(f"{setting} {url}: cannot listen there: {why}{_advice(url.port, refusals)}")
     return sockets
+
+
+def _advice(port: int, refusals: Sequence[OSError]) -> str:
+    numbers = {error.errno for error in refusals}
+    if port < PRIVILEGED and not numbers.isdisjoint((errno.EACCES, errno.EPERM)):
+        return f": ports below {PRIVILEGED} need a privilege: {PRIVILEGE}"
+    return " (is that a name of this machine?)" if errno.EADDRNOTAVAIL in numbers else ""
 
 
 def duplicates(sockets: Sequence[socket.socket]) -> list[socket.socket]:

@@ -69,8 +69,7 @@ class StatusPort:
         try:
             self._server = _Server((ADDRESS, port), sources, actions)
         except OSError as error:
-            taken = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
-            raise StatusError(f"{setting} {port}: cannot listen on {ADDRESS}: {taken}") from error
+            raise StatusError(f"{setting} {port}: cannot listen on {ADDRESS}: {_why(error)}") from error
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL,), name="pdbclient-status-port", daemon=True
@@ -87,6 +86,14 @@ class StatusPort:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another process listens there"
+    if error.errno == errno.EACCES:
+        return f"{error.strerror}: take a port from 1024 on, those below need a privilege"
+    return str(error.strerror)
 
 
 class _Server(ThreadingHTTPServer):

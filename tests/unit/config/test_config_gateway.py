@@ -147,3 +147,63 @@ def test_an_address_of_the_loopback_is_one(text: str, so: str) -> None:
 def test_anything_else_is_none(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_local_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (
+            "gateway_url = https://localhost:8085\ngateway_status_port = 8085\n",
+            ["5: gateway_status_port: gateway_url"],
+        ),
+        (
+            "gateway_url = https://127.0.0.1:8085\ngateway_status_port = 8085\n",
+            ["5: gateway_status_port: gateway_url"],
+        ),
+        (
+            "gateway_url = https://localhost:8085\ngateway_local_url = http://[0:0::1]:8085\n",
+            ["5: gateway_local_url: gateway_url"],
+        ),
+        (
+            "gateway_url = https://gw:8085\ngateway_status_port = 8086\ngateway_local_url = http://localhost:8086\n",
+            ["5: gateway_status_port: gateway_local_url"],
+        ),
+        ("gateway_url = https://127.0.0.2:8085\ngateway_status_port = 8085\n", []),
+        ("gateway_url = https://[::1]:8085\ngateway_status_port = 8085\n", []),
+        ("gateway_url = https://localhost:8085\ngateway_local_url = http://127.0.0.3:8085\n", []),
+        ("gateway_status_port = 8086\ngateway_local_url = http://[::1]:8086\n", []),
+        # What is broken draws no conclusions.
+        ("gateway_url = https://localhost:8085/x\ngateway_status_port = 443\n", ["4: gateway_url: cannot contain"]),
+    ],
+)
+def test_two_settings_that_name_one_address_are_refused(
+    write: Write, refused: Refused, text: str, problems: list[str]
+) -> None:
+    """Else the gateway ends at its start, and says that another process listens there, which is itself."""
+    path = write("puppetdb.conf", f"[main]\nserver_urls = https://localhost:8085,https://a\n[pdbclient]\n{text}")
+    if not problems:
+        assert load_config(path, check_files=False).server_urls
+        return
+    found = refused(lambda: load_config(path, check_files=False))
+    assert len(found) == len(problems)
+    for each, problem in zip(found, problems, strict=True):
+        start, _, of = problem.rpartition(": ")
+        assert each.startswith(start)
+        assert of in each
+
+
+def test_whose_port_it_is_stands_there_with_its_line_and_what_to_do(write: Write, refused: Refused) -> None:
+    text = (
+        "[main]\nserver_urls = https://localhost:8085,https://a\n[pdbclient]\ngateway_url = https://localhost:8085\n"
+    )
+    path = write("puppetdb.conf", f"{text}gateway_status_port = 8085\n")
+    why = f"port 8085 is that of gateway_url, too ({path}:4): the gateway cannot listen at both: give it another one"
+    assert refused(lambda: load_config(path, check_files=False)) == [f"5: gateway_status_port: {why}"]
+
+
+def test_one_port_is_a_warning_where_a_name_decides_whether_it_is_one_address(write: Write) -> None:
+    """What a name stands for is another matter on each machine: often 127.0.1.1, or an address of the network."""
+    (warning,) = _load(write, "gateway_status_port = 8085\n").warnings
+    assert (warning.line, warning.setting) == (5, "gateway_status_port")
+    assert "where gw is 127.0.0.1 on this machine, the gateway cannot listen at both" in warning.why
+    assert _load(write, "gateway_status_port = 8086\ngateway_local_url = http://127.0.0.1:8087\n").warnings == ()

@@ -231,3 +231,19 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """There is no default for a sync configuration."""
     with pytest.raises(ConfigError, match="there is no such file"):
         load_sync_config(tmp_path / "nowhere.conf")
+
+
+def test_the_status_port_is_not_that_of_the_local_puppetdb(write: Write, refused: Refused) -> None:
+    """Refused where that surely is on this machine; else it may be another one."""
+    text = (
+        'sync: {{ local_url: "https://{}:8081", remotes: [{{server_url: "https://b", interval: 5m}}]\n'
+        "status_port: {} }}\n"
+    )
+    path = write("sync.conf", text.format("localhost", 8081))
+    why = "is the port of the local PuppetDB, https://localhost:8081 (local_url): take another one, like 8088"
+    assert refused(lambda: load_sync_config(path, check_files=False)) == [f"2: status_port: {why}"]
+    path = write("sync.conf", text.format("me.example", 8081))
+    (warning,) = load_sync_config(path, check_files=False).warnings
+    assert (warning.line, warning.setting, "where that is this machine" in warning.why) == (2, "status_port", True)
+    path = write("sync.conf", text.format("localhost", 8088))
+    assert load_sync_config(path, check_files=False).warnings == ()

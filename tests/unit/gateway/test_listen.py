@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from pdbclient.config import Endpoint
+from pdbclient.config.ports import PRIVILEGE
+from pdbclient.errors import GatewayError
 from pdbclient.gateway import listen
-from pdbclient.gateway.listen import Entrance
+from pdbclient.gateway.listen import Entrance, listening_sockets
 
 Connect = Callable[[], socket.socket]
 
@@ -82,3 +86,25 @@ def test_no_descriptor_is_said_once_for_a_second(
     for _ in range(5):
         with pytest.raises(BlockingIOError):
             entrance.accept()
+
+
+@pytest.mark.parametrize(
+    ("port", "number", "advice"),
+    [
+        (443, errno.EACCES, f"Permission denied: ports below 1024 need a privilege: {PRIVILEGE}"),
+        (8085, errno.EACCES, "Permission denied"),
+        (443, errno.EADDRNOTAVAIL, "Cannot assign requested address (is that a name of this machine?)"),
+    ],
+)
+def test_why_it_cannot_listen_is_what_to_do_about(
+    port: int, number: int, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may listen at every port: what the kernel tells others stands here in its place."""
+
+    def refuse(_: socket.socket, __: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(GatewayError) as caught:
+        listening_sockets(Endpoint("127.0.0.1", port))
+    assert str(caught.value) == f"gateway_url https://127.0.0.1:{port}: cannot listen there: {advice}"
