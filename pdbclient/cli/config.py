@@ -11,6 +11,7 @@ from typing import Any
 
 from pdbclient.cli import output
 from pdbclient.cli.commands import HELP
+from pdbclient.cli.config_here import port_warnings, unwritable
 from pdbclient.config import (
     ClientConfig,
     Endpoint,
@@ -20,14 +21,16 @@ from pdbclient.config import (
     load_sync_config,
     without_password,
 )
+from pdbclient.config.model import problem_of
 from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["register"]
 
 _DESCRIPTION = """\
 Read puppetdb.conf (and a sync configuration), check everything that can be checked without a network,
-load certificates, keys and revocation lists as their first use does, look whether the journal can be
-where it is to be, and print what is in force and where each value comes from: file:line, or default.
+load certificates, keys and revocation lists as their first use does, look whether the journal and the
+state can be where they are to be, and print what is in force and where each value comes from: file:line,
+or default. Run it as the service's user: what that one may not read or write is a problem.
 With problems, print all of them, one a line, as file:line: setting: why, and exit 2. What is accepted
 but probably not meant, or will not do for long, is printed as a warning. `pdbclient doctor` goes on
 from there: it asks the servers, and looks at the files as the services' users see them. Files of keys
@@ -89,6 +92,8 @@ def _check(args: argparse.Namespace) -> int:
             configs[name] = config if args.syntax_only else _checked_here(config)
         except ConfigError as error:
             problems += (each for each in error.problems if each not in problems)
+    if not args.syntax_only:
+        problems += _shared_port(configs)
     if problems:
         _print_problems(problems, as_json=args.json)
         return 2
@@ -106,9 +111,23 @@ def _checked_here(config: _Config) -> _Config:
     from pdbclient.doctor.configured import configured_faults
 
     faults = configured_faults(config, datetime.now(UTC))
-    if faults.errors:
-        raise ConfigError(faults.errors)
-    return replace(config, warnings=(*config.warnings, *faults.warnings))
+    named = {each.setting for each in faults.errors}
+    errors = [*faults.errors, *(each for each in unwritable(config) if each.setting not in named)]
+    if errors:
+        raise ConfigError(errors)
+    return replace(config, warnings=(*config.warnings, *faults.warnings, *port_warnings(config)))
+
+
+def _shared_port(configs: Mapping[str, _Config]) -> list[Problem]:
+    """Both daemons of this machine have their status port at the same address of it."""
+    gateway, sync = configs.get("puppetdb.conf"), configs.get("sync")
+    if not isinstance(gateway, ClientConfig) or not isinstance(sync, SyncConfig):
+        return []
+    if sync.status_port is None or sync.status_port != gateway.gateway_status_port:
+        return []
+    origin = gateway.origins["gateway_status_port"]
+    why = f"{sync.status_port} is gateway_status_port, too ({origin}): give each daemon a port of its own"
+    return [problem_of(sync, "status_port", why)]
 
 
 def _wanted(args: argparse.Namespace) -> list[tuple[str, Callable[[], _Config]]]:

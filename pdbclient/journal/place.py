@@ -11,7 +11,7 @@ __all__ = ["driver_fault", "place_fault"]
 def place_fault(location: str) -> str | None:
     """What keeps a journal from being at `location`, a file's path or a URL of PostgreSQL; None: nothing to be seen.
 
-    Permissions are not looked at: they are the service's user's.
+    Permissions are not looked at: they are the service's user's (`pdbclient config check`, run by that user, does).
     """
     if "://" in location:
         return driver_fault()

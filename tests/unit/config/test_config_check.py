@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pdbclient.cli import config as command
+from pdbclient.cli import config_here
 from tests.faults.chain import Chain, pem
+from tests.faults.journal import NOBODY
 
 Write = Callable[..., Path]
 
@@ -140,3 +146,128 @@ def test_the_content_of_a_key_is_never_printed(
     captured = capsys.readouterr()
     assert "TOP-SECRET-KEY" not in captured.out + captured.err
     assert "k.pem" in captured.out + captured.err
+
+
+@contextmanager
+def somebody() -> Iterator[int]:
+    """Inside, root is nobody in particular; everybody else stays who he is."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield os.geteuid()
+    finally:
+        os.seteuid(before)
+
+
+@pytest.fixture
+def kept(good: Path, sync: Path) -> Iterator[Path]:
+    """A directory that others may read, with both configurations: journal and state are in `data`, open to all."""
+    with tempfile.TemporaryDirectory(prefix="pdbclient-test-", dir="/var/tmp") as name:
+        directory = Path(name)
+        shutil.copytree(good.parent, directory, dirs_exist_ok=True)
+        (directory / "data").mkdir()
+        conf = directory / good.name
+        conf.write_text(f"{conf.read_text()}journal = {directory}/data/journal.db\n")
+        conf = directory / sync.name
+        conf.write_text(conf.read_text().replace("ssl_ca_cert", f'state_dir: "{directory}/data"\nssl_ca_cert'))
+        for each in (directory, *directory.rglob("*")):
+            each.chmod(0o755 if each.is_dir() else 0o644)
+        (directory / "data").chmod(0o777)
+        yield directory
+        (directory / "data").chmod(0o777)
+
+
+FILES = [("--config", "puppetdb.conf", "journal"), ("--sync", "sync.conf", "state_dir")]
+
+
+@pytest.mark.parametrize(("option", "name", "setting"), FILES)
+def test_a_directory_that_its_user_may_not_write_is_a_problem(
+    kept: Path, option: str, name: str, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daemon, started as that user, would end at once."""
+    with somebody() as user:
+        assert _run(option, kept / name) == 0, capsys.readouterr().err
+        assert capsys.readouterr().err == ""
+    (kept / "data").chmod(0o555)
+    with somebody():
+        assert _run(option, kept / name) == 2
+        assert _run(option, kept / name, "--syntax-only") == 0
+    err = capsys.readouterr().err
+    assert (
+        f": {setting}: the user with id {user} may not write in {kept}/data: look as the user that the service" in err
+    )
+
+
+@pytest.mark.parametrize("end", ["", "-journal", ".lock"])
+@pytest.mark.parametrize(("option", "name", "setting"), FILES)
+def test_so_is_a_file_that_another_one_left_there(
+    kept: Path, option: str, name: str, setting: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = "journal.db" if setting == "journal" else "sync-me-8081.sqlite"
+    file = kept / "data" / (base.replace(".sqlite", end) if (setting, end) == ("state_dir", ".lock") else base + end)
+    file.touch(0o444)
+    with somebody():
+        assert _run(option, kept / name) == 2
+    assert f": {setting}: the user with id" in (err := capsys.readouterr().err)
+    assert f"may not read and write {file}: " in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as another user")
+def test_a_journal_of_another_user_is_a_problem_also_where_its_mode_lets_everybody_write(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gateway opens its own only. Root, who looks for others, may."""
+    file = kept / "data" / "journal.db"
+    file.touch()
+    file.chmod(0o666)
+    with somebody():
+        assert _run("--config", kept / "puppetdb.conf") == 2
+    assert f"journal: {file} does not belong to the user with id {NOBODY}: " in capsys.readouterr().err
+    os.chown(file, NOBODY, NOBODY)
+    assert _run("--config", kept / "puppetdb.conf") == 0
+
+
+def test_a_state_directory_that_is_not_there_must_be_one_that_can_be_made(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf = kept / "sync.conf"
+    conf.write_text(conf.read_text().replace("/data", "/data/new/state"))
+    with somebody():
+        assert _run("--sync", conf) == 0
+    (kept / "data").chmod(0o555)
+    with somebody():
+        assert _run("--sync", conf) == 2
+    assert f"may not write in {kept}/data: " in capsys.readouterr().err
+
+
+def test_a_port_that_needs_a_privilege_is_a_warning_with_what_to_do(
+    good: Path, sync: Path, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The unit that is shipped has no capability at all."""
+    text = good.read_text().replace("https://a,", "https://puppet,https://a,")
+    good.write_text(f"{text}gateway_local_url = http://127.0.0.1:80\ngateway_status_port = 1024\n")
+    sync.write_text(sync.read_text().replace("ssl_ca_cert", "status_port: 1023, ssl_ca_cert"))
+    least = write("least", "1024\n")
+    monkeypatch.setattr(config_here, "_LEAST_PORT", least)
+    assert _run("--config", good, "--sync", sync) == 0
+    lines = capsys.readouterr().err.splitlines()
+    low = [line for line in lines if "is below 1024, and the service may not listen there" in line]
+    assert [line.split(": ")[2] for line in low] == ["gateway_local_url", "status_port"]
+    assert all("AmbientCapabilities=CAP_NET_BIND_SERVICE" in line for line in low)
+    least.write_text("0\n")
+    assert _run("--config", good, "--sync", sync) == 0
+    assert "is below" not in capsys.readouterr().err
+
+
+def test_two_daemons_of_one_machine_have_not_one_status_port(
+    good: Path, sync: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(f"{good.read_text()}gateway_status_port = 8088\n")
+    sync.write_text(sync.read_text().replace("ssl_ca_cert", "status_port: 8088, ssl_ca_cert"))
+    assert _run("--config", good) == 0
+    assert _run("--sync", sync) == 0
+    assert _run("--config", good, "--sync", sync, "--syntax-only") == 0, "they may be meant for two machines"
+    capsys.readouterr()
+    assert _run("--config", good, "--sync", sync) == 2
+    assert f"{sync}:2: status_port: 8088 is gateway_status_port, too ({good}:9): give" in capsys.readouterr().err
