@@ -11,7 +11,7 @@ from typing import Any
 
 from pdbclient.cli import output
 from pdbclient.cli.commands import HELP
-from pdbclient.cli.config_here import port_warnings, unwritable
+from pdbclient.cli.config_here import logging_problems, port_warnings, unwritable
 from pdbclient.config import (
     ClientConfig,
     Endpoint,
@@ -113,6 +113,7 @@ def _checked_here(config: _Config) -> _Config:
     faults = configured_faults(config, datetime.now(UTC))
     named = {each.setting for each in faults.errors}
     errors = [*faults.errors, *(each for each in unwritable(config) if each.setting not in named)]
+    errors += logging_problems(config)
     if errors:
         raise ConfigError(errors)
     return replace(config, warnings=(*config.warnings, *faults.warnings, *port_warnings(config)))

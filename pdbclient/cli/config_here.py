@@ -1,4 +1,4 @@
-"""What a configuration meets on this machine when the daemon starts: ports, and where this user may write."""
+"""What a configuration meets on this machine when the daemon starts: ports, logging, where this user may write."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from pdbclient.config import ClientConfig, SyncConfig
 from pdbclient.config.model import problem_of
 from pdbclient.config.ports import PRIVILEGE, PRIVILEGED
-from pdbclient.errors import Problem
+from pdbclient.errors import ConfigError, Problem
 
-__all__ = ["port_warnings", "unwritable"]
+__all__ = ["logging_problems", "port_warnings", "unwritable"]
 
 _LEAST_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _ADVICE = "look as the user that the service runs as (runuser -u USER), and make it that user's (chown)"
@@ -29,6 +29,19 @@ def unwritable(config: ClientConfig | SyncConfig) -> Iterator[Problem]:
         elif os.geteuid() != 0 and _owner(path) not in (None, os.geteuid()):
             # Root looks at the journals of others; the gateway has its own only.
             yield problem_of(config, "journal", f"{path} does not belong to {_user()}: {_ADVICE}")
+
+
+def logging_problems(config: ClientConfig | SyncConfig) -> Sequence[Problem]:
+    """What is wrong with a logging configuration as it stands there: to try it would open its files."""
+    if isinstance(config, ClientConfig) or config.logging_config is None:
+        return ()
+    from pdbclient.observe.logs import read_configuration
+
+    try:
+        read_configuration(config.logging_config)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def port_warnings(config: ClientConfig | SyncConfig) -> Iterator[Problem]:
@@ -68,6 +81,8 @@ def _state(config: SyncConfig) -> Iterator[Problem]:
 
 def _fault(directory: Path, files: Sequence[Path]) -> str | None:
     """What of these this user may not write."""
+    if not os.path.isdir(directory) and os.path.lexists(directory):
+        return f"{directory} is no directory: name another one"
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return f"{_user()} may not write in {directory}: {_ADVICE}"
     for each in files:

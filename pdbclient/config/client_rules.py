@@ -117,6 +117,9 @@ def rule_warnings(verdict: Verdict) -> list[Problem]:
     if ignored is not None:
         warnings.append(ignored.problem("has had no effect since PuppetDB 3: leave it out"))
     warnings += (verdict.entries[name].problem(why) for name, why in _shared_ports(verdict, surely=False))
+    if gateway is None:
+        idle = (each for name, each in verdict.entries.items() if name.startswith("gateway_"))
+        warnings += (each.problem("has no effect without gateway_url: there is no gateway then") for each in idle)
     return [*warnings, *_journal_warnings(verdict)]
 
 

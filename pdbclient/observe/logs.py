@@ -19,7 +19,7 @@ import yaml
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.observe.terminal import visible
 
-__all__ = ["SYNC_ATTRIBUTES", "JsonFormatter", "TextFormatter", "configure"]
+__all__ = ["SYNC_ATTRIBUTES", "JsonFormatter", "TextFormatter", "configure", "read_configuration"]
 
 SYNC_ATTRIBUTES = {
     "phase": ("all", "`sync`, `entity`, `record`, `deactivate`"),
@@ -97,7 +97,8 @@ def configure(path: Path | None, *, json: bool = False, level: int = logging.INF
     root.setLevel(level)
 
 
-def _configure_from(path: Path) -> None:
+def read_configuration(path: Path) -> Mapping[str, Any]:
+    """The logging configuration at `path`, not yet in force. Raises `ConfigError` for what cannot be one."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -109,6 +110,11 @@ def _configure_from(path: Path) -> None:
         raise _problem(path, f"is not YAML: {error}") from error
     if not isinstance(config, Mapping):
         raise _problem(path, "must be a mapping as Python's logging.config.dictConfig takes it")
+    return config
+
+
+def _configure_from(path: Path) -> None:
+    config = read_configuration(path)
     settings = {"version": 1, "disable_existing_loggers": False, **config}
     try:
         logging.config.dictConfig(settings)

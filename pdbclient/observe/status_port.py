@@ -69,7 +69,7 @@ class StatusPort:
         try:
             self._server = _Server((ADDRESS, port), sources, actions)
         except OSError as error:
-            raise StatusError(f"{setting} {port}: cannot listen on {ADDRESS}: {_why(error)}") from error
+            raise StatusError(f"{setting} {port}: cannot listen on {ADDRESS}: {_why(error, port)}") from error
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL,), name="pdbclient-status-port", daemon=True
@@ -88,10 +88,10 @@ class StatusPort:
         self._server.server_close()
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return "another process listens there"
-    if error.errno == errno.EACCES:
+    if error.errno == errno.EACCES and port < 1024:
         return f"{error.strerror}: take a port from 1024 on, those below need a privilege"
     return str(error.strerror)
 

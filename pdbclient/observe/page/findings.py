@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
+from pdbclient.errors import SafetyBrake
 from pdbclient.observe.page.document import Certificate, Document, JournalFigures, Remote
 from pdbclient.observe.page.words import clock, days_left, listing, number_of, span
 
@@ -123,6 +124,8 @@ def _remotes(document: Document) -> Iterator[Finding]:
             # A brake holds until somebody has looked.
             level = Level.CRITICAL if remote.braked else Level.WARNING
             yield Finding(level, f"The last pass against {remote.remote} failed: {remote.last_error}")
+        else:
+            yield from _failing_parts(remote)
         lag, text = without_success(remote, document)
         if lag > lag_limit(remote):
             yield Finding(Level.WARNING, text)
@@ -131,6 +134,14 @@ def _remotes(document: Document) -> Iterator[Finding]:
             counted = listing([f"{number} {what}" for what, number in lacking.items() if number])
             advice = "`pdbclient sync quarantine list` shows which."
             yield Finding(Level.WARNING, f"Some records of {remote.remote} did not get here: {counted}. {advice}")
+
+
+def _failing_parts(remote: Remote) -> Iterator[Finding]:
+    """What failed when a pass last came to it, after a pass that left it out (`sync once --entity`) succeeded."""
+    for name, part in remote.entities.items():
+        if part.error is not None:
+            level = Level.CRITICAL if SafetyBrake.PREFIX in part.error else Level.WARNING
+            yield Finding(level, f"The last pass against {remote.remote} that came to {name} failed: {part.error}")
 
 
 def _certificates(document: Document) -> Iterator[Finding]:

@@ -241,6 +241,30 @@ def test_a_state_directory_that_is_not_there_must_be_one_that_can_be_made(
     assert f"may not write in {kept}/data: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", ["c.pem", "c.pem/state"])
+def test_a_state_directory_that_is_a_file_is_a_problem(
+    kept: Path, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf = kept / "sync.conf"
+    conf.write_text(conf.read_text().replace("/data", f"/{path}"))
+    assert _run("--sync", conf) == 2
+    assert f"state_dir: {kept}/c.pem is no directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("handlers: [\n", ":2: is not YAML: "), ("- a\n", ": must be a mapping"), ("", ": must be a")]
+)
+def test_a_logging_configuration_that_cannot_be_one_is_a_problem(
+    sync: Path, write: Write, text: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write("logging.yaml", text)
+    sync.write_text(sync.read_text().replace("ssl_ca_cert", "logging_config: logging.yaml, ssl_ca_cert"))
+    assert _run("--sync", sync) == 2
+    assert f"{path}{why}" in capsys.readouterr().err
+    write("logging.yaml", "handlers: {}\n")
+    assert _run("--sync", sync) == 0
+
+
 def test_a_port_that_needs_a_privilege_is_a_warning_with_what_to_do(
     good: Path, sync: Path, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,3 +207,11 @@ def test_one_port_is_a_warning_where_a_name_decides_whether_it_is_one_address(wr
     assert (warning.line, warning.setting) == (5, "gateway_status_port")
     assert "where gw is 127.0.0.1 on this machine, the gateway cannot listen at both" in warning.why
     assert _load(write, "gateway_status_port = 8086\ngateway_local_url = http://127.0.0.1:8087\n").warnings == ()
+
+
+def test_what_is_set_for_a_gateway_that_is_not_there_is_a_warning(write: Write) -> None:
+    """`pdbclient gateway` would end at once."""
+    text = "[main]\nserver_urls = https://a\n[pdbclient]\ngateway_status_port = 8089\ngateway_allow = x\n"
+    warnings = load_config(write("puppetdb.conf", text), check_files=False).warnings
+    assert [(each.line, each.setting) for each in warnings] == [(4, "gateway_status_port"), (5, "gateway_allow")]
+    assert all("has no effect without gateway_url" in each.why for each in warnings)

@@ -130,6 +130,21 @@ def test_a_pass_that_failed_is_told_with_its_error_and_one_that_a_brake_stopped_
     assert rows(reconciler(**braked), "Passes")[0][1] == "safety brake"
 
 
+def test_a_pass_that_left_out_what_fails_does_not_hide_it() -> None:
+    """`pdbclient sync once --entity facts` succeeds, and is the latest pass then."""
+    brake = str(SafetyBrake("60 of 100 active nodes would be deactivated"))
+    parts = {
+        "facts": EntityPass(NOW),
+        "nodes": EntityPass(None, brake),
+        "reports": EntityPass(ago(days=1), "refused"),
+    }
+    which = f"The last pass against {REPLICA} that came to"
+    assert told(reconciler(entities=parts)) == [
+        (Level.CRITICAL, f"{which} nodes failed: {brake}"),
+        (Level.WARNING, f"{which} reports failed: refused"),
+    ]
+
+
 @pytest.mark.parametrize(("lag", "number"), [(360.0, 0), (361.0, 1)])
 def test_a_lag_of_more_than_three_intervals_is_told(lag: float, number: int) -> None:
     assert len(told(reconciler(lag_seconds=lag))) == number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import socket
@@ -234,6 +235,19 @@ def test_a_port_that_is_taken_is_said() -> None:
         pytest.raises(StatusError, match=f"status_port {port.port}.*another process"),
     ):
         serving(DaemonBehindPort(), port.port)
+
+
+def test_a_port_that_needs_a_privilege_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may listen at every port: what the kernel tells others stands here in its place."""
+
+    def refuse(_: socket.socket, __: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(StatusError, match=r"status_port 80: .*: Permission denied: take a port from 1024 on, "):
+        serving(DaemonBehindPort(), 80)
+    with pytest.raises(StatusError, match=r"status_port 8088: .*: Permission denied$"):
+        serving(DaemonBehindPort(), 8088)
 
 
 def test_nothing_is_left_of_it_even_with_clients_that_say_nothing_or_half_a_request() -> None:
