@@ -68,8 +68,8 @@ _ALL = (
     Kind(
         "unit-not-running",
         _PROBLEM,
-        "The service is not running.",
-        "`systemctl enable --now {unit}`; `journalctl -u {unit}` says why it ended",
+        "The service is not running, or ends again and again.",
+        "`systemctl status {unit}` and `journalctl -u {unit}` say why; then `systemctl enable --now {unit}`",
     ),
     Kind(
         "unit-not-enabled",
@@ -87,7 +87,8 @@ _ALL = (
         "directory-unwritable",
         _PROBLEM,
         "The service cannot write where it keeps its data.",
-        "`install -d -o {user} -m 0700 {path}`",
+        "`install -d -o {user} -m 0700 {path}`, and have the unit let it write there: `ReadWritePaths={path}` below "
+        "[Service], by `systemctl edit {unit}`",
     ),
     Kind(
         "disk-full",

@@ -22,6 +22,7 @@ __all__ = [
     "JournalFacts",
     "Look",
     "PassFacts",
+    "PathRule",
     "PeerFacts",
     "PuppetFacts",
     "Role",
@@ -63,8 +64,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class PathRule:
+    """What a `setting` of a unit makes of `path` and all below it, symlinks resolved.
+
+    `effect` is `read-write`, `read-only`, or of no use whatever else the unit says: `hidden`, `private`.
+    """
+
+    path: str
+    effect: str
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """A systemd unit. `active` and `enabled` are systemd's words; None: it cannot be told, as without systemd."""
+    """A systemd unit. `active`, `sub`, `enabled` and `load` are systemd's words; `active` None: there is no systemd.
+
+    `restarts`: how often systemd has started it again by itself; `running_for`: seconds since it is active. `paths`:
+    where it may write, and where not.
+    """
 
     name: str
     user: str | None = None
@@ -72,6 +89,11 @@ class UnitFacts:
     active: str | None = None
     enabled: str | None = None
     config: str | None = None
+    load: str = "loaded"
+    sub: str | None = None
+    restarts: int = 0
+    running_for: float | None = None
+    paths: tuple[PathRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,8 @@ class FileFacts:
 class DiskFacts:
     """The file system of a directory that is written to: what for, and what of it is free to this user.
 
-    `error`: why nothing can be written there.
+    `error`: why nothing can be written there. `ours`: whether it is the service that writes there. `real`: `path`
+    with its symlinks resolved.
     """
 
     path: str
@@ -96,6 +119,8 @@ class DiskFacts:
     size: int = 0
     free_inodes: int | None = None
     error: str | None = None
+    ours: bool = True
+    real: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +230,8 @@ class SettingFacts:
 class GatewayFacts:
     """The gateway, asked by the name that Puppet calls it, with Puppet's own certificate.
 
-    `unusable`: the servers that it leaves out now. `met` and `error` as in `ServerFacts`. `unasked`: why it could not
-    even be asked.
+    `unusable`: the servers that it leaves out now. `journal_up` None: it has no journal. `met` and `error` as in
+    `ServerFacts`. `unasked`: why it could not even be asked.
     """
 
     url: str
@@ -217,17 +242,18 @@ class GatewayFacts:
     unasked: str | None = None
     is_gateway: bool = False
     unusable: tuple[str, ...] = ()
-    journal_up: bool = True
+    journal_up: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PuppetFacts:
     """Puppet's own configuration on this host: what of it leads elsewhere, and the gateway that it leads to.
 
-    `setup` is the command that sets it right.
+    `setup` is the command that sets it right. With `errors` nothing else was looked at, but for the gateway.
     """
 
     confdir: str
+    gateway_url: str | None = None
     setup: str = "pdbclient terminus setup"
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()

@@ -142,6 +142,10 @@ def of_another_time(request: Request) -> Answer:
     return Answer([pieces[0].replace(b"\r\n", b"\r\nDate: " + date + b"\r\n", 1), *pieces[1:]])
 
 
+def of_no_version(request: Request) -> Answer:
+    return answer({}) if request.target.startswith("/pdb/meta/") else healthy(request)
+
+
 def expired(host: PuppetServerHost) -> None:
     host.instead(healthy, host.site.pki.authority.issue("old", days=-1))
 
@@ -235,6 +239,7 @@ MISTAKES: dict[str, tuple[Callable[[PuppetServerHost], object], str, str]] = {
     "no answer at all": (no_answer_at_all, "server-unreachable", "within the connect timeout"),
     "a Puppet Server": (lambda host: host.instead(SERVICE_NOT_FOUND), "server-not-puppetdb", "that is no PuppetDB"),
     "some web site": (lambda host: host.instead(answer({"a": 1})), "server-not-puppetdb", "that is no PuppetDB"),
+    "no version": (lambda host: host.instead(of_no_version), "server-not-puppetdb", "does not tell its version"),
     "the allowlist": (lambda host: host.instead(forbidding), "server-forbids", "certificate allowlist"),
     "it is only starting": (lambda host: host.instead(starting), "server-busy", ""),
     "its clock": (lambda host: host.instead(of_another_time), "clocks-differ", "s ahead of its clock"),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,37 +122,137 @@ def test_a_user_that_is_not_there_is_found(host: ApplyHost) -> None:
     assert "useradd" in ended.findings["service-user-missing"]["do"]
 
 
-SHOWN = """#!/bin/sh
-case "$2" in
-pdbclient-gateway.service) cat <<'END'
-LoadState=loaded
-ActiveState=failed
-UnitFileState=enabled
-User=nobody
-SupplementaryGroups={groups}
-ExecStart={{ path=/usr/bin/pdbclient ; argv[]=/usr/bin/pdbclient gateway --config {conf} ; ignore_errors=no }}
-END
-;;
-*) echo LoadState=not-found ;;
-esac
-"""
+NOT_FOUND = {"LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead", "UnitFileState": ""}
 """What systemd 252 says of units; it is not the first process where the tests run."""
+STRICT = {"ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "no", "StateDirectory": "pdbclient"}
+"""The units that come with pdbclient have a /tmp of their own, too; what these tests make is there."""
+
+
+def shows(host: ApplyHost, **units: dict[str, str]) -> str:
+    """A directory with a `systemctl` that shows these units, by the last word of their names."""
+    directory = host.directory / "bin"
+    directory.mkdir(exist_ok=True)
+    lines = ["#!/bin/sh", 'case "$2" in']
+    for name, shown in units.items():
+        text = "\n".join(f"{key}={value}" for key, value in shown.items())
+        lines += [f"pdbclient-{name}.service) cat <<'END'", text, "END", ";;"]
+    nothing = "\n".join(f"{key}={value}" for key, value in NOT_FOUND.items())
+    lines += ["*) cat <<'END'", nothing, "END", ";;", "esac", ""]
+    (directory / "systemctl").write_text("\n".join(lines))
+    (directory / "systemctl").chmod(0o755)
+    return str(directory)
+
+
+def gateway_unit(host: ApplyHost, **changes: str) -> dict[str, str]:
+    """That of the gateway, which runs."""
+    shown = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
+    run = f"/usr/bin/pdbclient gateway --config {host.conf}"
+    start = f"{{ path=/usr/bin/pdbclient ; argv[]={run} ; ignore_errors=no ; start_time=[n/a] ; status=0/0 }}"
+    return {**shown, "User": "nobody", "SupplementaryGroups": "", "NRestarts": "0", "ExecStart": start, **changes}
 
 
 @AS_ROOT
 def test_the_unit_says_where_the_configuration_is_and_whom_to_look_as(host: ApplyHost) -> None:
     """`nobody` may read the key by the unit's group, and not without it."""
-    systemctl = host.directory / "systemctl"
     os.chown(host.directory / "key.pem", 0, 1)  # the group daemon
     host.conf.write_text(host.conf.read_text() + "gateway_url = https://localhost:8085\n")
     for groups, code in (("daemon", "unit-not-running"), ("", "file-unreadable")):
-        systemctl.write_text(SHOWN.format(conf=host.conf, groups=groups))
-        systemctl.chmod(0o755)
-        ended = host.doctor("--json", path=str(host.directory), conf=False)
+        path = shows(host, gateway=gateway_unit(host, ActiveState="failed", SupplementaryGroups=groups))
+        ended = host.doctor("--json", path=path, conf=False)
         assert ended.code == 1
         assert json.loads(ended.out)["roles"][0]["config"] == str(host.conf)
         assert code in ended.findings
         assert ("file-unreadable" in ended.findings) is (groups == "")
+
+
+def with_gateway(host: ApplyHost, *lines: str) -> None:
+    """puppetdb.conf of a gateway, whose key `nobody` may read."""
+    (host.directory / "key.pem").chmod(0o644)
+    more = "\n".join(["gateway_url = https://localhost:8085", *lines, ""])
+    host.conf.write_text(host.conf.read_text() + more)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "57"}, "57 times so far"),
+        ({"ActiveEnterTimestampMonotonic": "1", "NRestarts": "57"}, None),
+        ({"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}, "it is masked"),
+        (NOT_FOUND, "systemd has no such unit"),
+        ({"LoadState": "bad-setting", "ActiveState": "inactive"}, "cannot use its unit file (bad-setting)"),
+    ],
+)
+def test_a_unit_that_systemd_does_not_keep_running_is_found(
+    host: ApplyHost, changes: dict[str, str], says: str | None
+) -> None:
+    with_gateway(host)
+    ended = host.doctor("--json", "--user", "root", path=shows(host, gateway=gateway_unit(host, **changes)))
+    if says is None:  # it has been running since long ago
+        assert "unit-not-running" not in ended.findings
+    else:
+        assert says in ended.findings["unit-not-running"]["what"]
+
+
+def test_a_unit_that_has_just_been_started_again_is_found(host: ApplyHost) -> None:
+    """The moment of a loop in which systemd calls it active."""
+    with_gateway(host)
+    changes = {"ActiveEnterTimestampMonotonic": str(int(time.monotonic() * 1e6)), "NRestarts": "57"}
+    ended = host.doctor("--json", "--user", "root", path=shows(host, gateway=gateway_unit(host, **changes)))
+    assert "57 times so far" in ended.findings["unit-not-running"]["what"]
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("unit", "writable"),
+    [
+        (STRICT, False),
+        ({**STRICT, "PrivateTmp": "yes", "ReadWritePaths": "{directory}"}, False),
+        ({**STRICT, "ProtectSystem": "full"}, True),
+        ({**STRICT, "ReadWritePaths": "-{directory} /srv/other"}, True),
+        ({}, True),
+    ],
+)
+def test_a_journal_that_the_unit_may_not_write_is_found(
+    host: ApplyHost, unit: dict[str, str], writable: bool
+) -> None:
+    """The directory is the user's own, and the journal is still to be made there; a link to it changes nothing."""
+    directory, link = host.directory / "journal", host.directory / "link"
+    directory.mkdir()
+    os.chown(directory, 65534, 65534)
+    link.symlink_to(directory)
+    with_gateway(host, f"journal = {link}/journal.db")
+    rules = {name: value.format(directory=directory) for name, value in unit.items()}
+    ended = host.doctor("--json", path=shows(host, gateway=gateway_unit(host, **rules)))
+    findings = [each for role in ended.json["roles"] for each in role["findings"]]
+    codes = [each["code"] for each in findings if each["where"].startswith(str(link))]
+    assert codes == (["disk", "journal"] if writable else ["directory-unwritable"])
+    if not writable:
+        found = ended.findings["directory-unwritable"]
+        assert ("PrivateTmp=yes" if unit["PrivateTmp"] == "yes" else "ProtectSystem=strict") in found["what"]
+        assert f"`ReadWritePaths={link}`" in found["do"]
+
+
+@AS_ROOT
+def test_a_journal_behind_a_closed_door_is_found(host: ApplyHost) -> None:
+    """Its user sees nothing of it: that is not the same as a journal still to be made."""
+    (host.directory / "closed/journal").mkdir(parents=True)
+    (host.directory / "closed").chmod(0o700)
+    with_gateway(host, f"journal = {host.directory}/closed/journal/journal.db")
+    ended = host.doctor("--json", "--user", "nobody")
+    assert {"directory-unwritable", "journal-unusable"} <= set(ended.findings)
+
+
+def test_the_unit_of_a_role_that_a_host_does_not_have_is_no_matter(host: ApplyHost) -> None:
+    """The package brings both units. One that somebody enabled is looked at, and its configuration is missed."""
+    start = "{ path=/usr/bin/pdbclient ; argv[]=/usr/bin/pdbclient sync run --config /nowhere/sync.conf ; }"
+    idle = {**NOT_FOUND, "LoadState": "loaded", "UnitFileState": "disabled", "User": "root", "ExecStart": start}
+    units = {"gateway": gateway_unit(host, User="root"), "sync": idle}
+    roles = [each["role"] for each in host.doctor("--json", path=shows(host, **units), conf=False).json["roles"]]
+    assert roles == ["server"]
+    units["sync"] = {**idle, "UnitFileState": "enabled"}
+    ended = host.doctor("--json", path=shows(host, **units), conf=False)
+    assert ended.findings["unit-not-running"]["where"] == "pdbclient-sync.service"
+    assert "there is no such file" in str(ended.json)
 
 
 # Newer Pythons warn of a fork in a process with threads, as the one of the tests is, and the command is not.

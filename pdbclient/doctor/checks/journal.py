@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pdbclient.doctor.checks.host import unwritable
 from pdbclient.doctor.kinds import found, well
 from pdbclient.doctor.model import Facts, Finding
 
@@ -22,6 +23,11 @@ def check_journal(facts: Facts) -> Iterator[Finding]:
         yield found("journal-unusable", journal.place, journal.error)
         return
     if journal.missing:
+        # Where it cannot be made, that is told already.
+        if any(problem.setting == "journal" for problem in facts.service.errors):
+            return
+        if any(unwritable(facts, disk) for disk in facts.service.disks):
+            return
         yield well("journal", journal.place, "it is not there yet: the gateway makes it when it starts")
         return
     pending = sum(journal.pending.values())

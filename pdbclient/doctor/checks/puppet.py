@@ -17,6 +17,9 @@ def check_puppet(facts: Facts) -> Iterator[Finding]:
     if puppet is None:
         return
     for problem in puppet.errors:
+        if problem in facts.service.errors:
+            # The service's own look has told it.
+            continue
         where = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
         what = problem.why if problem.setting is None else f"{problem.setting}: {problem.why}"
         yield found("configuration", where, what)
@@ -26,7 +29,7 @@ def check_puppet(facts: Facts) -> Iterator[Finding]:
     for setting in puppet.astray:
         yield found("puppet-goes-elsewhere", setting.file, _astray(setting), setup=puppet.setup)
     if not puppet.errors and not puppet.astray:
-        url = facts.service.gateway_url
+        url = puppet.gateway_url
         to = "PuppetDB itself: there is no gateway_url" if url is None else f"PuppetDB, by the gateway {url}"
         yield well("puppet", puppet.confdir, f"Puppet's configuration leads to {to}")
 
@@ -47,8 +50,13 @@ def check_gateway(facts: Facts) -> Iterator[Finding]:
         yield well("gateway", gateway.url, f"it answers, {by}")
         for server in gateway.unusable:
             yield found("gateway-leaves-out", gateway.url, f"it does not ask {server}")
-        if not gateway.journal_up:
+        if gateway.journal_up is False:
             yield found("journal-unusable", gateway.url, "the gateway says that its journal does not answer")
+        elif gateway.journal_up is None and facts.service.journal is not None:
+            what = (
+                "the gateway runs without the journal that puppetdb.conf names: `systemctl reload pdbclient-gateway`"
+            )
+            yield found("journal-unusable", gateway.url, what)
 
 
 def _failed(gateway: GatewayFacts, by: str) -> Finding:

@@ -59,14 +59,15 @@ def _pass(each: PassFacts, config: str) -> Iterator[Finding]:
     if not each.ran:
         yield found("sync-never-ran", each.remote, "there was no pass against it yet", config=config)
         return
-    late = each.lag is None or each.lag > INTERVALS * each.interval + PASS
     if each.error is not None:
         code = "sync-braked" if each.outcome == "refused" or "would be deactivated" in each.error else "sync-failed"
         yield found(code, each.remote, each.error)
-    elif late and each.lag is not None:
+    elif each.lag is None:
+        yield found("sync-lags", each.remote, "no pass has succeeded yet")
+    elif each.lag > INTERVALS * each.interval + PASS:
         what = f"the last pass that succeeded was {each.lag / 60:.0f} min ago, and one is due every "
         yield found("sync-lags", each.remote, f"{what}{each.interval / 60:g} min")
     else:
-        yield well("sync", each.remote, f"the latest pass succeeded {(each.lag or 0.0) / 60:.0f} min ago")
+        yield well("sync", each.remote, f"a pass succeeded {each.lag / 60:.0f} min ago")
     if each.quarantined:
         yield found("sync-quarantined", each.remote, f"{each.quarantined} records are left alone")

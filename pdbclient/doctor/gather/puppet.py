@@ -31,18 +31,19 @@ def look_at_puppet(path: Path) -> PuppetFacts:
     confdir = find_confdir(path.absolute().parent)
     try:
         config = load_config(path, check_files=False)
-    except ConfigError:
-        # The service's own look tells what is wrong with it.
-        return PuppetFacts(str(confdir))
+    except ConfigError as error:
+        return PuppetFacts(str(confdir), errors=error.problems)
+    url = None if config.gateway_url is None else config.gateway_url.url
     gateway = _gateway(confdir, config.gateway_url)
     try:
         target, plan = _nearest(confdir, config)
     except ConfigError as error:
-        return PuppetFacts(str(confdir), errors=error.problems, gateway=gateway)
+        return PuppetFacts(str(confdir), url, errors=error.problems, gateway=gateway)
     setup = f"pdbclient terminus setup --confdir {shlex.quote(str(confdir))} --for {target}"
     return PuppetFacts(
         str(confdir),
-        setup if config.gateway_url is not None else f"{setup} --no-gateway",
+        url,
+        f"{setup} --no-gateway" if url is None else setup,
         # What is said of puppetdb.conf itself, the service's own look says.
         warnings=tuple(warning for warning in plan.warnings if warning not in config.warnings),
         astray=tuple(
@@ -95,7 +96,7 @@ def _gateway(confdir: Path, url: Endpoint | None) -> GatewayFacts | None:
 def _read(facts: GatewayFacts, text: str) -> GatewayFacts:
     """What the gateway's metrics say of its servers and its journal."""
     unusable: dict[str, None] = {}
-    is_gateway, journal_up = False, True
+    is_gateway, journal_up = False, None
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

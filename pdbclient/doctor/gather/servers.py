@@ -108,7 +108,9 @@ def _status(asked: _Asked) -> None:
 def _version(asked: _Asked) -> None:
     meta = asked.session.document(VERSION_PATH, within=asked.left()).value
     version = meta.get("version") if isinstance(meta, dict) else None
-    asked.facts = replace(asked.facts, version=version if isinstance(version, str) else None)
+    if not isinstance(version, str):
+        raise Misrouted(asked.session.endpoint.url, 200, "that is no PuppetDB: it does not tell its version")
+    asked.facts = replace(asked.facts, version=version)
 
 
 def _query(asked: _Asked) -> None:

@@ -10,12 +10,14 @@ import pwd
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pdbclient.config import ClientConfig, Endpoint, SyncConfig, load_config, load_sync_config, without_password
 from pdbclient.config.model import TlsFiles
 from pdbclient.config.puppetdb_conf import read_puppetdb
+from pdbclient.config.reading import is_there
 from pdbclient.doctor.configured import configured_faults
 from pdbclient.doctor.gather.servers import ask_servers
 from pdbclient.doctor.model import (
@@ -157,31 +159,32 @@ def _journal_disk(path: Path) -> DiskFacts:
 def _puppetdb_disk(config: SyncConfig) -> Iterator[DiskFacts]:
     """Where PuppetDB of this host keeps its queue, if its configuration can be read and says so."""
     entry = (read_puppetdb(config.local) or {}).get("global", {}).get("vardir")
-    if entry is not None and isinstance(entry.value, str) and Path(entry.value).is_dir():
-        yield _room(Path(entry.value), Path(entry.value), "PuppetDB's queue")
+    if entry is not None and isinstance(entry.value, str) and os.path.isdir(entry.value):
+        yield replace(_room(Path(entry.value), Path(entry.value), "PuppetDB's queue"), ours=False)
 
 
 def _disk(directory: Path, purpose: str) -> DiskFacts:
     there = directory
-    while not there.exists() and there != there.parent:
+    # Of what is behind a closed door nothing is seen: pathlib would raise.
+    while not os.path.exists(there) and there != there.parent:
         there = there.parent
-    if there == directory and not os.access(directory, os.W_OK | os.X_OK):
+    if os.access(there, os.W_OK | os.X_OK):
+        return _room(directory, there, purpose)
+    if is_there(directory):
         return DiskFacts(str(directory), purpose, error="this user may not write there")
-    if there != directory and not os.access(there, os.W_OK | os.X_OK):
-        why = f"does not exist, and this user may not make it in {there}"
-        return DiskFacts(str(directory), purpose, error=why)
-    return _room(directory, there, purpose)
+    return DiskFacts(str(directory), purpose, error=f"does not exist, and this user may not make it in {there}")
 
 
 def _room(directory: Path, there: Path, purpose: str) -> DiskFacts:
     room = os.statvfs(there)
     inodes = room.f_favail if room.f_files else None
-    return DiskFacts(str(directory), purpose, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, inodes)
+    free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
+    return DiskFacts(str(directory), purpose, free, size, inodes, real=os.path.realpath(directory))
 
 
 def _journal(location: str, max_bytes: int) -> JournalFacts:
     place = without_password(location)
-    if "://" not in location and not os.path.lexists(location):
+    if "://" not in location and not is_there(Path(location)):
         # The gateway makes it when it starts.
         return JournalFacts(place, missing=True, max_bytes=max_bytes)
     try:

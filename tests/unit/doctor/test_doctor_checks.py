@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from pdbclient.doctor.checks import judge
+from pdbclient.doctor.checks.host import unwritable
+from pdbclient.doctor.gather.unit_paths import path_rules
 from pdbclient.doctor.kinds import KINDS, found
 from pdbclient.doctor.model import (
     DiskFacts,
@@ -17,6 +19,7 @@ from pdbclient.doctor.model import (
     GatewayFacts,
     JournalFacts,
     PassFacts,
+    PathRule,
     PeerFacts,
     PuppetFacts,
     Role,
@@ -57,7 +60,9 @@ def server_role(**changes: Any) -> Facts:
         journal=JournalFacts("/var/lib/pdbclient/journal.db", held_by=7, bytes=10, max_bytes=1000),
     )
     unit = UnitFacts("pdbclient-gateway", "pdbclient", (), "active", "enabled")
-    puppet = PuppetFacts("/p", gateway=GatewayFacts(GATEWAY, "/p/puppet.pem", "puppet", is_gateway=True))
+    puppet = PuppetFacts(
+        "/p", GATEWAY, gateway=GatewayFacts(GATEWAY, "/p/puppet.pem", "puppet", is_gateway=True, journal_up=True)
+    )
     return Facts(replace(service, **changes), unit, puppet)
 
 
@@ -113,6 +118,19 @@ def unit(**changes: Any) -> Facts:
     return replace(facts, unit=replace(facts.unit, **changes))
 
 
+STRICT = PathRule("/", "read-only", "ProtectSystem=strict")
+HOME = PathRule("/srv", "hidden", "ProtectHome=yes")
+
+
+def within(*paths: PathRule) -> Facts:
+    """Of a unit with these rules, whose service has its journal in a directory of its user's."""
+    directory = "/srv/journal"
+    journal = JournalFacts(f"{directory}/journal.db", missing=True)
+    disks = (DiskFacts(directory, "the journal", 50 * GIB, 100 * GIB, 10**6, real=directory),)
+    facts = server_role(disks=disks, journal=journal)
+    return replace(facts, unit=replace(facts.unit, paths=paths))
+
+
 def passes(**changes: Any) -> Facts:
     return puppetdb_role(passes=(replace(PassFacts(B, 300.0, True, 100.0, "done"), **changes),))
 
@@ -128,6 +146,42 @@ CASES: dict[str, tuple[Facts, str, str]] = {
     "another user": (server_role(looked_as="joe"), "looked-as-another-user", "/p/puppetdb.conf"),
     "stopped": (unit(active="failed"), "unit-not-running", "pdbclient-gateway.service"),
     "not at boot": (unit(enabled="disabled"), "unit-not-enabled", "pdbclient-gateway.service"),
+    "ends again and again": (
+        unit(active="activating", sub="auto-restart", restarts=57),
+        "unit-not-running",
+        "pdbclient-gateway.service",
+    ),
+    "ended for the first time": (
+        unit(active="activating", sub="auto-restart"),
+        "unit-not-running",
+        "pdbclient-gateway.service",
+    ),
+    "started again just now": (unit(restarts=3, running_for=1.0), "unit-not-running", "pdbclient-gateway.service"),
+    "starts again": (
+        unit(active="activating", sub="start-pre", restarts=3),
+        "unit-not-running",
+        "pdbclient-gateway.service",
+    ),
+    "masked": (
+        unit(load="masked", active="inactive", enabled="masked"),
+        "unit-not-running",
+        "pdbclient-gateway.service",
+    ),
+    "no unit": (
+        unit(load="not-found", active="inactive", enabled=""),
+        "unit-not-running",
+        "pdbclient-gateway.service",
+    ),
+    "a wrong unit": (unit(load="bad-setting", active="inactive"), "unit-not-running", "pdbclient-gateway.service"),
+    "masked while it runs": (unit(load="masked", enabled="masked"), "unit-not-enabled", "pdbclient-gateway.service"),
+    "until the next boot": (unit(enabled="enabled-runtime"), "unit-not-enabled", "pdbclient-gateway.service"),
+    "beside its unit's directories": (within(STRICT), "directory-unwritable", "/srv/journal"),
+    "in a home": (within(HOME), "directory-unwritable", "/srv/journal"),
+    "in a home, whatever is writable": (
+        within(HOME, PathRule("/srv/journal", "read-write", "ReadWritePaths")),
+        "directory-unwritable",
+        "/srv/journal",
+    ),
     "open key": (server_role(files=(FileFacts("/k", "a private key", True),)), "secret-open-to-all", "/k"),
     "unwritable": (disk(error="may not"), "directory-unwritable", "/var/lib/pdbclient"),
     "full": (disk(free=50 * 1024**2), "disk-full", "/var/lib/pdbclient"),
@@ -177,12 +231,14 @@ CASES: dict[str, tuple[Facts, str, str]] = {
     "another service": (gateway(met="misrouted", error="404"), "gateway-is-another", GATEWAY),
     "another answer": (gateway(is_gateway=False), "gateway-is-another", GATEWAY),
     "left out": (gateway(unusable=(f"{A} for query",)), "gateway-leaves-out", GATEWAY),
+    "without its journal": (gateway(journal_up=None), "journal-unusable", GATEWAY),
     "its journal": (gateway(journal_up=False), "journal-unusable", GATEWAY),
     "journal": (journal(error="belongs to the user 0"), "journal-unusable", "/j"),
     "undelivered": (journal(pending={"": 3}, oldest_pending=601.0), "journal-undelivered", "/j"),
     "parked": (journal(parked=2), "journal-parked", "/j"),
     "bound": (journal(bytes=901), "journal-near-its-bound", "/j"),
     "never ran": (passes(ran=False, lag=None, outcome=None), "sync-never-ran", B),
+    "never succeeded": (passes(lag=None), "sync-lags", B),
     "lag": (passes(lag=1501.0), "sync-lags", B),
     "failed": (passes(error="facts: HTTP 500", outcome="done"), "sync-failed", B),
     "braked": (passes(error="the remote reports no nodes at all", outcome="refused"), "sync-braked", B),
@@ -236,8 +292,21 @@ def test_advice_has_the_names_that_it_speaks_of() -> None:
     "facts",
     [
         # Nothing is expected of a unit on a host without a gateway, nor where there is no systemd.
-        replace(server_role(gateway_url=None), unit=UnitFacts("pdbclient-gateway", None, (), "inactive")),
+        replace(
+            server_role(gateway_url=None),
+            unit=UnitFacts("pdbclient-gateway", None, (), "inactive", paths=(STRICT,)),
+            puppet=PuppetFacts("/p"),
+        ),
         unit(active=None, enabled=None),
+        unit(restarts=1, running_for=3600.0),
+        unit(active="activating", sub="start"),
+        within(STRICT, PathRule("/srv/journal", "read-write", "ReadWritePaths")),
+        within(STRICT, PathRule("/srv", "read-write", "StateDirectory")),
+        within(PathRule("/srv/journ", "read-only", "ProtectSystem=full")),
+        replace(
+            puppetdb_role(disks=(DiskFacts("/q", "PuppetDB's queue", GIB * 9, GIB * 9, ours=False, real="/q"),)),
+            unit=UnitFacts("pdbclient-sync", "puppetdb", (), "active", "enabled", paths=(STRICT,)),
+        ),
         # What is said within the limits.
         disk(free=2 * GIB),
         journal(pending={"": 3}, oldest_pending=599.0),
@@ -263,3 +332,78 @@ def test_a_configuration_that_cannot_be_read_says_that_nothing_else_was_looked_a
         "journl: unknown setting: did you mean journal?",
         "as pdbclient, it cannot be used: the servers and the rest were not looked at",
     ]
+
+
+def well(facts: Facts) -> set[str]:
+    return {each.code for each in judge(facts) if each.severity is Severity.OK}
+
+
+UNREAD = ServiceFacts(Role.SERVER, "/p/puppetdb.conf", "pdbclient", unread=True, errors=(WRONG,))
+
+
+def test_what_was_not_looked_at_is_not_called_well() -> None:
+    """Of Puppet's configuration, root saw no more than the service did; the mistake is told once."""
+    facts = Facts(UNREAD, UnitFacts("pdbclient-gateway"), PuppetFacts("/p", errors=(WRONG,)))
+    assert well(facts) == set()
+    assert [each.what for each in judge(facts)].count("journl: unknown setting: did you mean journal?") == 1
+
+
+def test_a_gateway_whose_user_may_not_read_the_key_is_still_one() -> None:
+    """Root read what puppetdb.conf names: Puppet goes to the gateway, and its unit is to run."""
+    stopped = replace(server_role().unit, active="failed")
+    facts = Facts(replace(UNREAD, errors=(UNREADABLE,)), stopped, PuppetFacts("/p", GATEWAY))
+    texts = [each.what for each in judge(facts) if each.code == "puppet"]
+    assert texts == [f"Puppet's configuration leads to PuppetDB, by the gateway {GATEWAY}"]
+    assert ("unit-not-running", "pdbclient-gateway.service") in set(wrong(facts))
+
+
+@pytest.mark.parametrize(("enabled", "told"), [("enabled", True), ("disabled", False)])
+def test_where_nobody_can_read_whether_there_is_a_gateway_its_unit_says(enabled: str, told: bool) -> None:
+    unit = UnitFacts("pdbclient-gateway", active="failed", enabled=enabled)
+    facts = Facts(UNREAD, unit, PuppetFacts("/p", errors=(WRONG,)))
+    assert ("unit-not-running" in {code for code, _ in wrong(facts)}) is told
+
+
+def test_a_journal_that_cannot_be_made_is_not_called_well() -> None:
+    """`the gateway makes it when it starts` is said where it can."""
+    nowhere = Problem("/p/puppetdb.conf", 4, "journal", "its directory /srv/x does not exist")
+    unseen = JournalFacts("/srv/x/journal.db", missing=True)
+    assert "journal" in well(server_role(journal=unseen))
+    assert "journal" not in well(server_role(journal=unseen, errors=(nowhere,)))
+    assert "journal" not in well(server_role(journal=unseen, disks=disk(error="may not").service.disks))
+    assert "journal" not in well(within(STRICT))
+
+
+SHIPPED = {"ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes", "StateDirectory": "pdbclient:old"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "directory", "setting"),
+    [
+        (SHIPPED, "/srv/journal", "ProtectSystem=strict"),
+        (SHIPPED, "/var/lib/pdbclient", None),
+        (SHIPPED, "/var/lib/pdbclient/deeper", None),
+        (SHIPPED, "/var/lib/pdbclient-sync", "ProtectSystem=strict"),
+        (SHIPPED, "/home/joe", "ProtectHome=yes"),
+        (SHIPPED, "/var/tmp/journal", "PrivateTmp=yes"),
+        ({**SHIPPED, "PrivateTmp": "disconnected"}, "/tmp", "PrivateTmp=disconnected"),
+        ({**SHIPPED, "ReadWritePaths": "/home/joe"}, "/home/joe", "ProtectHome=yes"),
+        ({**SHIPPED, "ReadWritePaths": "/home/joe", "ProtectHome": "read-only"}, "/home/joe", None),
+        ({**SHIPPED, "ProtectHome": "read-only"}, "/home/joe", "ProtectHome=read-only"),
+        ({**SHIPPED, "ReadWritePaths": "-/srv/a +/srv/b 'c"}, "/srv/b/journal", None),
+        ({**SHIPPED, "ReadWritePaths": "/srv/a '/srv/b c'"}, "/srv/b c", None),
+        ({**SHIPPED, "BindPaths": "/mnt/x:/srv/journal:rbind /srv/y"}, "/srv/journal", None),
+        ({**SHIPPED, "LogsDirectory": "pdbclient"}, "/var/log/pdbclient", None),
+        ({"ProtectSystem": "full"}, "/etc/pdbclient", "ProtectSystem=full"),
+        ({"ProtectSystem": "full"}, "/srv", None),
+        ({"ProtectSystem": "yes"}, "/etc", None),
+        ({"ProtectSystem": "no", "ProtectHome": "no", "PrivateTmp": "no"}, "/home", None),
+        ({}, "/srv", None),
+    ],
+)
+def test_where_a_unit_lets_its_service_write(shown: dict[str, str], directory: str, setting: str | None) -> None:
+    """As systemd.exec(5) has it."""
+    facts = within(*path_rules(shown))
+    (each,) = facts.service.disks
+    why = unwritable(facts, replace(each, real=directory))
+    assert why is None if setting is None else f"({setting})" in str(why)
