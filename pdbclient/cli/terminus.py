@@ -40,6 +40,9 @@ order, line ends, owners and modes stay. Each changed file is copied to FILE.pdb
 puppet.conf gets storeconfigs, storeconfigs_backend and puppetdb among its reports: for a server in [server]
 or [master], for `puppet apply` in [main]. puppetdb.conf gets the gateway as the first of server_urls, with
 the PuppetDBs after it: when the gateway is down, Puppet goes on to them.
+
+Settings that are wrong are refused. Files that they name may come later: when the files are as they are to be,
+whatever `pdbclient config check` has to say of them here is told as warnings.
 """
 _EPILOG = """\
 exit codes, as of diff: 0 when everything is set up (with --write: now), 1 when changes are pending, 2 when a
@@ -170,6 +173,9 @@ def _setup(args: argparse.Namespace) -> int:
     backups: list[Path | None] = [None] * len(plan.changes)
     if args.write:
         backups = write(plan, datetime.now(UTC))
+    unusable = False
+    if args.write or not plan.changes:
+        plan, unusable = _checked(plan)
     if args.json:
         output.print_json(_document(plan, backups, written=args.write))
     elif args.write:
@@ -179,7 +185,19 @@ def _setup(args: argparse.Namespace) -> int:
         _print_diffs(plan)
     for warning in plan.warnings:
         output.note(f"warning: {warning}")
+    if unusable:
+        output.note("pdbclient cannot use it like this: mend that until `pdbclient config check` ends with 0")
     return _conclude(plan, args)
+
+
+def _checked(plan: Plan) -> tuple[Plan, bool]:
+    """The plan, which is made now, with what `config check` says of puppetdb.conf; and whether that refuses it."""
+    # Not before it is needed: what looks into certificates takes long to load.
+    from pdbclient.doctor.configured import faults_of
+
+    faults = faults_of(plan.confdir / "puppetdb.conf", datetime.now(UTC))
+    more = [each for each in (*faults.errors, *faults.warnings) if each not in plan.warnings]
+    return replace(plan, warnings=[*plan.warnings, *more]), bool(faults.errors)
 
 
 def _conclude(plan: Plan, args: argparse.Namespace) -> int:

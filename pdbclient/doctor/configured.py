@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
-from pdbclient.config import ClientConfig, SyncConfig
+from pdbclient.config import ClientConfig, SyncConfig, load_config
 from pdbclient.config.model import problem_of
 from pdbclient.config.puppetdb_conf import read_puppetdb, ttl_differences
 from pdbclient.errors import ConfigError, Problem
@@ -18,7 +19,17 @@ from pdbclient.http.tls_check import TlsFaults, certificate_names, tls_faults
 from pdbclient.journal.place import place_fault
 from pdbclient.puppet_setup import GATEWAY_PORT
 
-__all__ = ["configured_faults"]
+__all__ = ["configured_faults", "faults_of"]
+
+
+def faults_of(puppetdb_conf: Path, now: datetime) -> TlsFaults:
+    """What `pdbclient config check` says of this file: with errors, nobody but stock Puppet can use it."""
+    try:
+        config = load_config(puppetdb_conf)
+    except ConfigError as error:
+        return TlsFaults(tuple(error.problems))
+    faults = configured_faults(config, now)
+    return TlsFaults(faults.errors, (*config.warnings, *faults.warnings))
 
 
 def configured_faults(config: ClientConfig | SyncConfig, now: datetime) -> TlsFaults:

@@ -16,7 +16,7 @@ __all__ = ["judge"]
 def judge(puppetdb_conf: str, puppet_conf: str, confdir: Path) -> tuple[Sequence[Problem], Sequence[Problem]]:
     """The problems and the warnings of a puppetdb.conf beside a puppet.conf, both named as in `confdir`.
 
-    Files that they name are not looked at.
+    Files that they name are not looked at: they may come later. What is on disk then, the command line checks.
     """
     with tempfile.TemporaryDirectory(prefix="pdbclient-setup-") as name:
         directory = Path(name)

@@ -13,22 +13,36 @@ from pathlib import Path
 
 import pytest
 
+from pdbclient.lab.certificates import CertificateAuthority
+
 from .conftest import Run
 
 URLS = ("--server-urls", "https://a:8081,https://b:8081", "--gateway-url", "https://g:8085")
 Child = Callable[..., subprocess.Popen[bytes]]
 
 
+@pytest.fixture(scope="module")
+def ssldir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Puppet's, of a host whose gateway is called g."""
+    directory = tmp_path_factory.mktemp("terminus") / "ssl"
+    authority = CertificateAuthority(directory, "Test CA")
+    authority.create()
+    authority.issue("host.example", names=["g"])
+    return directory
+
+
 @pytest.fixture
-def confdir(tmp_path: Path) -> Path:
+def confdir(tmp_path: Path, ssldir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("socket.getfqdn", lambda: "host.example")
     directory = tmp_path / "puppet"
     directory.mkdir()
     (directory / "puppet.conf").write_text("[server]\nreports = log\n")
+    (directory / "ssl").symlink_to(ssldir)
     return directory
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 def test_changes_are_shown_and_nothing_is_changed(run: Run, confdir: Path) -> None:
@@ -189,6 +203,31 @@ def test_warnings_go_to_standard_error(run: Run, confdir: Path) -> None:
     ended = run("terminus", "setup", "--confdir", confdir)
     assert ended.code == 1
     assert f"warning: {confdir}/puppetdb.conf:3: sticky_read_failover: in [main]" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--gateway-url", "https://other.example:8085"), "ssl_cert: no client of gateway_url accepts it"),
+        (("--set", "pdbclient.journal=/nope/journal.db"), "journal: its directory /nope does not exist"),
+        (("--set", "pdbclient.ssl_crl=/nope/crl.pem"), "ssl_crl: the revocation list /nope/crl.pem does not exist"),
+    ],
+)
+def test_what_config_check_says_of_the_result_is_a_warning(
+    run: Run, confdir: Path, more: tuple[str, ...], said: str
+) -> None:
+    """It may come later, as in a run of Puppet, so it is written all the same; before it is, nobody can tell."""
+    argv = ("terminus", "setup", "--confdir", confdir, *URLS, *more)
+    assert "warning" not in run(*argv).err
+    for act in (("--write",), ()):
+        ended = run(*argv, *act)
+        assert ended.code == 0
+        (warning,) = [line for line in ended.err.splitlines() if line.startswith("warning: ")]
+        assert said in warning
+        assert "until `pdbclient config check` ends with 0" in ended.err
+    assert run("config", "check", "--config", confdir / "puppetdb.conf").code == 2
+    (warning,) = json.loads(run(*argv, "--json").out)["warnings"]
+    assert said in f"{warning['setting']}: {warning['why']}"
 
 
 @pytest.mark.parametrize(
