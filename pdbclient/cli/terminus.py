@@ -99,9 +99,10 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     gateway = setup.add_mutually_exclusive_group()
     gateway.add_argument(
         "--gateway-url",
-        type=_url,
+        type=_gateway_url,
         metavar="URL",
-        help=f"where the gateway is (default: that of puppetdb.conf, else https://CERTNAME:{GATEWAY_PORT})",
+        help=f"where the gateway is, at port {GATEWAY_PORT} if it names none (default: that of puppetdb.conf, else "
+        f"https://CERTNAME:{GATEWAY_PORT})",
     )
     gateway.add_argument("--no-gateway", action="store_true", help="let Puppet talk to the PuppetDBs themselves")
     setup.add_argument(
@@ -125,9 +126,10 @@ def register(groups: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     setup.set_defaults(run=_setup)
 
 
-def _url(text: str) -> Endpoint:
+def _gateway_url(text: str) -> Endpoint:
+    # A URL without a port means 443 in puppetdb.conf, where the gateway's user may not listen.
     try:
-        return parse_server_url(text)
+        return parse_server_url(text, default_port=GATEWAY_PORT)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from pdbclient.config import load_config
+from pdbclient.config import load_config, load_sync_config
 from pdbclient.config.model import Endpoint, Timeouts
 from pdbclient.http.session import Session
 from pdbclient.lab import Lab
@@ -451,6 +451,54 @@ def test_a_run_without_effect_on_a_new_host_names_all_that_would_be_done(
     assert "gateway_url" in host.installation.puppetdb_conf.read_text()
     assert "journal" not in host.installation.puppetdb_conf.read_text()
     assert not sync_conf(host).exists()
+
+
+ALONE = """\
+class {{ 'pdbclient': manage_package => false, command => '/bin/true' }}
+class {{ 'pdbclient::sync':
+  remotes     => [{{ server_url => 'https://replica.example.com:8081', interval => '5m' }}],
+  config_file => '{file}',
+  settings    => {{ {settings} }},
+}}
+Service <| tag == 'pdbclient' |> {{ provider => base, ensure => undef, enable => undef }}
+Exec <| title == 'pdbclient: reload the reconciler' |> {{ command => 'true' }}
+notice(pdbclient::options('main', {{ {settings} }}))
+"""
+
+
+@pytest.mark.parametrize("stock", [each for each in PUPPETS if each.installed])
+@pytest.mark.parametrize(
+    ("settings", "said", "silent"),
+    [
+        ("", ('ssl_crl: "{crl}"', 'state_dir: "/var/lib/pdbclient-sync"'), ()),
+        ("'ssl_crl' => undef", (), ("ssl_crl",)),
+        (
+            "'ssl-crl' => '/a.pem', 'state-dir' => '/b'",
+            ('ssl_crl: "/a.pem"', 'state_dir: "/b"'),
+            ("ssl-crl", "state-"),
+        ),
+        ("'report_ttl' => '7d', 'report-ttl' => '14d'", ('report_ttl: "14d"',), ("7d", "report-ttl")),
+        ("'local-url' => 'https://x:8081'", ('local_url: "https://x:8081"',), ("local-url",)),
+    ],
+)
+def test_a_setting_has_two_spellings_and_is_one(
+    stock: StockPuppet, tmp_path: Path, settings: str, said: tuple[str, ...], silent: tuple[str, ...]
+) -> None:
+    """And the reconciler has Puppet's own revocation list, unless it is to have another one or none."""
+    file, confdir = tmp_path / "sync.conf", tmp_path / "puppet"
+    confdir.mkdir()
+    (confdir / "puppet.conf").write_text(f"[main]\nssldir = {confdir}/ssl\n")
+    manifest = tmp_path / "host.pp"
+    manifest.write_text(ALONE.format(file=file, settings=settings))
+    options: list[str | Path] = ["--modulepath", MODULE.parent, "--confdir", confdir, "--vardir", tmp_path / "var"]
+    run = puppet(["apply", "--detailed-exitcodes", *options, manifest], tmp_path, stock.environment()).require(2)
+    assert not re.search(r"main\.\w*-", run.output), "nor has a setting of puppetdb.conf"
+    text = file.read_text()
+    for line in said:
+        assert f"\n  {line.format(crl=confdir / 'ssl/crl.pem')}\n" in text
+    assert [word for word in silent if word in text] == []
+    config = load_sync_config(file, check_files=False)
+    assert config.tls.revocation == ("false" if "ssl_crl" in silent else "chain")
 
 
 def test_puppet_lint_and_puppet_strings_find_nothing(tmp_path: Path) -> None:

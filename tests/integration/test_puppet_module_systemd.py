@@ -86,6 +86,7 @@ include pdbclient::gateway
 class {{ 'pdbclient::sync':
   remotes   => [{{ 'server_url' => '{replica}', 'interval' => '5m' }}],
   local_url => '{primary}',
+  ssl_crl   => '{SSL}/crl.pem',
   settings  => {{ {sync} }},
 }}
 """
@@ -99,9 +100,14 @@ def apply(host: BootedSystem, text: str, status: int) -> None:
 
 
 def puppetdb_certificates(host: BootedSystem, lab: Lab) -> None:
-    """As `puppetdb ssl-setup` leaves them."""
+    """As `puppetdb ssl-setup` leaves them, and the list beside them."""
     tls = lab.issue("primary-puppetdb.mycorp.net")
-    for source, name in ((tls.ca, "ca.pem"), (tls.cert, "public.pem"), (tls.key, "private.pem")):
+    for source, name in (
+        (tls.ca, "ca.pem"),
+        (tls.cert, "public.pem"),
+        (tls.key, "private.pem"),
+        (tls.crl, "crl.pem"),
+    ):
         assert source is not None
         host.write(f"{SSL}/{name}", source.read_text(), owner="puppetdb:puppetdb", mode="0600")
 

@@ -166,6 +166,15 @@ def test_without_a_gateway_puppet_talks_to_the_servers(run: Run, confdir: Path) 
     assert text == "[main]\nserver_urls = https://a:8081,https://b:8081\n\n[pdbclient]\n"
 
 
+def test_a_gateway_without_a_port_is_where_gateways_are(run: Run, confdir: Path) -> None:
+    """443, which a URL without a port means elsewhere, is no port that its user may open."""
+    ended = run(
+        "terminus", "setup", "--confdir", confdir, "--server-urls", "https://a", "--gateway-url", "https://g/"
+    )
+    assert "+server_urls = https://g:8085,https://a:443\n" in ended.out
+    assert "+gateway_url = https://g:8085\n" in ended.out
+
+
 def test_for_puppet_apply_it_is_main_and_no_server_is_restarted(run: Run, confdir: Path) -> None:
     """routes.yaml gets the routes of the application `apply`."""
     ended = run("terminus", "setup", "--for", "apply", "--write", "--confdir", confdir, *URLS)

@@ -8,7 +8,7 @@
 # @return [Array[String]]
 #   The words of a command line.
 function pdbclient::options(Enum['main', 'pdbclient'] $section, Pdbclient::Settings $settings) >> Array[String] {
-  $settings.map |$name, $value| {
+  pdbclient::named($settings).map |$name, $value| {
     if $value =~ Undef {
       ['--unset', "${section}.${name}"]
     } else {

@@ -11,17 +11,19 @@
 # @param local_url
 #   The PuppetDB on this host; by default at its certname, port 8081.
 # @param settings
-#   Further settings, as in `report-ttl`. `undef` leaves one out.
+#   Further settings, as in `report-ttl`, with dashes or underscores; they come before what the other parameters say.
+#   `undef` leaves one out.
 # @param state_dir
 #   Where the reconciler keeps what it knows of earlier passes; its user must be able to write there.
 # @param ssl_ca_cert
-#   The certificate of Puppet's CA.
+#   The certificate of Puppet's CA. With another CA, name its `ssl_crl`, too.
 # @param ssl_cert
 #   The certificate that both PuppetDBs let in. By default PuppetDB's own copy, which its user can read.
 # @param ssl_key
 #   The key of that certificate.
 # @param ssl_crl
-#   The CA's revocation list; without it, none is checked.
+#   The CA's revocation list, by default Puppet's own, which its agent fetches. `settings => { 'ssl_crl' => undef }` checks
+#   none.
 # @param config_file
 #   The reconciler's configuration. One that was there before is kept beside it.
 # @param ensure
@@ -37,12 +39,12 @@ class pdbclient::sync (
   Pdbclient::Path $ssl_ca_cert,
   Pdbclient::Path $ssl_cert,
   Pdbclient::Path $ssl_key,
+  Pdbclient::Path $ssl_crl,
   Pdbclient::Path $config_file,
   String[1] $service_name,
   String[1] $reload_command,
   Enum['present', 'absent'] $ensure = $pdbclient::ensure,
   Optional[Pdbclient::Url] $local_url = undef,
-  Optional[Pdbclient::Path] $ssl_crl = undef,
 ) inherits pdbclient {
   $file = shellquote($config_file)
   $former = shellquote("${config_file}.before-pdbclient")
@@ -68,7 +70,10 @@ class pdbclient::sync (
     -> file { $config_file:
       ensure       => file,
       mode         => '0644',
-      content      => epp('pdbclient/sync.conf.epp', { 'remotes' => $remotes, 'settings' => $own + $settings }),
+      content      => epp('pdbclient/sync.conf.epp', {
+          'remotes'  => $remotes,
+          'settings' => $own + pdbclient::named($settings),
+      }),
       validate_cmd => "${shellquote($pdbclient::command)} config check --syntax-only --sync %",
     }
     # Before the service: one that is only to be started reads the new configuration anyway.

@@ -19,7 +19,8 @@
 # @param target
 #   `server` for a Puppet Server, `apply` for a host that runs `puppet apply`.
 # @param gateway
-#   `true`: the gateway is at this host's certname, port 8085. Or its URL, whose host the certificate must carry.
+#   `true`: the gateway is at this host's certname, port 8085. Or its URL, whose host the certificate must carry; without
+#   a port, it is 8085.
 #   `false`: Puppet asks the PuppetDBs themselves.
 # @param journal
 #   Where the gateway keeps accepted commands. `undef` leaves the setting as it is; to turn the journal off, take it out
