@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import configparser
+import errno
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -217,6 +220,48 @@ def assert_complete(runbook: str) -> None:
 def test_no_runbook_is_about_nothing() -> None:
     marked = {path for path in RUNBOOKS.glob("*.md") if "<!-- generated: " in path.read_text()}
     assert set(RUNBOOKS.glob("*.md")) == marked
+
+
+OPENSSL = {"certificate is not yet valid"}
+"""What the library says, and we repeat."""
+
+
+def test_what_the_runbooks_quote_the_program_says() -> None:
+    """Of several words in italics; one alone is only what to look for."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "pdbclient").rglob("*.py")]
+    said = {text for tree in trees for node in ast.walk(tree) if (text := _text(node))} | OPENSSL
+    said |= {os.strerror(number) for number in errno.errorcode}
+    quoted = {(path.name, " ".join(quote.split())) for path in RUNBOOKS.glob("*.md") for quote in _quotes(path)}
+    assert {page for page, _ in quoted} >= {"configuration.md", "server-certificate.md"}
+    assert {(page, quote) for page, quote in quoted if not any(quote in text for text in said)} == set()
+
+
+def _text(node: ast.AST) -> str:
+    """A string of the code; what is filled in is left out."""
+    values = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "…".join(each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str))
+
+
+def _quotes(page: Path) -> list[str]:
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+    return [quote for quote in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text) if len(quote.split()) > 2]
+
+
+def test_a_page_takes_away_what_it_brought() -> None:
+    """What is linked or copied outside of /opt is removed, and can be made once more over what is there."""
+    making, removing = (_section("docs/install/other-systems.md", name) for name in ("The environment", "Remove"))
+    making += _section("docs/install/other-systems.md", "User, directories, units")
+    links = re.findall(r"^ln (-\w+) (\S+) (\S+)$", making, re.M)
+    assert len(links) == 4
+    for options, source, target in links:
+        assert "f" in options, source
+        made = f"{target}{Path(source).name}" if target.endswith("/") else target
+        assert made in removing.split(), made
+
+
+def _section(page: str, title: str) -> str:
+    (text,) = re.findall(rf"^## {title}$(.*?)(?=^## |\Z)", (ROOT / page).read_text(), re.M | re.S)
+    return str(text)
 
 
 def test_pages_that_the_code_and_the_examples_name_are_there() -> None:

@@ -16,7 +16,7 @@ __all__ = ["check_clocks", "check_pair", "check_servers", "check_versions"]
 
 LONG_QUEUE = 1000
 """Where the reconciler begins to wait (`max_queue_depth`)."""
-TESTED = ((7, 0), (10, 0))
+TESTED = ((7, 12), (10, 0))
 """Releases from, and before, that pdbclient is tested with."""
 
 _OURS = (0.0, 0.0)
