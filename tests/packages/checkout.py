@@ -17,6 +17,7 @@ def made(copy: Path) -> Path:
     """Make `copy`, with the wheel and the sdist in its `dist`."""
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NO_SOURCE))
     shutil.copytree(ROOT / ".ci", copy / ".ci")
+    shutil.copy(ROOT / ".pre-commit-config.yaml", copy)
     # With the tools that are installed: neither make nor build fetches others.
     run = subprocess.run(
         ["make", "dist", "--old-file=setup", f"BIN={Path(sys.executable).parent}", "BUILD_FLAGS=--no-isolation"],

@@ -62,7 +62,9 @@ def test_every_example_that_is_named_anywhere_is_in_the_wheel(wheel: zipfile.Zip
 
 def test_the_sdist_has_the_tests_and_all_that_make_needs(checkout: Path, sdist: set[str]) -> None:
     """So that who packages it can test it, and build what is built here."""
-    assert {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "setup.cfg", "setup.py", ".ci/run"} <= sdist
+    top = {file.name for file in checkout.iterdir() if file.is_file()}
+    assert {"CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "setup.cfg", "setup.py"} <= top
+    assert top | {".ci/run"} <= sdist
     for directory in ("pdbclient", "tests", ".ci", "puppet_conf_examples", "share", "docs"):
         files = {str(file.relative_to(checkout)) for file in (checkout / directory).rglob("*") if file.is_file()}
         assert files, directory
