@@ -18,10 +18,11 @@ _DESCRIPTION = """\
 Look at everything on this host that pdbclient needs, and at every server by its name, and say what is wrong, where,
 and what to do. Nothing is changed. Run it as root: files are then looked at as the services' users, who may see less.
 
-On a host with a gateway (role server): puppetdb.conf, certificates, each PuppetDB, the journal, whether Puppet's own
-configuration leads to the gateway, and whether the gateway lets Puppet in, by the name that Puppet calls it.
-Beside a PuppetDB (role puppetdb): the sync configuration, certificates, both servers and their clocks, the times to
-live that must agree, and how the passes go, here and, as far as the servers show it, on the other side.
+On a host with a gateway (role server): its unit, puppetdb.conf, certificates, each PuppetDB, the journal, whether
+Puppet's own configuration leads to the gateway, and whether the gateway lets Puppet in, by the name that Puppet
+calls it. Beside a PuppetDB (role puppetdb): its unit, the sync configuration, certificates, both servers and their
+clocks, the times to live that must agree, and how the passes go, here and, as far as the servers show it, on the
+other side.
 """
 _EXIT_CODES = """\
 exit codes:

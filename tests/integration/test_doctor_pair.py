@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,7 +31,13 @@ Findings = Mapping[str, tuple[str, str]]
 
 
 def doctor(*options: object) -> tuple[int, Findings]:
-    ended = pdbclient("doctor", "--json", "--user", "root", *options)
+    """As on a host without systemd: what runs here is nobody's unit, and this machine's systemd would miss it."""
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        systemctl = Path(directory, "systemctl")
+        systemctl.write_text("#!/bin/sh\nexit 1\n")
+        systemctl.chmod(0o755)
+        patch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+        ended = pdbclient("doctor", "--json", "--user", "root", *options)
     roles: list[dict[str, Any]] = ended.json["roles"]
     found = [each for role in roles for each in role["findings"] if each["severity"] != "ok"]
     return ended.code, {each["code"]: (each["where"], each["what"]) for each in found}
