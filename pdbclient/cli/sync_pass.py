@@ -47,10 +47,11 @@ _logger = logging.getLogger(__name__)
 
 EXIT_CODES = """\
 exit codes:
-  0  every pass is done and nothing failed
-  1  a pass was refused or stopped by a brake, or some entities or records failed; or another process has a lock
-  2  the configuration or the command line is wrong
-  3  the remote or the local PuppetDB cannot be reached
+  0    every pass is done and nothing failed
+  1    a pass was refused or stopped by a brake, or some entities or records failed; or another process has a lock
+  2    the configuration or the command line is wrong
+  3    the remote or the local PuppetDB cannot be reached
+  130  interrupted: what was transferred stands, the next pass goes on from there
 """
 _RUN_EXIT_CODES = """\
 exit codes:
@@ -87,6 +88,7 @@ _NOTES = (
     ("unequal", "stored here with another hash; not pulled again"),
     ("tied", "equal times and other content, which nothing settles"),
     ("held", "stamped in the future; not pulled"),
+    ("unusable", "a server shows something for them that is no such record: `pdbclient sync diff` lists them"),
     ("waiting", "failed before, to be tried again"),
     ("quarantined", "failed three times: see `pdbclient sync quarantine list`"),
 )
@@ -116,6 +118,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def exit_code(result: PassResult) -> int:
     """What a pass comes to."""
+    if result.outcome is Outcome.STOPPED:
+        return 130
     if result.outcome is Outcome.UNREACHABLE:
         return 3
     return 0 if result.ok else 1

@@ -30,7 +30,7 @@ from pdbclient.errors import ConfigError, PdbError, Problem
 from pdbclient.sync import Entity, Mode, Outcome, PassResult, stop_on_signals
 from pdbclient.sync.inventory.interfaces import Clock
 from pdbclient.sync.run.context import Progress as Report
-from pdbclient.sync.run.seed import outstanding, seed
+from pdbclient.sync.run.seed import left_over, outstanding, seed
 
 __all__ = ["Lines", "Tally", "register"]
 
@@ -47,7 +47,8 @@ goes on from there. Progress, with the records a second and the time left, is sh
 _EXIT_CODES = """\
 exit codes:
   0    nothing is left
-  1    a pass was refused or stopped by a brake, or some records failed; or another process has a lock
+  1    a pass was refused or stopped by a brake, or some records are not here (failed, waiting, quarantined, unusable,
+       stamped in the future); or another process has a lock
   2    the configuration or the command line is wrong
   3    the remote or the local PuppetDB cannot be reached, or went away
   130  interrupted: what was transferred stands
@@ -82,13 +83,19 @@ def _seed(args: argparse.Namespace) -> int:
         for result in results:
             print_result(result)
     output.note(f"{remote.endpoint}: {tally.text()}")
-    return _exit_code(results[-1])
+    return _exit_code(config, mode, results[-1])
 
 
-def _exit_code(last: PassResult) -> int:
+def _exit_code(config: SyncConfig, mode: Mode, last: PassResult) -> int:
     if last.outcome is Outcome.STOPPED:
         output.note("pdbclient: interrupted: what was transferred stands, the same command goes on from there")
-        return 130
+    elif number := left_over(config, last, mode.selection):
+        # An earlier pass may have met them, and the last one let them wait.
+        output.note(
+            f"pdbclient: {number} records of {last.remote} are not here: `pdbclient sync quarantine list` and "
+            f"`pdbclient sync diff` tell which, and why; the same command tries again what waits"
+        )
+        return exit_code(last) or 1
     return exit_code(last)
 
 

@@ -79,6 +79,10 @@ class Selection:
         """Whether the node is among those selected."""
         return not self.certnames or any(fnmatchcase(certname, pattern) for pattern in self.certnames)
 
+    def covers(self, entity: Entity, key: str) -> bool:
+        """Whether a record may be among those selected, by its key. That of a report names no node."""
+        return entity in self.entities and (entity is Entity.REPORTS or self.names(key))
+
 
 @dataclass(frozen=True, slots=True)
 class Mode:

@@ -12,7 +12,8 @@ All carry `phase` and `event` (start, finished, error); finished carries `ok` tr
 them.
 
 At info level is what was done: the end of each pass, of entities of which something was transferred or failed, and of
-deactivations; so a pass that finds nothing to do is one line. Errors are at error level, all else at debug level.
+deactivations; so a pass that finds nothing to do is one line. Errors are at error level, but for those of who was
+asked to stop, which are at info level; all else is at debug level.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from pdbclient.sync.inventory.budget import Stopped
 from pdbclient.sync.policy.model import Entity, EntityResult
 from pdbclient.sync.run.blame import in_words
 
@@ -99,7 +101,10 @@ class SyncLog:
                 "elapsed": self._since(began),
                 **attributes,
             }
-            self._logger.error("%s: failed: %s", what, in_words(error), extra=extra)
+            # To be asked to stop is nobody's failure.
+            stopped = isinstance(error, Stopped | KeyboardInterrupt | SystemExit)
+            level, how = (logging.INFO, "stopped") if stopped else (logging.ERROR, "failed")
+            self._logger.log(level, "%s: %s: %s", what, how, in_words(error), extra=extra)
             raise
         transferred, failed = (sum(getattr(each, name) for each in results) for name in ("transferred", "failed"))
         extra = {"phase": phase, "event": "finished", "ok": True, "elapsed": self._since(began), **attributes}

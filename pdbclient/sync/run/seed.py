@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -20,8 +21,9 @@ from pdbclient.sync.policy.report_hours import oldest_kept
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Progress
 from pdbclient.sync.run.reconciler import Reconciler
+from pdbclient.sync.state.store import State, state_path
 
-__all__ = ["goes_on", "outstanding", "seed"]
+__all__ = ["goes_on", "left_over", "outstanding", "seed"]
 
 _logger = logging.getLogger(__name__)
 
@@ -59,6 +61,25 @@ def goes_on(results: Sequence[PassResult]) -> bool:
     if last.outcome is not Outcome.DONE or not moved:
         return False
     return len(results) == 1 or last.elapsed_ms >= CAUGHT_UP * 1000
+
+
+def left_over(config: SyncConfig, last: PassResult, selection: Selection) -> int:
+    """How many records of `selection` are not here after a seeding that ended with `last`, and come by no more passes
+    now: they failed, wait to be tried again, are quarantined, stamped in the future, or unusable.
+
+    What waits and what is quarantined is asked of the state file: the last pass need not have come to it. Raises
+    `SyncError` when that cannot be read.
+    """
+    # A record that failed in the last pass waits from then on, unless it is one that nobody asked for.
+    found = sum(part.held + part.unusable for part in last.entities.values())
+    with closing(State(state_path(config.state_dir, config.local), read_only=True)) as state:
+        kept = Counter(
+            entity
+            for remote, entity, key, each in state.refusals()
+            if remote == last.remote and not each.dropped and selection.covers(entity, key)
+        )
+    failed = {entity: part.failed for entity, part in last.entities.items()}
+    return found + sum(max(kept[entity], failed.get(entity, 0)) for entity in Entity)
 
 
 def outstanding(

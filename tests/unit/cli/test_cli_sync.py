@@ -14,7 +14,7 @@ import pytest
 from pdbclient.cli import sync_pass
 from pdbclient.cli.sync_seed import Lines, Tally
 from pdbclient.config.puppetdb_conf import read_puppetdb
-from pdbclient.errors import NotSent, SyncError
+from pdbclient.errors import NotSent, ServerError, SyncError
 from pdbclient.sync import Daemon, Entity
 from pdbclient.wire.command import Command
 from tests.unit.sync.fake import FakePuppetDB, catalog, deactivation, facts, report
@@ -227,6 +227,53 @@ def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(
     sync_site.here.submit = submit  # type: ignore[method-assign]
     assert run("sync", "seed", "--config", sync_site.conf).code == 0
     assert sync_site.here.tables == sync_site.there.tables
+
+
+class TestWhatASeedingLeaves:
+    """It exits 0 when nothing is left, and only then."""
+
+    def seeded(self, run: Run, site: SyncSite, *options: str) -> tuple[int, str]:
+        ended = run("sync", "seed", "--config", site.conf, *options)
+        return ended.code, ended.err
+
+    def test_a_record_that_failed_in_the_first_pass_waits_in_the_last_one(
+        self, run: Run, sync_site: SyncSite
+    ) -> None:
+        fill(sync_site, "bad", "n1", "n2")
+        sync_site.here.refuses["bad"] = ServerError(LOCAL, 500, "Internal Server Error")
+        code, said = self.seeded(run, sync_site)
+        assert code == 1
+        assert "3 records of https://there.example.com:8081 are not here" in said
+        assert "sync quarantine list" in said
+        assert self.seeded(run, sync_site)[0] == 1, "they still wait"
+
+    def test_a_record_that_was_queued_and_never_stored(self, run: Run, sync_site: SyncSite) -> None:
+        fill(sync_site, "bad", "n1")
+        sync_site.here.discards.add("bad")
+        assert self.seeded(run, sync_site, "--entity", "facts")[0] == 1
+
+    def test_a_record_of_the_future_and_one_that_cannot_be_used(self, run: Run, sync_site: SyncSite) -> None:
+        fill(sync_site, "n1")
+        fill(sync_site, "early", seconds=-9000)
+        assert self.seeded(run, sync_site)[0] == 1
+        for table in ("factsets", "catalogs"):
+            del sync_site.there.tables[table]["early"]
+        sync_site.there.tables["reports"].clear()
+        assert self.seeded(run, sync_site)[0] == 0
+        sync_site.there.tables["catalogs"]["n1"]["hash"] = 17
+        assert self.seeded(run, sync_site)[0] == 1
+
+
+@pytest.mark.parametrize("command", ["once", "audit"])
+def test_a_pass_that_is_interrupted_is_exit_130_and_no_error_in_the_log(
+    command: str, run: Run, sync_site: SyncSite
+) -> None:
+    fill(sync_site, "n1", "n2")
+    sync_site.there.broken = lambda path, query: os.kill(os.getpid(), signal.SIGINT)
+    ended = run("sync", command, "--config", sync_site.conf)
+    assert ended.code == 130
+    assert "ERROR" not in ended.err
+    assert "asked to stop" in ended.err
 
 
 def test_the_tally_of_a_seeding_goes_over_entities_and_passes() -> None:

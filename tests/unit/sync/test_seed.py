@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from pdbclient.errors import NotSent
+from pdbclient.errors import NotSent, Rejected
 from pdbclient.sync import EntityResult, Mode, Outcome, PassResult
 from pdbclient.sync.policy.model import Entity, Selection
-from pdbclient.sync.run.seed import goes_on, outstanding, seed
+from pdbclient.sync.run.seed import goes_on, left_over, outstanding, seed
+from pdbclient.sync.state.store import State, state_path
 
 from .conftest import SyncPair
 from .fake import catalog, facts, report
@@ -118,6 +121,23 @@ def test_a_selection_is_all_that_is_seeded(site: SyncPair) -> None:
     assert sorted(site.b.tables["factsets"]) == ["n1", "n2"]
     assert not site.b.tables["catalogs"]
     assert not site.b.tables["reports"]
+
+
+def test_a_record_is_left_over_while_it_waits_and_once_it_is_quarantined_and_not_when_it_was_dropped(
+    site: SyncPair,
+) -> None:
+    fill(site)
+    site.b.refuses["n6"] = Rejected("b", 400, "no")
+    mode = Mode(Selection(frozenset({Entity.REPORTS})), seed=True)
+    for _ in range(6):
+        last = seeded(site, mode)[-1]
+        assert left_over(site.config(site.b), last, mode.selection) == 1
+        site.time.elapsed += 3600
+    assert left_over(site.config(site.b), last, Selection(frozenset({Entity.FACTS}))) == 0, "of another selection"
+    with closing(State(state_path(site.config(site.b).state_dir, site.b.endpoint))) as state:
+        ((remote, entity, key, _),) = state.refusals()
+        state.drop(remote, entity, key)
+    assert left_over(site.config(site.b), last, mode.selection) == 0
 
 
 def test_a_seeding_has_no_time_limit_for_an_entity(site: SyncPair) -> None:
