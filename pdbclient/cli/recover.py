@@ -18,7 +18,7 @@ from pdbclient.cli.journal_access import add_since_option, entry_document, opene
 from pdbclient.cli.servers import add_config_option
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.urls import parse_server_url
-from pdbclient.config.values import SettingError, ttl
+from pdbclient.config.values import SettingError, time_to_live
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.http.session import Session
 from pdbclient.journal.work.recovered import Recovery, Refused
@@ -87,7 +87,7 @@ def _url(text: str) -> Endpoint:
 
 def _ttl(text: str) -> float:
     try:
-        return ttl(text)
+        return time_to_live(text)
     except SettingError as error:
         raise argparse.ArgumentTypeError(f"{error}; or 0s") from error
 

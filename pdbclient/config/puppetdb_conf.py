@@ -15,7 +15,7 @@ from pdbclient.config.ini import PUPPETDB
 from pdbclient.config.model import Endpoint, SyncConfig, problem_of
 from pdbclient.config.reading import read_document
 from pdbclient.config.settings import PUPPETDB_PORT
-from pdbclient.config.values import SettingError, span
+from pdbclient.config.values import SettingError, time_to_live
 from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["CONF_DIRECTORIES", "PuppetDbSettings", "read_puppetdb", "ttl_differences"]
@@ -48,7 +48,7 @@ def ttl_differences(config: SyncConfig, puppetdb: PuppetDbSettings) -> list[Prob
     for name, (setting, default) in _TTLS.items():
         entry = puppetdb.get("database", {}).get(name)
         try:
-            theirs = default if entry is None else span(entry.value)
+            theirs = default if entry is None else time_to_live(entry.value)
         except SettingError:
             # PuppetDB's own affair: it says so itself, and does not start.
             continue

@@ -214,7 +214,7 @@ OWN = _table(
     Setting("stale_exported_budget", values.timeout, "that time"),
     Setting(
         "node_ttl",
-        values.ttl,
+        values.time_to_live,
         "the same value as in the `[database]` section of the PuppetDBs, which do not tell it: of nodes that have"
         " been silent for longer nothing is sent again, as they would be active again; `0s`: nodes never expire",
     ),
@@ -260,8 +260,16 @@ SYNC = _table(
     Setting(
         "entity_time_limit", values.span, "one kind of record gets at most this long in one pass; the next goes on"
     ),
-    Setting("report_ttl", values.span, "the same value as in the `[database]` section of both PuppetDBs"),
-    Setting("node_purge_ttl", values.span, "the same value as in the `[database]` section of both PuppetDBs"),
+    Setting(
+        "report_ttl",
+        values.time_to_live,
+        "the same value as in the `[database]` section of both PuppetDBs; `0s`: they keep all",
+    ),
+    Setting(
+        "node_purge_ttl",
+        values.time_to_live,
+        "the same value as in the `[database]` section of both PuppetDBs; `0s`: they never purge",
+    ),
     Setting("max_clock_skew", values.span, "no pass is made while the two clocks are further apart than this"),
     Setting(
         "max_queue_depth",

@@ -37,6 +37,7 @@ __all__ = [
     "span",
     "stock_minimum",
     "stock_timeout",
+    "time_to_live",
     "timeout",
 ]
 
@@ -194,9 +195,15 @@ def span(value: Value) -> float:
     return seconds
 
 
-def ttl(value: Value) -> float:
-    """As `span`, or `0s`, PuppetDB's own word for never: 0."""
-    return 0.0 if _text(value, "a duration with a unit, like 7d") == "0s" else span(value)
+def time_to_live(value: Value) -> float:
+    """A PuppetDB's `report-ttl`, `node-ttl` or `node-purge-ttl`, in seconds. 0: for ever, as PuppetDB takes it (and all that is
+    below a second): then it never collects what is older.
+    """
+    text = _text(value, "a duration with a unit, like 14d")
+    seconds = _seconds(text, unit_required=True)
+    if seconds > _MAX_SPAN:
+        raise SettingError(f"must be at most 100 years, or 0s for ever, found {text!r}")
+    return seconds if seconds >= 1 else 0.0
 
 
 def durations(value: Value) -> list[float]:

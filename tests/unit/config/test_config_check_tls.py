@@ -496,6 +496,13 @@ def test_times_to_live_that_differ_from_puppetdbs_own_are_a_warning(
         f"warning: {host.sync}:1: report_ttl: is 7d, but report-ttl of PuppetDB is 30d (in {database}:4): "
         "the two must agree"
     ]
+    database.write_text("[database]\nreport-ttl = 7d\nnode-purge-ttl = 0s\n")
+    assert check("--sync", host.sync)[1] == [
+        f"warning: {host.sync}:1: node_purge_ttl: is 14d, but node-purge-ttl of PuppetDB is 0s (in {database}:3): "
+        "the two must agree"
+    ]
+    host.sync.write_text(host.sync.read_text().replace("node-purge-ttl: 14d", "node-purge-ttl: 0s"))
+    assert check("--sync", host.sync) == (0, [])
     # Another PuppetDB of this machine is none of this reconciler's.
     (directory / "jetty.ini").write_text("[jetty]\nssl-port = 8082\n")
     assert check("--sync", host.sync) == (0, [])

@@ -92,6 +92,16 @@ def test_every_setting_arrives_in_its_field_with_dashes_or_underscores(write: Wr
     assert config.origins["entity_time_limit"] == f"{here}/sync.conf:7"
 
 
+@pytest.mark.parametrize("never", ["0s", "0d", "999ms"])
+def test_a_puppetdb_that_keeps_reports_and_purges_nodes_never_is_described_in_its_own_words(
+    write: Write, never: str
+) -> None:
+    """PuppetDB collects nothing where such a time is no second (`seconds-pos?` in its services.clj)."""
+    text = GUIDE.rstrip("}\n") + f"\n  report-ttl: {never}\n  node-purge-ttl: {never}\n}}\n"
+    config = _load(write, text)
+    assert (config.report_ttl, config.node_purge_ttl) == (0.0, 0.0)
+
+
 def test_defaults_are_those_of_puppet_enterprise_where_it_has_them(write: Write) -> None:
     """30 minutes for an entity, 14 days for reports and for purging nodes."""
     config = _load(write, GUIDE)
