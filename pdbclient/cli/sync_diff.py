@@ -25,7 +25,8 @@ __all__ = ["register"]
 _DIFF = """\
 Ask the local PuppetDB and a remote what they have, and list what differs, whichever side has more. It reads only, and
 does not go by what passes remember: it is how they are checked. Reports are compared hour by hour, and listed where
-the number, the least or the greatest hash of an hour differ (--full: everywhere), back to report_ttl less a day.
+the number, the least or the greatest hash of an hour differ (--full: everywhere), back to the day (UTC) in which
+report_ttl began: older days are dropped, each server at its own time.
 
 On a site at work something is always on its way: --min-age leaves out what is younger than a pass may take to bring.
 Of differences that no pass can or may make equal, the kinds are marked, and they do not count for the exit code.

@@ -51,7 +51,7 @@ from pdbclient.lab.samples import Samples
 from pdbclient.sync import Entity, Mode, PassResult, Reconciler, plan
 from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.kinds import PER_NODE
-from pdbclient.sync.policy.report_hours import DAY, HOUR
+from pdbclient.sync.policy.report_hours import HOUR, oldest_kept
 from pdbclient.sync.run.seed import seed
 from pdbclient.wire import query
 from pdbclient.wire.command import Command
@@ -398,7 +398,7 @@ def site_commands(samples: Samples, first: int, nodes: int, reports: int) -> Ite
 
 def summaries(now: float, config: SyncConfig, *, received: bool) -> list[Query]:
     """The questions about one side that a pass cannot do without."""
-    oldest = int((now - config.report_ttl + DAY) * 1000) // HOUR * HOUR
+    oldest = oldest_kept(now, config.report_ttl)
     asked: list[Query] = [("/nodes", query.nodes_summary("any"), {})]
     for kind in PER_NODE:
         assert kind.listing is not None

@@ -239,11 +239,12 @@ def choose(counted: Counted, now: float) -> Choice:
 
 
 def oldest_kept(now: float, report_ttl: float) -> int:
-    """Since when (ms) reports are looked at, at `now` (s), where they are kept for `report_ttl` (s; 0: for ever).
+    """Since when (ms) a server whose clock says `now` (s) keeps all reports, for `report_ttl` (s; 0: for ever).
 
-    Less a day, because servers drop whole days: what is older would be dropped here and pulled again for ever.
+    It drops whole days (UTC), those that were over when `report_ttl` began: what is older would be dropped here and
+    pulled again for ever. The day in which that moment lies stays until midnight, however short `report_ttl` is.
     """
-    return int((now - max(0.0, report_ttl - DAY)) * 1000) if report_ttl else BEGINNING
+    return int((now - report_ttl) // DAY * DAY * 1000) if report_ttl else BEGINNING
 
 
 def cut(sizes: Mapping[int, int], limit: int = SLICE_ROWS) -> list[range]:

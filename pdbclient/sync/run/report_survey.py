@@ -52,10 +52,10 @@ class Survey:
 def survey_reports(context: Context, nodes: Nodes, budget: Budget) -> Survey:
     """Ask both sides at once what reports they have, hour by hour, and the remote what it received."""
     now, terms = context.now(), context.terms()
-    oldest = oldest_kept(now, context.config.report_ttl)
-    # From a full hour on, or the first would change with every pass.
-    oldest += -oldest % HOUR
-    start = oldest if terms.earliest is None else max(oldest, terms.earliest - terms.earliest % HOUR)
+    start = oldest_kept(now, context.config.report_ttl)
+    if terms.earliest is not None:
+        # From a full hour on, or the first would change with every pass.
+        start = max(start, terms.earliest - terms.earliest % HOUR)
     read = context.state.reports(context.scope)
     # An audit takes nothing for granted.
     before = ReportMemory() if context.mode.audit else _still_true(read, nodes, context)

@@ -14,7 +14,6 @@ from .machine_world import SyncWorld
 __all__ = ["unexplained"]
 
 SKEW = 60_000
-HOUR = 3_600_000
 
 
 def unexplained(world: SyncWorld) -> Iterator[str]:
@@ -62,8 +61,8 @@ class _Pair:
                 # What is about to be purged there may have been purged here.
                 return (mine is None or mine < version) and self.there.liveness(key) != "gone"
             case Entity.REPORTS:
-                retention = self.here.millis - self.here.report_ttl + DAY
-                return mine is None and version.millis >= retention + -retention % HOUR
+                # All days that the local server does not drop.
+                return mine is None and version.millis // DAY >= (self.here.millis - self.here.report_ttl) // DAY
             case Entity.INPUTS | Entity.EXPIRATION if mine is not None and mine.millis == version.millis:
                 return mine != version
             case _:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pdbclient.sync import Entity, Mode, reconcile
+from pdbclient.sync import Difference, Entity, Mode, Selection, reconcile
 from pdbclient.sync.run.diff import Scope, diff
+from pdbclient.sync.run.seed import outstanding
 
 from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8
 from .conftest import SyncPair
@@ -98,3 +99,32 @@ def test_what_is_kept_does_not_stop_what_is_new(site: SyncPair) -> None:
     collect_garbage(site.a, site.b)
     assert transferred(site) == 0
     assert_equal(site)
+
+
+@pytest.mark.parametrize("hours", [1, 23, 24, 36, 24 * 14])
+def test_every_report_that_the_local_server_keeps_is_carried_once_and_no_other_at_any_report_ttl(
+    quick_path: Path, hours: int
+) -> None:
+    """A `report-ttl` of a day or less once carried nothing, and `diff` called that equal."""
+    site = SyncPair(quick_path)
+    site.options["report_ttl"] = hours * 3600.0
+    site.b.report_ttl = hours * 3_600_000
+    oldest, number = site.ago(hours * 3600 + 2 * 86_400), 0
+    config = site.config(site.b)
+    for _ in range(8):
+        # What is made meanwhile comes behind the last hour's, at any time of two days.
+        for millis in (site.ago(60), oldest, site.ago(hours * 1800)):
+            site.a.apply("store report", report("n", millis, f"u{number}"))
+            number += 1
+        full = Scope(full=True)
+        missing = diff(config, site.a.endpoint, full, connect=site.connect, clock=site.clock).entities[-1].counts
+        carried = transferred(site)
+        assert carried == missing[Difference.MISSING_HERE] > 0
+        assert outstanding(config, site.a.endpoint, Selection(), connect=site.connect, clock=site.clock) == 0
+        kept = site.b.tables["reports"].keys()
+        for _ in range(40):
+            site.b.purge_reports()
+        assert site.b.tables["reports"].keys() == kept, "none that is dropped at once"
+        assert transferred(site) == 0
+        assert diff(config, site.a.endpoint, full, connect=site.connect, clock=site.clock).equal
+        site.time.elapsed += 7.3 * 3600

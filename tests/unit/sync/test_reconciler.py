@@ -189,8 +189,9 @@ def test_a_hash_that_no_transfer_preserves_is_pulled_once_and_then_listed(site: 
 def test_a_report_past_the_local_retention_is_not_pulled(site: SyncPair) -> None:
     site.options["report_ttl"] = 3 * 86400.0
     site.a.apply("replace facts", facts("n", site.ago(5)))
-    site.a.apply("store report", report("n", site.ago(2.1 * 86400), "old"))
-    site.a.apply("store report", report("n", site.ago(1.9 * 86400), "young"))
+    kept = site.ago(3 * 86400) // 86_400_000 * 86_400_000
+    site.a.apply("store report", report("n", kept - 1, "old"))
+    site.a.apply("store report", report("n", kept, "young"))
     assert moved(site.pull(site.b))["reports"] == 1
     assert [row["transaction_uuid"] for row in site.b.tables["reports"].values()] == ["young"]
 
