@@ -89,7 +89,7 @@ def _seed(args: argparse.Namespace) -> int:
 def _exit_code(config: SyncConfig, mode: Mode, last: PassResult) -> int:
     if last.outcome is Outcome.STOPPED:
         output.note("pdbclient: interrupted: what was transferred stands, the same command goes on from there")
-    elif number := left_over(config, last, mode.selection):
+    elif number := left_over(config, last, mode.selection, time.time()):
         # An earlier pass may have met them, and the last one let them wait.
         output.note(
             f"pdbclient: {number} records of {last.remote} are not here: `pdbclient sync quarantine list` and "

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pdbclient.errors import SyncError
 from pdbclient.sync.inventory.interfaces import Clock
+from pdbclient.sync.policy.model import ASKED_TO_STOP
 
 __all__ = ["Budget", "OutOfTime", "Stopped"]
 
@@ -33,7 +34,7 @@ class Budget:
     def check(self) -> None:
         """Raise `Stopped` or `OutOfTime` when it is time to end."""
         if self._clock.stop.is_set():
-            raise Stopped("asked to stop")
+            raise Stopped(ASKED_TO_STOP)
         if self._clock.monotonic() >= self._ends:
             raise OutOfTime(f"not finished within the entity time limit of {self._seconds:.0f} s")
 

@@ -30,6 +30,7 @@ __all__ = [
     "Received",
     "compare",
     "count_reports",
+    "found_reports",
     "known_reports",
     "list_hours",
     "newest_received",
@@ -151,11 +152,17 @@ def known_reports(
             found.update(asked.intersection(_keys(server, listed)))
         else:
             single += hour
+    found.update(row.hash for row in found_reports(server, single, budget))
+    return found
+
+
+def found_reports(server: Server, reports: Iterable[ReportRow], budget: Budget) -> list[ReportRow]:
+    """Those of `reports` that the server has, as it shows them: each is asked for by its hash."""
+    found: list[ReportRow] = []
     # In the order of time: then each question is about few days, and a server keeps each day in a table.
-    for chunk in batches(single, CHUNK):
+    for chunk in batches(sorted(reports, key=lambda row: row.millis), CHUNK):
         # Who only wants to know what is there can do without what is unusable.
-        known = _summaries(server, [row.hash for row in chunk], *_around(chunk), budget, {})
-        found.update(row.hash for row in known)
+        found += _summaries(server, [row.hash for row in chunk], *_around(chunk), budget, {})
     return found
 
 

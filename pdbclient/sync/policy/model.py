@@ -13,6 +13,7 @@ from msgspec import Meta
 from pdbclient.config.model import SyncConfig
 
 __all__ = [
+    "ASKED_TO_STOP",
     "EXPLAINED",
     "TRIES",
     "Count",
@@ -38,6 +39,10 @@ Count = Annotated[int, Meta(ge=0)]
 
 TRIES = 3
 """Failures of one version of a record, after which it is left alone until somebody says otherwise."""
+
+
+ASKED_TO_STOP = "asked to stop"
+"""The error of an entity that nothing else kept from being done."""
 
 
 class Entity(StrEnum):
@@ -79,9 +84,16 @@ class Selection:
         """Whether the node is among those selected."""
         return not self.certnames or any(fnmatchcase(certname, pattern) for pattern in self.certnames)
 
-    def covers(self, entity: Entity, key: str) -> bool:
-        """Whether a record may be among those selected, by its key. That of a report names no node."""
-        return entity in self.entities and (entity is Entity.REPORTS or self.names(key))
+    def covers(self, entity: Entity, key: str, millis: int, now: float) -> bool:
+        """Whether a version of a record (its time in ms) may be among those selected at `now` (s), by its key: that
+        of a report names no node.
+        """
+        young = self.max_age is None or millis >= (now - self.max_age) * 1000
+        return entity in self.entities and young and (entity is Entity.REPORTS or self.names(key))
+
+    def scope(self, remote: str) -> str:
+        """The name of what is remembered of a remote's reports, as far as they are selected."""
+        return f"{remote} {self.name}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

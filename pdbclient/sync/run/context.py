@@ -47,7 +47,7 @@ class Context:
     @property
     def scope(self) -> str:
         """The name of what is remembered of the remote's reports, as far as they are selected."""
-        return f"{self.remote} {self.mode.selection.name}".rstrip()
+        return self.mode.selection.scope(self.remote)
 
     def budget(self) -> Budget:
         """The time for one entity, from now on; a seeding takes what it takes."""

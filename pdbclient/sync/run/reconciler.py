@@ -24,7 +24,7 @@ from pdbclient.sync.inventory.kinds import PER_NODE, Kind
 from pdbclient.sync.policy.brakes import active_among
 from pdbclient.sync.policy.classify import Nodes
 from pdbclient.sync.policy.liveness import deactivated_first
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Mode, PassResult
+from pdbclient.sync.policy.model import ASKED_TO_STOP, Entity, EntityPlan, EntityResult, Mode, PassResult
 from pdbclient.sync.run.blame import ends_all, in_words
 from pdbclient.sync.run.context import Context, Progress, enter
 from pdbclient.sync.run.ending import Ending, PassFailed
@@ -288,6 +288,9 @@ class _Pass:
         with self._context.log.entity(entity) as result:
             try:
                 work(result)
+            except (KeyboardInterrupt, SystemExit):
+                result.error = ASKED_TO_STOP
+                raise
             finally:
                 result.elapsed_ms = round((self._context.clock.monotonic() - began) * 1000)
                 self._ending.part(entity).add(result)

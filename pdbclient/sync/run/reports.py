@@ -15,10 +15,10 @@ from itertools import chain
 
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import REPORTS
-from pdbclient.sync.inventory.reports import compare, known_reports
+from pdbclient.sync.inventory.reports import compare, found_reports, known_reports
 from pdbclient.sync.inventory.rows import batches
 from pdbclient.sync.policy.classify import Nodes, ReportRow, compare_reports, compare_unusable, planned
-from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, EntityPlan, EntityResult, Version
+from pdbclient.sync.policy.model import EXPLAINED, Difference, Entity, EntityPlan, EntityResult, Mode, Version
 from pdbclient.sync.policy.report_hours import END, HOUR, SLICE_ROWS, ReportMemory, choose, cut, oldest_kept
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import pull
@@ -52,8 +52,10 @@ class SlicePlan:
     hours: range = range(0)
     found: ReportMemory = _NOTHING
 
-    def noted(self, memory: ReportMemory, filled: Collection[int]) -> ReportMemory:
-        """What is remembered with this; `filled`: hours that were empty here, and are not any more."""
+    def noted(self, memory: ReportMemory, filled: Collection[int], asked: Collection[int]) -> ReportMemory:
+        """What is remembered with this; `filled`: hours that were empty here, and are not any more; `asked`: what had
+        been asked for when the pass began.
+        """
         before = {start: marks for start, marks in memory.unequal.items() if start not in self.hours}
         found = self.found
         newer = {name: max(millis, memory.left_out.get(name, millis)) for name, millis in found.left_out.items()}
@@ -63,7 +65,7 @@ class SlicePlan:
             unequal={**before, **found.unequal},
             fills={**memory.fills, **{start: memory.fills.get(start, 0) + 1 for start in filled}},
             left_out={**memory.left_out, **newer},
-            asked=frozenset(millis for millis in memory.asked if millis not in self.hours),
+            asked=frozenset(millis for millis in memory.asked if millis not in self.hours or millis not in asked),
             position=min(memory.position, found.position),
         )
 
@@ -90,7 +92,7 @@ def reconcile_reports(context: Context, nodes: Nodes, result: EntityResult, budg
         # Each once in a pass.
         more = {hour for each in stored.values() if (hour := counted.hour(each.millis)) < gone_before} - filled
         filled |= more
-        context.state.remember_reports(context.scope, partial(part.noted, filled=more))
+        context.state.remember_reports(context.scope, partial(part.noted, filled=more, asked=counted.memory.asked))
 
 
 def _forget_settled(context: Context, budget: Budget) -> None:
@@ -98,9 +100,14 @@ def _forget_settled(context: Context, budget: Budget) -> None:
     known = context.state.left_alone(context.remote, Entity.REPORTS)
     rows = [ReportRow(key, "", version.millis) for key, version in known.items()]
     here = known_reports(context.here, rows, budget)
-    lacking = known_reports(context.there, rows, budget) - here
     oldest = oldest_kept(context.now(), context.config.report_ttl)
-    differing = {key: known[key] for key in lacking if known[key].millis >= oldest}
+    # Of a node that is not configured any more, nothing waits for anybody: the state file does not name its node.
+    configured = Mode.configured(context.config).selection
+    differing = {
+        row.hash: known[row.hash]
+        for row in found_reports(context.there, rows, budget)
+        if row.hash not in here and known[row.hash].millis >= oldest and configured.names(row.certname)
+    }
     forget_settled(context, Entity.REPORTS, differing, ())
 
 

@@ -63,9 +63,9 @@ def goes_on(results: Sequence[PassResult]) -> bool:
     return len(results) == 1 or last.elapsed_ms >= CAUGHT_UP * 1000
 
 
-def left_over(config: SyncConfig, last: PassResult, selection: Selection) -> int:
-    """How many records of `selection` are not here after a seeding that ended with `last`, and come by no more passes
-    now: they failed, wait to be tried again, are quarantined, stamped in the future, or unusable.
+def left_over(config: SyncConfig, last: PassResult, selection: Selection, now: float) -> int:
+    """How many records of `selection` are not here at `now` (s), after a seeding that ended with `last`: they failed,
+    wait to be tried again, are quarantined, stamped in the future, or unusable.
 
     What waits and what is quarantined is asked of the state file: the last pass need not have come to it. Raises
     `SyncError` when that cannot be read.
@@ -76,7 +76,7 @@ def left_over(config: SyncConfig, last: PassResult, selection: Selection) -> int
         kept = Counter(
             entity
             for remote, entity, key, each in state.refusals()
-            if remote == last.remote and not each.dropped and selection.covers(entity, key)
+            if remote == last.remote and not each.dropped and selection.covers(entity, key, each.version.millis, now)
         )
     failed = {entity: part.failed for entity, part in last.entities.items()}
     return found + sum(max(kept[entity], failed.get(entity, 0)) for entity in Entity)

@@ -32,11 +32,23 @@ class Compared(OpenState):
     def remember_unequal(
         self, remote: str, entity: Entity, versions: Mapping[str, Version], same: Collection[str] = ()
     ) -> None:
-        """Remember pulled versions that still differ from what is here; those of `same` in their hash alone."""
+        """Remember pulled versions that still differ from what is here; those of `same` in their hash alone. What an
+        operator dropped meanwhile stays dropped.
+        """
         with self._transaction():
+            dropped = {
+                (key, Version(*version))
+                for _, _, key, *version, _, _, _, _ in self._rows(
+                    "refused", "WHERE remote = ? AND entity = ? AND dropped = 1", remote, entity
+                )
+            }
             self._db.executemany(
                 "INSERT OR REPLACE INTO unequal VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(remote, entity, key, *version, key in same) for key, version in versions.items()],
+                [
+                    (remote, entity, key, *version, key in same)
+                    for key, version in versions.items()
+                    if (key, version) not in dropped
+                ],
             )
 
     def listed_at(self, remote: str, entity: Entity) -> float | None:

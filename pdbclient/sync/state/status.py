@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pdbclient.config.model import SyncConfig
-from pdbclient.sync.policy.model import Difference, Entity
+from pdbclient.sync.policy.model import Difference, Entity, Mode
 from pdbclient.sync.state.store import EntityRecord, ServerRecord, State, state_path
 from pdbclient.wire.timestamp import utc_text
 
@@ -109,21 +109,24 @@ class RemoteStatus:
 
 
 def read_status(config: SyncConfig, now: float) -> list[RemoteStatus]:
-    """The status of each remote that is configured, as of `now` (s since 1970), from the state file.
+    """The status of each remote that is configured, as of `now` (s since 1970), from the state file: of what the
+    configuration selects.
 
     Raises `SyncError` when that file is there and cannot be read.
     """
     path = state_path(config.state_dir, config.local)
     with closing(State(path, read_only=True)) as state:
-        return [_status(state, config.local.url, remote.endpoint.url, now) for remote in config.remotes]
+        return [_status(state, config, remote.endpoint.url, now) for remote in config.remotes]
 
 
-def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
+def _status(state: State, config: SyncConfig, remote: str, now: float) -> RemoteStatus:
     record = state.last_pass(remote)
-    cursor = state.reports(remote).cursor
+    # What passes by this configuration do not come to is not judged by any of them again.
+    selection = Mode.configured(config).selection
+    cursor = state.reports(selection.scope(remote)).cursor
     refused: dict[Difference, Counter[Entity]] = defaultdict(Counter)
-    for name, entity, _, each in state.refusals():
-        if name == remote:
+    for name, entity, key, each in state.refusals():
+        if name == remote and selection.covers(entity, key, each.version.millis, now):
             # One that may be tried again by now still waits for the pass that does it.
             refused[each.verdict(now) or Difference.WAITING][entity] += 1
     return RemoteStatus(
@@ -138,8 +141,8 @@ def _status(state: State, local: str, remote: str, now: float) -> RemoteStatus:
         quarantined=refused[Difference.QUARANTINED],
         waiting=refused[Difference.WAITING],
         cursor_age=None if cursor is None else max(now - cursor / 1000, 0.0),
-        entities=state.entities(remote),
-        servers={url: known for url in (local, remote) if (known := state.server(url)) is not None},
+        entities={entity: each for entity, each in state.entities(remote).items() if entity in selection.entities},
+        servers={url: known for url in (config.local.url, remote) if (known := state.server(url)) is not None},
     )
 
 

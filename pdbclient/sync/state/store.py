@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pdbclient.config.model import Endpoint
-from pdbclient.sync.policy.model import TRIES, Difference, Entity, Outcome, PassResult, Version
+from pdbclient.sync.policy.model import ASKED_TO_STOP, TRIES, Difference, Entity, Outcome, PassResult, Version
 from pdbclient.sync.policy.report_hours import ReportMemory
 from pdbclient.sync.state.compared import Compared
 from pdbclient.sync.state.local import LocalNotes
@@ -109,14 +109,18 @@ class State(Compared, LocalNotes):
     def remember_refused(
         self, remote: str, entity: Entity, versions: Mapping[str, tuple[Version, str]], now: float
     ) -> None:
-        """Count one more failure (version, reason) per key; another version of a record starts again at
-        one.
+        """Count one more failure (version, reason) per key; another version of a record starts again at one. One that
+        an operator dropped meanwhile stays dropped.
         """
         with self._transaction():
             before = self.refused(remote, entity)
             for key, (version, reason) in versions.items():
                 old = before.get(key)
-                tries = old.tries + 1 if old is not None and old.version == version else 1
+                if old is not None and old.version != version:
+                    old = None
+                if old is not None and old.dropped:
+                    continue
+                tries = 1 if old is None else old.tries + 1
                 self._refuse(remote, entity, key, Refused(version, tries, now + _wait(tries), reason))
 
     @kept
@@ -214,7 +218,8 @@ class State(Compared, LocalNotes):
     def remember_pass(self, result: PassResult, now: float) -> None:
         """Note a pass that ended at `now`. It failed when it has errors.
 
-        One that was told to stop neither failed nor succeeded: of it there is the result, and what it did to the end.
+        One that was told to stop neither failed nor succeeded: of it there is the result, and what became of the
+        entities that it had come to before.
         Raises `SyncError` when the disk does not take it.
         """
         stopped, error = result.outcome is Outcome.STOPPED, "; ".join(result.errors) or None
@@ -239,7 +244,8 @@ class State(Compared, LocalNotes):
                 },
             )
             for entity, part in result.entities.items():
-                if part.error and stopped:
+                if stopped and part.error == ASKED_TO_STOP:
+                    # As before: it neither failed nor was done.
                     continue
                 self._db.execute(
                     "INSERT INTO entity_pass VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "

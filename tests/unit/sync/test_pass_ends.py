@@ -11,7 +11,7 @@ import pytest
 
 from pdbclient.cli.sync_pass import exit_code
 from pdbclient.config.model import Endpoint, SyncConfig
-from pdbclient.errors import SyncError
+from pdbclient.errors import ServerError, SyncError
 from pdbclient.observe.exposition import exposition
 from pdbclient.sync import Daemon, Entity, Outcome, PassResult, Reconciler
 from pdbclient.sync.inventory.interfaces import Clock, Server
@@ -208,6 +208,39 @@ def test_a_pass_that_is_told_to_stop_is_recorded_with_what_it_did(site: SyncPair
     assert (found.last_success, found.last_failure, found.last_error) == (before.last_success, None, None)
     assert found.entities[Entity.FACTS].last_success == site.clock.wall()
     assert found.entities[Entity.CATALOGS] == before.entities[Entity.CATALOGS]
+
+
+@pytest.mark.parametrize("stop", [None, KeyboardInterrupt(), SystemExit(0)])
+def test_a_pass_that_is_stopped_tells_what_had_failed_before_and_says_nothing_of_what_it_was_at(
+    site: SyncPair, stop: BaseException | None
+) -> None:
+    fill(site)
+    site.pull(site.b)
+    done = status(site).entities
+    site.time.elapsed += 60
+    site.a.apply("replace facts", facts("n", site.ago(1)))
+
+    def broken(path: str, query: Any) -> Exception | None:
+        if path == "/catalogs":
+            site.time.set()
+            if stop is not None:
+                raise stop
+        return ServerError("a", 500, "boom") if path == "/factsets" and query[0] == "extract" else None
+
+    site.a.broken = broken
+    if stop is None:
+        assert site.pull(site.b).outcome is Outcome.STOPPED
+    else:
+        with pytest.raises(type(stop)):
+            site.pull(site.b)
+    found = status(site).entities
+    assert "boom" in (found[Entity.FACTS].last_error or "")
+    assert found[Entity.FACTS].last_success == done[Entity.FACTS].last_success
+    # In the one it was stopped, the other it did not come to.
+    assert found[Entity.INPUTS] == done[Entity.INPUTS]
+    assert found[Entity.REPORTS] == done[Entity.REPORTS]
+    if stop is not None:
+        assert found[Entity.CATALOGS] == done[Entity.CATALOGS]
 
 
 def test_a_daemon_lives_on_after_crashes_and_its_status_tells_of_them(

@@ -223,6 +223,36 @@ def test_a_report_that_an_operator_asks_for_comes_though_its_hour_counts_alike(s
     assert memory(site).asked == frozenset()
 
 
+def test_a_report_that_an_operator_asks_for_while_others_of_its_slice_are_pulled_comes_with_the_next_pass(
+    site: SyncPair,
+) -> None:
+    site.b.refuses["bad"] = Rejected("b", 400, "no")
+    bad = run(site.a, site, "bad", COLD + 20, "bad")
+    for _ in range(6):
+        pull_all(site)
+        site.time.elapsed += 2000
+    config, submit = site.config(site.b), site.b.submit
+    del site.b.refuses["bad"]
+    # What came in lately is looked at each time.
+    run(site.a, site, "later")
+    pull_all(site)
+    run(site.a, site, "other", site.time.elapsed + COLD + 3621)
+
+    def retried(*arguments: Any, **options: Any) -> str:
+        with closing(State(state_path(config.state_dir, config.local))) as opened:
+            opened.retry(site.a.endpoint.url, Entity.REPORTS, bad)
+        return submit(*arguments, **options)
+
+    site.b.submit = retried  # type: ignore[method-assign]
+    # Which works off all hours by their lists, adjacent ones together.
+    pull(site, Mode(audit=True))
+    assert bad not in site.b.tables["reports"]
+    site.b.submit = submit  # type: ignore[method-assign]
+    pull_all(site)
+    assert bad in site.b.tables["reports"]
+    assert memory(site).asked == frozenset()
+
+
 def pull_all(site: SyncPair) -> None:
     """A pass in which something may be rejected."""
     site.pull(site.b)

@@ -131,13 +131,15 @@ def test_a_record_is_left_over_while_it_waits_and_once_it_is_quarantined_and_not
     mode = Mode(Selection(frozenset({Entity.REPORTS})), seed=True)
     for _ in range(6):
         last = seeded(site, mode)[-1]
-        assert left_over(site.config(site.b), last, mode.selection) == 1
+        assert left_over(site.config(site.b), last, mode.selection, site.clock.wall()) == 1
         site.time.elapsed += 3600
-    assert left_over(site.config(site.b), last, Selection(frozenset({Entity.FACTS}))) == 0, "of another selection"
+    assert left_over(site.config(site.b), last, Selection(frozenset({Entity.FACTS})), site.clock.wall()) == 0, (
+        "of another selection"
+    )
     with closing(State(state_path(site.config(site.b).state_dir, site.b.endpoint))) as state:
         ((remote, entity, key, _),) = state.refusals()
         state.drop(remote, entity, key)
-    assert left_over(site.config(site.b), last, mode.selection) == 0
+    assert left_over(site.config(site.b), last, mode.selection, site.clock.wall()) == 0
 
 
 def test_a_seeding_has_no_time_limit_for_an_entity(site: SyncPair) -> None:

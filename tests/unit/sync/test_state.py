@@ -72,6 +72,24 @@ def test_another_version_of_a_refused_record_starts_afresh_and_success_forgets_i
     state.close()
 
 
+def test_what_an_operator_dropped_during_a_pass_stays_dropped_whatever_the_pass_finds(path: Path) -> None:
+    state = State(path)
+    for key in ("n", "m"):
+        state.remember_refused("r", Entity.FACTS, {key: (OLD, "why")}, now=0.0)
+        state.drop("r", Entity.FACTS, key)
+    before = state.refused("r", Entity.FACTS)
+    state.remember_refused("r", Entity.FACTS, {"n": (OLD, "again")}, now=5000.0)
+    state.remember_unequal("r", Entity.FACTS, {"m": OLD})
+    assert state.refused("r", Entity.FACTS) == before
+    assert state.unequal("r", Entity.FACTS) == {}
+    # Another version is another matter.
+    state.remember_refused("r", Entity.FACTS, {"n": (NEW, "again")}, now=5000.0)
+    state.remember_unequal("r", Entity.FACTS, {"m": NEW})
+    assert not state.refused("r", Entity.FACTS)["n"].dropped
+    assert state.unequal("r", Entity.FACTS) == {"m": NEW}
+    state.close()
+
+
 @pytest.mark.parametrize("step", [-3600.0, -86_400.0])
 def test_a_clock_that_is_set_back_makes_nothing_wait_for_the_time_it_lost(path: Path, step: float) -> None:
     state = State(path)

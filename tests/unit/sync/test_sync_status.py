@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 
-from pdbclient.errors import NotSent, Rejected, SyncError
+from pdbclient.errors import NotSent, Rejected, SafetyBrake, SyncError
+from pdbclient.observe.exposition import exposition
 from pdbclient.sync.policy.model import Entity, Version
 from pdbclient.sync.policy.report_hours import ReportMemory
+from pdbclient.sync.service.metrics import SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
 from pdbclient.sync.state.store import State, state_path
 
 from .conftest import NOW, SyncPair
-from .fake import facts
+from .fake import catalog, facts, report
 
 V = Version(1, "h")
+DAY = 86_400.0
 
 
 def opened(site: SyncPair) -> closing[State]:
@@ -105,6 +109,61 @@ def test_the_age_of_the_cursor_is_told(site: SyncPair) -> None:
     with opened(site) as state:
         state.remember_reports(site.a.endpoint.url, lambda _: ReportMemory(cursor=int((NOW - 30) * 1000)))
     assert status(site).cursor_age == pytest.approx(30)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [{"max_age": 3 * 86_400.0}, {"certnames": ("web*", "n")}, {"max_age": 86_400.0, "certnames": ("n",)}],
+)
+def test_the_cursor_of_what_is_configured_is_told(site: SyncPair, selection: dict[str, Any]) -> None:
+    site.options = selection
+    site.a.apply("store report", report("n", site.ago(600), "r"))
+    site.pull(site.b)
+    site.time.elapsed += 600
+    assert status(site).cursor_age == pytest.approx(600, abs=2)
+
+
+class TestWhatIsConfiguredNoMore:
+    """No pass comes to it again: it neither waits nor is it quarantined, and its entity's last error is of no use."""
+
+    @pytest.mark.parametrize("tries", [1, 3])
+    @pytest.mark.parametrize(
+        "narrowed",
+        [{"entities": ("nodes",)}, {"certnames": ("n*",)}, {"max_age": 10.0 * DAY}],
+        ids=lambda each: str(*each),
+    )
+    def test_records_that_failed(self, site: SyncPair, tries: int, narrowed: dict[str, Any]) -> None:
+        site.options = {}
+        site.a.apply("replace facts", facts("bad", site.ago(6 * DAY)))
+        site.a.apply("store report", report("bad", site.ago(6 * DAY), "r"))
+        site.b.refuses["bad"] = Rejected("b", 400, "no")
+        for _ in range(tries):
+            site.pull(site.b)
+            site.time.elapsed += 3600
+        assert status(site).lacking
+        site.options = narrowed
+        for seconds in (5 * DAY, 3600):
+            site.time.elapsed += seconds
+            assert site.pull(site.b).ok
+        found = status(site)
+        assert not found.lacking
+        assert not any((*found.waiting.values(), *found.quarantined.values()))
+
+    def test_an_entity_that_failed_and_its_brake(self, site: SyncPair) -> None:
+        for name in ("catalogs", "factsets"):
+            site.a.tables[name].clear()
+        site.b.apply("replace catalog", catalog("n", site.ago(60)))
+        with opened(site) as state:
+            state.remember_seen(site.a.endpoint.url, Entity.CATALOGS, 5)
+        assert not site.pull(site.b).ok
+        assert SafetyBrake.PREFIX in (status(site).entities[Entity.CATALOGS].last_error or "")
+        site.options = {"entities": ("facts", "reports")}  # type: ignore[dict-item]
+        site.pull(site.b)
+        found = status(site)
+        assert set(found.entities) == {Entity.FACTS, Entity.REPORTS}
+        metrics = exposition(SyncMetrics([found], {})).decode()
+        assert 'entity="catalogs"} 0.0' not in [line for line in metrics.splitlines() if "entity_succeeded" in line]
+        assert not [line for line in metrics.splitlines() if "entity_braked" in line and line.endswith(" 1.0")]
 
 
 def test_it_can_be_read_while_another_has_the_file_open(site: SyncPair) -> None:
