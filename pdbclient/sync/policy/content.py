@@ -9,18 +9,27 @@ __all__ = ["content"]
 
 
 def content(body: bytes) -> str:
-    """A command's payload as text that is the same for the same content, whatever order a server lists it in."""
+    """A command's payload as text that is the same for the same content, whatever order a server lists it in.
+
+    Raises `ValueError` or `RecursionError` for what Python does not read: a number of thousands of digits, or a value
+    that is nested too deep.
+    """
     payload = json.loads(body)
-    if isinstance(payload.get("resources"), list):
-        payload["resources"] = _in_order([{**each, "tags": _in_order(each["tags"])} for each in payload["resources"]])
-    for name in ("edges", "package_inventory", "inputs"):
-        if isinstance(payload.get(name), list):
-            payload[name] = _in_order(payload[name])
+    for resource in _list(payload.get("resources")):
+        if isinstance(resource, dict):
+            _sort(resource, "tags")
+    for name in ("resources", "edges", "package_inventory", "inputs"):
+        _sort(payload, name)
     return _text(payload)
 
 
-def _in_order(items: list[Any]) -> list[Any]:
-    return sorted(items, key=_text)
+def _sort(record: dict[str, Any], name: str) -> None:
+    if name in record and isinstance(record[name], list):
+        record[name].sort(key=_text)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from pdbclient.sync.inventory.interfaces import Clock, Server
 from pdbclient.sync.policy.classify import Memory, Terms
 from pdbclient.sync.policy.model import Difference, Entity, Mode, Version
 from pdbclient.sync.run.events import SyncLog
-from pdbclient.sync.run.preflight import pass_gate, refuse_one
+from pdbclient.sync.run.preflight import epoch, pass_gate, refuse_one
 from pdbclient.sync.run.submit import wait_for_queue
 from pdbclient.sync.state.store import ServerRecord, State
 
@@ -123,12 +123,7 @@ def enter(
     there.learn(known_capabilities(state, there, remote.version))
     here.learn(known_capabilities(state, here, local.version))
     refuse_one(here, there)
-    epoch = None
-    if local.epoch is not None:
-        # What our own clocks say, unless that cannot be.
-        least, greatest = local.epoch
-        epoch = min(max(clock.wall() - clock.monotonic(), least), greatest)
     if not state.read_only and (entities := state.under_way()):
         wait_for_queue(here, clock)
         state.forget_under_way(*entities)
-    return Context(config, there, here, state, clock, log, progress, mode, epoch)
+    return Context(config, there, here, state, clock, log, progress, mode, epoch(local.epoch, clock))

@@ -39,7 +39,7 @@ from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context, known_capabilities
 from pdbclient.sync.run.events import SyncLog
 from pdbclient.sync.run.nodes import judged_nodes
-from pdbclient.sync.run.preflight import refuse_one, server_version
+from pdbclient.sync.run.preflight import ask_epoch, refuse_one, server_version
 from pdbclient.sync.run.records import differences
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import HourBucket, from_millis
@@ -147,8 +147,8 @@ def diff(
         there.learn(known_capabilities(state, there, remote_version))
         here.learn(known_capabilities(state, here, local_version))
         refuse_one(here, there)
-        mode = Mode(selection=scope.selection)
-        context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode)
+        mode, epoch = Mode(selection=scope.selection), ask_epoch(here, clock)
+        context = Context(config, there, here, state, clock, SyncLog(remote.url), _silent, mode, epoch)
         return Diff(config.local.url, remote.url, list(_Comparison(context, scope).run()))
 
 
@@ -226,8 +226,8 @@ class _Comparison:
             start = max(start, self._terms.earliest)
         there, here = self._both(budget, lambda server, within: list_hours(server, start, end, within))
         result.here, result.there = (sum(bucket.count for bucket in side.values()) for side in (here, there))
-        # From there on there are few, of whatever year.
-        future = self._terms.latest + HOUR
+        # From that hour on there are few, of whatever year.
+        future = self._terms.latest - self._terms.latest % HOUR + HOUR
         sizes: dict[int, int] = {}
         parts: list[range | None] = []
         for hour in here.keys() | there.keys():
@@ -241,9 +241,8 @@ class _Comparison:
             parts.append(None)
         parts += cut({hour: size for hour, size in sizes.items() if hour < future})
         memory = self._context.memory(Entity.REPORTS)
-        first_future = future - future % HOUR
         for part in parts:
-            first, last = (first_future, end) if part is None else (part.start, part.stop)
+            first, last = (future, end) if part is None else (part.start, part.stop)
             last = last if end is None or (last is not None and last < end) else end
             sides = self._context.there, self._context.here
             full = self._scope.full

@@ -24,7 +24,9 @@ from pdbclient.wire.summary import from_millis
 __all__ = [
     "VERSION_PATH",
     "Checked",
+    "ask_epoch",
     "clock_range",
+    "epoch",
     "pass_gate",
     "queue_depth",
     "refuse_one",
@@ -68,7 +70,7 @@ def pass_gate(local: Server, remote: Server, config: SyncConfig, clock: Clock) -
             f"the clocks of {remote.endpoint} and {local.endpoint} are at least {skew:.0f} s apart, "
             f"more than {config.max_clock_skew:.0f} s: the wrong clock would choose which is newer. Check NTP"
         )
-    if here.depth >= config.max_queue_depth:
+    if here.depth > config.max_queue_depth:
         raise SyncError(
             f"{local.endpoint} has {here.depth} commands in its queue, the limit is "
             f"{config.max_queue_depth}: it has enough to do"
@@ -125,17 +127,35 @@ def server_version(server: Server) -> str:
     return version
 
 
-def _check(server: Server, clock: Clock) -> Checked:
+def ask_epoch(server: Server, clock: Clock) -> float | None:
+    """When our monotonic clock began by the server's clock (s since 1970); None where it does not tell the time."""
+    _, found = _status(server, clock)
+    return epoch(found, clock)
+
+
+def epoch(found: tuple[float, float] | None, clock: Clock) -> float | None:
+    """Of a range of `Checked.epoch`, what our own clocks say, or what comes next to that."""
+    if found is None:
+        return None
+    least, greatest = found
+    return min(max(clock.wall() - clock.monotonic(), least), greatest)
+
+
+def _status(server: Server, clock: Clock) -> tuple[Status, tuple[float, float] | None]:
+    """What the server says of itself, and `Checked.epoch`."""
     began = clock.monotonic()
     answer = server.document(STATUS_PATH, within=WITHIN)
-    ended = clock.monotonic()
-    status = read_status(answer.value)
+    return read_status(answer.value), clock_range(answer, began, clock.monotonic())
+
+
+def _check(server: Server, clock: Clock) -> Checked:
+    status, found = _status(server, clock)
     if status.state is None:
         raise SyncError(f"{server.endpoint}: that is no PuppetDB: what it says of itself has no state")
     if not status.running or status.maintenance is not False:
         mode = ", in maintenance mode" if status.maintenance else ""
         raise SyncError(f"{server.endpoint} is not running: state {status.state!r}{mode}")
-    return Checked(server_version(server), _depth(server, status), clock_range(answer, began, ended))
+    return Checked(server_version(server), _depth(server, status), found)
 
 
 def _depth(server: Server, status: Status) -> int:

@@ -20,6 +20,7 @@ from pdbclient.sync.policy.model import Entity, Mode, Outcome, PassResult, Selec
 from pdbclient.sync.policy.report_hours import oldest_kept
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Progress
+from pdbclient.sync.run.preflight import ask_epoch
 from pdbclient.sync.run.reconciler import Reconciler
 from pdbclient.sync.state.store import State, state_path
 
@@ -99,12 +100,14 @@ def outstanding(
     clock = clock or Clock()
     if selection.certnames and Entity.REPORTS in selection.entities:
         return None
-    now, within = clock.wall(), config.entity_time_limit
-    start = oldest_kept(now, config.report_ttl)
-    if selection.max_age is not None:
-        start = max(start, int((now - selection.max_age) * 1000))
-    number = 0
+    within, number = config.entity_time_limit, 0
     with closing(connect(remote)) as there, closing(connect(config.local)) as here:
+        # As in a pass, the local server's time.
+        epoch = ask_epoch(here, clock)
+        now = clock.wall() if epoch is None else epoch + clock.monotonic()
+        start = oldest_kept(now, config.report_ttl)
+        if selection.max_age is not None:
+            start = max(start, int((now - selection.max_age) * 1000))
 
         def records(kind: Kind) -> int:
             theirs, ours = both_sides(there, here, partial(list_records, kind=kind, within=within))

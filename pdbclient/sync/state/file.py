@@ -88,6 +88,8 @@ def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
         db = _connect(path, read_only)
     except sqlite3.Error as error:
         raise failed(path, "opened", error) from error
+    except OSError as error:
+        raise SyncError(f"{path}: cannot be looked at: {error.strerror}") from error
     try:
         if read_only:
             db = _readable(path, db)

@@ -229,6 +229,19 @@ def test_a_seeding_that_is_interrupted_is_exit_130_and_the_same_command_goes_on(
     assert sync_site.here.tables == sync_site.there.tables
 
 
+@pytest.mark.parametrize("command", ["diff", "status", "once"])
+def test_a_state_file_that_may_not_be_looked_at_is_said_and_is_no_difference(
+    command: str, run: Run, sync_site: SyncSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a user who may not enter state_dir; root may enter all, but no name is as long as that."""
+    text = sync_site.conf.read_text()
+    sync_site.conf.write_text(text.replace('/state"', f'/{"x" * 300}"'))
+    ended = run("sync", command, "--config", sync_site.conf)
+    assert ended.code == (3 if command == "diff" else 1)
+    assert "x" * 300 in ended.err
+    assert "File name too long" in ended.err
+
+
 class TestWhatASeedingLeaves:
     """It exits 0 when nothing is left, and only then."""
 

@@ -8,14 +8,17 @@ from dataclasses import replace
 import pytest
 
 from pdbclient.errors import IncompleteResponse, NotSent
+from pdbclient.sync.inventory.interfaces import Clock
 from pdbclient.sync.policy.model import Difference, Entity, Selection
 from pdbclient.sync.run.diff import Diff, Scope, diff
+from pdbclient.sync.run.seed import outstanding
 from pdbclient.sync.state.store import State, state_path
 
 from .conftest import SyncPair
 from .fake import FakePuppetDB, catalog, deactivation, facts, report
 
 pytestmark = pytest.mark.releases
+HOUR = 3_600_000
 
 
 def compare(site: SyncPair, local: FakePuppetDB, scope: Scope | None = None) -> Diff:
@@ -268,3 +271,26 @@ def test_the_document_is_whole(site: SyncPair) -> None:
     without = compare(site, site.b, replace(scope, examples=0)).as_json()
     assert without["entities"]["facts"]["examples"] == []
     assert without["entities"]["facts"]["differences"] == {"missing_here": 1}
+
+
+def test_a_report_of_the_future_is_counted_once_wherever_it_is_in_its_hour(site: SyncPair) -> None:
+    hour = (site.ago(-60) // HOUR + 1) * HOUR
+    for number, minutes in enumerate((-70, -1, 1, 2, 59, 61, 300)):
+        site.b.apply("store report", report("n1", hour + minutes * 60_000, f"u{number}"))
+    for full in (False, True):
+        part = compare(site, site.a, Scope(full=full, examples=20)).entities[-1]
+        assert sum(part.counts.values()) == len({found.key for found in part.examples}) == 7
+        assert part.counts[Difference.FUTURE] >= 5
+
+
+@pytest.mark.parametrize("wrong", [20 * 86_400, 7200, -7200, -20 * 86_400])
+def test_records_are_judged_by_the_local_server_s_clock_and_not_by_this_machine_s(site: SyncPair, wrong: int) -> None:
+    for number in range(5):
+        site.b.apply("store report", report("n1", site.ago(600 + number), f"u{number}"))
+        site.b.apply("replace facts", facts(f"n{number}", site.ago(600)))
+    clock = Clock(wall=lambda: site.clock.wall() + wrong, monotonic=site.clock.monotonic, stop=site.time)
+    config = site.config(site.a)
+    found = diff(config, site.b.endpoint, connect=site.connect, clock=clock)
+    assert counted(found) == {"facts": {"missing_here": 5}, "reports": {"missing_here": 5}}
+    lacking = outstanding(config, site.b.endpoint, Selection(), connect=site.connect, clock=clock)
+    assert lacking == 10

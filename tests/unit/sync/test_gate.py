@@ -113,7 +113,7 @@ def test_a_local_server_that_does_not_tell_the_time_leaves_ours(site: SyncPair) 
     assert (moved(result), result.as_json()["held"]) == ({"facts": 1}, 1)
 
 
-@pytest.mark.parametrize("depth", [None, 0, 999])
+@pytest.mark.parametrize("depth", [None, 0, 999, 1000])
 def test_a_queue_that_is_not_loaded_yet_or_short_lets_a_pass_through(site: SyncPair, depth: Any) -> None:
     site.b.depth = depth
     assert site.pull(site.b).ok

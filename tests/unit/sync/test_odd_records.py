@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,47 @@ def test_what_is_left_alone_is_judged_anew_by_what_both_sides_show(site: SyncPai
     reports = {key for key, row in site.a.tables["reports"].items() if row["certname"] == "differs"}
     expected = {Entity.FACTS: {"differs"}, Entity.CATALOGS: {"differs"}, Entity.REPORTS: reports}
     assert left == {entity: set() for entity in Entity} | expected
+
+
+ODD_CONTENTS = {
+    "tags: null": (Entity.CATALOGS, "null"),
+    "tags: a text": (Entity.CATALOGS, '"x"'),
+    "5,000 digits": (Entity.FACTS, "9" * 5000),
+    "1,500 deep": (Entity.FACTS, "[" * 1500 + "]" * 1500),
+    "100,000 deep": (Entity.FACTS, "[" * 100_000 + "]" * 100_000),
+}
+
+
+def show_raw(side: FakePuppetDB, text: str) -> None:
+    """Where the fake has `@odd@`, the server shows `text`."""
+    rows = side.rows
+
+    def raw(path: str, **options: Any) -> Iterator[bytes]:
+        return (row.replace(b'"@odd@"', text.encode()) for row in rows(path, **options))
+
+    side.rows = raw  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("odd", ODD_CONTENTS)
+def test_a_record_too_odd_to_be_compared_by_its_content_leaves_the_others_theirs(
+    site: SyncPair, odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It failed its whole entity in `diff`, or crashed the pass before what it had submitted was settled."""
+    entity, text = ODD_CONTENTS[odd]
+    when = site.ago(60)
+    for side, value in ((site.a, "1"), (site.b, "2")):
+        for name in ("good", "odd"):
+            if entity is Entity.FACTS:
+                side.apply("replace facts", facts(name, when, ["@odd@", value] if name == "odd" else value))
+                continue
+            payload = catalog(name, when, value)
+            payload["resources"][0]["tags"] = "@odd@" if name == "odd" else ["b", "a"]
+            side.apply("replace catalog", payload)
+        show_raw(side, text)
+    found = compare(site, site.b)
+    assert counted(found)[str(entity)] == {"unequal": 2}
+    for side in (site.a, site.b) if odd != "5,000 digits" else ():  # which the fake cannot store
+        side.mangles.add("good")
+        result = site.pull(side)
+        assert (result.outcome, result.errors) == (Outcome.DONE, [])
+    assert not [record for record in caplog.records if record.exc_info]
