@@ -13,7 +13,7 @@ from pdbclient.cli import output
 from pdbclient.cli.sync_options import add_command, add_entity_option, add_remote_option, chosen_remotes
 from pdbclient.config import SyncConfig, load_sync_config
 from pdbclient.sync import Difference, Entity, Version
-from pdbclient.sync.state.store import State, state_path
+from pdbclient.sync.state.store import Refused, State, state_path
 from pdbclient.wire.summary import from_millis
 
 __all__ = ["register"]
@@ -73,7 +73,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One record that is left alone. `retry_at` is in seconds since 1970."""
+    """One record that is left alone. `retry_at` is in seconds since 1970; None: it is not tried again by itself."""
 
     remote: str
     entity: Entity
@@ -163,17 +163,16 @@ def _rows(config: SyncConfig, args: argparse.Namespace) -> Iterator[_Row]:
     remotes = {remote.endpoint.url for remote in chosen_remotes(config, args)}
     now = time.time()
     with closing(State(state_path(config.state_dir, config.local), read_only=True)) as state:
-        rows = [
-            _Row(remote, entity, key, _state(each.verdict(now)), each.version, each.tries, each.retry_at, each.reason)
-            for remote, entity, key, each in state.refusals()
-        ]
+        rows = [_refused(remote, entity, key, each, now) for remote, entity, key, each in state.refusals()]
         rows += [_Row(remote, entity, key, "unequal", version) for remote, entity, key, version in state.unequals()]
     for row in rows:
         if row.remote in remotes and (args.entity is None or row.entity in args.entity):
             yield row
 
 
-def _state(verdict: Difference | None) -> str:
-    return {Difference.QUARANTINED: "quarantined", Difference.DROPPED: "dropped"}.get(
-        verdict or Difference.WAITING, "waiting"
-    )
+def _refused(remote: str, entity: Entity, key: str, known: Refused, now: float) -> _Row:
+    # One that is due still waits for the pass that tries it.
+    verdict = known.verdict(now) or Difference.WAITING
+    retry_at = known.retry_at if verdict is Difference.WAITING else None
+    # 0: it was stored, with another hash.
+    return _Row(remote, entity, key, str(verdict), known.version, known.tries or None, retry_at, known.reason)

@@ -21,8 +21,8 @@ did; what waits to be tried again. It is read from the state file: it works besi
 _STATUS_CODES = """\
 exit codes:
   0  the latest pass against each remote succeeded, and not longer ago than --max-lag
-  1  the latest pass against a remote failed, there was none yet, or the last success is longer ago than --max-lag; or
-     the state file cannot be read
+  1  the latest pass against a remote failed, there was none yet, or the last success is longer ago than --max-lag, or
+     in the future (the clock was set back); or the state file cannot be read
   2  the configuration or the command line is wrong
   4  as 0, but some records did not get here: they failed in the latest pass, or wait, or are quarantined
 """
@@ -63,11 +63,14 @@ def _status(args: argparse.Namespace) -> int:
     else:
         for each in found:
             _print(each)
-    # No lag is no success, and not a short one.
-    late = args.max_lag is not None and any(each.lag is None or each.lag > args.max_lag for each in found)
-    if late or not all(each.succeeded for each in found):
+    if not all(each.succeeded and _in_time(each, args.max_lag) for each in found):
         return 1
     return 4 if any(each.lacking for each in found) else 0
+
+
+def _in_time(status: RemoteStatus, most: float | None) -> bool:
+    # Where the lag cannot be told, nothing says that it is not too long.
+    return most is None or (status.lag is not None and status.lag <= most)
 
 
 def _print(status: RemoteStatus) -> None:

@@ -196,8 +196,8 @@ def span(value: Value) -> float:
 
 
 def time_to_live(value: Value) -> float:
-    """A PuppetDB's `report-ttl`, `node-ttl` or `node-purge-ttl`, in seconds. 0: for ever, as PuppetDB takes it (and all that is
-    below a second): then it never collects what is older.
+    """A PuppetDB's `report-ttl`, `node-ttl` or `node-purge-ttl`, in seconds. 0: for ever, as PuppetDB takes it (and
+    all that is below a second): then it never collects what is older.
     """
     text = _text(value, "a duration with a unit, like 14d")
     seconds = _seconds(text, unit_required=True)

@@ -71,7 +71,7 @@ METRICS: tuple[Declared[Any], ...] = (
 )
 """All of them."""
 
-_LEFT = ("unequal", "tied", "held")
+_LEFT = ("unequal", "tied", "held", "unusable")
 """What the last pass found that differs and stays so, as `EntityResult` names it."""
 
 

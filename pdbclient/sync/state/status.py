@@ -16,7 +16,9 @@ from pdbclient.wire.timestamp import utc_text
 
 __all__ = ["RemoteStatus", "read_status"]
 
-_COUNTS = ("transferred", "failed", "unequal", "tied", "held")
+STEP = 60.0
+"""Seconds by which a clock may be corrected, and what it said before is still taken for true."""
+_COUNTS = ("transferred", "failed", "unequal", "tied", "held", "unusable")
 """What is shown of the last pass, as `EntityResult` names it."""
 
 
@@ -60,8 +62,12 @@ class RemoteStatus:
 
     @property
     def lag(self) -> float | None:
-        """Seconds since a pass last succeeded, None if none ever did."""
-        return None if self.last_success is None else max(self.now - self.last_success, 0.0)
+        """Seconds since a pass last succeeded. None if none ever did, or that cannot be told: the clock was set back
+        since.
+        """
+        if self.last_success is None or self.last_success > self.now + STEP:
+            return None
+        return max(self.now - self.last_success, 0.0)
 
     @property
     def elapsed(self) -> float:

@@ -16,7 +16,7 @@ from pdbclient.observe.status_port import StatusPort
 from pdbclient.sync import Entity, Version
 from pdbclient.sync.state.store import State, state_path
 from pdbclient.wire.summary import to_millis
-from tests.unit.sync.fake import facts
+from tests.unit.sync.fake import catalog, facts
 
 from .conftest import Run
 from .sync_site import OTHER, REMOTE, SyncSite
@@ -98,6 +98,30 @@ def test_a_last_success_longer_ago_than_the_greatest_lag_is_exit_1(run: Run, syn
     assert run("sync", "once", "--config", sync_site.conf).code == 0
     assert status(run, sync_site, "--max-lag", "1h")[0] == 0
     assert status(run, sync_site, "--max-lag", "1us")[0] == 1
+
+
+def test_a_last_success_in_the_future_is_exit_1_as_nobody_can_tell_how_long_ago_it_was(
+    run: Run, sync_site: SyncSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was set back, and a daemon that is dead since looked as if it had just been at work."""
+    assert run("sync", "once", "--config", sync_site.conf).code == 0
+    now = time.time()
+    for back, code, known in ((30.0, 0, True), (7200.0, 1, False)):
+        monkeypatch.setattr("pdbclient.cli.sync_status.time.time", lambda at=now - back: at)
+        ended, (told,) = status(run, sync_site, "--max-lag", "15m")
+        assert (ended, told["lag_seconds"] is not None, told["ok"]) == (code, known, True)
+        assert status(run, sync_site)[0] == 0
+
+
+def test_the_status_tells_of_what_cannot_be_used(run: Run, sync_site: SyncSite) -> None:
+    for name in ("n1", "n2"):
+        sync_site.there.apply("replace catalog", catalog(name, sync_site.ago(50)))
+    sync_site.there.tables["catalogs"]["n1"]["hash"] = 17
+    ended = run("sync", "once", "--config", sync_site.conf)
+    assert ended.code == 0
+    assert "1 unusable: a server shows something for them that is no such record" in ended.err
+    _, (told,) = status(run, sync_site)
+    assert (told["unusable"], told["transferred"]) == (1, 1)
 
 
 def test_the_status_of_one_remote_can_be_asked_for(run: Run, sync_site: SyncSite) -> None:
@@ -222,6 +246,25 @@ def test_a_retry_forgets_what_went_wrong_with_those_that_are_named(run: Run, syn
     assert "nobody" in ended.err
     assert ended.out.splitlines() == [f"facts\ta\t{REMOTE}", f"facts\tb\t{REMOTE}"]
     assert listed(run, sync_site) == [("a", "quarantined", "catalogs"), ("c", "quarantined", "facts")]
+
+
+def test_when_a_record_is_tried_again_is_told_of_those_that_are(run: Run, sync_site: SyncSite) -> None:
+    """One dropped after it had been stored with another hash was to be tried again in 1970."""
+    refuse(sync_site, Entity.FACTS, "waiting", 1)
+    refuse(sync_site, Entity.FACTS, "quarantined", 3)
+    refuse(sync_site, Entity.FACTS, "dropped", 1)
+    unequal(sync_site, "unequal")
+    unequal(sync_site, "dropped-unequal")
+    assert run("sync", "quarantine", "drop", "dropped", "dropped-unequal", "--config", sync_site.conf).code == 0
+    rows = json.loads(run("sync", "quarantine", "list", "--config", sync_site.conf, "--json").out)
+    assert {row["key"]: (row["state"], row["tries"], row["retry_at"] is not None) for row in rows} == {
+        "waiting": ("waiting", 1, True),
+        "quarantined": ("quarantined", 3, False),
+        "dropped": ("dropped", 1, False),
+        "unequal": ("unequal", None, False),
+        "dropped-unequal": ("dropped", None, False),
+    }
+    assert "1970" not in run("sync", "quarantine", "show", "dropped-unequal", "--config", sync_site.conf).out
 
 
 def test_a_retry_of_what_is_unequal_has_it_pulled_again(run: Run, sync_site: SyncSite) -> None:

@@ -27,7 +27,7 @@ PASS = PassResult(
     Outcome.DONE,
     {
         Entity.FACTS: EntityResult(transferred=8, failed=2, unequal=3, held=1, elapsed_ms=1500, transfer_seconds=2.0),
-        Entity.INPUTS: EntityResult(tied=4, elapsed_ms=20),
+        Entity.INPUTS: EntityResult(tied=4, unusable=6, elapsed_ms=20),
     },
     (),
     2500,
@@ -125,6 +125,7 @@ def test_of_a_remote_without_a_pass_only_that_is_shown() -> None:
         ("facts", "unequal", 3.0),
         ("facts", "held", 1.0),
         ("catalog_inputs", "tied", 4.0),
+        ("catalog_inputs", "unusable", 6.0),
         ("catalogs", "unequal", 0.0),
     ],
 )
