@@ -8,7 +8,7 @@ from pdbclient.errors import SyncError
 from pdbclient.sync.inventory.interfaces import Clock
 from pdbclient.sync.policy.model import ASKED_TO_STOP
 
-__all__ = ["Budget", "OutOfTime", "Stopped"]
+__all__ = ["Budget", "OutOfTime", "Stopped", "Stuck"]
 
 
 class Stopped(SyncError):
@@ -17,6 +17,10 @@ class Stopped(SyncError):
 
 class OutOfTime(SyncError):
     """An entity took longer than `entity_time_limit`; the next pass goes on from there."""
+
+
+class Stuck(SyncError):
+    """The local queue is too long for more, and does not get shorter: what is queued is not worked off."""
 
 
 class Budget:
@@ -29,7 +33,8 @@ class Budget:
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
         self._seconds = seconds
-        self._ends = clock.monotonic() + seconds
+        self._began = clock.monotonic()
+        self._ends = self._began + seconds
 
     def check(self) -> None:
         """Raise `Stopped` or `OutOfTime` when it is time to end."""
@@ -42,6 +47,10 @@ class Budget:
         """Seconds left, more than 0; raises as `check` does."""
         self.check()
         return self._ends - self._clock.monotonic()
+
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return self._clock.monotonic() - self._began
 
     def wait(self, seconds: float) -> None:
         """Wait, and raise as `check` does."""

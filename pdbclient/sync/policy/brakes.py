@@ -47,8 +47,8 @@ def active_among(certnames: Iterable[str], here: Mapping[str, NodeStatus]) -> fr
 
 
 def brake_empty(what: Entity, there: int, here: int, seen_before: int) -> None:
-    """Raise `SafetyBrake` when a remote that had `seen_before` records reports none while this side has
-    some.
+    """Raise `SafetyBrake` when a remote that had `seen_before` records reports none while this side has some. Those
+    of nodes that the remote has no more are not to be counted `here`: they went with their nodes.
     """
     if there == 0 and here > 0 and seen_before > 0:
         raise SafetyBrake(

@@ -6,15 +6,25 @@ that entity by name, and nothing else: what can be reconciled and compared, is.
 
 from __future__ import annotations
 
-from pdbclient.errors import Busy, Misrouted, NotSent, PdbError
-from pdbclient.sync.inventory.budget import Stopped
+from pdbclient.errors import Busy, Forbidden, InvalidCommand, Misrouted, NotSent, PdbError, ServerError
+from pdbclient.sync.inventory.budget import Stopped, Stuck
 
-__all__ = ["ends_all", "in_words"]
+__all__ = ["THE_SERVER", "ends_all", "in_words", "is_about_one_record"]
+
+THE_SERVER = (Busy, Forbidden, Misrouted)
+"""What a server answers whatever it is asked, and sent."""
 
 
 def ends_all(error: Exception) -> bool:
-    """Whether the next entity would meet the same: a server is not to be had, or we were asked to stop."""
-    return isinstance(error, Stopped | NotSent | Busy | Misrouted)
+    """Whether the next entity would meet the same: a server is not to be had, or takes nothing, or we were asked to
+    stop.
+    """
+    return isinstance(error, Stopped | Stuck | NotSent | Busy | Misrouted)
+
+
+def is_about_one_record(error: PdbError) -> bool:
+    """Whether a submission failed for what was submitted: a server that answers 500 to it may take the next one."""
+    return isinstance(error, InvalidCommand | ServerError) and not isinstance(error, THE_SERVER)
 
 
 def in_words(error: BaseException) -> str:

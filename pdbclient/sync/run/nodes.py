@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from pdbclient.errors import InvalidCommand, PdbError, Rejected
+from pdbclient.errors import PdbError
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.interfaces import Server
 from pdbclient.sync.inventory.nodes import active_nodes, list_nodes, newest_records
@@ -16,7 +16,7 @@ from pdbclient.sync.policy.classify import Nodes, compare_nodes, planned
 from pdbclient.sync.policy.expiry import Expired, expired_here, outdated, purged_since, too_old
 from pdbclient.sync.policy.liveness import dead_for_good, flipped, revival_candidates, undecided_deactivations
 from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
-from pdbclient.sync.run.blame import ends_all
+from pdbclient.sync.run.blame import ends_all, is_about_one_record
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.pull import Pulled
 from pdbclient.sync.run.results import count_skipped, forget_settled, settle
@@ -194,7 +194,9 @@ def deactivate(context: Context, plan: EntityPlan, result: EntityResult, budget:
             with context.log.deactivate(certname):
                 command = deactivation_command(certname, from_millis(version.millis))
                 submit_patiently(context.here, command, budget)
-        except (InvalidCommand, Rejected) as error:
+        except PdbError as error:
+            if not is_about_one_record(error):
+                raise
             pulled.failed[certname] = (version, str(error))
             result.failed += 1
         else:

@@ -18,23 +18,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
-from pdbclient.errors import (
-    Ambiguous,
-    Busy,
-    Forbidden,
-    IncompleteResponse,
-    InvalidCommand,
-    Misrouted,
-    NotPreserved,
-    PdbError,
-    Rejected,
-    ServerError,
-    SyncError,
-)
+from pdbclient.errors import Ambiguous, IncompleteResponse, NotPreserved, PdbError, ServerError, SyncError
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.kinds import Kind, Summary
 from pdbclient.sync.inventory.rows import batches, read_rows
 from pdbclient.sync.policy.model import Difference, Entity, EntityPlan, EntityResult, Version
+from pdbclient.sync.run.blame import THE_SERVER, is_about_one_record
 from pdbclient.sync.run.context import Context
 from pdbclient.sync.run.submit import Submitter, submit_patiently
 from pdbclient.wire.summary import from_millis
@@ -54,7 +43,6 @@ Again = Callable[[Mapping[str, Version]], EntityPlan]
 
 # What one poisonous record can do to a query for twenty. Anything else says that the server is gone, or shut.
 _MAYBE_ONE_RECORD = (IncompleteResponse, Ambiguous, ServerError)
-_THE_SERVER = (Busy, Forbidden, Misrouted)
 
 
 @dataclass(slots=True)
@@ -152,7 +140,7 @@ class _Pull:
             self.breaks += 1
             # One bad record breaks each of the ever smaller queries that it is in. More breaks in a row than
             # that mean a server that is frozen, or cut off.
-            if isinstance(error, _THE_SERVER) or self.breaks > self.context.config.batch_size.bit_length() + 3:
+            if isinstance(error, THE_SERVER) or self.breaks > self.context.config.batch_size.bit_length() + 3:
                 raise
             if len(left) == 1:
                 self.give_up(left[0], text, error)
@@ -219,10 +207,8 @@ class _Pull:
         try:
             with self.event(row.summary.key, row.summary.certname, row.query):
                 submit_patiently(self.context.here, self.kind.command(row.raw), self.budget)
-        except (InvalidCommand, Rejected) as error:
-            return error
-        except ServerError as error:
-            if isinstance(error, _THE_SERVER):
+        except PdbError as error:
+            if not is_about_one_record(error):
                 raise
             return error
         finally:

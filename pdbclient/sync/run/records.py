@@ -11,6 +11,7 @@ from pdbclient.errors import PdbError
 from pdbclient.sync.inventory.budget import Budget
 from pdbclient.sync.inventory.groups import differing_groups
 from pdbclient.sync.inventory.kinds import PER_NODE, Kind
+from pdbclient.sync.inventory.nodes import active_nodes
 from pdbclient.sync.inventory.records import Records, differing_records, found_versions
 from pdbclient.sync.inventory.rows import batches, both_sides
 from pdbclient.sync.policy.brakes import brake_empty
@@ -24,7 +25,7 @@ from pdbclient.sync.policy.classify import (
     compare_unusable,
     planned,
 )
-from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult
+from pdbclient.sync.policy.model import Entity, EntityPlan, EntityResult, Version
 from pdbclient.sync.run.alike import same_content
 from pdbclient.sync.run.blame import ends_all
 from pdbclient.sync.run.context import Context
@@ -60,9 +61,12 @@ def _planned(context: Context, kind: Kind, nodes: Nodes, budget: Budget) -> _Pla
     if groups is not None and 2 * groups.most > max(groups.there, groups.here):
         groups = None
     there, here = differing_records(context.there, context.here, kind, budget.left(), groups, known)
-    # Few nodes have an expiration, and the last one may go with its node: that alone says nothing.
-    if kind.entity is not Entity.EXPIRATION:
-        brake_empty(kind.entity, there.total, here.total, context.state.seen(context.remote, kind.entity))
+    seen = context.state.seen(context.remote, kind.entity)
+    # A node that was purged there and came back has no expiration any more, and few nodes ever have one.
+    if not there.total and seen and kind.entity is not Entity.EXPIRATION:
+        # Nor do records say anything that went with their nodes.
+        left = active_nodes(context.there, sorted(here.versions), budget.left())
+        brake_empty(kind.entity, 0, len(left), seen)
     found = differences(kind.entity, here, there, nodes, context.terms(), context.memory(kind.entity))
     return _Planned(planned(kind.entity, found), there, here, groups is None)
 
@@ -93,14 +97,13 @@ def reconcile_kind(context: Context, kind: Kind, nodes: Nodes, result: EntityRes
     forget_settled(context, kind.entity, there.versions, {*there.unusable, *here.unusable})
     count_skipped(context, plan, result)
     terms, memory = context.terms(), context.memory(kind.entity)
-    pulled = pull(
-        context,
-        kind,
-        plan,
-        result,
-        budget,
-        lambda newer: planned(kind.entity, compare_records(kind.entity, {}, newer, nodes, terms, memory)),
-    )
+
+    def again(newer: Mapping[str, Version]) -> EntityPlan:
+        # It may have come to both sides meanwhile.
+        ours = found_versions(context.here, kind, list(newer), budget.left())
+        return planned(kind.entity, compare_records(kind.entity, ours, newer, nodes, terms, memory))
+
+    pulled = pull(context, kind, plan, result, budget, again)
     settle(
         context,
         kind.entity,

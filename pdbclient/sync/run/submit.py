@@ -12,7 +12,7 @@ from types import TracebackType
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from pdbclient.errors import Ambiguous, Busy, PdbError
-from pdbclient.sync.inventory.budget import Budget, OutOfTime, Stopped
+from pdbclient.sync.inventory.budget import Budget, OutOfTime, Stopped, Stuck
 from pdbclient.sync.inventory.interfaces import Clock, Server
 from pdbclient.sync.run.preflight import queue_depth
 from pdbclient.sync.run.verify import patience
@@ -24,6 +24,9 @@ _logger = logging.getLogger(__name__)
 
 TRIES = 3
 DEPTH_POLL = 0.5
+TELL_EVERY = 30.0
+PATIENCE = 600.0
+"""Seconds in which a queue that is worked off, however slowly, gets shorter."""
 
 Job = Callable[[], PdbError | None]
 """Submits one record; returns what is wrong with that record, raises what is wrong with the server."""
@@ -101,9 +104,31 @@ class Submitter:
                 settled(future.result())
 
     def room(self) -> None:
-        """Wait until the local queue has room for a batch. Raises `Stopped` or `OutOfTime`."""
+        """Wait until the local queue has room for a batch, and say so when that takes long.
+
+        Raises `Stopped` or `OutOfTime`; `Stuck` when the queue has not got shorter for PATIENCE seconds: a seeding
+        has no time limit, and would wait for ever.
+        """
         self._budget.check()
-        while queue_depth(self._local) > self._max_depth:
+        told = news = self._budget.spent()
+        least = math.inf
+        while (depth := queue_depth(self._local)) > self._max_depth:
+            now = self._budget.spent()
+            if depth < least:
+                least, news = depth, now
+            elif now - news >= PATIENCE:
+                raise Stuck(
+                    f"{self._local.endpoint} has {depth} commands in its queue, the limit is {self._max_depth}, and "
+                    f"they have not become fewer for {now - news:.0f} s: see its log, and its database"
+                )
+            if now - told >= TELL_EVERY:
+                told = now
+                _logger.warning(
+                    "%d commands wait in the local queue, more than max_queue_depth (%d): nothing is submitted until "
+                    "they are fewer",
+                    depth,
+                    self._max_depth,
+                )
             self._budget.wait(DEPTH_POLL)
 
     def put(self, job: Job, settled: Settled) -> None:

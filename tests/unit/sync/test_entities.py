@@ -210,6 +210,27 @@ def test_a_remote_that_lost_all_its_inputs_is_told_and_the_other_entities_go_on(
     assert site.b.tables["catalog-inputs"]
 
 
+@pytest.mark.parametrize("command", ["replace catalog inputs", "replace catalog", "replace facts"])
+def test_the_last_record_of_a_kind_may_go_with_its_node(site: SyncPair, command: str) -> None:
+    """The brake looked as if the remote had been emptied, in every pass from then on."""
+    payload = {
+        "replace catalog inputs": inputs("n", site.ago(50)),
+        "replace catalog": catalog("n", site.ago(50)),
+        "replace facts": facts("n", site.ago(50)),
+    }[command]
+    for side in (site.a, site.b):
+        for name in ("m1", "m2", "m3"):
+            side.apply("store report", report(name, site.ago(50), "r"))
+        side.apply(command, payload)
+    site.pull(site.b)
+    site.a.purge("n")
+    for _ in range(3):
+        assert site.pull(site.b).ok
+        site.time.elapsed += 3600
+    site.a.apply("deactivate node", deactivation("n", site.ago(5)))
+    assert site.pull(site.b).ok
+
+
 def test_the_last_expiration_may_go_with_its_node(site: SyncPair) -> None:
     for side in (site.a, site.b):
         side.apply("replace facts", facts("m", site.ago(50)))

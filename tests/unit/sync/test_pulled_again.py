@@ -141,6 +141,30 @@ def test_a_record_replaced_by_a_newer_one_comes_as_that(site: SyncPair) -> None:
     assert site.b.tables["factsets"]["n"]["values"] == {"v": "new"}
 
 
+@pytest.mark.parametrize(
+    ("command", "made"),
+    [("replace facts", facts), ("replace catalog", catalog), ("replace catalog inputs", inputs)],
+)
+@pytest.mark.parametrize("ours", [5, 4, 6])
+def test_a_record_that_both_sides_got_meanwhile_is_not_submitted_once_more(
+    site: SyncPair, command: str, made: Any, ours: int
+) -> None:
+    """As a broadcast of commands brings it, between the listing and the transfer."""
+    fill(site, "n")
+    entity = {facts: Entity.FACTS, catalog: Entity.CATALOGS, inputs: Entity.INPUTS}[made]
+
+    def meanwhile(path: str, query: Any) -> Exception | None:
+        if path == PATHS[entity] and query[0] == "and":
+            site.a.apply(command, made("n", site.ago(5)))
+            site.b.apply(command, made("n", site.ago(ours)))
+        return None
+
+    site.a.broken = meanwhile
+    result = site.pull(site.b)
+    assert (result.ok, counts(result, entity)) == (True, (1 if ours > 5 else 0, 0))
+    assert [sent.name for sent in site.b.submitted].count(command) == (1 if ours > 5 else 0)
+
+
 def test_a_record_newer_than_the_node_s_deactivation_does_not_come_in_a_one_way_pass(site: SyncPair) -> None:
     """It would make the node active here, which is not what the pass believes of it."""
     fill(site, "n")

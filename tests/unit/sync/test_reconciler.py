@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from pdbclient.errors import Ambiguous, DeadlineExceeded, IncompleteResponse, NotSent, Rejected, SyncError
+from pdbclient.errors import (
+    Ambiguous,
+    Busy,
+    DeadlineExceeded,
+    Forbidden,
+    IncompleteResponse,
+    Misrouted,
+    NotSent,
+    Rejected,
+    ServerError,
+    SyncError,
+)
 from pdbclient.sync import Difference, Mode, Outcome, PassResult, Reconciler, plan, reconcile
 from pdbclient.sync.policy.model import Entity
 from pdbclient.sync.state.lock import InstanceLock
@@ -145,6 +156,44 @@ def test_a_deactivation_leaves_a_server_that_never_purges(site: SyncPair) -> Non
     assert moved(site.pull(site.b)) == {"nodes": 1}
     site.options["node_purge_ttl"] = 0.0
     assert moved(site.pull(site.b)) == {"nodes": 1}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServerError("b", 500, "Internal Server Error"), Rejected("b", 400, "no"), ServerError("b", 404, "what?")],
+)
+def test_a_deactivation_that_the_local_server_does_not_take_fails_alone(site: SyncPair, error: Exception) -> None:
+    """All that came after it in the order of names stayed active, in every pass."""
+    for number in range(7):
+        for side in (site.a, site.b):
+            side.apply("replace facts", facts(f"n{number}", site.ago(6000)))
+    for number in range(3):
+        site.a.apply("deactivate node", deactivation(f"n{number}", site.ago(600)))
+    site.b.refuses["n0"] = error
+    result = site.pull(site.b)
+    assert (result.outcome, result.entities[Entity.NODES].error) == (Outcome.DONE, None)
+    assert [site.b.nodes[f"n{number}"].deactivated is None for number in range(3)] == [True, False, False]
+    site.time.elapsed += 7200
+    site.b.refuses.clear()
+    assert site.pull(site.b).ok
+    assert site.b.nodes["n0"].deactivated is not None
+
+
+@pytest.mark.parametrize(
+    "error", [Busy("b", 503, "maintenance", 1.0), Forbidden("b", 403, "no"), Misrouted("b", 404, "")]
+)
+def test_a_local_server_that_takes_no_deactivation_at_all_is_not_asked_for_the_others(
+    site: SyncPair, error: Exception
+) -> None:
+    for number in range(7):
+        for side in (site.a, site.b):
+            side.apply("replace facts", facts(f"n{number}", site.ago(6000)))
+    for number in range(2):
+        site.a.apply("deactivate node", deactivation(f"n{number}", site.ago(600)))
+        site.b.refuses[f"n{number}"] = error
+    result = site.pull(site.b)
+    assert not result.ok
+    assert result.entities[Entity.NODES].failed == 0, "none is to be quarantined"
 
 
 def test_a_node_purged_here_and_dead_there_is_not_brought_back(site: SyncPair) -> None:
@@ -419,8 +468,11 @@ def test_the_gate_refuses_clocks_that_are_too_far_apart(site: SyncPair) -> None:
 
 
 def test_the_gate_refuses_a_local_server_with_a_long_queue(site: SyncPair) -> None:
-    site.b.depth = 1000
+    site.b.depth = 1001
     assert site.pull(site.b).outcome is Outcome.REFUSED
+    # No more than the limit: that is what `max_queue_depth` says.
+    site.b.depth = 1000
+    assert site.pull(site.b).ok
     site.a.depth, site.b.depth = 5000, 0
     assert site.pull(site.b).ok
 

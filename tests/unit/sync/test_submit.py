@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from pdbclient.errors import Ambiguous, Busy, NotSent, PdbError, Rejected
 from pdbclient.sync.inventory.budget import Budget, Stopped
-from pdbclient.sync.policy.model import Entity
+from pdbclient.sync.policy.model import Entity, Mode, Outcome
+from pdbclient.sync.run.seed import seed
 from pdbclient.sync.run.submit import Submitter, submit_patiently
 from pdbclient.wire.command import Command
 from pdbclient.wire.record import deactivation_command
 
 from .conftest import FakeTime, SyncPair
-from .fake import FakePuppetDB, facts
+from .fake import FakePuppetDB, catalog, facts
 
 COMMAND = deactivation_command("n", "2026-01-31T12:00:00.000Z")
 BUSY = Busy("b", 503, "maintenance", retry_after=7.0)
@@ -87,6 +89,46 @@ def test_a_batch_waits_until_the_local_queue_has_room(tmp_path: Path) -> None:
         site.time.wait = shorten  # type: ignore[method-assign]
         submitter.room()
     assert len(waits) == 1
+
+
+def test_a_queue_that_is_worked_off_slowly_is_waited_for_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = SyncPair(tmp_path)
+    site.b.depth = 1020
+    with Submitter(site.b, 2, 1000, Budget(site.clock, math.inf)) as submitter:
+        wait = site.time.wait
+
+        def shorten(timeout: float | None = None) -> bool:
+            site.b.depth = 1020 - int(site.time.elapsed / 500)
+            return wait(timeout)
+
+        site.time.wait = shorten  # type: ignore[method-assign]
+        submitter.room()
+    assert 10_000 <= site.time.elapsed < 10_010
+    assert "1020 commands wait in the local queue, more than max_queue_depth (1000)" in caplog.messages[0]
+    assert 300 <= len(caplog.messages) <= 340, "every half minute"
+
+
+def test_a_queue_that_does_not_get_shorter_ends_a_seeding_with_the_reason(site: SyncPair) -> None:
+    """It waited for ever: a seeding has no time limit."""
+    for number in range(60):
+        site.a.apply("replace facts", facts(f"n{number}", site.ago(600)))
+        site.a.apply("replace catalog", catalog(f"n{number}", site.ago(600)))
+    site.options = {"max_queue_depth": 10}
+
+    def queued(command: Command, *, within: float | None = None) -> str:
+        site.b.depth += 1
+        return ""
+
+    site.b.submit = queued  # type: ignore[method-assign]
+    config = site.config(site.b)
+    (result,) = seed(config, site.a.endpoint, Mode(seed=True), connect=site.connect, clock=site.clock)
+    assert result.outcome is Outcome.REFUSED
+    (error,) = result.errors
+    assert "commands in its queue, the limit is 10, and they have not become fewer for 600 s" in error
+    assert site.time.elapsed < 700, "not once more for each entity"
+    assert site.b.depth < 60
 
 
 def test_a_stop_while_the_queue_is_full_ends_the_waiting(tmp_path: Path) -> None:
