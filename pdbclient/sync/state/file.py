@@ -89,7 +89,7 @@ def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise failed(path, "opened", error) from error
     except OSError as error:
-        raise SyncError(f"{path}: cannot be looked at: {error.strerror}") from error
+        raise _hidden(path, error) from error
     try:
         if read_only:
             db = _readable(path, db)
@@ -102,6 +102,9 @@ def open_state(path: Path, *, read_only: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         db.close()
         raise failed(path, "used", error) from error
+    except OSError as error:
+        db.close()
+        raise _hidden(path, error) from error
     except BaseException:
         db.close()
         raise
@@ -138,6 +141,10 @@ def useless(path: Path, why: str) -> SyncError:
         f"{path}: {why}. Move the file away (or go back to the pdbclient that wrote it): "
         f"without it the next pass only takes longer"
     )
+
+
+def _hidden(path: Path, error: OSError) -> SyncError:
+    return SyncError(f"{path}: cannot be looked at: {error.strerror}")
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:

@@ -331,3 +331,14 @@ def test_a_disk_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
             state.remember_seen(R, Entity.NODES, 8)
         state._file.execute("PRAGMA query_only = OFF")
         assert state.seen(R, Entity.NODES) == 7
+
+
+def test_a_file_that_is_moved_away_while_it_is_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.sqlite"
+    State(path).close()
+    monkeypatch.setattr("pdbclient.sync.state.file._check_columns", lambda *_: path.with_name("gone").stat())
+    for read_only in (True, False):
+        with pytest.raises(SyncError, match=r"state.sqlite: cannot be looked at: No such file"):
+            State(path, read_only=read_only)
