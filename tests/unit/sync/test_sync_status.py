@@ -150,8 +150,7 @@ class TestWhatIsConfiguredNoMore:
         assert not any((*found.waiting.values(), *found.quarantined.values()))
 
     def test_an_entity_that_failed_and_its_brake(self, site: SyncPair) -> None:
-        for name in ("catalogs", "factsets"):
-            site.a.tables[name].clear()
+        site.a.apply("store report", report("n", site.ago(60), "r"))
         site.b.apply("replace catalog", catalog("n", site.ago(60)))
         with opened(site) as state:
             state.remember_seen(site.a.endpoint.url, Entity.CATALOGS, 5)
