@@ -80,6 +80,10 @@ class Selection:
             return ""
         return " ".join([f"{self.max_age or 0:g}", *sorted(self.certnames)])
 
+    def includes(self, other: Selection) -> bool:
+        """Whether a pass about this one is about all of the `other`, too."""
+        return other.entities <= self.entities and self.name in ("", other.name)
+
     def names(self, certname: str) -> bool:
         """Whether the node is among those selected."""
         return not self.certnames or any(fnmatchcase(certname, pattern) for pattern in self.certnames)

@@ -142,9 +142,10 @@ class Reconciler:
         if state is None:
             # It could not be opened, which is one of the errors.
             return result
+        whole = self._mode.selection.includes(Mode.configured(self._config).selection)
         for write in (
             state.flush,
-            lambda: state.remember_pass(replace(result, errors=list(errors)), self._clock.wall()),
+            lambda: state.remember_pass(replace(result, errors=list(errors)), self._clock.wall(), whole),
         ):
             try:
                 write()

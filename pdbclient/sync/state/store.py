@@ -215,14 +215,15 @@ class State(Compared, LocalNotes):
         """The remotes (URLs) that a pass was ever made against."""
         return [remote for remote, *_ in self._rows("pass", "ORDER BY remote")]
 
-    def remember_pass(self, result: PassResult, now: float) -> None:
+    def remember_pass(self, result: PassResult, now: float, whole: bool = True) -> None:
         """Note a pass that ended at `now`. It failed when it has errors.
 
         One that was told to stop neither failed nor succeeded: of it there is the result, and what became of the
-        entities that it had come to before.
+        entities that it had come to before. Nor did one of a part of what is configured (not `whole`), of which there
+        is the result only.
         Raises `SyncError` when the disk does not take it.
         """
-        stopped, error = result.outcome is Outcome.STOPPED, "; ".join(result.errors) or None
+        stopped, error = result.outcome is Outcome.STOPPED or not whole, "; ".join(result.errors) or None
         ok = not stopped and error is None
         failed = not stopped and error is not None
         with self._on_disk(), self._transaction():
@@ -243,7 +244,7 @@ class State(Compared, LocalNotes):
                     "result": json.dumps(result.as_json()),
                 },
             )
-            for entity, part in result.entities.items():
+            for entity, part in result.entities.items() if whole else ():
                 if stopped and part.error == ASKED_TO_STOP:
                     # As before: it neither failed nor was done.
                     continue

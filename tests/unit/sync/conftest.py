@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pdbclient.config.model import Endpoint, Remote, SyncConfig, TlsFiles
-from pdbclient.sync import PassResult, reconcile
+from pdbclient.sync import Mode, PassResult, reconcile
 from pdbclient.sync.inventory.interfaces import Clock, Server
 
 from ...versions import OPENVOXDB_8_15, PUPPETDB_7_12, PUPPETDB_8_4, PUPPETDB_8_8, Release
@@ -69,9 +69,9 @@ class SyncPair:
             **self.options,  # type: ignore[arg-type]
         )
 
-    def pull(self, local: FakePuppetDB) -> PassResult:
+    def pull(self, local: FakePuppetDB, mode: Mode | None = None) -> PassResult:
         """One pass that brings the other side's records to `local`."""
-        return reconcile(self.config(local), connect=self.connect, clock=self.clock)[0]
+        return reconcile(self.config(local), mode=mode, connect=self.connect, clock=self.clock)[0]
 
     def ago(self, seconds: float) -> int:
         """A producer timestamp (ms) of so long ago."""

@@ -13,8 +13,9 @@ from pdbclient.cli.sync_pass import exit_code
 from pdbclient.config.model import Endpoint, SyncConfig
 from pdbclient.errors import ServerError, SyncError
 from pdbclient.observe.exposition import exposition
-from pdbclient.sync import Daemon, Entity, Outcome, PassResult, Reconciler
+from pdbclient.sync import Daemon, Entity, Mode, Outcome, PassResult, Reconciler
 from pdbclient.sync.inventory.interfaces import Clock, Server
+from pdbclient.sync.policy.model import Selection
 from pdbclient.sync.service.daemon import Runner
 from pdbclient.sync.service.metrics import Counted, SyncMetrics
 from pdbclient.sync.state.status import RemoteStatus, read_status
@@ -190,6 +191,32 @@ def test_a_first_pass_that_is_interrupted_is_no_success(site: SyncPair) -> None:
     assert (found.succeeded, found.worked, found.last_success) == (False, False, None)
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(frozenset({Entity.FACTS})),
+        Selection(certnames=("no*",)),
+        Selection(max_age=60.0),
+    ],
+)
+def test_a_pass_of_a_part_of_what_is_configured_is_no_success_of_the_whole(
+    site: SyncPair, selection: Selection
+) -> None:
+    """`sync once --entity facts --certname nosuch` made the lag 0 while another entity failed."""
+    answering(site.a, "/catalogs", ServerError(str(site.a.endpoint), 500, "boom"))
+    site.pull(site.b)
+    failed = status(site)
+    assert failed.lag is None
+    assert failed.last_error
+    site.a.broken = lambda path, query: None
+    site.time.elapsed += 60
+    assert site.pull(site.b, mode=Mode(selection)).ok
+    after = status(site)
+    assert (after.lag, after.last_error, after.entities) == (None, failed.last_error, failed.entities)
+    assert site.pull(site.b).ok
+    assert status(site).lag == 0
+
+
 def test_a_pass_that_is_told_to_stop_is_recorded_with_what_it_did(site: SyncPair) -> None:
     site.pull(site.b)
     before = status(site)
@@ -277,7 +304,7 @@ def test_a_daemon_lives_on_after_crashes_and_its_status_tells_of_them(
 def test_a_pass_that_cannot_be_recorded_is_no_success(
     site: SyncPair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def remember_pass(self: State, result: PassResult, now: float) -> None:
+    def remember_pass(self: State, result: PassResult, now: float, whole: bool) -> None:
         raise SyncError("state.sqlite: cannot be written: database is locked")
 
     monkeypatch.setattr(State, "remember_pass", remember_pass)
