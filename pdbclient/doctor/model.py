@@ -180,10 +180,7 @@ class PassFacts:
     interval: float
     ran: bool = False
     lag: float | None = None
-    outcome: str | None = None
     error: str | None = None
-    failed: int = 0
-    waiting: int = 0
     quarantined: int = 0
 
 

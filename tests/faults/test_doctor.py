@@ -28,6 +28,7 @@ from pdbclient.doctor.gather import servers
 from pdbclient.doctor.gather.puppet import look_at_puppet
 from pdbclient.doctor.gather.service import look
 from pdbclient.doctor.model import Facts, Finding, Role, Severity, UnitFacts
+from pdbclient.errors import SafetyBrake
 from pdbclient.journal import Journal
 from pdbclient.lab.ports import free_port
 from pdbclient.puppet_setup import Wanted, plan_setup, write
@@ -475,8 +476,11 @@ def test_a_reconciler_that_lags_fails_or_was_braked_is_found(peer: Peer) -> None
     assert [code for code, _ in peer.found()] == ["sync-lags"]
     peer.passed("facts: the database is on fire")
     assert peer.found() == [("sync-failed", "facts: the database is on fire")]
-    peer.passed("the remote reports no nodes at all, but had 9 before", outcome=Outcome.REFUSED)
-    assert peer.found() == [("sync-braked", "the remote reports no nodes at all, but had 9 before")]
+    brake = f"nodes: {SafetyBrake('the remote has no nodes at all')}"
+    peer.passed(brake)
+    assert peer.found() == [("sync-braked", brake)]
+    peer.passed("the clocks are 90 s apart", outcome=Outcome.REFUSED)
+    assert peer.found() == [("sync-failed", "the clocks are 90 s apart")]
 
 
 def test_a_record_in_quarantine_is_found(peer: Peer) -> None:

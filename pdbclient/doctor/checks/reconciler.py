@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pdbclient.doctor.kinds import found, well
 from pdbclient.doctor.model import Facts, Finding, PassFacts, Role, ServerFacts
+from pdbclient.errors import SafetyBrake
 
 __all__ = ["check_passes", "check_peers", "check_ttls"]
 
@@ -60,7 +61,7 @@ def _pass(each: PassFacts, config: str) -> Iterator[Finding]:
         yield found("sync-never-ran", each.remote, "there was no pass against it yet", config=config)
         return
     if each.error is not None:
-        code = "sync-braked" if each.outcome == "refused" or "would be deactivated" in each.error else "sync-failed"
+        code = "sync-braked" if SafetyBrake.PREFIX in each.error else "sync-failed"
         yield found(code, each.remote, each.error)
     elif each.lag is None:
         yield found("sync-lags", each.remote, "no pass has succeeded yet")

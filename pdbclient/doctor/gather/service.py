@@ -218,9 +218,6 @@ def _pass(status: RemoteStatus, interval: float) -> PassFacts:
         interval=interval,
         ran=status.ran,
         lag=status.lag,
-        outcome=status.last_pass.get("outcome"),
         error=status.last_error,
-        failed=status.total("failed"),
-        waiting=sum(status.waiting.values()),
         quarantined=sum(status.quarantined.values()),
     )

@@ -114,10 +114,10 @@ def _counts(entry: Listed, there: Shown, now: float) -> bool:
 def late(entry: Listed, server: str, now: float, times: int = 0) -> bool:
     """Whether `server` took `entry`, sent again so many times before, so long ago that it should show it. Pure.
 
-    `now` is in seconds since 1970.
+    `now` is in seconds since 1970. What was taken long after that was so by a clock that has been set back.
     """
     copy = _copy(entry, server)
-    return copy is not None and copy.at < now - LATE * 2.0**times
+    return copy is not None and not now - LATE * 2.0**times <= copy.at <= now + LATE
 
 
 class Audit:

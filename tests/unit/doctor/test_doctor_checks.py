@@ -29,7 +29,7 @@ from pdbclient.doctor.model import (
     Severity,
     UnitFacts,
 )
-from pdbclient.errors import Problem
+from pdbclient.errors import Problem, SafetyBrake
 from pdbclient.http.outcome import PLAIN_HTTP
 from pdbclient.sync.policy.identity import Process
 
@@ -77,7 +77,7 @@ def puppetdb_role(**changes: Any) -> Facts:
         report_ttl=14 * DAY,
         node_purge_ttl=14 * DAY,
         servers=SERVERS,
-        passes=(PassFacts(B, 300.0, True, 100.0, "done"),),
+        passes=(PassFacts(B, 300.0, True, 100.0),),
     )
     return Facts(replace(service, **changes), UnitFacts("pdbclient-sync", "puppetdb", (), "active", "enabled"))
 
@@ -132,7 +132,7 @@ def within(*paths: PathRule) -> Facts:
 
 
 def passes(**changes: Any) -> Facts:
-    return puppetdb_role(passes=(replace(PassFacts(B, 300.0, True, 100.0, "done"), **changes),))
+    return puppetdb_role(passes=(replace(PassFacts(B, 300.0, True, 100.0), **changes),))
 
 
 WRONG = Problem("/p/puppetdb.conf", 4, "journl", "unknown setting: did you mean journal?")
@@ -237,11 +237,13 @@ CASES: dict[str, tuple[Facts, str, str]] = {
     "undelivered": (journal(pending={"": 3}, oldest_pending=601.0), "journal-undelivered", "/j"),
     "parked": (journal(parked=2), "journal-parked", "/j"),
     "bound": (journal(bytes=901), "journal-near-its-bound", "/j"),
-    "never ran": (passes(ran=False, lag=None, outcome=None), "sync-never-ran", B),
+    "never ran": (passes(ran=False, lag=None), "sync-never-ran", B),
     "never succeeded": (passes(lag=None), "sync-lags", B),
     "lag": (passes(lag=1501.0), "sync-lags", B),
-    "failed": (passes(error="facts: HTTP 500", outcome="done"), "sync-failed", B),
-    "braked": (passes(error="the remote reports no nodes at all", outcome="refused"), "sync-braked", B),
+    "failed": (passes(error="facts: HTTP 500"), "sync-failed", B),
+    "put off": (passes(error="the clocks are 90 s apart, more than max_clock_skew"), "sync-failed", B),
+    "braked": (passes(error=f"nodes: {SafetyBrake('12 of 20 nodes would be deactivated')}"), "sync-braked", B),
+    "emptied": (passes(error=f"facts: {SafetyBrake('the remote has none: it looks emptied')}"), "sync-braked", B),
     "quarantined": (passes(quarantined=1), "sync-quarantined", B),
     "state": (puppetdb_role(state_error="damaged", passes=()), "sync-state-unusable", "/etc/pdbclient/sync.conf"),
     "peer": (puppetdb_role(peers=(PeerFacts(A, B, 1200.0, 50, 26),)), "peer-lacks-records", B),
@@ -317,7 +319,6 @@ def test_advice_has_the_names_that_it_speaks_of() -> None:
         journal(pending={"": 3}, oldest_pending=599.0),
         journal(missing=True),
         passes(lag=1499.0),
-        passes(waiting=3),
         puppetdb_role(peers=(PeerFacts(A, B, 1200.0, 50, 25),)),
         puppetdb_role(report_ttl=0.0, servers=server(oldest_report=900 * DAY)),
         server_role(servers=server(oldest_report=900 * DAY)),

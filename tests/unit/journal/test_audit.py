@@ -118,8 +118,10 @@ def test_a_loss_says_how_many_and_names_one() -> None:
     )
 
 
-@pytest.mark.parametrize(("ago", "expected"), [(LATE + 1, True), (LATE - 1, False)])
-def test_what_was_taken_long_ago_is_late_where_it_was_taken(ago: float, expected: bool) -> None:
+@pytest.mark.parametrize(("ago", "expected"), [(LATE + 1, True), (LATE - 1, False), (-LATE, False), (-864_000, True)])
+def test_what_was_taken_long_ago_or_by_a_clock_that_was_ahead_is_late_where_it_was_taken(
+    ago: float, expected: bool
+) -> None:
     entry = replace(listed(FACTS, "a"), copies=(Copy(A, CopyState.ACCEPTED, "uuid", NOW - ago),))
     assert late(entry, A, NOW) is expected
     assert not late(entry, B, NOW)
