@@ -58,8 +58,7 @@ class Gateway:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload)
         try:
-            await server.start()
-            await asyncio.to_thread(self._page.show, server)
+            await self._in_force(server)
             notify_ready(server.summary)
             while not self._stopping:
                 with contextlib.suppress(TimeoutError):
@@ -110,8 +109,7 @@ class Gateway:
         try:
             new, seen = await _in_thread(lambda: self._opened(server), _let_go)
             try:
-                await new.start()
-                await asyncio.to_thread(self._page.show, new)
+                await self._in_force(new)
             except BaseException:
                 await new.stop()
                 raise
@@ -127,6 +125,12 @@ class Gateway:
             ending.add_done_callback(self._ending.discard)
         notify_ready(new.summary)
         return new
+
+    async def _in_force(self, server: Server) -> None:
+        """Put it in force: it accepts connections last, since from then on, nothing may fail: it has clients."""
+        await server.prepare()
+        await asyncio.to_thread(self._page.show, server)
+        await server.start()
 
     def _opened(self, before: Server | None) -> tuple[Server, TlsState]:
         """The server of the configuration as it is now, and the state of its TLS files from before they were read."""

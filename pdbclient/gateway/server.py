@@ -50,7 +50,7 @@ FLUSH_LIMIT = 0.3
 
 
 class Server:
-    """One configuration in force. Made by `open`; serves from `start` to `stop`."""
+    """One configuration in force. Made by `open`; after `prepare`, it serves from `start` to `stop`."""
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class Server:
         """The servers behind it."""
         return self._upstream
 
-    async def start(self) -> None:
-        """Accept connections."""
+    async def prepare(self) -> None:
+        """All of `start` that may fail: no connection is accepted yet. What it has done, `stop` undoes."""
         loop = asyncio.get_running_loop()
         self._http = web.Server(
             self._app.handle,
@@ -122,7 +122,7 @@ class Server:
         )
         most = max(FEWEST, most_handshakes() // len(self._sockets))
         self._entrances = [Entrance(sock, most, self._inside) for sock in self._sockets]
-        for entrance in self._entrances:
+        for entrance in tuple(self._entrances):
             self._listeners.append(
                 await loop.create_server(
                     self._http,
@@ -131,11 +131,20 @@ class Server:
                     backlog=BACKLOG,
                     ssl_handshake_timeout=HANDSHAKE_LIMIT,
                     ssl_shutdown_timeout=HANDSHAKE_LIMIT,
+                    start_serving=False,
                 )
             )
         for sock in self._local:
             entrance = Entrance(sock, most, self._inside)
-            self._listeners.append(await loop.create_server(self._http, sock=entrance, backlog=BACKLOG))
+            self._entrances.append(entrance)
+            self._listeners.append(
+                await loop.create_server(self._http, sock=entrance, backlog=BACKLOG, start_serving=False)
+            )
+
+    async def start(self) -> None:
+        """Accept connections. It does not fail."""
+        for listener in self._listeners:
+            await listener.start_serving()
         log.info("listening at %s %s", described(self._sockets), self.summary)
         if self._local:
             what = "reads and submits" if self.config.gateway_local_commands else "reads"
@@ -144,7 +153,7 @@ class Server:
             log.warning("%s: other machines can reach this address", described(self._sockets))
 
     def discard(self) -> None:
-        """Let go of everything, in the place of `start`. It may take a while: not for the event loop."""
+        """Let go of everything, in the place of `prepare`. It may take a while: not for the event loop."""
         for sock in (*self._sockets, *self._local):
             sock.close()
         self._upstream.abandon()
@@ -182,7 +191,7 @@ class Server:
             await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
-        for sock in (*self._sockets, *self._local):
+        for sock in (*self._entrances, *self._sockets, *self._local):
             sock.close()
         unsent = self._unsent()
         ending = asyncio.ensure_future(self._app.end(self._http.connections, heir))

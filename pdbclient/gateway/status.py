@@ -33,11 +33,12 @@ class StatusPage:
         self._lock = threading.Lock()
         self._open, self._over = ExitStack(), False
         self._port: int | None = None
+        self._server: Server | None = None
 
     def show(self, server: Server) -> None:
         """Show this one from now on. It takes a moment: not for the event loop.
 
-        Raises `StatusError` when the port cannot be had; the one before is shown as before then.
+        Raises `StatusError` when the port cannot be had; the one before is shown as before then, and where.
         """
         with self._lock:
             wanted = server.config.gateway_status_port
@@ -47,10 +48,15 @@ class StatusPage:
             port: AbstractContextManager[object] = nullcontext()
             if wanted is not None:
                 port = StatusPort(wanted, self, setting="gateway_status_port")
-            self._server = server
+            before, self._server = self._server, server
+            opened = ExitStack()
+            try:
+                opened.enter_context(port)
+            except BaseException:
+                self._server = before
+                raise
             self._open.close()
-            self._open.enter_context(port)
-            self._port = wanted
+            self._open, self._port = opened, wanted
 
     def close(self) -> None:
         """Show nothing any more, whoever is still about to be shown."""
@@ -60,13 +66,18 @@ class StatusPage:
 
     def document(self) -> shown.Document:
         """The status document, as of now."""
-        server = self._server
+        server = self._shown
         upstream = server.upstream
         return document(server.config, upstream.registry, upstream.traffic.snapshot(), upstream.journal)
 
     def metrics(self) -> bytes:
         """The text form of Prometheus."""
-        return self._server.upstream.exposition()
+        return self._shown.upstream.exposition()
+
+    @property
+    def _shown(self) -> Server:
+        assert self._server is not None, "nobody asks before there is a port"
+        return self._server
 
 
 def document(

@@ -76,7 +76,12 @@ class StatusPort:
         )
 
     def __enter__(self) -> StatusPort:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            # This machine has no thread left.
+            self._server.server_close()
+            raise
         _logger.info("status page at http://%s:%d/", ADDRESS, self.port)
         return self
 

@@ -215,6 +215,7 @@ class GatewayThread:
         self._tasks: list[asyncio.Task[None]] = []
         self._site = GatewayServer.open(self.config)
         try:
+            await self._site.prepare()
             await self._site.start()
             self._started.set()
             await self._over.wait()
@@ -223,6 +224,7 @@ class GatewayThread:
 
     async def _replace(self, config: ClientConfig) -> asyncio.Task[None]:
         new = GatewayServer.open(config, self._site)
+        await new.prepare()
         await new.start()
         ending = asyncio.create_task(self._site.stop(new))
         self._tasks.append(ending)

@@ -398,6 +398,40 @@ def test_no_connection_is_lost_in_a_reload(site: Site, service: GatewayService) 
     assert set(served) == {200}
 
 
+def test_a_reload_that_fails_serves_nobody_and_loses_no_connection(site: Site, service: GatewayService) -> None:
+    """It fails last, at the status port: by then the new one accepted, and what it had accepted was cut."""
+    process = service.run(daemon__FILES_INTERVAL=0.1).up()
+    good = service.path.read_text()
+    over, told = threading.Event(), []
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            try:
+                told.append(str(ask(process.port, site.pki.client).status))
+            except OSError as error:
+                told.append(repr(error))
+
+    clients = [threading.Thread(target=come_and_go) for _ in range(4)]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        other = good.replace("gateway_allow = client", "gateway_allow = somebody-else")
+        service.path.write_text(f"{other}gateway_status_port = {taken.getsockname()[1]}\n")
+        for client in clients:
+            client.start()
+        try:
+            process.signal(signal.SIGHUP)
+            process.said("the old configuration stays in force: gateway_status_port")
+            assert eventually(lambda: len(told) >= 400, 60)
+        finally:
+            over.set()
+            for client in clients:
+                client.join()
+    assert set(told) == {"200"}
+    assert process.text.count("listening at") == 1
+    service.path.write_text(good)
+    process.said("reloaded: asked to")
+    assert process.text.count("listening at") == 2
+
+
 def test_sighup_keeps_what_was_known_of_the_servers(site: Site, service: GatewayService) -> None:
     site.proxy.fault = BlackHole()
     process = service.run().up()

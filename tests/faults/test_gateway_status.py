@@ -173,3 +173,30 @@ def test_a_server_whose_port_cannot_be_had_does_not_take_over(site: Site) -> Non
     finally:
         page.close()
         server.discard()
+
+
+def test_a_server_for_whose_page_there_is_no_thread_does_not_take_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = gateway_config(site.config(), site.pki.server, gateway_status_port=free_port())
+    page = StatusPage()
+    server = Server.open(config)
+    try:
+        page.show(server)
+        other = Server.open(replace(config, gateway_status_port=free_port()), server)
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr("threading.Thread.start", no_thread)
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    page.show(other)
+        finally:
+            other.discard()
+        assert config.gateway_status_port is not None
+        assert read_document(config.gateway_status_port, "").program.name == "gateway"
+    finally:
+        page.close()
+        server.discard()
+
+
+def no_thread(_: object) -> None:
+    raise RuntimeError("can't start new thread")
