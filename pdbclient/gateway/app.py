@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Literal, Self
 
 from aiohttp import web
 
 from pdbclient.gateway import addresses
 from pdbclient.gateway.budget import MemoryBudget, Reservation
 from pdbclient.gateway.client_auth import certname_of_peer, refusal_of_local
-from pdbclient.gateway.exchange import Exchange, Rules, plain
-from pdbclient.gateway.intake import is_about_exported
+from pdbclient.gateway.exchange import Exchange, plain
+from pdbclient.gateway.intake import Refused, is_about_exported
+from pdbclient.gateway.rules import Rules
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.observe.traffic import Ending, Kind, UnderWay
 
@@ -33,6 +35,7 @@ class App:
         # Apart, like the threads: of these, none must wait for those that wait for the journal.
         self._doors = {kind: _Door(upstream.places) for kind in Kind}
         self._memory = MemoryBudget(rules.max_total_bytes)
+        self._read_memory = MemoryBudget(rules.max_read_bytes, self._memory)
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
         self._last: Collection[web.RequestHandler] | None = None
@@ -93,41 +96,43 @@ class App:
 
     async def _counted(self, kind: Kind, request: web.BaseRequest, path: str) -> web.StreamResponse:
         with self._upstream.traffic.request(kind) as under_way:
-            who, why = self._who(request, path)
+            if (transport := request.transport) is None:
+                under_way.note(Ending.CLIENT_LEFT)
+                return plain(503, "ending\n")
+            in_clear = transport.get_extra_info("sslcontext") is None
+            who, why = self._local(request, path) if in_clear else self._peer(transport)
             if why is not None:
                 under_way.note(Ending.REFUSED)
                 log.warning("%s may not use this gateway: %s (from %s)", who, why, request.remote)
                 return plain(403, f"{who} may not use this gateway: {why}\n")
-            return await self._through(self._doors[kind], request, who, under_way)
+            memory = self._memory if kind is Kind.COMMAND and not in_clear else self._read_memory
+            with Reservation(memory) as reserved:
+                return await self._through(request, who, reserved, under_way)
 
-    def _who(self, request: web.BaseRequest, path: str) -> tuple[str, str | None]:
-        """Who asks, and why it may not."""
-        transport, headers = request.transport, request.headers
-        if transport is not None and transport.get_extra_info("sslcontext") is None:
-            host, origin, commands = headers.get("Host", ""), headers.get("Origin"), self._rules.local_commands
-            return "a program of this machine", refusal_of_local(path, host, origin, commands=commands)
-        certname = certname_of_peer(transport.get_extra_info("peercert")) if transport is not None else None
-        allowed = certname is not None and certname.lower() in self._rules.allowed
-        return str(certname), None if allowed else "it is not in gateway_allow"
+    def _local(self, request: web.BaseRequest, path: str) -> tuple[str, str | None]:
+        """Who asks in clear text, and why it may not."""
+        headers, commands = request.headers, self._rules.local_commands
+        why = refusal_of_local(path, headers.get("Host", ""), headers.get("Origin"), commands=commands)
+        return "a program of this machine", why
+
+    def _peer(self, transport: asyncio.Transport) -> tuple[str, str | None]:
+        """Who asks with a certificate, and why it may not."""
+        certname = certname_of_peer(transport.get_extra_info("peercert"))
+        if certname is None:
+            return "a client without a common name in its certificate", "gateway_allow is a list of such names"
+        return certname, None if certname.lower() in self._rules.allowed else "it is not in gateway_allow"
 
     async def _through(
-        self, door: _Door, request: web.BaseRequest, certname: str, under_way: UnderWay
+        self, request: web.BaseRequest, certname: str, memory: Reservation, under_way: UnderWay
     ) -> web.StreamResponse:
-        under_way.note(Ending.OVERLOADED)
-        if door.full:
-            return plain(503, "the gateway has more requests than it can hold\n")
-        try:
-            # Without a timer where nobody has to wait: it costs more than the door itself.
-            async with asyncio.timeout(self._rules.patience) if door.locked() else contextlib.nullcontext():
-                await door.acquire()
-        except TimeoutError:
-            return plain(503, "the gateway has more requests than it can work on\n")
-        try:
-            under_way.note(Ending.INTERNAL_ERROR)
-            with Reservation(self._memory) as memory:
-                return await Exchange(request, certname, self._upstream, self._rules, memory, under_way).answer()
-        finally:
-            door.release()
+        with _Place(self._doors, self._rules.patience, under_way) as place:
+            try:
+                await place.take(under_way.kind)
+            except Refused as error:
+                under_way.note(Ending.OVERLOADED)
+                return plain(error.status, f"{error.reason}\n")
+            exchange = Exchange(request, certname, self._upstream, self._rules, memory, under_way, place.take)
+            return await exchange.answer()
 
 
 def _kind(request: web.BaseRequest, path: str) -> Kind:
@@ -135,7 +140,41 @@ def _kind(request: web.BaseRequest, path: str) -> Kind:
         return Kind.COMMAND
     if path == addresses.METRICS_PATH:
         return Kind.OWN
+    # One whose body has the query is told when that is read.
     return Kind.EXPORTED if is_about_exported(request.raw_path, None) else Kind.QUERY
+
+
+class _Place:
+    """What a request has of the door of its kind: a context that gives it back."""
+
+    def __init__(self, doors: Mapping[Kind, _Door], patience: float, under_way: UnderWay) -> None:
+        self._doors, self._patience, self._under_way = doors, patience, under_way
+        self._door: _Door | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._door is not None:
+            self._door.release()
+            self._door = None
+
+    async def take(self, kind: Kind) -> None:
+        """Have a place of this kind, which the request is from now on, and none of another. Raises `Refused`."""
+        self.__exit__(None, None, None)
+        self._under_way.kind = kind
+        door = self._doors[kind]
+        if door.full:
+            raise Refused(503, "the gateway has more requests than it can hold")
+        try:
+            # Without a timer where nobody has to wait: it costs more than the door itself.
+            async with asyncio.timeout(self._patience) if door.locked() else contextlib.nullcontext():
+                await door.acquire()
+        except TimeoutError as error:
+            raise Refused(503, "the gateway has more requests than it can work on") from error
+        self._door = door
 
 
 class _Door(asyncio.Semaphore):

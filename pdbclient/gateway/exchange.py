@@ -9,7 +9,7 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from pdbclient.config.model import ClientConfig, Endpoint
+from pdbclient.config.model import Endpoint
 from pdbclient.errors import (
     AllEndpointsFailed,
     CallerLeft,
@@ -32,18 +32,19 @@ from pdbclient.gateway import addresses, header_names
 from pdbclient.gateway.addresses import Goal, Refusal
 from pdbclient.gateway.budget import Reservation
 from pdbclient.gateway.completion import Completion
-from pdbclient.gateway.compression import SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
+from pdbclient.gateway.compression import MOST_UNPACKED, SMALLEST, USUALLY_UNPACKED, Gzip, TooLarge, wants_gzip
 from pdbclient.gateway.endings import failures_of, note_taken
-from pdbclient.gateway.intake import HEADERS, Refused, command_from, seconds_to_wait
+from pdbclient.gateway.intake import HEADERS, Refused, command_from, is_about_exported, seconds_to_wait
 from pdbclient.gateway.report import report_command
-from pdbclient.gateway.upstream import Answer, NoThread, Upstream, timeouts_below
+from pdbclient.gateway.rules import Rules
+from pdbclient.gateway.upstream import Answer, NoThread, Upstream
 from pdbclient.http.failover import Accepted
 from pdbclient.http.staleness import Freshness
 from pdbclient.http.via import HEADER, LIMIT, came_through, gateways
-from pdbclient.observe.traffic import Ending, UnderWay
+from pdbclient.observe.traffic import Ending, Kind, UnderWay
 from pdbclient.wire import Command
 
-__all__ = ["Exchange", "Rules", "plain"]
+__all__ = ["Exchange", "plain"]
 
 log = logging.getLogger("pdbclient.gateway")
 
@@ -66,35 +67,11 @@ _UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]+[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What of the configuration the answers depend on. `patience`: seconds that a request waits for its turn."""
-
-    patience: float
-    allowed: Collection[str]
-    max_body_bytes: int
-    max_total_bytes: int
-    command_broadcast: bool
-    include_unchanged_resources: bool
-    local_commands: bool
-
-    @classmethod
-    def of(cls, config: ClientConfig, allowed: Collection[str]) -> Rules:
-        """The rules of a configuration."""
-        return cls(
-            timeouts_below(config.timeouts).operation,
-            allowed,
-            config.gateway_max_body_bytes,
-            # So that the largest body fits, and what it is unpacked to.
-            max(config.gateway_max_total_bytes, 2 * config.gateway_max_body_bytes),
-            config.command_broadcast,
-            config.include_unchanged_resources,
-            config.gateway_local_commands,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request of one client, whose certificate has the name `certname`."""
+    """One request of one client, whose certificate has the name `certname`.
+
+    `become` is called for a request that turns out to be of another kind: it waits for a place among those.
+    """
 
     request: web.BaseRequest
     certname: str
@@ -102,6 +79,7 @@ class Exchange:
     rules: Rules
     memory: Reservation
     under_way: UnderWay
+    become: Callable[[Kind], Awaitable[None]]
 
     async def answer(self) -> web.StreamResponse:
         """The answer, whatever is met."""
@@ -186,14 +164,16 @@ class Exchange:
         if "Accept" in headers:
             headers["Accept"] = self._line("Accept")
         check = partial(self._made, query, headers, body, datetime.now(UTC))
-        said, most = headers.get("X-Uncompressed-Length", ""), self.rules.max_body_bytes
+        said, allowed = headers.get("X-Uncompressed-Length", ""), self.rules.max_body_bytes
+        # Whatever is said: no memory for more than it can be.
+        most = min(allowed, MOST_UNPACKED * len(body))
         first = int(said) if said.isascii() and said.isdigit() and len(said) < 15 else USUALLY_UNPACKED * len(body)
         for limit in sorted({min(first, most), most}):
             # Memory for what it says that it is unpacked to, or usually is; for the most only where needed.
             await self._reserve(len(body) + limit if "Content-Encoding" in headers else len(body))
             with suppress(TooLarge):
                 return await then(partial(check, limit))
-        raise Refused(413, f"a body that unpacks to more than {most} bytes (gateway_max_body_bytes)")
+        raise Refused(413, f"a body that unpacks to more than {allowed} bytes (gateway_max_body_bytes)")
 
     def _made(
         self, query: str, headers: Mapping[str, str], body: bytes, now: datetime, limit: int
@@ -232,9 +212,13 @@ class Exchange:
     async def _passed_on(self) -> web.StreamResponse:
         request = self.request
         body = await self._body() if request.body_exists else None
+        if self.under_way.kind is not Kind.EXPORTED and is_about_exported("", body):
+            await self.become(Kind.EXPORTED)
         headers = {name: _octets(self._line(name)) for name in _PASSED_TO_SERVER if name in request.headers}
         puppet = request.headers.get("User-Agent", "").startswith("Puppet/")
-        answer = await self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet)
+        exported = self.under_way.kind is Kind.EXPORTED
+        ask = self.upstream.ask(request.method, request.raw_path, body, headers, puppet=puppet, exported=exported)
+        answer = await ask
         stale = answer.about_exported and answer.freshness.stale
         self.under_way.note(Ending.ANSWERED, answer.endpoint.url, failures_of(answer.attempts), stale=stale)
         headers = _end_to_end(answer.headers) | _origin(answer.endpoint, answer.failed_over, answer.freshness)
@@ -291,13 +275,14 @@ class Exchange:
             await response.write(data)
 
     async def _body(self) -> bytes:
-        """The body, once there is memory for it."""
-        content, said = self.request.content, self.request.content_length or 0
-        await self._reserve(self._allowed(said))
-        if self.request.headers.get("Expect", "").lower() == "100-continue":
-            await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.request.writer.output_size = 0
+        """The body. It takes memory as it comes in: whoever only says how much it will be takes none from others."""
+        request, content = self.request, self.request.content
+        self._allowed(request.content_length or 0)
         try:
+            # Before HTTP/1.1 nobody waits for leave, nor knows what is said then.
+            if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= (1, 1):
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0
             if content.is_eof():
                 # All of it is there already, as it is of most commands: no timer, no pieces.
                 body = content.read_nowait()
@@ -310,7 +295,9 @@ class Exchange:
                     pieces.append(chunk)
                     size += len(chunk)
                     await self._reserve(self._allowed(size))
-        except (ConnectionError, web.RequestPayloadError) as error:
+        except ConnectionError as error:
+            raise CallerLeft(f"the client left before its body was there: {error}") from error
+        except web.RequestPayloadError as error:
             # Whoever sent it has gone, as a rule: nobody will read this.
             raise Refused(400, f"the body broke off: {error}") from error
         except TimeoutError as error:
@@ -329,9 +316,8 @@ class Exchange:
             await self.memory.grow(size, MEMORY_PATIENCE)
         except TimeoutError as error:
             total = self.rules.max_total_bytes
-            raise Refused(
-                503, f"the bodies of other requests take {total} bytes (gateway_max_total_bytes)"
-            ) from error
+            why = f"the bodies of other requests take what they may of {total} bytes (gateway_max_total_bytes)"
+            raise Refused(503, why) from error
 
     def _handed_on(self, error: ServerError) -> web.Response:
         """A server's own verdict on the request, as it gave it."""

@@ -18,7 +18,6 @@ from pdbclient.config.model import ClientConfig, Endpoint, TlsFiles
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App
 from pdbclient.gateway.client_auth import Handshake, allowed_certnames
-from pdbclient.gateway.exchange import Rules
 from pdbclient.gateway.listen import (
     BACKLOG,
     Entrance,
@@ -28,6 +27,7 @@ from pdbclient.gateway.listen import (
     listening_sockets,
     most_handshakes,
 )
+from pdbclient.gateway.rules import Rules
 from pdbclient.gateway.upstream import Upstream
 from pdbclient.http.tls import server_context
 from pdbclient.http.tls_check import tls_faults

@@ -23,7 +23,6 @@ from typing import TypeVar
 from pdbclient.config.model import ClientConfig, Endpoint, Timeouts
 from pdbclient.errors import JournalError, Rejected, ServerError, TransportError
 from pdbclient.gateway.completion import Completion, not_yet, submit_and_wait
-from pdbclient.gateway.intake import is_about_exported
 from pdbclient.gateway.metrics import GatewayMetrics
 from pdbclient.gateway.refusals import JournalRefusals
 from pdbclient.http.failover import Accepted, Answered, Failover
@@ -202,16 +201,23 @@ class Upstream:
         return exposition(GatewayMetrics(self.registry, self.traffic.snapshot(), self._journal, expiry))
 
     async def ask(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, puppet: bool = False
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        puppet: bool,
+        exported: bool,
     ) -> Answer:
         """Pass a query on. Raises `ServerError` and its kinds, `AllEndpointsFailed`, `StaleAnswer`.
 
-        `puppet`: for Puppet, which does not wait for longer than `server_url_timeout`. A query ends with the
-        coroutine that waits for it.
+        `puppet`: for Puppet, which does not wait for longer than `server_url_timeout`. `exported`: it is about
+        exported resources. A query ends with the coroutine that waits for it.
         """
         left = threading.Event()
         self._queried.add(left)
-        journal = self._journal if is_about_exported(target, body) else None
+        journal = self._journal if exported else None
 
         def begin(session: Session, within: float) -> _Beginning:
             began = time.monotonic()

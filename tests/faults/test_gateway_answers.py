@@ -444,3 +444,24 @@ def test_a_body_beyond_the_total_waits_for_its_turn(site: Site, start: Start) ->
         finally:
             over.set()
         assert [future.result().status for future in asked] == [200] * 6
+
+
+def test_no_memory_is_held_for_more_than_a_body_can_be_unpacked_to(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.exchange.MEMORY_PATIENCE", 0.2)
+    over = slow_commands(site)
+    gateway = start(gateway_max_body_bytes=200_000, gateway_max_total_bytes=400_000)
+    url = f"{FACTS_URL}&producer-timestamp=2026-01-31T12:00:00Z"
+    small, claim = gzip.compress(b'{"certname":"node.example"}'), "X-Uncompressed-Length: 199000"
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            held = [
+                pool.submit(raw, site, gateway.port, url, GZIPPED, claim, method="POST", body=small) for _ in range(2)
+            ]
+            assert eventually(lambda: len(site.primary.commands) == 2)
+            third = pool.submit(raw, site, gateway.port, url, method="POST", body=b"x" * 190_000)
+            assert eventually(lambda: len(site.primary.commands) == 3), third.result().body
+        finally:
+            over.set()
+        assert {future.result().status for future in (*held, third)} == {200}

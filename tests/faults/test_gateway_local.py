@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pdbclient.lab.ports import free_port
 
 from .conftest import Site
 from .fake import answer
-from .gateway import FACTS, FACTS_URL, GatewayThread, ask, gateway_config
+from .gateway import FACTS, FACTS_URL, GatewayThread, ask, connected, eventually, gateway_config, submit
 
 Start = Callable[..., GatewayThread]
 JSON = {"Content-Type": "application/json"}
@@ -111,3 +112,48 @@ def test_a_reload_keeps_it_moves_it_and_closes_it(start: Start) -> None:
     gateway.reload(replace(gateway.config, gateway_local_url=None))
     with pytest.raises(ConnectionRefusedError):
         http.client.HTTPConnection(before.host, before.port, timeout=5).connect()
+
+
+POST = b"POST /pdb/query/v4 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CLAIM = POST + b"Content-Length: 10000\r\n\r\n"
+
+
+@pytest.mark.parametrize("where", ["local", "tls, before it has leave"])
+def test_whoever_only_says_how_much_it_will_send_takes_no_memory_from_commands(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.exchange.MEMORY_PATIENCE", 0.2)
+    gateway = start(gateway_max_body_bytes=10_000, gateway_max_total_bytes=20_000)
+    with ExitStack() as held:
+        for _ in range(4):
+            if where == "local":
+                held.enter_context(clear(gateway)).sendall(CLAIM)
+            else:
+                head = CLAIM.replace(b"/pdb/query/v4", FACTS_URL.encode())
+                sock = held.enter_context(connected(gateway.port, site.pki.client))
+                sock.sendall(head.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        assert eventually(lambda: gateway.places_taken == 4)
+        body = FACTS + b" " * 9000
+        assert submit(gateway.port, site.pki.client, body=body).status == 200
+
+
+def test_what_readers_send_leaves_commands_half_of_the_memory(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdbclient.gateway.exchange.MEMORY_PATIENCE", 0.2)
+    gateway = start(gateway_max_body_bytes=10_000, gateway_max_total_bytes=20_000)
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(clear(gateway)).sendall(CLAIM + b" " * 4900)
+        assert eventually(lambda: gateway.places_taken == 2)
+        with clear(gateway) as third:
+            third.sendall(CLAIM + b" " * 4900)
+            assert b" 503 " in third.recv(1000).partition(b"\r\n")[0]
+        body = FACTS + b" " * 9000
+        assert submit(gateway.port, site.pki.client, body=body).status == 200
+
+
+def clear(gateway: GatewayThread) -> socket.socket:
+    address = gateway.config.gateway_local_url
+    assert address is not None
+    return socket.create_connection((address.host, address.port), timeout=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import socket
@@ -22,6 +23,7 @@ import pytest
 from pdbclient.config.model import TlsFiles
 from pdbclient.errors import ConfigError
 from pdbclient.http.outcome import Operation
+from pdbclient.observe.traffic import Ending, Kind
 
 from .conftest import Site
 from .fake import Answer, Request, healthy
@@ -510,6 +512,58 @@ def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(site: Site, star
         sock.sendall(FACTS)
         assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
     assert [request.body for request in site.primary.commands] == [FACTS]
+
+
+def test_a_client_of_http_1_0_is_not_given_leave_which_it_does_not_know(site: Site, start: Start) -> None:
+    gateway = start()
+    with connected(gateway.port, site.pki.client) as sock:
+        sock.settimeout(3)
+        head = f"POST {FACTS_URL} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(FACTS)}\r\n"
+        sock.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode() + FACTS)
+        assert sock.recv(1000).startswith(b"HTTP/1.0 200 ")
+
+
+@pytest.mark.parametrize("target", [FACTS_URL, "/pdbclient/v1/report"])
+def test_a_client_that_leaves_before_it_has_leave_to_send_its_body_is_no_traceback(
+    site: Site, start: Start, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    over = threading.Event()
+
+    def slow(request: Request) -> Answer:
+        over.wait(10)
+        return healthy(request)
+
+    site.primary.reply = site.replica.reply = slow
+    gateway = start(gateway_concurrency=1)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            busy = [pool.submit(ask, gateway.port, site.pki.client, FACTS_URL, "POST", FACTS) for _ in range(2)]
+            assert eventually(lambda: gateway.places_taken == 2)
+            with connected(gateway.port, site.pki.client) as sock:
+                sock.sendall(
+                    f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n"
+                    "Expect: 100-continue\r\n\r\n".encode()
+                )
+                assert eventually(lambda: gateway.traffic.snapshot().in_flight[Kind.COMMAND] == 3)
+            time.sleep(0.2)
+        finally:
+            over.set()
+        for each in busy:
+            each.result()
+    left = (Kind.COMMAND, "", Ending.CLIENT_LEFT)
+    assert eventually(lambda: gateway.traffic.snapshot().requests.get(left) == 1)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.exc_info or record.name == "asyncio"] == []
+
+
+def test_a_certificate_without_a_common_name_is_told_so(
+    site: Site, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start()
+    monkeypatch.setattr("pdbclient.gateway.app.certname_of_peer", lambda certificate: None)
+    told = ask(gateway.port, site.pki.client)
+    assert told.status == 403
+    assert b"a client without a common name in its certificate may not use this gateway" in told.body
 
 
 def test_no_key_ever_shows_in_the_log_or_in_an_answer(

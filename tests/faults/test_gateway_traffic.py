@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pytest
 
 from pdbclient.config.model import ClientConfig
 from pdbclient.gateway.upstream import HELD
+from pdbclient.http.session import Session
+from pdbclient.http.staleness import Freshness
+from pdbclient.journal.work.service import Service
 from pdbclient.observe.traffic import JOURNAL, Ending, Kind, TrafficSnapshot
 
 from .conftest import Site
@@ -59,6 +63,8 @@ def test_each_request_counts_once_with_its_kind_its_server_and_its_ending(site: 
     assert submit(gateway.port, site.pki.client).status == 200
     for target in (NODES, NODES, EXPORTED):
         assert ask(gateway.port, site.pki.client, target).status == 200
+    posted = json.dumps({"query": ["=", "exported", True]}).encode()
+    assert ask(gateway.port, site.pki.client, "/pdb/query/v4/resources", "POST", posted, JSON).status == 200
     assert (
         ask(gateway.port, site.pki.client, FACTS_URL, "POST", b"{}", JSON | {"Content-Encoding": "br"}).status >= 400
     )
@@ -67,7 +73,7 @@ def test_each_request_counts_once_with_its_kind_its_server_and_its_ending(site: 
     assert snapshot.requests == {
         (Kind.COMMAND, primary, Ending.ANSWERED): 1,
         (Kind.QUERY, primary, Ending.ANSWERED): 2,
-        (Kind.EXPORTED, primary, Ending.ANSWERED): 1,
+        (Kind.EXPORTED, primary, Ending.ANSWERED): 2,
         (Kind.COMMAND, "", Ending.REFUSED): 1,
         (Kind.QUERY, "", Ending.REFUSED): 1,
     }
@@ -144,6 +150,32 @@ def test_an_answer_that_breaks_off_and_a_client_that_leaves_are_no_answers(site:
         assert eventually(lambda: gateway.traffic.snapshot().requests.get(left) == 1)
     finally:
         release.set()
+
+
+def test_posted_queries_about_exported_resources_take_no_place_from_others(
+    site: Site, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, bring_up = threading.Event(), Service.bring_up
+
+    def slow(self: Service, session: Session, within: float) -> Freshness:
+        over.wait(10)
+        return bring_up(self, session, within)
+
+    monkeypatch.setattr(Service, "bring_up", slow)
+    gateway = start(journal=str(tmp_path / "journal"), gateway_concurrency=1)
+    posted = json.dumps({"query": ["=", "exported", True]}).encode()
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            asked = [
+                pool.submit(ask, gateway.port, site.pki.client, "/pdb/query/v4/resources", "POST", posted, JSON)
+                for _ in range(3)
+            ]
+            assert eventually(lambda: gateway.traffic.snapshot().in_flight[Kind.EXPORTED] == 3)
+            assert ask(gateway.port, site.pki.client, NODES).status == 200
+        finally:
+            over.set()
+        assert {each.result().status for each in asked} == {200}
+    assert gateway.places_taken == 0
 
 
 def test_who_may_not_come_in_is_refused_and_the_metrics_are_no_query(site: Site, start: Start) -> None:

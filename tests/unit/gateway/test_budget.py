@@ -73,3 +73,49 @@ def test_what_a_cancelled_or_failed_request_had_comes_back() -> None:
             await last.grow(100, 0)
 
     asyncio.run(run())
+
+
+def test_who_has_some_waits_for_more_while_another_one_does_not_wait() -> None:
+    async def run() -> None:
+        budget = MemoryBudget(100)
+        with Reservation(budget) as one:
+            await one.grow(60, 0)
+            with Reservation(budget) as other:
+                await other.grow(40, 0)
+                grown = asyncio.create_task(one.grow(80, 5))
+                await asyncio.sleep(0.01)
+                assert not grown.done()
+                with pytest.raises(TimeoutError):
+                    # They would wait for each other.
+                    await asyncio.wait_for(other.grow(50, 60), 5)
+            await grown
+        with Reservation(budget) as last:
+            await last.grow(100, 0)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(last.grow(101, 60), 5)
+
+    asyncio.run(run())
+
+
+def test_a_part_leaves_the_rest_of_the_whole_alone_and_is_no_more_than_what_is_left_of_it() -> None:
+    async def run() -> None:
+        whole = MemoryBudget(100)
+        part = MemoryBudget(40, whole)
+        with Reservation(part) as read, Reservation(whole) as command:
+            await read.grow(40, 0)
+            with pytest.raises(TimeoutError):
+                await read.grow(41, 0)
+            await command.grow(60, 0)
+            with pytest.raises(TimeoutError):
+                await command.grow(61, 0)
+        with Reservation(whole) as command, Reservation(part) as read:
+            await command.grow(90, 0)
+            waiting = asyncio.create_task(read.grow(20, 5))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            command.__exit__(None, None, None)
+            await waiting
+        with Reservation(whole) as last:
+            await last.grow(100, 0)
+
+    asyncio.run(run())
