@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pdbclient.config.model import ClientConfig, Endpoint, TlsFiles
 from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App
+from pdbclient.gateway.clear_entrance import ClearEntrance
 from pdbclient.gateway.client_auth import Handshake, allowed_certnames
 from pdbclient.gateway.listen import (
     BACKLOG,
@@ -134,8 +135,10 @@ class Server:
                     start_serving=False,
                 )
             )
+        # A part of what those in their TLS handshake have: for tools of this machine, of which there are few.
+        most_clear = max(FEWEST, most_handshakes() // 2 // max(len(self._local), 1))
         for sock in self._local:
-            entrance = Entrance(sock, most, self._inside)
+            entrance = ClearEntrance(sock, most_clear, self._busy)
             self._entrances.append(entrance)
             self._listeners.append(
                 await loop.create_server(self._http, sock=entrance, backlog=BACKLOG, start_serving=False)
@@ -161,10 +164,11 @@ class Server:
 
     def _inside(self) -> set[int]:
         """The descriptors of the connections whose handshake is done."""
-        transports = (connection.transport for connection in self._http.connections)
-        # Either is None of a connection that is ending.
-        sockets = (transport.get_extra_info("socket") for transport in transports if transport is not None)
-        return {sock.fileno() for sock in sockets if sock is not None}
+        return _descriptors(self._http.connections)
+
+    def _busy(self) -> set[int]:
+        """The descriptors of those with a request under way, or an answer."""
+        return _descriptors(self._unsent())
 
     def _unsent(self) -> set[web.RequestHandler]:
         """The connections to which something is still to be written."""
@@ -226,6 +230,13 @@ def _local_sockets(config: ClientConfig, before: Server | None) -> list[socket.s
     if before is not None and before.config.gateway_local_url == config.gateway_local_url:
         return duplicates(before._local)
     return listening_sockets(config.gateway_local_url, "gateway_local_url")
+
+
+def _descriptors(connections: Iterable[web.RequestHandler]) -> set[int]:
+    transports = (connection.transport for connection in connections)
+    # Either is None of a connection that is ending.
+    sockets = (transport.get_extra_info("socket") for transport in transports if transport is not None)
+    return {sock.fileno() for sock in sockets if sock is not None}
 
 
 async def _until(true: Callable[[], bool], limit: float) -> None:

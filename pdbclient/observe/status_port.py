@@ -12,6 +12,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType, TracebackType
@@ -31,6 +32,10 @@ _logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds of a client's silence."""
 POLL = 0.1
+MOST = 16
+"""Connections at a time: each has a thread and a descriptor. The oldest is cut for one more."""
+ROOM = 1.0
+"""Seconds that the next one waits until the oldest has ended."""
 PAGE, STATUS, METRICS = "/", "/status", "/metrics"
 _JSON = {"Content-Type": "application/json"}
 _METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -104,28 +109,46 @@ def _why(error: OSError, port: int) -> str:
 class _Server(ThreadingHTTPServer):
     # server_close waits for these threads, which is no wait once their connections are cut.
     daemon_threads = False
+    # Whoever finds the backlog full comes back a second later only.
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], sources: Sources, actions: Mapping[str, Action]) -> None:
         self.sources, self.actions = sources, actions
         self.methods = {path: ("GET", "HEAD") for path in (PAGE, STATUS, METRICS)} | dict.fromkeys(actions, ("POST",))
         self.shown = "there are " + ", ".join(f"{methods[0]} {path}" for path, methods in self.methods.items())
-        self._clients: set[Any] = set()
+        # In the order in which they came, and whether they are cut.
+        self._clients: dict[Any, bool] = {}
+        self._room = threading.Semaphore(MOST)
         super().__init__(address, _Handler)
 
+    def get_request(self) -> tuple[Any, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            # No descriptor, say: it stays in the backlog, and would be asked for again at once.
+            time.sleep(POLL)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._clients.add(request)
+        if not self._room.acquire(blocking=False):
+            for oldest in [client for client, cut in list(self._clients.items()) if not cut][:1]:
+                self._clients[oldest] = True
+                _cut(oldest)
+            if not self._room.acquire(timeout=ROOM):
+                _logger.debug("the status port has %d clients that do not end: one more is not answered", MOST)
+                super().shutdown_request(request)
+                return
+        self._clients[request] = False
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        self._clients.discard(request)
         super().shutdown_request(request)
+        if self._clients.pop(request, None) is not None:
+            self._room.release()
 
     def server_close(self) -> None:
         for client in list(self._clients):
-            try:
-                client.shutdown(socket.SHUT_RDWR)
-            except OSError as error:
-                _logger.debug("a client of the status port had gone: %s", error)
+            _cut(client)
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -198,6 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         _logger.debug("status port: " + format, *args)
+
+
+def _cut(client: Any) -> None:
+    try:
+        client.shutdown(socket.SHUT_RDWR)
+    except OSError as error:
+        _logger.debug("a client of the status port had gone: %s", error)
 
 
 def _failed(path: str, status: int, why: str) -> tuple[int, bytes, Mapping[str, str]]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+
 __all__ = ["visible"]
+
+_ESCAPED = codecs.lookup("unicode_escape").encode
+"""Looked up now: it is a file, and when something is to be said, there may be no descriptor left to open it."""
 
 
 def visible(text: str) -> str:
@@ -13,4 +18,4 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return "".join(char if char.isprintable() else _ESCAPED(char)[0].decode("ascii") for char in text)

@@ -25,6 +25,7 @@ import pytest
 from pdbclient.config import ClientConfig, Endpoint
 from pdbclient.config.model import TlsFiles
 from pdbclient.gateway import Gateway
+from pdbclient.lab.ports import free_port
 
 from .conftest import Site
 from .fake import Answer, Request, answer, healthy
@@ -336,6 +337,36 @@ def test_connections_that_never_speak_tls_take_no_descriptor_from_a_server(
         assert len(process.descriptors()) < 64
     assert process.text.count("without TLS yet") == 1
     assert "Too many open files" not in process.text
+
+
+@pytest.mark.parametrize("setting", ["gateway_local_url", "gateway_status_port"])
+def test_idle_connections_in_clear_text_take_no_descriptor_from_puppet(
+    site: Site, service: GatewayService, setting: str
+) -> None:
+    """120 of them with 96 descriptors: no command got in, and the log was tracebacks of what could not be logged."""
+    port = free_port()
+    service.write()
+    value = port if setting == "gateway_status_port" else f"http://127.0.0.1:{port}"
+    service.path.write_text(f"{service.path.read_text()}{setting} = {value}\n")
+    process = service.run().up()
+    pid = process.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (96, limits[1]))
+    process.signal(signal.SIGHUP)
+    process.said("reloaded: asked to")
+    with ExitStack() as stack:
+        for number in range(120):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            if number % 10 == 9:
+                assert submit(process.port, site.pki.client).server == site.proxy.port
+        time.sleep(1.1)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as late:
+            target = b"/status" if setting == "gateway_status_port" else b"/pdb/query/v4/nodes"
+            late.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in late.recv(100), "who has something to ask gets in"
+        assert len(process.descriptors()) < 90
+    assert "Too many open files" not in process.text
+    assert "Traceback" not in process.text
 
 
 def test_it_ends_while_the_configuration_is_read(service: GatewayService, took: Callable[[], float]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,12 @@ def restored() -> Iterator[None]:
         logger.handlers[:] = handlers
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+def test_what_makes_a_line_safe_to_show_is_there_before_it_is_needed() -> None:
+    """With no descriptor left, a codec that was still to be read from a file made tracebacks of lines."""
+    program = "import sys, pdbclient.observe.terminal; sys.exit('encodings.unicode_escape' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def record(message: str = "hello %s", *args: object, **extra: Any) -> logging.LogRecord:

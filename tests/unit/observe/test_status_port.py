@@ -7,7 +7,9 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from pdbclient.errors import StatusError, SyncError
 from pdbclient.observe.page.document import Document, Program, decode
 from pdbclient.observe.status_client import ask_for_pass, read_document
-from pdbclient.observe.status_port import StatusPort
+from pdbclient.observe.status_port import MOST, StatusPort
 
 URL = "https://b.example.com:8081"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -320,3 +322,33 @@ def test_a_port_without_actions_takes_no_post() -> None:
     with StatusPort(0, DaemonBehindPort()) as port:
         status, _, body = ask(port.port, "POST", "/trigger")
     assert (status, json.loads(body)) == (404, {"error": "there are GET /, GET /status, GET /metrics"})
+
+
+def test_clients_that_say_nothing_take_a_few_threads_at_most_and_no_answer_from_others() -> None:
+    with serving(DaemonBehindPort()) as port, ExitStack() as held:
+        for _ in range(3 * MOST):
+            held.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
+            assert len(port_threads()) <= MOST + 1
+        assert ask(port.port, "GET", "/status")[0] == 200
+        assert len(port_threads()) <= MOST + 1
+
+
+def test_clients_that_do_not_end_keep_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdbclient.observe.status_port.ROOM", 0.05)
+    over = threading.Event()
+    daemon = DaemonBehindPort()
+    monkeypatch.setattr(daemon, "metrics", lambda: str(over.wait(10)).encode())
+    with serving(daemon) as port, ExitStack() as held:
+        try:
+            for _ in range(MOST):
+                client = held.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
+                client.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            with pytest.raises((OSError, http.client.HTTPException)):
+                ask(port.port, "GET", "/status")
+            assert len(port_threads()) <= MOST + 1
+        finally:
+            over.set()
+        deadline = time.monotonic() + 5
+        while len(port_threads()) > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert ask(port.port, "GET", "/status")[0] == 200
