@@ -136,7 +136,7 @@ class Gateway:
         """The server of the configuration as it is now, and the state of its TLS files from before they were read."""
         config = self._load()
         seen = tls_state(config.tls)
-        return Server.open(config, before), seen
+        return Server.open(config, before, self._page.sockets), seen
 
     def _put_off(self, why: str, error: Exception) -> None:
         """Try again until it is done: what was revoked, say, must not stay in. It is said once a minute."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,13 +19,13 @@ from pdbclient.errors import ConfigError, Problem
 from pdbclient.gateway.app import App
 from pdbclient.gateway.clear_entrance import ClearEntrance
 from pdbclient.gateway.client_auth import Handshake, allowed_certnames
+from pdbclient.gateway.handover import sockets_for, without
 from pdbclient.gateway.listen import (
     BACKLOG,
     Entrance,
     described,
     duplicates,
     is_loopback,
-    listening_sockets,
     most_handshakes,
 )
 from pdbclient.gateway.rules import Rules
@@ -74,11 +74,14 @@ class Server:
         self.summary = f"for {_names(allowed)}, in front of {', '.join(map(str, config.server_urls))}"
 
     @classmethod
-    def open(cls, config: ClientConfig, before: Server | None = None) -> Server:
-        """A server for `config`; it takes over the address and the memory of the one before, which goes on meanwhile.
+    def open(
+        cls, config: ClientConfig, before: Server | None = None, listening: Sequence[socket.socket] = ()
+    ) -> Server:
+        """A server for `config`; it takes over addresses and memory of the one before, which goes on meanwhile.
 
-        It reads files and looks up names: not for the event loop. Raises `ConfigError`, `GatewayError` and
-        `JournalError`; the one before is not touched then.
+        `listening`: what else this process listens with, and may be taken over. It reads files and looks up names:
+        not for the event loop. Raises `ConfigError`, `GatewayError` and `JournalError`; the one before is not touched
+        then.
         """
         url = _require_url(config)
         # Before: a list that is replaced in between is then seen to be another one.
@@ -87,19 +90,26 @@ class Server:
         context.sslobject_class = Handshake
         allowed = allowed_certnames(config)
         with contextlib.ExitStack() as held:
+            held_already = [*listening, *(() if before is None else before.sockets)]
             if before is not None and before.config.gateway_url == url:
+                # Without a look at names: what was revoked must not stay in because nobody tells them.
                 sockets = duplicates(before._sockets)
             else:
-                sockets = listening_sockets(url)
+                sockets = sockets_for(url, "gateway_url", held_already)
             for sock in sockets:
                 held.callback(sock.close)
-            local = _local_sockets(config, before)
+            local = _local_sockets(config, before, without(held_already, sockets))
             for sock in local:
                 held.callback(sock.close)
             _require_accepted(config, url, running=before is not None and before.config.gateway_url == url)
             upstream = Upstream(config, None if before is None else before._upstream)
             held.pop_all()
         return cls(config, context, trust, allowed, sockets, local, upstream)
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What it listens with."""
+        return (*self._sockets, *self._local)
 
     @property
     def upstream(self) -> Upstream:
@@ -157,7 +167,7 @@ class Server:
 
     def discard(self) -> None:
         """Let go of everything, in the place of `prepare`. It may take a while: not for the event loop."""
-        for sock in (*self._sockets, *self._local):
+        for sock in self.sockets:
             sock.close()
         self._upstream.abandon()
         self._upstream.close()
@@ -195,7 +205,7 @@ class Server:
             await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
-        for sock in (*self._entrances, *self._sockets, *self._local):
+        for sock in (*self._entrances, *self.sockets):
             sock.close()
         unsent = self._unsent()
         ending = asyncio.ensure_future(self._app.end(self._http.connections, heir))
@@ -224,12 +234,14 @@ class Server:
         await closing
 
 
-def _local_sockets(config: ClientConfig, before: Server | None) -> list[socket.socket]:
+def _local_sockets(config: ClientConfig, before: Server | None, held: Sequence[socket.socket]) -> list[socket.socket]:
     if config.gateway_local_url is None:
         return []
     if before is not None and before.config.gateway_local_url == config.gateway_local_url:
-        return duplicates(before._local)
-    return listening_sockets(config.gateway_local_url, "gateway_local_url")
+        kept = [sock for sock in before._local if sock in held]
+        if len(kept) == len(before._local):
+            return duplicates(kept)
+    return sockets_for(config.gateway_local_url, "gateway_local_url", held)
 
 
 def _descriptors(connections: Iterable[web.RequestHandler]) -> set[int]:

@@ -6,12 +6,13 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.config.model import ClientConfig
+from pdbclient.gateway.handover import without
 from pdbclient.gateway.server import Server
 from pdbclient.http.breaker import State
 from pdbclient.http.outcome import Operation
@@ -20,6 +21,7 @@ from pdbclient.http.tls_dates import expiries
 from pdbclient.journal.model import ANY, EntryState
 from pdbclient.journal.work.service import Service
 from pdbclient.observe.page import document as shown
+from pdbclient.observe.status_client import ADDRESS
 from pdbclient.observe.status_port import StatusPort
 from pdbclient.observe.traffic import DAY, Circuit, Ending, Kind, TrafficSnapshot
 
@@ -34,6 +36,7 @@ class StatusPage:
         self._open, self._over = ExitStack(), False
         self._port: int | None = None
         self._server: Server | None = None
+        self._listening: socket.socket | None = None
 
     def show(self, server: Server) -> None:
         """Show this one from now on. It takes a moment: not for the event loop.
@@ -42,21 +45,33 @@ class StatusPage:
         """
         with self._lock:
             wanted = server.config.gateway_status_port
-            if wanted == self._port or self._over:
+            if self._over or (wanted == self._port and without(self.sockets, server.sockets) == self.sockets):
                 self._server = server
                 return
-            port: AbstractContextManager[object] = nullcontext()
+            port: StatusPort | None = None
             if wanted is not None:
-                port = StatusPort(wanted, self, setting="gateway_status_port")
+                port = StatusPort(wanted, self, setting="gateway_status_port", listening=self._held(wanted, server))
             before, self._server = self._server, server
             opened = ExitStack()
             try:
-                opened.enter_context(port)
+                if port is not None:
+                    opened.enter_context(port)
             except BaseException:
                 self._server = before
                 raise
             self._open.close()
             self._open, self._port = opened, wanted
+            self._listening = None if port is None else port.listening
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """What it listens with."""
+        return [] if self._listening is None else [self._listening]
+
+    def _held(self, port: int, server: Server) -> socket.socket | None:
+        """What the one before listens with at this port, if `server` does not."""
+        held = () if self._server is None else without(self._server.sockets, server.sockets)
+        return next((sock for sock in held if sock.getsockname() == (ADDRESS, port)), None)
 
     def close(self) -> None:
         """Show nothing any more, whoever is still about to be shown."""

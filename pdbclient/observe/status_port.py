@@ -59,8 +59,9 @@ class Sources(Protocol):
 class StatusPort:
     """Answers on 127.0.0.1:`port` while inside the block; `port` 0: any that is free, told by `port`.
 
-    `setting` names the port in errors. `actions` are what a POST does, by its path. Raises `StatusError` when the
-    port cannot be had. After the block nothing of it is left, whatever clients do.
+    `setting` names the port in errors. `actions` are what a POST does, by its path. `listening` listens there
+    already: it uses a duplicate of that. Raises `StatusError` when the port cannot be had. After the block nothing of
+    it is left, whatever clients do.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class StatusPort:
         *,
         setting: str = "status_port",
         actions: Mapping[str, Action] = MappingProxyType({}),
+        listening: socket.socket | None = None,
     ) -> None:
         try:
-            self._server = _Server((ADDRESS, port), sources, actions)
+            self._server = _Server((ADDRESS, port), sources, actions, listening)
         except OSError as error:
             raise StatusError(f"{setting} {port}: cannot listen on {ADDRESS}: {_why(error, port)}") from error
         self.port = int(self._server.server_address[1])
+        self.listening: socket.socket = self._server.socket
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL,), name="pdbclient-status-port", daemon=True
         )
@@ -112,14 +115,25 @@ class _Server(ThreadingHTTPServer):
     # Whoever finds the backlog full comes back a second later only.
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], sources: Sources, actions: Mapping[str, Action]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        sources: Sources,
+        actions: Mapping[str, Action],
+        listening: socket.socket | None,
+    ) -> None:
         self.sources, self.actions = sources, actions
         self.methods = {path: ("GET", "HEAD") for path in (PAGE, STATUS, METRICS)} | dict.fromkeys(actions, ("POST",))
         self.shown = "there are " + ", ".join(f"{methods[0]} {path}" for path, methods in self.methods.items())
         # In the order in which they came, and whether they are cut.
         self._clients: dict[Any, bool] = {}
         self._room = threading.Semaphore(MOST)
-        super().__init__(address, _Handler)
+        super().__init__(address, _Handler, bind_and_activate=listening is None)
+        if listening is not None:
+            self.socket.close()
+            self.socket = listening.dup()
+        # As whoever it is handed over to wants it; and a client that has gone again holds up nobody.
+        self.socket.setblocking(False)
 
     def get_request(self) -> tuple[Any, Any]:
         try:

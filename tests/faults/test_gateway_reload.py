@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pdbclient.config import ClientConfig, Endpoint
-from pdbclient.config.model import TlsFiles
+from pdbclient.config.model import LocalAddress, TlsFiles
 from pdbclient.errors import ConfigError, GatewayError
 from pdbclient.http.outcome import Operation
 from pdbclient.lab.ports import free_port
@@ -238,6 +238,27 @@ def test_a_name_that_its_certificate_has_not_leaves_the_old_one_as_it_is(site: S
     gateway = start()
     with pytest.raises(ConfigError, match=r"no client of gateway_url accepts it: IP address mismatch.* '127.0.0.2'"):
         gateway.reload(replace(gateway.config, gateway_url=Endpoint("127.0.0.2", gateway.port)))
+    assert ask(gateway.port, site.pki.client).status == 200
+
+
+def test_another_name_of_the_same_address_is_taken_up_and_loses_no_connection(site: Site, start: Start) -> None:
+    gateway = start()
+    with connected(gateway.port, site.pki.client) as sock:
+        session_of(sock)
+        gateway.reload(replace(gateway.config, gateway_url=Endpoint("127.0.0.1", gateway.port)), wait=False)
+        session_of(sock)
+    assert ask(gateway.port, site.pki.client).status == 200
+
+
+def test_two_addresses_that_come_to_be_one_leave_the_old_ones_as_they_are(site: Site, start: Start) -> None:
+    local = LocalAddress("127.0.0.1", free_port())
+    gateway = start(gateway_local_url=local)
+    for changes in (
+        {"gateway_url": Endpoint("127.0.0.1", local.port)},
+        {"gateway_local_url": LocalAddress("127.0.0.1", gateway.port)},
+    ):
+        with pytest.raises(GatewayError):
+            gateway.reload(replace(gateway.config, **changes))
     assert ask(gateway.port, site.pki.client).status == 200
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def get(port: int, target: str, **headers: str) -> tuple[int, str]:
 def listens(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def always_there(port: int, target: str) -> bool:
+    with suppress(OSError, http.client.HTTPException):
+        return all(get(port, target)[0] == 200 for _ in range(20))
+    return False
 
 
 def shows(port: int, what: Callable[[Document], bool]) -> Document:
@@ -138,6 +145,40 @@ def test_a_reload_keeps_it_moves_it_and_closes_it_and_what_was_counted_stays(sit
         assert eventually(lambda: not listens(first), 10)
         assert submit(gateway.port, site.pki.client).status == 200
         assert "Traceback" not in gateway.text
+
+
+def test_addresses_change_hands_within_the_gateway(site: Site, tmp_path: Path) -> None:
+    first, second = free_port(), free_port()
+    config = gateway_config(site.config(), site.pki.server)
+    path = configured(tmp_path / "puppetdb.conf", config, first, gateway_local_url=f"http://127.0.0.1:{second}")
+    with GatewayProcess(path, config.gateway_url.port if config.gateway_url else 0, tmp_path / "log") as gateway:
+        gateway.up()
+        for times, (status, local) in enumerate(((second, first), (first, second), (second, first)), 1):
+            configured(path, config, status, gateway_local_url=f"http://127.0.0.1:{local}")
+            gateway.signal(signal.SIGHUP)
+            gateway.said("reloaded: asked to", times)
+            # In a moment, whoever had it before has left it: none of the two answers now and then.
+            assert eventually(lambda: always_there(status, "/status"))  # noqa: B023
+            assert eventually(lambda: always_there(local, "/pdb/query/v4/nodes"))  # noqa: B023
+        configured(path, config, None, gateway_local_url=f"http://127.0.0.1:{second}")
+        gateway.signal(signal.SIGHUP)
+        gateway.said("reloaded: asked to", 4)
+        assert get(second, "/pdb/query/v4/nodes")[0] == 200
+        assert eventually(lambda: not listens(first), 10)
+        assert "Traceback" not in gateway.text
+        assert "ERROR" not in gateway.text
+
+
+def test_a_status_port_at_an_address_that_clients_have_now_does_not_stay_there(site: Site, tmp_path: Path) -> None:
+    port = free_port()
+    config = gateway_config(site.config(), site.pki.server)
+    path = configured(tmp_path / "puppetdb.conf", config, port)
+    with GatewayProcess(path, config.gateway_url.port if config.gateway_url else 0, tmp_path / "log") as gateway:
+        gateway.up()
+        configured(path, config, port, gateway_local_url=f"http://127.0.0.1:{port}")
+        gateway.signal(signal.SIGHUP)
+        gateway.said("the old configuration stays in force")
+        assert get(port, "/status")[0] == 200
 
 
 def test_a_port_that_is_taken_at_the_start_ends_it_with_one_line(site: Site, tmp_path: Path) -> None:
