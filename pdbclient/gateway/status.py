@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -123,12 +124,21 @@ def outages(counted: TrafficSnapshot) -> list[shown.Outage]:
     """When which server was unhealthy in the last day, by the changes of its circuits; the oldest first."""
     found: list[shown.Outage] = []
     for server in dict.fromkeys([each.server for each in (*counted.circuits, *counted.changes)]):
-        changes = [each for each in counted.changes if each.server == server]
+        changes = _in_order([each for each in counted.changes if each.server == server], counted.at)
         now = [each for each in counted.circuits if each.server == server]
         # One that is not asked any more has none: it was left out when the others were begun with.
         until = max((each.since for each in now), default=min(each.since for each in counted.circuits))
         found += _outages_of(server, changes, now, counted.at - DAY, until)
     return sorted(found, key=lambda each: each.began)
+
+
+def _in_order(changes: Sequence[Circuit], at: float) -> list[Circuit]:
+    """Changes, none of which is later than the next one, or than `at`: where the clock was set back, they were."""
+    ordered: list[Circuit] = []
+    for each in reversed(changes):
+        at = min(at, each.since)
+        ordered.append(replace(each, since=at))
+    return ordered[::-1]
 
 
 def _outages_of(
@@ -150,7 +160,7 @@ def _outages_of(
                 yield shown.Outage(server, _time(began), _time(each.since), why)
     if out:
         lasts = any(not each.healthy for each in now)
-        yield shown.Outage(server, _time(began), None if lasts else _time(until), why)
+        yield shown.Outage(server, _time(began), None if lasts else _time(max(began, until)), why)
 
 
 def _servers(config: ClientConfig, registry: ServerRegistry, counted: TrafficSnapshot) -> Iterator[shown.Server]:

@@ -86,3 +86,18 @@ def test_one_that_a_reload_with_other_servers_ends_has_its_end_there() -> None:
 
 def test_one_that_began_more_than_a_day_ago_and_ended_since_is_shown_from_the_beginning_of_the_day() -> None:
     assert found(counted(change(A, "query", 50))) == [(A, DAY, 50.0, "since before that day")]
+
+
+def test_no_outage_ends_before_it_began_or_begins_later_than_now_where_the_clock_was_set_back() -> None:
+    hour = 3600.0
+    set_back_before_its_end = (change(A, "query", -hour + 20, "refused"), change(A, "query", 10))
+    assert found(counted(*set_back_before_its_end)) == [(A, 10.0, 10.0, "refused")]
+    set_back_since = (change(A, "query", -hour + 20, "refused"), change(A, "query", -hour + 10))
+    assert found(counted(*set_back_since)) == [(A, 0.0, 0.0, "refused")]
+    lasting = (change(A, "query", -hour, "refused"),)
+    assert found(counted(*lasting)) == [(A, 0.0, None, "refused")]
+    ended_by_a_reload = replace(
+        counted(change(A, "query", 10, "refused")),
+        circuits=tuple(Circuit(B, operation, True, NOW - 30) for operation in ("command", "query")),
+    )
+    assert found(ended_by_a_reload) == [(A, 10.0, 10.0, "refused")]
