@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from pdbclient.config.model import ClientConfig, Endpoint
 from pdbclient.errors import AllEndpointsFailed, LocalFault, OutOfTime, Rejected, ServerError, TransportError
-from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, is_final
+from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, effect, is_final
 from pdbclient.http.probe import Prober
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.sender import PLACES, elsewhere
@@ -55,7 +55,7 @@ class Answered(Generic[T]):
     """A query that was answered: by whom, after which attempts (the last one is it), how fresh it can be.
 
     `failed_over`: it was not the first of `server_urls`. `began` is when the last attempt began, in seconds of the
-    failover's clock.
+    failover's clock. `failures`: those before it, which a streamed answer decides about at its end.
     """
 
     value: T
@@ -64,6 +64,7 @@ class Answered(Generic[T]):
     freshness: Freshness
     failed_over: bool
     began: float
+    failures: tuple[_Result[T], ...] = ()
 
 
 class Failover:
@@ -180,10 +181,12 @@ class Failover:
     def completed(self, answered: Answered[Any]) -> None:
         """Note that a streamed answer came to its end."""
         self._note(answered.endpoint, Operation.QUERY, ACCEPTED, answered.began)
+        self._note_doubts(Operation.QUERY, answered.failures)
 
     def broke(self, answered: Answered[Any], error: TransportError | ServerError) -> None:
         """Note that a streamed answer broke off."""
-        self._note(answered.endpoint, Operation.QUERY, Outcome.of(error), answered.began)
+        if self.registry.broke(answered.endpoint, Outcome.of(error), answered.began):
+            self._prober.wake()
 
     def ask_all(self, call: Call[T]) -> dict[Endpoint, T | TransportError | ServerError]:
         """What `call` gives on every server, whatever its health, all at once. What it meets is remembered."""
@@ -214,10 +217,11 @@ class Failover:
                 result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
             attempts.append(result.attempt)
             if result.error is None:
-                self._note_doubts(operation, failures)
+                if not streamed:
+                    self._note_doubts(operation, failures)
                 failed_over = endpoint != self._config.server_urls[0]
-                freshness = self.registry.freshness(endpoint)
-                return Answered(result.got(), endpoint, tuple(attempts), freshness, failed_over, began)
+                past = tuple(attempts), self.registry.freshness(endpoint), failed_over, began, tuple(failures)
+                return Answered(result.got(), endpoint, *past)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
                 raise result.error
@@ -260,6 +264,8 @@ class Failover:
             results[e].attempt if e in results else self.registry.skipped(e, Operation.COMMAND) for e in order
         )
         self._accepted(command, list(uuids))
+        if uuids:
+            self._note_doubts(Operation.COMMAND, results.values())
         if len(uuids) >= needed:
             return Accepted(MappingProxyType(uuids), attempts)
         for result in results.values():
@@ -306,7 +312,9 @@ class Failover:
             value = call(self._sessions[endpoint], within)
         except (TransportError, ServerError) as error:
             outcome = Outcome.of(error)
-            if not _is_in_doubt(operation, outcome):
+            if effect(outcome, operation).in_doubt:
+                self.registry.may_force_again(endpoint)
+            else:
                 self._note(endpoint, operation, outcome, began)
             return _Result(Attempt(endpoint, outcome, self._clock() - began), error=error, began=began)
         if not streamed:
@@ -315,10 +323,10 @@ class Failover:
         return _Result(Attempt(endpoint, ACCEPTED, self._clock() - began), value, began=began)
 
     def _note_doubts(self, operation: Operation, results: Iterable[_Result[Any]]) -> None:
-        """Another server answered: what was held back counts now."""
-        for doubt, began in ((each.attempt, each.began) for each in results):
-            if _is_in_doubt(operation, doubt.outcome):
-                self._note(doubt.endpoint, operation, doubt.outcome, began)
+        """Another server did it: what was held back counts now."""
+        for each in results:
+            if effect(each.attempt.outcome, operation).in_doubt:
+                self._note(each.attempt.endpoint, operation, each.attempt.outcome, each.began)
 
     def _reserved(self, operation: Operation, left: float) -> float:
         """The seconds of those `left` that a query, which may wait for all of them, leaves to the next server."""
@@ -378,19 +386,11 @@ def _going_on(others: bool) -> Iterator[None]:
         elsewhere.reset(token)
 
 
-def _is_in_doubt(operation: Operation, outcome: Outcome) -> bool:
-    """Whether the query may be at fault, not the server: it counts once another server answers that query.
-
-    Else one query that no PuppetDB can answer, or none in time, asked thrice, would shut all of them out for all.
-    """
-    return operation is Operation.QUERY and outcome.kind in (Kind.SERVER_ERROR, Kind.TIMEOUT)
-
-
 def _one_verdict(operation: Operation, failures: Sequence[_Result[Any]]) -> ServerError | None:
     """The error that every server which was asked gave to a query: it is about the query, then."""
-    errors = [failure.error for failure in failures]
+    errors = [failure.error for failure in failures if operation is Operation.QUERY]
     first = errors[0] if errors else None
-    if not isinstance(first, ServerError) or not _is_in_doubt(operation, Outcome.of(first)):
+    if not isinstance(first, ServerError) or failures[0].attempt.outcome.kind is not Kind.SERVER_ERROR:
         return None
     agreed = all(isinstance(error, ServerError) and error.status == first.status for error in errors)
     return first if agreed else None

@@ -45,6 +45,7 @@ __all__ = [
     "answer_to_status",
     "blame",
     "effect",
+    "effect_of_break",
     "effect_of_check",
     "ends_waiting",
     "error_for_status",
@@ -195,7 +196,9 @@ class Effect:
 
     `hard` opens at once, `soft` counts one failure, `open_for` opens for that many seconds, `nothing` leaves all as
     it was, none of them is a success. `own_kind` spares the circuit of the other operation: a bad query must not
-    drive the commands away.
+    drive the commands away. `in_doubt`: the request may be at fault, not the server: it counts only once another
+    server did what the same request wanted. Else one query that no PuppetDB can answer, or one node's command that
+    none can take, would shut all of them out for all others.
     """
 
     hard: bool = False
@@ -203,6 +206,7 @@ class Effect:
     open_for: float | None = None
     own_kind: bool = False
     nothing: bool = False
+    in_doubt: bool = False
 
     @property
     def success(self) -> bool:
@@ -210,20 +214,20 @@ class Effect:
         return not (self.hard or self.soft or self.nothing or self.open_for is not None)
 
 
-_SUCCESS, _HARD, _SOFT, _NOTHING = Effect(), Effect(hard=True), Effect(soft=True), Effect(nothing=True)
+_SUCCESS, _HARD, _NOTHING = Effect(), Effect(hard=True), Effect(nothing=True)
 # To a health check, whose own limit is the measure: what has not come within it has not come.
 _NO_ANSWER = (Kind.NOT_SENT, Kind.TIMEOUT, Kind.OUT_OF_TIME, Kind.UNRESPONSIVE, Kind.AMBIGUOUS)
-_HARD_OWN, _SOFT_OWN = Effect(hard=True, own_kind=True), Effect(soft=True, own_kind=True)
+_HARD_OWN, _IN_DOUBT = Effect(hard=True, own_kind=True), Effect(soft=True, own_kind=True, in_doubt=True)
 
 
 def effect(outcome: Outcome, operation: Operation) -> Effect:
     """What `outcome` says about the server's health.
 
-    What the connection met, or the question how the server is, counts for commands and queries alike; what the server
-    made of one request, a 500, half an answer or none in time, for its own kind only. A command that timed out opens
-    the circuit at once, so that nobody pays for the same outage twice; a query may time out because it is heavy, so
-    it counts one failure. No answer to a query, whatever it says, ever keeps commands away: they would be lost, where
-    a query is only late. What this machine could not do counts against nobody.
+    A server that cannot be connected to, or does not say how it is, is dead for commands and queries alike. What a
+    server made of one request, a 500, a 403, half an answer or none, is in doubt: the request may be at fault. A
+    command that timed out opens the circuit at once, so that nobody pays for the same outage twice; a query may time
+    out because it is heavy. Nothing that a query meets at a server that lives ever keeps commands away: they would be
+    lost, where a query is only late. What this machine could not do counts against nobody.
     """
     is_query = operation is Operation.QUERY
     match outcome.kind:
@@ -236,17 +240,27 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
         case Kind.TLS:
             return Effect(open_for=FORBIDDEN_OPEN)
         case Kind.FORBIDDEN:
-            return Effect(open_for=FORBIDDEN_OPEN, own_kind=is_query)
+            return Effect(open_for=FORBIDDEN_OPEN, own_kind=is_query, in_doubt=True)
         case Kind.BUSY:
             return Effect(open_for=outcome.retry_after or RETRY_AFTER_DEFAULT, own_kind=is_query)
         case Kind.TIMEOUT:
-            return _SOFT_OWN if is_query else _HARD_OWN
+            return _IN_DOUBT if is_query else _HARD_OWN
         case Kind.INCOMPLETE | Kind.SERVER_ERROR:
-            return _SOFT_OWN
+            return _IN_DOUBT
         case Kind.AMBIGUOUS:
-            return _SOFT
+            return Effect(soft=True, own_kind=is_query, in_doubt=True)
         case _:
             return _SUCCESS
+
+
+def effect_of_break(outcome: Outcome, others: bool) -> Effect:
+    """What a query's answer says that broke off after some of it was passed on: too late to ask another server.
+
+    So nobody can tell whose fault it is: it counts while `others` are asked queries, and never shuts out the last
+    one. How long an answer takes is no fault of a server that goes on with it.
+    """
+    event = effect(outcome, Operation.QUERY)
+    return _NOTHING if outcome.kind is Kind.TIMEOUT or (event.in_doubt and not others) else event
 
 
 def effect_of_check(outcome: Outcome) -> Effect:

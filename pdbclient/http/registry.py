@@ -14,7 +14,17 @@ from pdbclient.config.model import Endpoint
 from pdbclient.http import breaker
 from pdbclient.http.breaker import Health
 from pdbclient.http.outage import Line, Outage
-from pdbclient.http.outcome import Attempt, Effect, Kind, Operation, Outcome, Sent, effect, effect_of_check
+from pdbclient.http.outcome import (
+    Attempt,
+    Effect,
+    Kind,
+    Operation,
+    Outcome,
+    Sent,
+    effect,
+    effect_of_break,
+    effect_of_check,
+)
 from pdbclient.http.route import read_order, write_order
 from pdbclient.http.staleness import Freshness, PendingWrites
 from pdbclient.wire.command import Command
@@ -96,6 +106,11 @@ class ServerRegistry:
             self._forced[endpoint] = now
             return True
 
+    def may_force_again(self, endpoint: Endpoint) -> None:
+        """What one request met there may be its own fault: the next one need not wait for a second."""
+        with self._lock:
+            self._forced.pop(endpoint, None)
+
     def covers(self, endpoints: Collection[Endpoint], *, sticky_reads: bool, needed: int = 1) -> bool:
         """Whether this is the registry of exactly these servers, in this order, with these rules."""
 
@@ -137,6 +152,12 @@ class ServerRegistry:
     def note(self, endpoint: Endpoint, operation: Operation, outcome: Outcome, began: float) -> bool:
         """Note an attempt that began at `began`. True when it closed the server to user traffic."""
         return self._apply(endpoint, operation, outcome, effect(outcome, operation), began)
+
+    def broke(self, endpoint: Endpoint, outcome: Outcome, began: float) -> bool:
+        """Note that a query's answer broke off on its way. True when it closed the server to user traffic."""
+        readers = (other for other in self._endpoints if other != endpoint and not other.submit_only)
+        others = any(self.usable(other, Operation.QUERY) for other in readers)
+        return self._apply(endpoint, Operation.QUERY, outcome, effect_of_break(outcome, others), began)
 
     def check_failed(self, endpoint: Endpoint, outcome: Outcome, began: float) -> bool:
         """Note a failed health check of a server in use. True when it closed the server to user traffic."""

@@ -143,7 +143,8 @@ def test_a_stream_of_a_broken_answer_ends_with_an_error_after_only_true_rows(sit
 
 
 def test_a_stream_that_breaks_off_tells_how_many_rows_came_and_counts_against_its_server(site: Site) -> None:
-    client, _ = alone(site, without_length(SHORT_BODY))
+    site.primary.reply = without_length(SHORT_BODY)
+    client = site.client()
     got: list[Any] = []
 
     def read() -> None:
@@ -154,6 +155,15 @@ def test_a_stream_that_breaks_off_tells_how_many_rows_came_and_counts_against_it
     assert broken.value.records_seen == len(got)
     assert broken.value.endpoint == client.config.server_urls[0].url
     assert len(client.health()[client.config.server_urls[0], Operation.QUERY].soft) == 1
+
+
+def test_streams_that_break_off_do_not_shut_out_the_only_server(site: Site) -> None:
+    client, server = alone(site, without_length(SHORT_BODY))
+    for _ in range(4):
+        with pytest.raises(IncompleteResponse):
+            list(client.stream("resources {}"))
+    server.reply = answer(ROWS)
+    assert list(client.query("nodes {}")) == ROWS
 
 
 def test_no_exported_resource_of_a_truncated_answer_is_handed_out(site: Site) -> None:

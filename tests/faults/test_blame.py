@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from pdbclient import Client
-from pdbclient.errors import OutOfTime
+from pdbclient.errors import AllEndpointsFailed, OutOfTime, ServerError
+from pdbclient.http.breaker import Health
 from pdbclient.http.connection import TracingAdapter
 from pdbclient.http.outcome import Kind, Operation
 from pdbclient.http.pulse import Pulse
@@ -209,3 +210,49 @@ def test_what_all_servers_were_asked_is_remembered_of_the_one_that_failed(site: 
     primary = client.config.server_urls[0]
     assert not client.health()[primary, Operation.QUERY].usable
     assert client.health()[primary, Operation.COMMAND].usable
+
+
+# -- what one request meets at every server
+
+
+def _hangs_up(_: Request) -> Answer:
+    return Answer([], close=True)
+
+
+BAD: dict[str, Callable[[Request], Answer]] = {
+    "500": lambda _: answer({"error": "of this one"}, 500),
+    "403": lambda _: answer(b"Forbidden request", 403),
+    "hangs up": _hangs_up,
+    "no HTTP": lambda _: Answer([b"garbage garbage garbage\r\n\r\n"], close=True),
+    "an odd head": lambda _: Answer([b"HTTP/1.1 200 OK\r\nno colon here\r\nContent-Length: 2\r\n\r\n[]"], close=True),
+    "an error in the body": lambda _: answer({"error": "ERROR: canceling statement due to statement timeout"}),
+    "cut off": lambda _: Answer([b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[{"a":'], close=True),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_query_that_every_server_answers_badly_keeps_nothing_else_away(site: Site, name: str) -> None:
+    """All other queries were 503, and of some kinds all commands."""
+    site.primary.reply = site.replica.reply = lambda r: BAD[name](r) if b"the bad one" in r.body else healthy(r)
+    client = site.client()
+    for n in range(5):
+        with pytest.raises((AllEndpointsFailed, ServerError)):
+            client.query(["=", "certname", "the bad one"], path="nodes")
+        if n > 2:
+            assert not client.query("nodes {}").failed_over
+            assert not client.submit(deactivation(n)).failed_over
+    assert all(health == Health() for health in client.health().values())
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_command_that_every_server_answers_badly_keeps_nothing_else_away(site: Site, name: str) -> None:
+    """One node's, every run: the commands of 6 of 7 other nodes were lost."""
+    site.primary.reply = site.replica.reply = lambda r: BAD[name](r) if "certname=node0" in r.target else healthy(r)
+    client = site.client()
+    for n in range(1, 5):
+        with pytest.raises(AllEndpointsFailed):
+            client.submit(deactivation(0))
+        if n > 2:
+            assert not client.submit(deactivation(n)).failed_over
+            assert not client.query("nodes {}").failed_over
+    assert all(health == Health() for health in client.health().values())

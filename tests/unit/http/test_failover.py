@@ -254,12 +254,46 @@ def test_a_server_whose_answers_always_break_off_half_way_is_passed_over() -> No
 def test_a_streamed_answer_is_a_success_at_its_end() -> None:
     rig = Rig()
     answered = rig.failover.read("q", ask, streamed=True)
-    rig.failover.broke(answered, DeadlineExceeded("https://a:8081", "stopped"))
+    rig.failover.broke(answered, IncompleteResponse("https://a:8081", "broke off"))
     soft = rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft
     answered = rig.failover.read("q", ask, streamed=True)
     assert rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft == soft != ()
     rig.failover.completed(answered)
     assert rig.registry.health()[rig.endpoint["a"], Operation.QUERY].soft == ()
+
+
+def test_streamed_answers_that_break_off_everywhere_do_not_shut_out_the_last_server() -> None:
+    rig = Rig()
+    for _ in range(9):
+        answered = rig.failover.read("q", ask, streamed=True)
+        rig.clock.now += 1
+        rig.failover.broke(answered, IncompleteResponse(answered.endpoint.url, "broke off"))
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+    assert rig.registry.usable(rig.endpoint["b"], Operation.QUERY)
+
+
+def test_a_streamed_answer_that_takes_too_long_is_nobodys_fault() -> None:
+    rig = Rig()
+    for _ in range(4):
+        answered = rig.failover.read("q", ask, streamed=True)
+        rig.clock.now += 1
+        rig.failover.broke(answered, DeadlineExceeded("https://a:8081", "took longer than allowed"))
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+
+
+def test_a_streamed_answer_decides_a_doubt_at_its_end_only() -> None:
+    """It may break off at the second server, too: then the query is at fault."""
+    rig = Rig()
+    for _ in range(4):
+        rig.session["a"].replies.append("truncated")
+        answered = rig.failover.read("q", ask, streamed=True)
+        assert answered.endpoint.host == "b"
+        rig.failover.broke(answered, DeadlineExceeded("https://b:8081", "took longer than allowed"))
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+    for _ in range(3):
+        rig.session["a"].replies.append("truncated")
+        rig.failover.completed(rig.failover.read("q", ask, streamed=True))
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
 
 
 # -- the prober is woken

@@ -37,6 +37,7 @@ from pdbclient.http.outcome import (
     Sent,
     answer_of_puppetdb,
     effect,
+    effect_of_break,
     effect_of_check,
     error_for_status,
     is_about_one_query,
@@ -47,32 +48,35 @@ from pdbclient.http.outcome import (
 from .fake import endpoints
 
 URL = "https://a:8081"
-HARD, SOFT, OWN, SUCCESS = Effect(hard=True), Effect(soft=True), Effect(soft=True, own_kind=True), Effect()
+HARD, DOUBT, SUCCESS = Effect(hard=True), Effect(soft=True, own_kind=True, in_doubt=True), Effect()
 HARD_OWN, NOBODY = Effect(hard=True, own_kind=True), Effect(nothing=True)
 MINUTE = Effect(open_for=60.0)
 COMMAND, QUERY = Operation.COMMAND, Operation.QUERY
 
 
 _LATER = Effect(open_for=7.0, own_kind=True)
+_BOTH_IN_DOUBT = Effect(soft=True, in_doubt=True)
+_MINUTE_IN_DOUBT = Effect(open_for=60.0, in_doubt=True)
+_MINUTE_OWN = Effect(open_for=60.0, own_kind=True, in_doubt=True)
 
 # (error, kind, sent, effect of a command, effect of a query, final)
 TABLE = [
     (NotSent(URL, "refused"), Kind.NOT_SENT, Sent.NO, HARD, HARD, False),
     (TlsError(URL, "expired"), Kind.TLS, Sent.NO, MINUTE, MINUTE, False),
-    (Ambiguous(URL, "reset"), Kind.AMBIGUOUS, Sent.UNKNOWN, SOFT, SOFT, False),
-    (TransportError(URL, "other"), Kind.AMBIGUOUS, Sent.UNKNOWN, SOFT, SOFT, False),
-    (DeadlineExceeded(URL, "slow"), Kind.TIMEOUT, Sent.UNKNOWN, HARD_OWN, OWN, False),
+    (Ambiguous(URL, "reset"), Kind.AMBIGUOUS, Sent.UNKNOWN, _BOTH_IN_DOUBT, DOUBT, False),
+    (TransportError(URL, "other"), Kind.AMBIGUOUS, Sent.UNKNOWN, _BOTH_IN_DOUBT, DOUBT, False),
+    (DeadlineExceeded(URL, "slow"), Kind.TIMEOUT, Sent.UNKNOWN, HARD_OWN, DOUBT, False),
     (Unresponsive(URL, "dead"), Kind.UNRESPONSIVE, Sent.UNKNOWN, HARD, HARD, False),
     (OutOfTime(URL, "late"), Kind.OUT_OF_TIME, Sent.UNKNOWN, NOBODY, NOBODY, False),
     (NoPlace(URL, "full"), Kind.NO_PLACE, Sent.NO, NOBODY, NOBODY, False),
     (LocalFault(URL, "no descriptor"), Kind.LOCAL, Sent.NO, NOBODY, NOBODY, False),
-    (IncompleteResponse(URL, "half"), Kind.INCOMPLETE, Sent.YES, OWN, OWN, False),
+    (IncompleteResponse(URL, "half"), Kind.INCOMPLETE, Sent.YES, DOUBT, DOUBT, False),
     (Rejected(URL, 400, "bad"), Kind.REJECTED, Sent.YES, SUCCESS, SUCCESS, True),
     (NotFound(URL, 404, "none"), Kind.NOT_FOUND, Sent.YES, SUCCESS, SUCCESS, True),
     (Misrouted(URL, 404, "html"), Kind.MISROUTED, Sent.YES, HARD, Effect(hard=True, own_kind=True), False),
-    (Forbidden(URL, 403, "no"), Kind.FORBIDDEN, Sent.YES, MINUTE, Effect(open_for=60.0, own_kind=True), False),
+    (Forbidden(URL, 403, "no"), Kind.FORBIDDEN, Sent.YES, _MINUTE_IN_DOUBT, _MINUTE_OWN, False),
     (Busy(URL, 503, "later", 7.0), Kind.BUSY, Sent.YES, Effect(open_for=7.0), _LATER, False),
-    (ServerError(URL, 500, "oops"), Kind.SERVER_ERROR, Sent.UNKNOWN, OWN, OWN, False),
+    (ServerError(URL, 500, "oops"), Kind.SERVER_ERROR, Sent.UNKNOWN, DOUBT, DOUBT, False),
 ]
 
 
@@ -91,12 +95,12 @@ def test_every_error_has_its_row(
 
 
 @given(st.sampled_from(list(Kind)), st.none() | st.integers(100, 599), st.none() | st.floats(1, 60))
-def test_no_answer_to_a_query_ever_keeps_commands_away(
+def test_nothing_that_a_query_meets_at_a_server_that_lives_keeps_commands_away(
     kind: Kind, status: int | None, retry_after: float | None
 ) -> None:
     met = effect(Outcome(kind, Sent.YES, status, retry_after), QUERY)
-    answered = kind not in (Kind.NOT_SENT, Kind.TLS, Kind.AMBIGUOUS, Kind.UNRESPONSIVE)
-    assert met.success or met.own_kind or met.nothing or not answered
+    found_dead = kind in (Kind.NOT_SENT, Kind.TLS, Kind.UNRESPONSIVE)
+    assert met.success or met.own_kind or met.nothing or found_dead
 
 
 def test_what_a_running_puppetdb_does_not_have_is_an_answer() -> None:
@@ -141,7 +145,7 @@ def test_a_skipped_server_ends_nothing() -> None:
     assert not is_final(Outcome(Kind.SKIPPED, Sent.NO))
 
 
-@pytest.mark.parametrize("event", [HARD, SOFT, OWN, MINUTE, NOBODY])
+@pytest.mark.parametrize("event", [HARD, DOUBT, MINUTE, NOBODY])
 def test_a_failure_is_no_success(event: Effect) -> None:
     assert not event.success
 
@@ -302,6 +306,20 @@ def test_an_attempt_reads_as_one_line() -> None:
     assert str(busy) == "https://a:8081: busy HTTP 503: in maintenance (1.23 s)"
     refused = Attempt(a, Outcome(Kind.NOT_SENT, Sent.NO, detail="Connection refused"))
     assert str(refused) == "https://a:8081: not sent: Connection refused (0.00 s)"
+
+
+# -- answers that break off when some of it was passed on
+
+
+@pytest.mark.parametrize("error", [row[0] for row in TABLE], ids=lambda error: type(error).__name__)
+def test_an_answer_that_breaks_off_on_its_way_shuts_out_no_last_server_unless_it_is_dead(
+    error: TransportError | ServerError,
+) -> None:
+    outcome = Outcome.of(error)
+    alone, beside_others = effect_of_break(outcome, others=False), effect_of_break(outcome, others=True)
+    as_ever = effect(outcome, QUERY)
+    assert beside_others == (NOBODY if outcome.kind is Kind.TIMEOUT else as_ever)
+    assert alone == (NOBODY if as_ever.in_doubt else as_ever)
 
 
 # -- health checks
