@@ -36,6 +36,8 @@ __all__ = ["Prepared", "TooLate", "Trace", "TracingAdapter", "tracing"]
 LOOK_UP = 0.25
 """Seconds after which a wait sees that its attempt has been ended."""
 PIECE = 64 * 1024
+INFORMATIONAL_LIMIT = 100
+"""1xx answers before the answer itself. (A proxy may send one every some seconds while a query takes long.)"""
 # A connection whose other end went away without a word is found out by the kernel, whatever PuppetDB's status says.
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -148,6 +150,20 @@ class DeadlineSocket(ssl.SSLSocket):
 
 
 class _Response(http.client.HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status of the answer itself. http.client passes over "100 Continue" alone, and over any number of it.
+
+        What it took for the answer, the next request on this connection would get for its own.
+        """
+        for _ in range(INFORMATIONAL_LIMIT):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200:
+                return version, status, reason
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise ConnectionError("it switches to another protocol, which nobody asked for")
+            http.client.parse_headers(self.fp)
+        raise ConnectionError(f"more than {INFORMATIONAL_LIMIT} informational answers, and no other")
+
     def begin(self) -> None:
         """Read the head. urllib3 goes on without what it cannot read of one, and logs a traceback."""
         super().begin()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -246,6 +247,64 @@ def test_a_server_that_died_while_the_connection_was_idle_is_shut_out_and_the_co
     assert "refused" in first.detail
     assert usable(client) == [False, True]
     assert len(site.primary.commands) == 2
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+INFORMATIONAL = {
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "102": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "103": EARLY,
+    "199": b"HTTP/1.1 199 Odd\r\nX-Odd: 1\r\n\r\n",
+    "several": EARLY * 20 + b"HTTP/1.1 100 Continue\r\n\r\n" + EARLY,
+}
+
+
+@pytest.mark.parametrize("name", INFORMATIONAL)
+def test_an_informational_answer_is_not_the_answer(site: Site, name: str) -> None:
+    """The answer that came after it was taken for that of the next request, a command's too."""
+
+    def late(of: str) -> Answer:
+        def pieces() -> Iterator[bytes]:
+            yield INFORMATIONAL[name]
+            time.sleep(0.2)
+            body = json.dumps([of] if of == "query" else {"uuid": of}).encode()
+            yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+        return Answer(pieces())
+
+    site.primary.reply = lambda r: late("query" if r.is_query else f"uuid-{len(site.primary.commands)}")
+    client = site.client(site.primary.port)
+    assert list(client.query("nodes {}")) == ["query"]
+    assert [client.submit(deactivation(n)).uuid for n in range(2)] == ["uuid-1", "uuid-2"]
+    assert list(client.query("nodes {}")) == ["query"]
+    assert site.primary.connections == 1
+
+
+@pytest.mark.parametrize(
+    "reply", [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", EARLY * 101], ids=["101", "without end"]
+)
+def test_what_is_no_answer_breaks_its_connection(site: Site, reply: bytes) -> None:
+    bad = Answer([reply + b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"uuid": "no"}'])
+    site.primary.reply = lambda r: bad if len(site.primary.commands) == 1 else healthy(r)
+    client = site.client(site.primary.port)
+    with pytest.raises(AllEndpointsFailed, match="protocol|informational") as failed:
+        client.submit(deactivation())
+    assert [attempt.outcome.kind for attempt in failed.value.attempts] == [Kind.AMBIGUOUS]
+    assert client.submit(deactivation(1)).uuid != "no"
+    assert site.primary.connections == 2
+
+
+def test_informational_answers_do_not_put_the_deadline_off(site: Site, took: Callable[[], float]) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(60):
+            yield EARLY
+            time.sleep(0.1)
+
+    site.primary.reply = lambda r: Answer(pieces(), close=True)
+    client = site.client()
+    took()
+    assert client.query("nodes {}", timeout=3.0).failed_over
+    assert took() < 2.5
 
 
 def test_an_idle_connection_that_ends_just_as_it_is_used_is_replaced_silently(site: Site) -> None:
