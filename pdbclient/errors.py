@@ -150,7 +150,7 @@ class ServerError(PdbError):
     """A PuppetDB answered with an HTTP error status.
 
     `attempts` lists what each server met, this one last, when the request went through a failover list. `headers`
-    and `body` are the answer itself, for whoever hands it on (of a long body, the beginning).
+    and `body` are the answer itself, for whoever hands it on (of a body that got lost, or is too long, one line).
     """
 
     attempts: tuple[Attempt, ...] = ()

@@ -62,7 +62,9 @@ LOOK_AT_FILES = 5.0
 SAID_EVERY = 60.0
 DAY = 86400.0
 CHUNK = 64 * 1024
-ERROR_BODY_LIMIT = 64 * 1024
+ERROR_BODY_LIMIT = 4 * 1024 * 1024
+EXPLANATION = 1.0
+"""Seconds that the body of an error has: its status is the answer, and another server may be waiting to be asked."""
 DOCUMENT_LIMIT = 64 * 1024 * 1024
 ENCODED = {"Accept-Encoding": "gzip", "User-Agent": "pdbclient"}
 GET_JSON = {"Accept": "application/json", **ENCODED}
@@ -74,9 +76,9 @@ class Answer:
     `close` may be called many times.
     """
 
-    def __init__(self, url: str, response: requests.Response, waiting: Waiting, leave: Callable[[], None]) -> None:
+    def __init__(self, url: str, response: requests.Response, trace: Trace, leave: Callable[[], None]) -> None:
         self._url = url
-        self._raw, self._waiting = response.raw, waiting
+        self._raw, self._trace = response.raw, trace
         self.status = response.status_code
         self.headers = response.headers
         self.close = weakref.finalize(self, _end, response, leave)
@@ -91,7 +93,7 @@ class Answer:
             try:
                 chunk = next(stream, b"")
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise broken_answer(self._url, error, self._waiting.given_up, outer) from error
+                raise broken_answer(self._url, error, self._trace.waiting.given_up, outer) from error
             if chunk:
                 yield chunk
 
@@ -110,17 +112,27 @@ class Answer:
             self.close()
 
     def error(self, operation: Operation) -> ServerError:
-        """What another status than 200 stands for; it is closed then."""
+        """What another status than 200 stands for; it is closed then.
+
+        Its `body` is PuppetDB's whole one; of one that did not come whole and in time, or is too long, one line.
+        """
+        self._trace.deadline = min(self._trace.deadline, time.monotonic() + EXPLANATION)
         try:
-            body = self._raw.read(ERROR_BODY_LIMIT, decode_content=True) or b""
-        except (urllib3.exceptions.HTTPError, OSError):
-            # The status is the answer; its explanation got lost.
-            body = b""
+            body = self._raw.read(ERROR_BODY_LIMIT + 1, decode_content=True) or b""
+            lost = "is too long" if len(body) > ERROR_BODY_LIMIT else None
+        except (urllib3.exceptions.HTTPError, OSError) as why:
+            log.debug("%s: HTTP %d, and its explanation got lost: %s", self._url, self.status, why)
+            body, lost = b"", "did not come"
         finally:
             self.close()
         error = error_for_status(self._url, self.status, self.headers, body, operation)
         assert error is not None, self.status
         error.headers, error.body = self.headers, body
+        if lost is not None:
+            headers = self.headers.copy()
+            headers["Content-Type"] = "text/plain; charset=utf-8"
+            error.headers = headers
+            error.body = f"{error.reason} (what PuppetDB says of it {lost})\n".encode()
         return error
 
 
@@ -224,9 +236,7 @@ class Sender:
         end = time.monotonic() + within
         if target == STATUS_PATH:
             # Asked beside what waits: it takes no place, and nothing is asked about it.
-            waiting = Waiting()
-            response = self._attempted(request, Trace(end, STATUS_LIMIT, waiting))
-            answer = Answer(self._url, response, waiting, lambda: None)
+            answer = Answer(self._url, *self._attempted(request, Trace(end, STATUS_LIMIT, Waiting())), lambda: None)
         else:
             if inactivity is None:
                 inactivity = self._timeouts.read if is_command else float("inf")
@@ -285,19 +295,20 @@ class Sender:
             if not taken:
                 raise NoPlace(self._url, f"{self._size} requests are under way there, and none of them ends")
             held.callback(places.give_back)
-            response = self._attempted(request, trace)
-            return Answer(self._url, response, waiting, held.pop_all().close)
+            answered = self._attempted(request, trace)
+            return Answer(self._url, *answered, held.pop_all().close)
 
-    def _attempted(self, request: Prepared, trace: Trace) -> requests.Response:
+    def _attempted(self, request: Prepared, trace: Trace) -> tuple[requests.Response, Trace]:
         """Made once, or twice when it went over an idle connection which the server may have closed by itself."""
         try:
-            return self._attempt(request, trace)
+            return self._attempt(request, trace), trace
         except Ambiguous as error:
             reused = trace.sending and not trace.connected and not trace.answering
             if not reused or isinstance(error, DeadlineExceeded | Unresponsive):
                 raise
+        again = trace.again()
         try:
-            return self._attempt(request, trace.again())
+            return self._attempt(request, again), again
         except NotSent as error:
             error.maybe_sent = True
             raise

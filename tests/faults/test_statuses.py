@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from pdbclient import AllEndpointsFailed, Client, NotFound, Rejected
+from pdbclient.config.model import Timeouts
 from pdbclient.http.breaker import Health
 from pdbclient.http.outcome import Kind, Operation
 
@@ -36,6 +39,54 @@ def test_a_command_called_bad_is_reported_and_not_failed_over(site: Site, status
     assert all(health == Health() for health in client.health().values())
     site.primary.reply = healthy
     assert client.submit(deactivation(1)).endpoint == client.config.server_urls[0]
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 400])
+def test_an_error_is_not_waited_for_to_explain_itself(site: Site, status: int, took: Callable[[], float]) -> None:
+    """The replica was asked after nearly all the time of a query."""
+    over = threading.Event()
+
+    def stalled(request: Request) -> Answer:
+        def pieces() -> Iterator[bytes]:
+            yield b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nContent-Length: 100\r\n\r\n{" % status
+            over.wait(20)
+
+        return Answer(pieces(), close=True) if request.is_query else healthy(request)
+
+    site.primary.reply = stalled
+    client = site.client(timeouts=Timeouts(query=15.0))
+    took()
+    try:
+        if status in (500, 503):
+            assert client.query("nodes {}").attempts[0].outcome.status == status
+        else:
+            with pytest.raises((NotFound, Rejected)) as told:
+                client.query("nodes {}")
+            assert told.value.status == status
+            assert dict(told.value.headers)["Content-Type"].startswith("text/plain")
+            assert b"did not come" in told.value.body or status == 404
+        assert took() < 2.5
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+def test_a_long_error_comes_whole(site: Site, size: int) -> None:
+    said = {"error": "x" * size}
+    site.primary.reply = answer(said, 400)
+    with pytest.raises(Rejected) as told:
+        site.client().query("nodes {}")
+    assert json.loads(told.value.body) == said
+    assert told.value.headers["Content-Type"] == "application/json"
+
+
+def test_an_error_that_is_too_long_is_not_cut_and_called_json(site: Site) -> None:
+    site.primary.reply = answer({"error": "x" * 5_000_000}, 400)
+    with pytest.raises(Rejected) as told:
+        site.client().query("nodes {}")
+    assert b"is too long" in told.value.body
+    assert len(told.value.body) < 500
+    assert told.value.headers["Content-Type"].startswith("text/plain")
 
 
 def test_one_oversized_command_does_not_stop_the_others(site: Site) -> None:
