@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pdbclient.config.model import TlsFiles
 from pdbclient.errors import Problem
@@ -47,12 +48,14 @@ def tls_faults(files: TlsFiles, now: datetime, host: str | None = None) -> TlsFa
     Errors are what is wrong with our own certificate, and with what it is judged by: the CAs above it, and their
     lists, of which there is no current one. The same of other CAs, and what has yet to come, are warnings.
     """
+    found: list[_Fault] = []
     try:
-        found = list(_faults(files, now, host))
+        # What was found stays, when something else cannot be looked into.
+        found.extend(_faults(files, now, host))
     except (OSError, ValueError, x509.InvalidVersion) as error:
         # This library is too strict for some of what OpenSSL takes; and other files may be here by now.
         paths = ", ".join(str(path) for path in (files.ca, files.cert, files.crl) if path is not None)
-        found = [(False, Problem(str(files.ca), None, None, f"one of {paths} cannot be looked into: {error}"))]
+        found.append((False, Problem(str(files.ca), None, None, f"one of {paths} cannot be looked into: {error}")))
     return TlsFaults(
         tuple(problem for is_error, problem in found if is_error),
         tuple(problem for is_error, problem in found if not is_error),
@@ -109,9 +112,9 @@ def _faults(files: TlsFiles, now: datetime, host: str | None) -> Iterator[_Fault
     if lists:
         yield from _list_faults(files, lists, _judging(files, authorities, above), now)
         yield from _unlisted(files, authorities, own, lists)
-    if host is not None and files.cert is not None and (words := _refusal(files.cert, files.key, host)):
-        why = f"no client of gateway_url accepts it: {words.rstrip('.')} (it is for {_names_in(own[0])})"
-        yield True, Problem(str(files.cert), None, "ssl_cert", why)
+    if files.cert is not None and (words := _refusal(files.cert, files.key, host)):
+        whose = "nobody" if host is None else "no client of gateway_url"
+        yield True, Problem(str(files.cert), None, "ssl_cert", f"{whose} accepts it: {words}")
 
 
 def _own_faults(
@@ -223,12 +226,17 @@ def _unlisted(
             )
 
 
-def _refusal(cert: Path, key: Path | None, host: str) -> str | None:
-    """OpenSSL's words, in a handshake with ourselves, about this certificate for a server `host`; not of its age."""
+def _refusal(cert: Path, key: Path | None, host: str | None) -> str | None:
+    """What is said, in a handshake with ourselves, of this certificate for a server `host`; not of its age.
+
+    Without `host`, only whether its key is of a kind that TLS uses at all.
+    """
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     server.load_cert_chain(cert, key)
     client.load_verify_locations(cert)
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust it without its CA
+    if host is None:
+        client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
         client.wrap_bio(to_client, to_server, server_hostname=host),
@@ -240,5 +248,17 @@ def _refusal(cert: Path, key: Path | None, host: str) -> str | None:
             with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
     except ssl.SSLCertVerificationError as error:
-        return None if error.verify_code in _TIMES else error.verify_message
+        if error.verify_code in _TIMES:
+            return None
+        return f"{error.verify_message.rstrip('.')} (it is for {_names_in(_certificates(cert)[0])})"
+    except ssl.SSLError as error:
+        # OpenSSL shows no certificate whose key it would not take from others.
+        kind = _kind(_certificates(cert)[0])
+        words = (error.reason or str(error)).lower().replace("_", " ")
+        return f"its key is {kind}, with which TLS does not work ({words}): take one as Puppet makes it, RSA or EC P-256"
     return None
+
+
+def _kind(certificate: x509.Certificate) -> str:
+    key = certificate.public_key()
+    return f"EC {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__.lstrip("_")

@@ -287,7 +287,7 @@ def test_what_is_no_answer_breaks_its_connection(site: Site, reply: bytes) -> No
     bad = Answer([reply + b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"uuid": "no"}'])
     site.primary.reply = lambda r: bad if len(site.primary.commands) == 1 else healthy(r)
     client = site.client(site.primary.port)
-    with pytest.raises(AllEndpointsFailed, match="protocol|informational") as failed:
+    with pytest.raises(AllEndpointsFailed, match=r"protocol|informational") as failed:
         client.submit(deactivation())
     assert [attempt.outcome.kind for attempt in failed.value.attempts] == [Kind.AMBIGUOUS]
     assert client.submit(deactivation(1)).uuid != "no"

@@ -434,6 +434,30 @@ def test_what_only_openssl_can_read_is_a_warning_and_no_traceback(
     assert told[0].startswith(f"{host.cert}: ssl_cert: is no certificate: ")
 
 
+@pytest.mark.parametrize("curve", [ec.SECP224R1(), ec.SECP256K1()], ids=lambda curve: str(curve.name))
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_key_that_tls_does_not_use_is_an_error_of_the_certificate_and_hides_no_other(
+    host: ConfiguredHost, check: Check, curve: ec.EllipticCurve, serves: bool
+) -> None:
+    """It loads; and no client gets further than its hello."""
+    chain = Chain()
+    chain._keys["server"] = ec.generate_private_key(curve)
+    host.key.write_bytes(chain.key("server"))
+    host.ca.write_bytes(pem(chain.certificates["root"], chain.certificates["intermediate"]))
+    host.crl.write_bytes(pem(chain.revocations("root"), chain.revocations("intermediate")))
+    host.cert.write_bytes(pem(chain.certificate("server", "intermediate", host="localhost", days=-1)))
+    if serves:
+        host.gateway("https://localhost:8085")
+    code, told = check()
+    assert code == 2
+    assert told[0].startswith(f"{host.cert}: ssl_cert: CN=server has expired")
+    whose = "no client of gateway_url" if serves else "nobody"
+    assert told[1].startswith(
+        f"{host.cert}: ssl_cert: {whose} accepts it: its key is EC {curve.name}, with which TLS"
+    )
+    assert len(told) == 3
+
+
 # -- what stands beside the certificates
 
 
