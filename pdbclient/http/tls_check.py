@@ -255,7 +255,7 @@ def _refusal(cert: Path, key: Path | None, host: str | None) -> str | None:
         # OpenSSL shows no certificate whose key it would not take from others.
         kind = _kind(_certificates(cert)[0])
         words = (error.reason or str(error)).lower().replace("_", " ")
-        return f"its key is {kind}, with which TLS does not work ({words}): take one as Puppet makes it, RSA or EC P-256"
+        return f"its key is {kind}, with which TLS does not work ({words}): take RSA or P-256, as Puppet does"
     return None
 
 
