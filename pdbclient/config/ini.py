@@ -137,5 +137,5 @@ def _advice(line: str) -> str:
 
 
 def _excerpt(line: str, limit: int = 60) -> str:
-    line = without_password(line)  # before it is cut: `journal: postgresql://...` is such a line
+    line = re.sub(r"//.*@", "//***@", without_password(line))  # before it is cut: it may be any URL with a password
     return repr(line if len(line) <= limit else line[:limit] + "…")

@@ -182,7 +182,8 @@ OWN = _table(
     Setting(
         "gateway_max_total_bytes",
         values.count(1, 10**15),
-        "bodies that it holds at once (at least two of the largest); more wait for 5 s, then get 503",
+        "bodies that it holds at once (at least two of the largest), half of that for queries and in clear text; more wait"
+        " for 5 s, then get 503",
     ),
     Setting(
         "gateway_max_url_bytes",
@@ -194,7 +195,7 @@ OWN = _table(
         values.journal_place,
         "where accepted commands are kept: an absolute path of a file, or `postgresql://USER@HOST/DATABASE`",
     ),
-    Setting("journal_max_age", values.span, "how long what the servers have is kept"),
+    Setting("journal_max_age", values.span, "how long what the servers have, and what is parked, is kept"),
     Setting("journal_max_bytes", values.count(1, 10**15), "how much of what servers have is kept"),
     Setting(
         "journal_rate",

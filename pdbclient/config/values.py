@@ -13,7 +13,7 @@ from pathlib import Path
 from pdbclient.config.document import BLANKS, Value
 from pdbclient.config.journal_place import check_journal_place
 from pdbclient.config.model import Endpoint, LocalAddress
-from pdbclient.config.urls import parse_local_url, parse_server_url
+from pdbclient.config.urls import parse_local_url, parse_server_url, shown
 
 __all__ = [
     "MAX_TIMEOUT",
@@ -293,7 +293,7 @@ def one_url(default_port: int) -> Callable[[Value], Endpoint]:
     def read(value: Value) -> Endpoint:
         text = _text(value, "one URL")
         if "," in text:
-            raise SettingError(f"must be one URL, found {text!r}")
+            raise SettingError(f"must be one URL, found {shown(text)}")
         try:
             return parse_server_url(text, default_port=default_port)
         except ValueError as error:

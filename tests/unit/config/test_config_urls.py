@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from pdbclient.config import load_config
 from pdbclient.config.urls import parse_server_url
+from pdbclient.errors import ConfigError
+
+Write = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
@@ -47,3 +54,26 @@ def test_each_wrong_url_has_its_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the reason is compared as plain text below
         parse_server_url(text)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[main]\nserver_urls = http://pdb:hunter2@a:8080\n",
+        "[main]\nserver_urls = https://pdb:hunter2@a:8081/pdb\n",
+        "[main]\nserver_urls = https://pdb:hunter2@a:8081#x\n",
+        "[main]\nserver_urls = https://pdb:hun/ter2@a:8081\n",
+        "[main]\nserver_urls = pdb:hunter2@a:8081\n",
+        '[main]\nserver_urls = "https://pdb:hunter2@a:8081"\n',
+        "[main]\nserver_urls https://pdb:hunter2@a:8081\n",
+        "[main]\nserver_urls = https://a\n[pdbclient]\ngateway_url = https://pdb:hunter2@a, https://b\n",
+        "[main]\nserver_urls = https://a\n[pdbclient]\ngateway_local_url = https://pdb:hunter2@127.0.0.1:80\n",
+        "[main]\nserver_urls = https://a\n[pdbclient]\ngateway_local_url = http://pdb:hunter2@127.0.0.1:80\n",
+    ],
+)
+def test_no_reason_repeats_a_password(write: Write, text: str) -> None:
+    """It went to the log at a reload."""
+    with pytest.raises(ConfigError) as refused:
+        load_config(write("puppetdb.conf", text), check_files=False)
+    assert "hun" not in str(refused.value)
+    assert "ter2" not in str(refused.value)
