@@ -182,8 +182,8 @@ OWN = _table(
     Setting(
         "gateway_max_total_bytes",
         values.count(1, 10**15),
-        "bodies that it holds at once (at least two of the largest), half of that for queries and in clear text; more wait"
-        " for 5 s, then get 503",
+        "bodies that it holds at once (at least two of the largest), half of that for queries and in clear text; more"
+        " wait for 5 s, then get 503",
     ),
     Setting(
         "gateway_max_url_bytes",
