@@ -370,5 +370,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=rounds(60, 2000), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=rounds(60, 500), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
