@@ -196,8 +196,7 @@ class CallerLeft(PdbError):
 class AllEndpointsFailed(PdbError):
     """No configured server could do it; `attempts` tells what each one met, in the order tried.
 
-    `in_outage`: no server can be used at all, or many requests met the same just now, which the log tells once, with
-    how many.
+    `in_outage`: no server can be used at all, which the log tells once, with how many requests met it.
     """
 
     def __init__(self, what: str, attempts: Sequence[Attempt], in_outage: bool = False) -> None:

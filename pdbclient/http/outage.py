@@ -16,10 +16,6 @@ __all__ = ["REMIND", "Line", "Outage"]
 
 REMIND = 600.0
 """Seconds after which a lasting one is told again."""
-MANY, WINDOW = 20, 60.0
-"""So many requests in so many seconds are told one by one that no server did, where servers can be used: each is bad
-itself, or all meet the same, such as a 403 for everybody.
-"""
 _PLURALS = {Operation.COMMAND: "commands", Operation.QUERY: "queries"}
 
 
@@ -40,7 +36,6 @@ class Outage:
         self._since = 0.0
         self._told = 0.0
         self._met: Counter[Operation] = Counter()
-        self._window, self._singly = 0.0, 0
         self._few, self._enough, self._found = "no PuppetDB", "a PuppetDB", "found none"
         if needed > 1:
             self._few, self._enough, self._found = (
@@ -66,20 +61,11 @@ class Outage:
         return self._reminder(now)
 
     def met(self, operation: Operation, now: float) -> tuple[bool, Line | None]:
-        """No server did what a request wanted. Whether that is told without it: as part of the outage, or of many."""
+        """No server did what a request wanted. Whether that is told already, as part of the outage."""
         if operation not in self._lost:
-            return self._one_of_many(now)
+            return False, None
         self._met[operation] += 1
         return True, self._reminder(now)
-
-    def _one_of_many(self, now: float) -> tuple[bool, Line | None]:
-        line = None
-        if now >= self._window + WINDOW:
-            if (more := self._singly - MANY) > 0:
-                line = Line(f"{self._few} did what {more} more requests wanted, in {_span(now - self._window)}")
-            self._window, self._singly = now, 0
-        self._singly += 1
-        return self._singly > MANY, line
 
     def _reminder(self, now: float) -> Line | None:
         if not self._lost or now - self._told < REMIND:

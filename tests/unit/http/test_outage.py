@@ -6,7 +6,7 @@ import pytest
 
 from pdbclient.config.model import Endpoint
 from pdbclient.errors import AllEndpointsFailed
-from pdbclient.http.outage import MANY, REMIND, WINDOW
+from pdbclient.http.outage import REMIND
 from pdbclient.http.outcome import ACCEPTED, Kind, Operation, Outcome, Sent
 from pdbclient.http.registry import ServerRegistry
 from pdbclient.http.session import Session
@@ -178,16 +178,3 @@ def test_a_failover_knows_how_many_servers_a_command_needs(caplog: pytest.LogCap
     assert caught.value.in_outage
     assert "fewer than 2 PuppetDBs can be used for commands" in caplog.text
     rig.failover.close()
-
-
-def test_many_that_no_server_does_are_told_with_their_number(caplog: pytest.LogCaptureFixture) -> None:
-    """A 403 for everybody shuts no server out, as the requests may be at fault: it was a WARNING for each."""
-    site = OutageLog(caplog, (A, B))
-    assert [site.registry.all_failed(COMMAND) for _ in range(MANY + 25)] == [False] * MANY + [True] * 25
-    assert site.told() == []
-    site.clock.now += WINDOW
-    assert not site.registry.all_failed(QUERY)
-    assert site.told() == [("WARNING", f"no PuppetDB did what 25 more requests wanted, in {WINDOW:.0f} s")]
-    site.clock.now += WINDOW
-    assert not site.registry.all_failed(COMMAND)
-    assert site.told() == [], "one in a minute is told by itself"
