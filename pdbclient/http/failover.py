@@ -92,7 +92,9 @@ class Failover:
         self._make_prober = prober
         self._clock = clock
         endpoints = (*config.server_urls, *config.submit_only_server_urls)
-        self._sessions = _sessions(config, endpoints, places, gateway) if sessions is None else sessions
+        self._sessions = sessions or {
+            e: Session(e, config.tls, config.timeouts, places=places, gateway=gateway) for e in endpoints
+        }
         sticky, needed = config.sticky_read_failover, config.min_successful_submissions
         if registry is None or not registry.covers(endpoints, sticky_reads=sticky, needed=needed):
             registry = ServerRegistry(endpoints, clock, jitter, sticky_reads=sticky, needed=needed)
@@ -194,7 +196,7 @@ class Failover:
         results = self._all_at_once(list(self._sessions), Operation.QUERY, call, deadline)
         if any(result.error is None for result in results.values()):
             self._note_doubts(Operation.QUERY, results.values())
-        return {endpoint: result.error or result.got() for endpoint, result in results.items()}
+        return {endpoint: result.error or cast(T, result.value) for endpoint, result in results.items()}
 
     def next_in_line(self, operation: Operation) -> tuple[Endpoint, ...]:
         """The servers that would be asked now, in order."""
@@ -216,12 +218,14 @@ class Failover:
             with _going_on(others):
                 result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
             attempts.append(result.attempt)
+            # What stood still is slower than one that has begun; the rest is compared when that is at its end.
+            later = [each for each in failures if streamed and each.attempt.outcome.kind is not Kind.TIMEOUT]
+            if result.attempt.outcome.kind in (Kind.ACCEPTED, Kind.NOT_FOUND):
+                self._note_doubts(operation, [each for each in failures if each not in later])
             if result.error is None:
-                if not streamed:
-                    self._note_doubts(operation, failures)
                 failed_over = endpoint != self._config.server_urls[0]
-                past = tuple(attempts), self.registry.freshness(endpoint), failed_over, began, tuple(failures)
-                return Answered(result.got(), endpoint, *past)
+                past = tuple(attempts), self.registry.freshness(endpoint), failed_over, began, tuple(later)
+                return Answered(cast(T, result.value), endpoint, *past)
             if is_final(result.attempt.outcome) and isinstance(result.error, ServerError):
                 result.error.attempts = tuple(attempts)
                 raise result.error
@@ -229,7 +233,7 @@ class Failover:
         if verdict := _one_verdict(operation, failures):
             verdict.attempts = tuple(attempts)
             raise verdict
-        raise AllEndpointsFailed(what, attempts, self.registry.all_failed(operation))
+        raise self._failed(what, operation, attempts)
 
     def _candidates(self, operation: Operation, attempts: list[Attempt]) -> Iterator[Endpoint]:
         """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
@@ -259,7 +263,7 @@ class Failover:
         if sum(result.error is None for result in results.values()) < needed:
             forced = [endpoint for endpoint in order if endpoint not in usable and self.registry.may_force(endpoint)]
             results |= self._all_at_once(forced, Operation.COMMAND, told, deadline)
-        uuids = {e: results[e].got() for e in order if e in results and results[e].error is None}
+        uuids = {e: cast(str, results[e].value) for e in order if e in results and results[e].error is None}
         attempts = tuple(
             results[e].attempt if e in results else self.registry.skipped(e, Operation.COMMAND) for e in order
         )
@@ -273,7 +277,7 @@ class Failover:
                 result.error.attempts = attempts
                 raise result.error
         few = f"{_described(command)} ({len(uuids)} of the {needed} servers it needs took it)"
-        raise AllEndpointsFailed(few, attempts, self.registry.all_failed(Operation.COMMAND))
+        raise self._failed(few, Operation.COMMAND, attempts)
 
     def _all_at_once(
         self, endpoints: Sequence[Endpoint], operation: Operation, call: Call[T], deadline: float
@@ -328,6 +332,11 @@ class Failover:
             if effect(each.attempt.outcome, operation).in_doubt:
                 self._note(each.attempt.endpoint, operation, each.attempt.outcome, each.began)
 
+    def _failed(self, what: str, operation: Operation, attempts: Sequence[Attempt]) -> AllEndpointsFailed:
+        told = self.registry.all_failed(operation, attempts)
+        self._wake()
+        return AllEndpointsFailed(what, attempts, told)
+
     def _reserved(self, operation: Operation, left: float) -> float:
         """The seconds of those `left` that a query, which may wait for all of them, leaves to the next server."""
         if operation is Operation.COMMAND:
@@ -351,16 +360,6 @@ class _Result(Generic[T]):
     value: T | None = None
     error: TransportError | ServerError | None = None
     began: float = 0.0
-
-    def got(self) -> T:
-        """What the call gave, when there is no error."""
-        return cast(T, self.value)
-
-
-def _sessions(
-    config: ClientConfig, endpoints: Iterable[Endpoint], places: int, gateway: str | None
-) -> dict[Endpoint, Session]:
-    return {e: Session(e, config.tls, config.timeouts, places=places, gateway=gateway) for e in endpoints}
 
 
 _LIVING: weakref.WeakSet[Failover] = weakref.WeakSet()

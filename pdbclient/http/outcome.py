@@ -256,11 +256,11 @@ def effect(outcome: Outcome, operation: Operation) -> Effect:
 def effect_of_break(outcome: Outcome, others: bool) -> Effect:
     """What a query's answer says that broke off after some of it was passed on: too late to ask another server.
 
-    So nobody can tell whose fault it is: it counts while `others` are asked queries, and never shuts out the last
-    one. How long an answer takes is no fault of a server that goes on with it.
+    So nobody can tell whose fault it is, nor whether one that took too long stood still: it counts while `others` are
+    asked queries, and never shuts out the last one.
     """
     event = effect(outcome, Operation.QUERY)
-    return _NOTHING if outcome.kind is Kind.TIMEOUT or (event.in_doubt and not others) else event
+    return _NOTHING if event.in_doubt and not others else event
 
 
 def effect_of_check(outcome: Outcome) -> Effect:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from pdbclient.config.model import Endpoint
@@ -38,6 +38,8 @@ Changed = Callable[[Endpoint, Operation, bool, str], None]
 """Told that a server is healthy for an operation from now on, or is not, and why."""
 
 FORCED_GAP = 1.0
+DOUBT = 30.0
+"""Seconds in which no server did anything of a kind, after which they are to blame, and not the requests."""
 HOLD_BACK = 600.0
 
 
@@ -64,6 +66,7 @@ class ServerRegistry:
         self._health = {(endpoint, operation): Health() for endpoint in endpoints for operation in Operation}
         self._pending = PendingWrites(endpoints)
         self._forced: dict[Endpoint, float] = {}
+        self._failing_since: dict[Operation, float] = {}
         self._changed: Changed = lambda endpoint, operation, healthy, why: None
         self._outage = Outage(needed)
         self._reasons: dict[Endpoint, str] = {}
@@ -180,6 +183,8 @@ class ServerRegistry:
         if event.nothing:
             return False
         with self._lock:
+            if event.success:
+                self._failing_since.pop(operation, None)
             now, jitter = self._clock(), self._jitter()
             for circuit in circuits:
                 before = self._health[endpoint, circuit]
@@ -201,10 +206,19 @@ class ServerRegistry:
         _tell(line)
         return opened
 
-    def all_failed(self, operation: Operation) -> bool:
-        """Note that no server did what a request wanted. True when that is part of an outage, which the log tells."""
+    def all_failed(self, operation: Operation, attempts: Sequence[Attempt] = ()) -> bool:
+        """Note that no server did what a request wanted. True when that is part of an outage, which the log tells.
+
+        What was in doubt of its `attempts` counts, once no server has done anything of the kind for `DOUBT` seconds.
+        """
         with self._lock:
-            told, line = self._outage.met(operation, self._clock())
+            now = self._clock()
+            certain = now - self._failing_since.setdefault(operation, now) >= DOUBT
+        for each in attempts if certain else ():
+            if effect(each.outcome, operation).in_doubt:
+                self.note(each.endpoint, operation, each.outcome, now - each.elapsed)
+        with self._lock:
+            told, line = self._outage.met(operation, now)
         _tell(line)
         return told
 

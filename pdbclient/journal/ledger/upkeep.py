@@ -22,7 +22,6 @@ PRUNED_BYTES = 64 * 1024 * 1024
 _Row = tuple[int, float, str, int]
 """Id, seconds since 1970 when it was received, command, bytes."""
 _COLUMNS = "e.id, e.received, e.name, e.size"
-_ON_ANY = "EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND copies.state <> 'rejected')"
 
 VERIFIED_BYTES = 64 * 1024 * 1024
 """Bytes of stored bodies that are read at once; but always one."""
@@ -40,10 +39,10 @@ class Verified:
 def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: str, servers: Collection[str]) -> int:
     """Drop at most `limit` entries that are older than `before`, or too many bytes.
 
-    `before` is in seconds since 1970. What none of `servers` (URLs) has is never dropped, be it pending, or on others
-    that are not configured any more; but what was called bad goes by its age. Of what they have, `max_bytes` are
-    kept; what is over goes as in `make_room`. The number dropped, which is no more than others can wait for: while it
-    is not 0, there may be more to do.
+    `before` is in seconds since 1970. What is pending, and none of `servers` (URLs) has, is never dropped; all else
+    goes by its age, what was called bad, too. Of what they have, `max_bytes` are kept; what is over goes as in
+    `make_room`: not what only others have that are not configured any more. The number dropped, which is no more than
+    others can wait for: while it is not 0, there may be more to do.
     """
     chosen = _old(tx, before, limit, servers)
     if len(chosen) < limit:
@@ -71,10 +70,10 @@ def kept_since(tx: Transaction) -> dict[str, float]:
 
 
 def left_behind(tx: Transaction, servers: Collection[str]) -> int:
-    """How many entries only others than `servers` (URLs) have, which are not configured any more: they do not go."""
+    """How many entries only others than `servers` (URLs) have, which are not configured any more."""
     if not _others(tx, servers):
         return 0
-    sql = f"SELECT count(*) FROM entries AS e WHERE e.state = 'delivered' AND NOT {_can_go(tx)}"
+    sql = f"SELECT count(*) FROM entries AS e WHERE e.state = 'delivered' AND NOT {_on(tx)}"
     return int(tx.rows(sql, servers=tx.several(list(servers)))[0][0])
 
 
@@ -85,22 +84,17 @@ def _bytes_that_can_go(tx: Transaction, enough: int, servers: Collection[str]) -
         return total
     alone = f"e.state = 'parked' OR e.state = 'pending' AND NOT {_on(tx)}"
     if _others(tx, servers):  # else all that is delivered can go, and need not be read
-        alone += f" OR e.state = 'delivered' AND NOT {_can_go(tx)}"
+        alone += f" OR e.state = 'delivered' AND NOT {_on(tx)}"
     sql = f"SELECT coalesce(sum(e.size), 0) FROM entries AS e WHERE {alone}"
     return total - int(tx.rows(sql, servers=tx.several(list(servers)))[0][0])
 
 
 def _on(tx: Transaction) -> str:
     """The condition that one of `:servers` has the entry `e`."""
-    return f"{_ON_ANY[:-1]} AND copies.server {tx.among('servers')})"
-
-
-def _can_go(tx: Transaction) -> str:
-    """The condition that `e`, which is delivered, can go: not what only others than `:servers` have.
-
-    What nobody has was called bad by the next one, or replaced.
-    """
-    return f"({_on(tx)} OR NOT {_ON_ANY})"
+    return (
+        "EXISTS (SELECT 1 FROM copies WHERE copies.entry = e.id AND copies.state <> 'rejected'"
+        f" AND copies.server {tx.among('servers')})"
+    )
 
 
 def _others(tx: Transaction, servers: Collection[str]) -> bool:
@@ -117,7 +111,7 @@ def _others(tx: Transaction, servers: Collection[str]) -> bool:
 
 def _old(tx: Transaction, before: float, limit: int, servers: Collection[str]) -> list[_Row]:
     """The oldest of those put in before then that may go."""
-    states = {"delivered": f" AND {_can_go(tx)}", "parked": ""}
+    states = {"delivered": "", "parked": ""}
     if tx.rows("SELECT 1 FROM deliveries WHERE target > :any LIMIT 1", any=ANY):
         states["pending"] = f" AND {_on(tx)}"  # else there is none: any server will do, and has not taken it
     found: list[_Row] = []
@@ -170,7 +164,7 @@ def _shown_by_all(tx: Transaction, limit: int, servers: Sequence[str]) -> list[_
 def _had(tx: Transaction, limit: int, servers: Sequence[str], condition: str = "") -> list[_Row]:
     """The oldest entries that some server has, also those that are pending for another one."""
     found = tx.rows(
-        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered' AND {_can_go(tx)}{condition}"
+        f"SELECT {_COLUMNS} FROM entries AS e WHERE e.state = 'delivered' AND {_on(tx)}{condition}"
         " ORDER BY e.received, e.id LIMIT :limit",
         servers=tx.several(servers),
         limit=limit,

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pdbclient.config.model import Timeouts
-from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, IncompleteResponse, NotSent, Rejected
+from pdbclient.errors import AllEndpointsFailed, DeadlineExceeded, IncompleteResponse, NotFound, NotSent, Rejected
 from pdbclient.http import failover as failover_module
 from pdbclient.http.breaker import State
 from pdbclient.http.outcome import Kind, Operation, Outcome, Sent
@@ -272,27 +272,82 @@ def test_streamed_answers_that_break_off_everywhere_do_not_shut_out_the_last_ser
     assert rig.registry.usable(rig.endpoint["b"], Operation.QUERY)
 
 
-def test_a_streamed_answer_that_takes_too_long_is_nobodys_fault() -> None:
+def test_a_streamed_answer_that_takes_too_long_or_stands_still_shuts_out_no_last_server() -> None:
     rig = Rig()
-    for _ in range(4):
+    answered_by = []
+    for _ in range(7):
         answered = rig.failover.read("q", ask, streamed=True)
+        answered_by.append(answered.endpoint.host)
+        rig.clock.now += 0.1
+        rig.failover.broke(answered, DeadlineExceeded(answered.endpoint.url, "took longer than allowed"))
+    assert answered_by == ["a", "a", "a", "b", "b", "b", "b"]
+    assert rig.registry.usable(rig.endpoint["b"], Operation.QUERY)
+
+
+def test_who_stands_still_is_slower_than_who_has_begun_to_answer() -> None:
+    """The rest of that answer may never be read: a hanging server cost each query its time, for ever."""
+    rig = Rig()
+    for _ in range(3):
+        rig.session["a"].replies.append("timeout")
+        assert rig.failover.read("q", ask, streamed=True).endpoint.host == "b"
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+
+
+def test_what_another_server_says_is_not_there_is_an_answer_too() -> None:
+    rig = Rig()
+    for _ in range(3):
+        rig.session["a"].replies.append("truncated")
+        rig.session["b"].replies.append(NotFound("https://b:8081", 404, "No information is known about node q"))
+        with pytest.raises(NotFound):
+            rig.failover.read("q", ask)
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+
+
+@pytest.mark.parametrize("hosts", ["a", "ab"])
+def test_servers_that_fail_all_commands_for_long_are_to_blame_and_that_is_an_outage(
+    hosts: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """403 for everybody, say: it passed for a fault of each of the requests, and was no alarm."""
+    rig = Rig(hosts)
+    in_outage = []
+    for number in range(40):
+        for host in hosts:
+            rig.session[host].replies.append("500")
+        with pytest.raises(AllEndpointsFailed) as caught:
+            rig.failover.submit(command(f"n{number}"))
+        in_outage.append(caught.value.in_outage)
         rig.clock.now += 1
-        rig.failover.broke(answered, DeadlineExceeded("https://a:8081", "took longer than allowed"))
-    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+    assert not any(in_outage[:30])
+    assert in_outage[-1]
+    assert caplog.text.count("no PuppetDB can be used for commands") == 1
+
+
+def test_servers_that_do_others_are_not_to_blame_however_long_one_is_asked() -> None:
+    rig = Rig()
+    for number in range(40):
+        for host in "ab":
+            rig.session[host].replies.append("500")
+        with pytest.raises(AllEndpointsFailed):
+            rig.failover.submit(command("bad"))
+        rig.failover.submit(command(f"n{number}"))
+        rig.clock.now += 5
+    assert all(rig.registry.usable(rig.endpoint[host], Operation.COMMAND) for host in "ab")
 
 
 def test_a_streamed_answer_decides_a_doubt_at_its_end_only() -> None:
     """It may break off at the second server, too: then the query is at fault."""
     rig = Rig()
-    for _ in range(4):
+    for _ in range(2):
         rig.session["a"].replies.append("truncated")
         answered = rig.failover.read("q", ask, streamed=True)
         assert answered.endpoint.host == "b"
         rig.failover.broke(answered, DeadlineExceeded("https://b:8081", "took longer than allowed"))
-    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
-    for _ in range(3):
+    for _ in range(2):
         rig.session["a"].replies.append("truncated")
         rig.failover.completed(rig.failover.read("q", ask, streamed=True))
+    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+    rig.session["a"].replies.append("truncated")
+    rig.failover.completed(rig.failover.read("q", ask, streamed=True))
     assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
 
 
