@@ -50,7 +50,7 @@ states:
 Of catalogs, facts and catalog inputs, older ones of a node are dropped when a server shows a newer one. All else is
 kept for journal_max_age, as far as journal_max_bytes allows, so that a lost server can be rebuilt. What retention
 dropped of each command is told by the newest of them (`dropped until`). What only servers took that are not
-configured any more (`delivered, on no configured server`) stays: run `pdbclient recover` for those that are.
+configured any more (`delivered, on no configured server`) goes by its age: `pdbclient recover` sends it to others.
 """
 _LIST = "List entries, oldest first, without their contents."
 _SHOW = """\
@@ -65,8 +65,8 @@ Take entries out of the journal for good. For those that no configured server ha
 them.
 """
 _PRUNE = """\
-Drop now what journal_max_age and journal_max_bytes say, as the gateway does every minute. What no configured server
-has is never dropped, unless it is parked: that goes by its age.
+Drop now what journal_max_age and journal_max_bytes say, as the gateway does every minute. What is pending
+and no configured server has is never dropped.
 """
 _VERIFY = """\
 Read every entry again and compare its checksum; and let the database check its own structure, unless a gateway is

@@ -38,10 +38,8 @@ class ClearEntrance(Entrance):
                 self._handshakes.remove(each)
                 _end(connection)
                 return
-        try:
-            newest, _ = socket.socket.accept(self)
-        except OSError as error:
-            raise BlockingIOError from error
+        # Without a descriptor for it the event loop rests for a while, as at the other entrance.
+        newest, _ = socket.socket.accept(self)
         newest.close()
         raise BlockingIOError
 

@@ -47,9 +47,9 @@ class Entrance(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """As a socket does."""
         now = time.monotonic()
-        if len(self._handshakes) >= self._most:
-            self._make_room(now)
         try:
+            if len(self._handshakes) >= self._most:
+                self._make_room(now)
             connection, address = super().accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):

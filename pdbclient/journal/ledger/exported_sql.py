@@ -163,7 +163,13 @@ def behind(tx: Transaction, server: str, now: float, alive_since: float, patienc
     missing, awaited = (
         entries.listed(tx, [entry for entry, state in rows if (state is None) is lacks]) for lacks in (True, False)
     )
-    moot = overtaken(tx, [entry.id for entry in missing if entry.name == DEACTIVATION])
+    alive: dict[str, str] = {}
+    for entry in (*missing, *awaited):
+        if entry.name != DEACTIVATION:
+            alive[entry.certname] = max(entry.producer_timestamp, alive.get(entry.certname, ""))
+    dead = [entry for entry in missing if entry.name == DEACTIVATION]
+    moot = {entry.id for entry in dead if alive.get(entry.certname, "") > entry.producer_timestamp}
+    moot |= overtaken(tx, [entry.id for entry in dead], now - patience)
     return Behind(top, resets, [entry for entry in missing if entry.id not in moot], awaited)
 
 

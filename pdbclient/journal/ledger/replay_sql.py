@@ -103,14 +103,19 @@ def before(tx: Transaction, ids: Sequence[int]) -> list[Listed]:
     return listed(tx, [entry for (entry,) in rows if entry is not None])
 
 
-def overtaken(tx: Transaction, ids: Sequence[int]) -> set[int]:
-    """Those of these deactivations whose nodes have sent something since, that no server called bad."""
+def overtaken(tx: Transaction, ids: Sequence[int], taken_since: float) -> set[int]:
+    """Those of these deactivations whose nodes have sent something since that a server shows.
+
+    Or took at `taken_since` (seconds since 1970) or later, so that it may show it yet.
+    """
     rows = tx.rows(
         f"SELECT own.id FROM entries AS own WHERE own.id {tx.among('ids')} AND EXISTS ("
         "  SELECT 1 FROM entries AS young WHERE young.certname = own.certname"
         f" AND young.name IN ({_NAMES}) AND young.producer_timestamp > own.producer_timestamp"
-        "  AND young.state <> 'parked' AND young.void = 0)",
+        "  AND young.void = 0 AND EXISTS (SELECT 1 FROM copies AS c WHERE c.entry = young.id"
+        "   AND (c.state = 'confirmed' OR c.state = 'accepted' AND c.at >= :taken_since)))",
         ids=tx.several(ids),
+        taken_since=taken_since,
     )
     return {entry for (entry,) in rows}
 

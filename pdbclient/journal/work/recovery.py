@@ -264,8 +264,12 @@ class _Run:
         return False
 
     def _seen_there(self) -> list[Listed]:
+        """One that it has, and that brings no expired node to life again."""
         newest = self._journal.run(holdings.newest_id)
-        return self._journal.run(holdings.confirmed, self._session.endpoint.url, newest, 1)
+        some = self._journal.run(holdings.confirmed, self._session.endpoint.url, newest, PAGE)
+        alive = from_millis(int(self._alive_since * 1000))
+        expired = self._journal.run(replay_sql.expired, [entry.id for entry in some], alive)
+        return [entry for entry in some if entry.id not in expired][-1:]
 
     def _send(self, command: Command) -> str:
         if self._result.replayed % DEPTH_EVERY == 0:

@@ -173,6 +173,7 @@ class Remote:
     unequal: int = 0
     tied: int = 0
     held: int = 0
+    unusable: int = 0
     quarantined: int = 0
     waiting: int = 0
     cursor_age_seconds: float | None = None

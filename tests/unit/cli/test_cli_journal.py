@@ -248,9 +248,9 @@ def test_drop_asks_before_it_drops_what_nobody_else_has(run: Run, filled: Filled
 
 
 def test_what_only_a_server_has_that_is_not_configured_any_more_nobody_has(run: Run, filled: Filled) -> None:
-    """It was dropped by age and size, and by hand without a question."""
+    """It was dropped by size, and by hand without a question."""
     entry = filled.put("a", Copy(GONE, CopyState.ACCEPTED, None, 1.0))
-    filled.conf.write_text(f"{filled.conf.read_text()}journal_max_bytes = 1\njournal_max_age = 1ms\n")
+    filled.conf.write_text(f"{filled.conf.read_text()}journal_max_bytes = 1\njournal_max_age = 36500d\n")
     assert json.loads(run("journal", "prune", "--json", "--config", filled.conf).out) == {"dropped": 0}
     ended = run("journal", "drop", str(entry), "--config", filled.conf)
     assert ended.code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -79,3 +80,23 @@ def test_where_nobody_can_make_room_the_new_one_is_closed_and_does_not_wait(
     assert waits(clients[-1])
     with pytest.raises(BlockingIOError):
         entrance.accept()
+
+
+def test_without_a_descriptor_for_the_new_one_asyncio_is_told_once(
+    stack: ExitStack, listening: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It rests for a second then; told that nobody waits, it asked 78,000 times in that second."""
+    entrance = stack.enter_context(ClearEntrance(listening, 1, set))
+    connect(), connect()
+    taken(entrance, stack)
+    asked = []
+
+    def exhausted(self: socket.socket) -> tuple[socket.socket, object]:
+        asked.append(self)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    with pytest.raises(OSError, match="Too many open files") as told:
+        entrance.accept()
+    assert not isinstance(told.value, BlockingIOError)
+    assert asked == [entrance]

@@ -174,6 +174,15 @@ def test_a_deactivation_is_not_pushed_beside_anything_newer_of_its_node(site: Ex
     assert CATALOG in {each.name for each in site.b.taken}
 
 
+def test_what_no_server_has_does_not_keep_a_deactivation_from_being_pushed(site: ExportedJournal) -> None:
+    """A report that is pending still, or that a server took long ago and makes nothing of."""
+    site.put(CATALOG, "node.example", 1, site.a, site.b)
+    site.put(DEACTIVATE, "node.example", 2, site.a)
+    site.put(REPORT, "node.example", 3)
+    assert site.ask(site.b) == Freshness()
+    assert [each.name for each in site.b.taken] == [DEACTIVATE]
+
+
 def test_a_time_that_no_year_of_ours_has_keeps_nobody_from_the_others(site: ExportedJournal) -> None:
     """I5: one node's `+12999-01-01`, which every PuppetDB takes, kept the server from all queries like this one."""
     for certname in ("good.example", "weird.example"):

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -395,6 +396,22 @@ def test_however_many_bad_ones_stand_side_by_side_those_behind_them_are_sent(
     result = run(store, puppetdb)
     assert (result.replayed, result.verified, result.failed) == (10, 10, number)
     assert len({sent.certname for sent in puppetdb.commands}) == number + 10
+
+
+def test_no_expired_node_is_made_active_to_see_whether_the_server_goes_on(store: Store, puppetdb: FakeServer) -> None:
+    known, expired = on_b(store, command(FACTS, "known", 1)), on_b(store, command(FACTS, "gone", 1))
+    store.taken(expired)
+    store.taken(known)
+    store.shown(known)
+    store.now += 30 * 86400
+    for each in range(6):
+        on_b(store, command(DEACTIVATE, f"bad{each}", each))
+    store.shown(expired)
+    puppetdb.refuses = {f"bad{each}": ServerError(A, 500, "boom") for each in range(6)}
+    puppetdb.newest[FACTS, "known"] = stamp(1)
+    with suppress(ServerError):
+        run(store, puppetdb, node_ttl=7 * 86400.0)
+    assert "gone" not in {sent.certname for sent in puppetdb.commands}
 
 
 def test_a_time_that_no_year_of_ours_has_keeps_nobody_from_the_others(store: Store, puppetdb: FakeServer) -> None:

@@ -387,8 +387,8 @@ def test_what_only_a_server_has_that_is_not_configured_any_more_stays_while_it_i
     assert store.journal.run(upkeep.prune, store.now + 1, 0, 100, store.journal.writer, [A, B]) == 1
 
 
-def test_what_only_a_server_has_that_is_not_configured_any_more_is_not_dropped(store: Store) -> None:
-    """A server was replaced: age, size and a full disk took the last copy of what it had taken."""
+def test_what_only_a_server_has_that_is_not_configured_any_more_goes_by_its_age_alone(store: Store) -> None:
+    """A server was replaced: size and a full disk took the last copy of what it had taken."""
     gone = "https://gone.example:8081"
     last = [store.put(command(REPORT, at=number, body=os.urandom(100))) for number in range(20)]
     for number, entry in enumerate(last):
@@ -402,14 +402,24 @@ def test_what_only_a_server_has_that_is_not_configured_any_more_is_not_dropped(s
     assert store.journal.run(upkeep.make_room, 1001, store.journal.writer, [A, B]) == 0
     assert prune(store, most=1000) == 0, "what cannot go pushes nothing out that can"
     assert prune(store, most=700) == 3
-    assert prune(store, store.now + 1) == 8, "what was called bad goes by its age"
-    assert store.ids() == last
-    assert prune(store, most=0) == 0
-    assert ids[-1] not in store.ids()
+    assert prune(store, most=0) == len(ids) - 3
+    assert store.ids() == [*last, bad]
     store.shown(*last[:5])
     assert prune(store, most=200) == 3
-    assert prune(store, store.now + 1) == 2
-    assert store.ids() == last[5:]
+    assert prune(store, store.now + 1) == 18, "and so does what was called bad"
+    assert store.ids() == []
+
+
+def test_what_a_server_lost_that_had_it_alone_makes_room_for_nothing(store: Store) -> None:
+    """It is what a recovery needs: by size it went first, as nobody had it."""
+    store.journal.run(exported_sql.enrol, [A])
+    entry = store.put(command(CATALOG))
+    store.taken(entry, A)
+    store.shown(entry)
+    store.journal.run(exported_sql.forget, A)
+    assert prune(store, most=0) == 0
+    assert store.journal.run(upkeep.make_room, 1, store.journal.writer, [A, B]) == 0
+    assert store.lacking(A) == [entry]
 
 
 def test_of_a_quiet_node_the_newest_goes_by_its_age_too(store: Store) -> None:

@@ -335,11 +335,14 @@ class StoreMachine(RuleBasedStateMachine):
                 if not counts or (about[0] == FACTS and not self.revives(self.newest(of_node))):
                     continue
                 best = max(counts, key=self.age)
-                moot = about[0] == DEACTIVATE and any(
-                    row.state is not EntryState.PARKED for row in self.newer_records(best, REPORT)
-                )
-                if server not in self.rows[best].copies and not moot:
+                if server not in self.rows[best].copies:
                     lacking.append(best)
+            sent = [self.rows[entry] for entry in lacking]
+            for entry in [entry for entry in lacking if self.rows[entry].command.name == DEACTIVATE]:
+                newer = self.newer_records(entry, REPORT)
+                # What somebody has, or gets at the same time, makes it moot.
+                if any(row.is_taken or any(row is each for each in sent) for row in newer):
+                    lacking.remove(entry)
             assert self.store.lacking(server) == sorted(lacking, reverse=True)
 
     def revives(self, facts: Row) -> bool:
