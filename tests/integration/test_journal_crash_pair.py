@@ -24,7 +24,7 @@ from .journal_truth import Verdict, held, judge, process_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(600, 7200))]
 
-ROUNDS = rounds(3, 300)
+ROUNDS = rounds(2, 300)
 NODES = 50
 LONGEST_LIFE = 5.0
 EARLY = 0.15

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rou
 
 SECONDS = rounds(0, 8 * 60)
 """How long the outage lasts; at least until `FEWEST` commands are in."""
-FEWEST = rounds(300, 600)
+FEWEST = rounds(200, 600)
 MOST = 170.0
 """Commands a second that come in."""
 RATE = rounds(40, 100)

@@ -35,8 +35,8 @@ __all__ = ["site"]
 pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(rounds(420, 7200))]
 
 BATCHES = rounds(8, 90)
-BATCH = 30
-NODES = 60
+BATCH = rounds(12, 30)
+NODES = rounds(24, 60)
 QUIET = 8
 """Rounds of passes after which nothing may move any more."""
 FREEZE = rounds(3, 15)

@@ -203,7 +203,7 @@ def test_after_any_history_servers_left_in_peace_hold_the_same_or_say_truly_why_
     monkeypatch.setattr(records, "MANY", many)
     monkeypatch.setattr(groups, "FEW", min(many, groups.FEW))
     Machine.TestCase.settings = settings(
-        max_examples=rounds(10, 1000),
+        max_examples=rounds(6, 1000),
         stateful_step_count=rounds(30, 60),
         deadline=None,
         derandomize=not LONG,
