@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -12,27 +11,7 @@ import pytest
 from pdbclient.gateway import clear_entrance
 from pdbclient.gateway.clear_entrance import ClearEntrance
 
-Connect = Callable[[], socket.socket]
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as held:
-        yield held
-
-
-@pytest.fixture
-def listening(stack: ExitStack) -> socket.socket:
-    return stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-
-@pytest.fixture
-def connect(stack: ExitStack, listening: socket.socket) -> Connect:
-    return lambda: stack.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
-
-
-def taken(entrance: ClearEntrance, stack: ExitStack) -> socket.socket:
-    return stack.enter_context(entrance.accept()[0])
+from .conftest import Connect, taken
 
 
 def waits(client: socket.socket) -> bool:

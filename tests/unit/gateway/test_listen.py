@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -16,27 +15,7 @@ from pdbclient.errors import GatewayError
 from pdbclient.gateway import listen
 from pdbclient.gateway.listen import Entrance, listening_sockets
 
-Connect = Callable[[], socket.socket]
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as held:
-        yield held
-
-
-@pytest.fixture
-def listening(stack: ExitStack) -> socket.socket:
-    return stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-
-@pytest.fixture
-def connect(stack: ExitStack, listening: socket.socket) -> Connect:
-    return lambda: stack.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
-
-
-def taken(entrance: Entrance, stack: ExitStack) -> socket.socket:
-    return stack.enter_context(entrance.accept()[0])
+from .conftest import Connect, taken
 
 
 def test_what_is_inside_or_closed_takes_no_room(stack: ExitStack, listening: socket.socket, connect: Connect) -> None:
