@@ -52,9 +52,7 @@ def test_a_server_that_fails_before_its_first_row_is_passed_over(client: Client,
 
 
 @pytest.mark.parametrize("error", [IncompleteResponse("https://a", "x", 1), DeadlineExceeded("https://a", "x")])
-def test_a_break_after_the_first_row_is_an_error_and_counts_unless_it_was_slow(
-    client: Client, rig: Rig, error: Exception
-) -> None:
+def test_a_break_after_the_first_row_is_an_error_and_counts(client: Client, rig: Rig, error: Exception) -> None:
     for _ in range(3):
         rig.session["a"].replies.append(selection(1, then=error))
         rows = client.stream("nodes {}")
@@ -64,10 +62,8 @@ def test_a_break_after_the_first_row_is_an_error_and_counts_unless_it_was_slow(
             next(rows)
         assert list(rows) == [], "a broken iteration is over"
     assert rig.session["b"].within == [], "rows were handed out: nobody else can go on"
-    # Slow is not dead: how long a stream takes is its query's own.
-    counts = not isinstance(error, DeadlineExceeded)
-    assert rig.registry.usable(rig.endpoint["a"], Operation.QUERY) is not counts
-    assert client.stream("nodes {}").endpoint == rig.endpoint["b" if counts else "a"]
+    assert not rig.registry.usable(rig.endpoint["a"], Operation.QUERY)
+    assert client.stream("nodes {}").endpoint == rig.endpoint["b"]
 
 
 def test_a_stream_that_comes_to_its_end_makes_up_for_those_that_broke(client: Client, rig: Rig) -> None:
