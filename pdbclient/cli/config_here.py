@@ -9,6 +9,7 @@ from pathlib import Path
 from pdbclient.config import ClientConfig, SyncConfig
 from pdbclient.config.model import problem_of
 from pdbclient.config.ports import PRIVILEGE, PRIVILEGED
+from pdbclient.config.sync_config import SYSTEM_STATE
 from pdbclient.errors import ConfigError, Problem
 
 __all__ = ["logging_problems", "port_warnings", "unwritable"]
@@ -71,8 +72,9 @@ def _state(config: SyncConfig) -> Iterator[Problem]:
     there = config.state_dir
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
-    # The default one is made by the unit, which may do so where its user may not.
-    if there != config.state_dir and config.origins.get("state_dir") == "default":
+    # The unit makes its own where its user may not (and from then on the default is that, for everybody).
+    default = config.origins.get("state_dir") == "default" and there != config.state_dir
+    if default or (config.state_dir.is_relative_to(SYSTEM_STATE) and not os.path.lexists(SYSTEM_STATE)):
         return
     side, lock = path.with_name(f"{path.name}-journal"), path.with_suffix(".lock")
     if (why := _fault(there, (path, side, lock))) is not None:

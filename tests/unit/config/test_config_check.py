@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import pytest
 
 from pdbclient.cli import config as command
 from pdbclient.cli import config_here
+from pdbclient.config.sync_config import SYSTEM_STATE
+from tests.documentation import ROOT
 from tests.faults.chain import Chain, pem
 from tests.faults.journal import NOBODY
 
@@ -239,6 +242,31 @@ def test_a_state_directory_that_is_not_there_must_be_one_that_can_be_made(
     with somebody():
         assert _run("--sync", conf) == 2
     assert f"may not write in {kept}/data: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", ["", "/primary"])
+def test_what_the_unit_makes_need_not_be_there_before_the_first_start(
+    kept: Path, below: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """systemd makes it below /var/lib, where the service's user may make nothing: the examples name it."""
+    conf, made = kept / "sync.conf", kept / "data" / "made"
+    conf.write_text(conf.read_text().replace("/data", f"/data/made{below}"))
+    (kept / "data").chmod(0o555)
+    monkeypatch.setattr(config_here, "SYSTEM_STATE", made)
+    with somebody():
+        assert _run("--sync", conf) == 0
+    assert capsys.readouterr().err == ""
+    (kept / "data").chmod(0o755)
+    made.mkdir(0o555)
+    with somebody() as user:
+        assert _run("--sync", conf) == 2
+    assert f": state_dir: the user with id {user} may not write in {made}: " in capsys.readouterr().err
+
+
+def test_the_unit_makes_the_default_for_the_state() -> None:
+    unit = ROOT / "puppet_conf_examples/pdbclient-sync.service"
+    names = re.findall(r"^StateDirectory=(.+)$", unit.read_text(), re.M)
+    assert [f"/var/lib/{name}" for name in names] == [str(SYSTEM_STATE)]
 
 
 @pytest.mark.parametrize("path", ["c.pem", "c.pem/state"])
