@@ -40,9 +40,9 @@ def prune(tx: Transaction, before: float, max_bytes: int, limit: int, writer: st
     """Drop at most `limit` entries that are older than `before`, or too many bytes.
 
     `before` is in seconds since 1970. What is pending, and none of `servers` (URLs) has, is never dropped; all else
-    goes by its age, what was called bad, too. Of what they have, `max_bytes` are kept; what is over goes as in
-    `make_room`: not what only others have that are not configured any more. The number dropped, which is no more than
-    others can wait for: while it is not 0, there may be more to do.
+    goes by its age, what was called bad, too. Of what they have or had, `max_bytes` are kept; what is over goes as in
+    `make_room`: not what only others have that are not configured any more, nor what all that had it call bad now.
+    The number dropped, which is no more than others can wait for: while it is not 0, there may be more to do.
     """
     chosen = _old(tx, before, limit, servers)
     if len(chosen) < limit:
