@@ -63,18 +63,31 @@ class Kind:
     params: Mapping[str, str] = field(default_factory=dict)
     packages: bool = False
 
-    def rows(self, server: Server, keys: Sequence[str], left: Callable[[], float]) -> Iterator[bytes]:
+    def rows(
+        self,
+        server: Server,
+        keys: Sequence[str],
+        left: Callable[[], float],
+        known: Mapping[str, Version] | None = None,
+    ) -> Iterator[bytes]:
         """The full rows of `keys` at a server, which they come from as they are read.
 
         `left` gives the seconds that are left for that, and raises when there are none, as `Budget.left` does.
+        `known`: the versions that the server listed for `keys`; None: it is asked for them where they are needed.
         """
         if self.packages:
             asked = frozenset(keys)
-            return chain.from_iterable(self._with_packages(server, few, asked, left) for few in batches(keys, FEW))
+            few = batches(keys, FEW)
+            return chain.from_iterable(self._with_packages(server, some, asked, left, known) for some in few)
         return server.rows(self.path, query=self.records(keys), params=self.params or None, within=left())
 
     def _with_packages(
-        self, server: Server, keys: Sequence[str], asked: Collection[str], left: Callable[[], float]
+        self,
+        server: Server,
+        keys: Sequence[str],
+        asked: Collection[str],
+        left: Callable[[], float],
+        known: Mapping[str, Version] | None,
     ) -> Iterator[bytes]:
         """As `rows`, for a few of those that are `asked` for.
 
@@ -82,36 +95,38 @@ class Kind:
         it finds by an index. So they are asked for by themselves: they belong to a record that is the same before and
         after. Raises `IncompleteResponse` when one of them never is.
         """
-        some = keys
+        some: Sequence[str] = keys
+        before = self._versions(server, keys, left) if known is None else known
         for _ in range(TRIES):
-            rows = list(server.rows(self.path, query=self.records(some), within=left()))
             packages: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
             found = server.rows("/package-inventory", query=query.packages_of(some), within=left())
             for each in read_rows(server, found, _package):
                 packages[each.certname].append((each.package_name, each.version, each.provider))
-            summaries = server.rows(self.path, query=self.summaries(some), within=left())
-            after = {each.key: each for each in read_rows(server, summaries, self.read)}
-            replaced: list[str] = []
-            for row in rows:
+            replaced: dict[str, Version] = {}
+            for row in list(server.rows(self.path, query=self.records(some), within=left())):
                 try:
-                    key = (before := self.read(row)).key
+                    key, _, version = self.read(row)
                 except UNREADABLE:
-                    key = ""
-                if key not in asked:
+                    key, version = "", None
+                if version is None or key not in asked:
                     # For whoever asked to judge.
                     yield row
                 elif key not in some:
                     # It comes with its packages, when it is its turn, or did.
                     continue
-                elif before == after.get(key):
+                elif version == before.get(key):
                     yield _with_packages(row, packages[key]) if key in packages else row
-                elif key in after:
-                    replaced.append(key)
+                else:
+                    replaced[key] = version
             if not replaced:
                 return
-            some = replaced
+            some, before = list(replaced), replaced
         why = f"{self.entity} of {some[0]} are others each time that they are asked for"
         raise IncompleteResponse(str(server.endpoint), why, len(keys) - len(some))
+
+    def _versions(self, server: Server, keys: Sequence[str], left: Callable[[], float]) -> Mapping[str, Version]:
+        found = server.rows(self.path, query=self.summaries(keys), within=left())
+        return {each.key: each.version for each in read_rows(server, found, self.read)}
 
 
 class _Package(msgspec.Struct):

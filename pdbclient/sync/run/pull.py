@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 AHEAD = 8
 """Batches that are fetched ahead at most: so many of small records fill a link of 10 Mbit/s and 150 ms. A batch of
-facts takes three round trips, one after the other."""
+facts takes two round trips, one after the other."""
 AHEAD_BYTES = 16 * 1024 * 1024
 """So many bytes are fetched ahead, if all batches are as large as the last one."""
 
@@ -107,7 +107,7 @@ class _Pull:
 
     def fetch(self, keys: Sequence[str]) -> Iterator[bytes]:
         """The remote's rows of `keys`, as they come."""
-        return self.kind.rows(self.context.there, keys, self.budget.left)
+        return self.kind.rows(self.context.there, keys, self.budget.left, self.plan.pull)
 
     def fetched(self, keys: Sequence[str]) -> Iterator[bytes]:
         """The same, read to the end on a thread of its own; whoever comes to the end meets what this met there."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from pdbclient.sync import Entity
+from pdbclient.sync.inventory.kinds import FACTS
 
 from .conftest import SyncPair
 from .fake import facts
@@ -103,6 +105,26 @@ def test_packages_of_few_nodes_are_in_memory_at_once(site: SyncPair) -> None:
     asked = [len(query[2][1][2][1]) for path, query in site.a.queries if path == "/package-inventory"]
     assert asked == [20, 20, 10]
     assert _same(site)
+
+
+def test_facts_that_are_as_they_were_listed_take_two_questions(site: SyncPair) -> None:
+    """The listing is the look before: over a long way, each further question costs a round trip."""
+    for number in range(20):
+        site.a.apply("replace facts", facts(f"n{number:02}", site.ago(9), 1, [BASH]))
+    assert site.pull(site.b).entities[Entity.FACTS].transferred == 20
+    paths = [path for path, query in site.a.queries if "n07" in str(query)]
+    assert paths == ["/package-inventory", "/factsets"]
+    assert _same(site)
+
+
+def test_who_knows_no_versions_asks_for_them_first(
+    site: SyncPair, before_packages: Callable[[Callable[[], object]], None]
+) -> None:
+    for name in ("n", "other"):
+        site.a.apply("replace facts", facts(name, site.ago(9), 1, [BASH]))
+    before_packages(lambda: site.a.apply("replace facts", facts("n", site.ago(5), 2, [OPENSSL])))
+    rows = [json.loads(row) for row in FACTS.rows(site.a, ["n", "other"], lambda: 60.0)]
+    assert {row["certname"]: row["package_inventory"] for row in rows} == {"n": [OPENSSL], "other": [BASH]}
 
 
 def test_facts_that_come_before_their_turn_wait_for_their_packages(
