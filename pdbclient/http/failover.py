@@ -210,7 +210,7 @@ class Failover:
         deadline = self._clock() + limit
         attempts: list[Attempt] = []
         failures: list[_Result[T]] = []
-        for endpoint in self._candidates(operation, attempts):
+        for endpoint in self._candidates(operation, attempts, deadline):
             began = self._clock()
             order = self.registry.order(operation)
             others = any(self.registry.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
@@ -235,7 +235,7 @@ class Failover:
             raise verdict
         raise self._failed(what, operation, attempts)
 
-    def _candidates(self, operation: Operation, attempts: list[Attempt]) -> Iterator[Endpoint]:
+    def _candidates(self, operation: Operation, attempts: list[Attempt], deadline: float) -> Iterator[Endpoint]:
         """The usable servers in order; when none of them did it, the others after all, if not tried just now."""
         left_out = []
         for endpoint in self.registry.order(operation):
@@ -246,7 +246,9 @@ class Failover:
                 left_out.append(endpoint)
                 attempts.append(self.registry.skipped(endpoint, operation))
         for endpoint in left_out:
-            if self.registry.may_force(endpoint):
+            # A command does not wait: the journal takes it.
+            left = deadline - self._clock() if operation is Operation.QUERY else 0.0
+            if self.registry.may_force(endpoint, operation, min(self._config.timeouts.connect, left / 2)):
                 yield endpoint
 
     def _broadcast(self, command: Command, call: Call[str], taken: Callable[[Endpoint, str], None]) -> Accepted:
@@ -261,7 +263,11 @@ class Failover:
         deadline = self._clock() + self._config.timeouts.operation
         results = self._all_at_once(usable, Operation.COMMAND, told, deadline)
         if sum(result.error is None for result in results.values()) < needed:
-            forced = [endpoint for endpoint in order if endpoint not in usable and self.registry.may_force(endpoint)]
+            forced = [
+                endpoint
+                for endpoint in order
+                if endpoint not in usable and self.registry.may_force(endpoint, Operation.COMMAND)
+            ]
             results |= self._all_at_once(forced, Operation.COMMAND, told, deadline)
         uuids = {e: cast(str, results[e].value) for e in order if e in results and results[e].error is None}
         attempts = tuple(
@@ -317,7 +323,7 @@ class Failover:
         except (TransportError, ServerError) as error:
             outcome = Outcome.of(error)
             if effect(outcome, operation).in_doubt:
-                self.registry.may_force_again(endpoint)
+                self.registry.may_force_again(endpoint, operation)
             else:
                 self._note(endpoint, operation, outcome, began)
             return _Result(Attempt(endpoint, outcome, self._clock() - began), error=error, began=began)

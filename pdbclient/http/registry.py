@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from pdbclient.config.model import Endpoint
@@ -38,9 +39,21 @@ Changed = Callable[[Endpoint, Operation, bool, str], None]
 """Told that a server is healthy for an operation from now on, or is not, and why."""
 
 FORCED_GAP = 1.0
+"""Seconds between two requests that try a server all the same while its circuit is open."""
 DOUBT = 30.0
 """Seconds in which no server did anything of a kind, after which they are to blame, and not the requests."""
 HOLD_BACK = 600.0
+
+
+@dataclass(slots=True)
+class _Forced:
+    """Requests that try a server although its circuit is open: when the first one of them began, and the last one,
+    in seconds of the registry's clock, and whether one of them failed since.
+    """
+
+    since: float
+    last: float
+    failed: bool = False
 
 
 class ServerRegistry:
@@ -65,7 +78,7 @@ class ServerRegistry:
         self._last_reader: Endpoint | None = None
         self._health = {(endpoint, operation): Health() for endpoint in endpoints for operation in Operation}
         self._pending = PendingWrites(endpoints)
-        self._forced: dict[Endpoint, float] = {}
+        self._forced: dict[tuple[Endpoint, Operation], _Forced] = {}
         self._failing_since: dict[Operation, float] = {}
         self._changed: Changed = lambda endpoint, operation, healthy, why: None
         self._outage = Outage(needed)
@@ -75,6 +88,7 @@ class ServerRegistry:
     def renew_lock(self) -> None:
         """A new lock, for a forked child: the parent's may have been held by a thread that is not there."""
         self._lock = threading.Lock()
+        self._forced_ended = threading.Condition(self._lock)
 
     def listen(self, changed: Changed) -> None:
         """From now on, tell `changed` of each server that becomes unhealthy or healthy again. It must not wait."""
@@ -100,19 +114,32 @@ class ServerRegistry:
         with self._lock:
             return any(self._health[endpoint, operation].usable for operation in Operation)
 
-    def may_force(self, endpoint: Endpoint) -> bool:
-        """Whether a server whose circuit is open may be tried all the same: once a second, when all else failed."""
-        with self._lock:
-            now = self._clock()
-            if now - self._forced.get(endpoint, float("-inf")) < FORCED_GAP:
-                return False
-            self._forced[endpoint] = now
-            return True
+    def may_force(self, endpoint: Endpoint, operation: Operation, patience: float = 0.0) -> bool:
+        """Whether a server may be tried when all else failed: if its circuit is open, all the same, once a second.
 
-    def may_force_again(self, endpoint: Endpoint) -> None:
+        Whoever comes while another one tries it waits for what that one meets, `patience` seconds at most: none fails
+        beside one that succeeds.
+        """
+        came = self._clock()
+        with self._forced_ended:
+            while True:
+                now = self._clock()
+                if self._health[endpoint, operation].usable:
+                    return True
+                forced = self._forced.get((endpoint, operation))
+                if forced is None or now - forced.last >= FORCED_GAP:
+                    since = now if forced is None or forced.failed else forced.since
+                    self._forced[endpoint, operation] = _Forced(since, now)
+                    return True
+                if forced.failed or now - came >= patience:
+                    return False
+                self._forced_ended.wait(min(came + patience, forced.last + FORCED_GAP) - now)
+
+    def may_force_again(self, endpoint: Endpoint, operation: Operation) -> None:
         """What one request met there may be its own fault: the next one need not wait for a second."""
         with self._lock:
-            self._forced.pop(endpoint, None)
+            self._forced.pop((endpoint, operation), None)
+            self._forced_ended.notify_all()
 
     def covers(self, endpoints: Collection[Endpoint], *, sticky_reads: bool, needed: int = 1) -> bool:
         """Whether this is the registry of exactly these servers, in this order, with these rules."""
@@ -192,6 +219,9 @@ class ServerRegistry:
                     # The prober asks about that one: a check every two seconds would put off its return each time.
                     continue
                 after = self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
+                forced = self._forced.get((endpoint, circuit))
+                if forced is not None and began >= forced.since and not event.success:
+                    forced.failed = True
                 opened |= before.usable and not after.usable
                 if before.usable != after.usable:
                     why = "it answered a request" if after.usable else f"{outcome.kind}: {outcome.detail}"
@@ -201,6 +231,7 @@ class ServerRegistry:
                 self._reasons[endpoint] = f"{outcome.kind}: {outcome.detail}"
             if opened or closed:
                 line = self._outage_now(now)
+            self._forced_ended.notify_all()
         if opened:
             log.warning("%s is unhealthy, not asked for now: %s: %s", endpoint, outcome.kind, outcome.detail)
         _tell(line)
@@ -267,6 +298,7 @@ class ServerRegistry:
                     if after.usable:
                         self._changed(endpoint, operation, True, "it answered probes")
             line = self._outage_now(now)
+            self._forced_ended.notify_all()
         if closed:
             log.info("%s is healthy again", endpoint)
         _tell(line)

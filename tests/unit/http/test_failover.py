@@ -70,6 +70,27 @@ def test_fifty_threads_mixed_lose_nothing_and_mix_nothing_up() -> None:
     rig.failover.close()
 
 
+def test_queries_that_lose_the_last_server_together_all_go_to_one_that_is_well_again() -> None:
+    """The first one tried it, once a second at most, and the others failed beside it."""
+    rig = Rig()
+    a, b = (rig.endpoint[host] for host in "ab")
+    for operation in (Operation.COMMAND, Operation.QUERY):
+        rig.registry.note(a, operation, Outcome(Kind.NOT_SENT, Sent.NO), rig.clock.now)
+    assert rig.registry.may_force(a, Operation.COMMAND), "nor does a command of this second cost them their turn"
+    together = threading.Barrier(20, timeout=20)
+
+    def refused_together() -> object:
+        together.wait()
+        return "refused"
+
+    rig.session["b"].replies.extend([refused_together] * 20)
+    with ThreadPoolExecutor(20) as pool:
+        answered = list(pool.map(lambda n: rig.failover.read("q", ask), range(20)))
+    assert {each.endpoint for each in answered} == {a}
+    assert not rig.registry.usable(b, Operation.QUERY)
+    rig.failover.close()
+
+
 def test_a_broadcast_asks_all_servers_at_the_same_time() -> None:
     rig = Rig("abc", "s", command_broadcast=True)
     together = threading.Barrier(4, timeout=5)

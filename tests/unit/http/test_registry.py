@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from pdbclient.config.model import Endpoint
+from pdbclient.http import registry as module
 from pdbclient.http.breaker import State
 from pdbclient.http.outcome import ACCEPTED, Kind, Operation, Outcome, Sent
 from pdbclient.http.registry import ServerRegistry
@@ -103,13 +108,80 @@ def test_a_skipped_server_says_when_it_is_probed(registry: ServerRegistry, clock
 
 
 def test_a_server_is_forced_at_most_once_a_second(registry: ServerRegistry, clock: FakeClock) -> None:
-    assert registry.may_force(A)
-    assert not registry.may_force(A)
-    assert registry.may_force(B), "each server has its own second"
+    for server in (A, B):
+        for operation in (COMMAND, QUERY):
+            registry.note(server, operation, REFUSED, 100)
+    assert registry.may_force(A, COMMAND)
+    assert not registry.may_force(A, COMMAND)
+    assert registry.may_force(A, QUERY), "a command does not take a query's turn"
+    assert registry.may_force(B, COMMAND), "each server has its own second"
     clock.now = 100.99
-    assert not registry.may_force(A)
+    assert not registry.may_force(A, COMMAND)
     clock.now = 101
-    assert registry.may_force(A)
+    assert registry.may_force(A, COMMAND)
+
+
+def test_a_server_that_is_well_again_needs_no_turn(registry: ServerRegistry) -> None:
+    """Who was forced to ask it found it well: the next one, in the same second, was not let through."""
+    registry.note(A, QUERY, REFUSED, 100)
+    assert registry.may_force(A, QUERY)
+    registry.note(A, QUERY, ACCEPTED, 100)
+    assert registry.may_force(A, QUERY)
+    assert registry.may_force(A, QUERY)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> ServerRegistry:
+    """By the real clock, and nothing is usable. The next turn is far away."""
+    monkeypatch.setattr(module, "FORCED_GAP", 60.0)
+    registry = ServerRegistry((A, B), time.monotonic, lambda: 0.0)
+    registry.note(A, QUERY, REFUSED, time.monotonic())
+    return registry
+
+
+def beside_another(registry: ServerRegistry, end: Callable[[], object]) -> bool:
+    """Whether a query may try A that comes while another one does, which then meets `end`."""
+    assert registry.may_force(A, QUERY)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(registry.may_force, A, QUERY, 30.0)
+        time.sleep(0.05)
+        assert not found.done()
+        end()
+        return found.result(10.0)
+
+
+def test_who_comes_while_a_server_is_forced_goes_on_when_it_proves_well(timed: ServerRegistry) -> None:
+    assert beside_another(timed, lambda: timed.note(A, QUERY, ACCEPTED, time.monotonic()))
+
+
+def test_who_comes_while_a_server_is_forced_fails_when_that_fails(timed: ServerRegistry) -> None:
+    assert not beside_another(timed, lambda: timed.note(A, QUERY, REFUSED, time.monotonic()))
+    assert not timed.may_force(A, QUERY, 30.0), "it failed just now"
+
+
+def test_who_comes_while_a_server_is_forced_goes_on_when_that_was_the_requests_fault(timed: ServerRegistry) -> None:
+    assert beside_another(timed, lambda: timed.may_force_again(A, QUERY))
+
+
+def test_a_background_probe_lets_those_through_that_wait(timed: ServerRegistry) -> None:
+    def probed() -> None:
+        for operation in (COMMAND, QUERY):
+            timed._health[A, operation] = replace(timed._health[A, operation], retry_at=0.0, probes_ok=1)
+        timed.probed(A, ok=True)
+
+    assert beside_another(timed, probed)
+
+
+def test_who_comes_while_a_server_is_forced_for_long_takes_the_next_turn(
+    timed: ServerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORCED_GAP", 2.0)
+    assert beside_another(timed, lambda: None)
+
+
+def test_nobody_waits_for_a_turn_longer_than_he_may(timed: ServerRegistry) -> None:
+    assert timed.may_force(A, QUERY)
+    assert not timed.may_force(A, QUERY, 0.05)
 
 
 def test_jitter_spreads_the_retry_time(clock: FakeClock) -> None:
