@@ -23,6 +23,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     watchdog: Watchdog
     patience = SILENCE
     heard = 0.0
+    _piped: psycopg.Pipeline | None = None
 
     def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[tuple[Any, ...]]:
         """As `psycopg.Connection.execute`; inside of `without_waiting`, nobody waits for it."""
@@ -32,7 +33,12 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def rows(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows that a statement gives; psycopg raises its error for one that gives none."""
         with self._watched():
-            return super().execute(sql, values).fetchall()
+            cursor = super().execute(sql, values)
+            if self._piped is not None:
+                # Only then is the session idle to the server, which ends one that stays so in a transaction. Without
+                # that, whoever was cut off in one would keep its locks for hours.
+                self._piped.sync()
+            return cursor.fetchall()
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
@@ -44,13 +50,15 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             yield
             return
         pipeline = self.pipeline()
-        pipeline.__enter__()
+        self._piped = pipeline.__enter__()
         try:
             yield
         except BaseException as error:
             with self._watched():
                 pipeline.__exit__(type(error), error, error.__traceback__)
             raise
+        finally:
+            self._piped = None
         with self._watched():
             pipeline.__exit__(None, None, None)
 

@@ -56,10 +56,15 @@ _PARAMETERS = {
     "target_session_attrs": "read-write",
     "client_encoding": "utf8",
 }
+# Who is cut off in a transaction has its locks taken away before others give up waiting for them; where the server
+# has only a part of what it was sent last, by keepalives.
 _SETTINGS = """
 SET lock_timeout = '4s';
 SET statement_timeout = '6s';
-SET idle_in_transaction_session_timeout = '15s';
+SET idle_in_transaction_session_timeout = '3s';
+SET tcp_keepalives_idle = 5;
+SET tcp_keepalives_interval = 1;
+SET tcp_keepalives_count = 3;
 SET default_transaction_isolation = '{isolation}';
 """
 

@@ -196,6 +196,26 @@ def test_a_row_that_another_session_keeps_is_busy_and_the_next_transaction_works
     assert store.taken(entry) is EntryState.DELIVERED
 
 
+def test_who_is_cut_off_in_a_transaction_keeps_the_others_for_seconds_only(store: Store) -> None:
+    """Between two statements of a pipeline no limit of the server's held, and the lock was kept for hours."""
+    entry = store.put(command())
+    held, go = threading.Event(), threading.Event()
+
+    def keep(tx: Transaction) -> list[tuple[Any, ...]]:
+        tx.rows("SELECT 1 FROM entries WHERE id = :id FOR UPDATE", id=entry)
+        held.set()
+        go.wait(30)
+        return tx.rows("UPDATE entries SET length = length + 1 WHERE id = :id RETURNING length", id=entry)
+
+    with other(store) as journal:
+        kept = journal.start(keep)
+        assert held.wait(10)
+        assert store.taken(entry) is EntryState.DELIVERED
+        go.set()
+        # Back again, it does it anew, on another connection.
+        assert kept.result(20) == [(store.show(entry).length,)]
+
+
 # --- the server goes and comes -----------------------------------------------------------------------------------
 
 
