@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -309,9 +308,7 @@ class Client:
         ask = _whole(query, "resources", {})
 
         def up_to_date(session: Session, within: float) -> tuple[_Whole, Freshness]:
-            began = time.monotonic()
-            freshness = journal.bring_up(session, within)
-            return ask(session, max(within - (time.monotonic() - began), 0.001)), freshness
+            return journal.answer(session, within, lambda left: ask(session, left))
 
         answered = self._failover.read(_described(query, "resources"), up_to_date, timeout=timeout)
         rows, freshness = answered.value

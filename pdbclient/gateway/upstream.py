@@ -13,7 +13,6 @@ import contextvars
 import logging
 import secrets
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -220,11 +219,13 @@ class Upstream:
         journal = self._journal if exported else None
 
         def begin(session: Session, within: float) -> _Beginning:
-            began = time.monotonic()
-            freshness = None if journal is None else journal.bring_up(session, within)
-            within = max(within - (time.monotonic() - began), 0.001)
-            page = session.relay(method, target, body=body, headers=headers, within=within)
-            return replace(_begun(page), freshness=freshness)
+            def ask(within: float) -> _Beginning:
+                return _begun(session.relay(method, target, body=body, headers=headers, within=within))
+
+            if journal is None:
+                return ask(within)
+            beginning, freshness = journal.answer(session, within, ask)
+            return replace(beginning, freshness=freshness)
 
         what = f"{method} {target[:200]}"
         limit = self._query_limits[puppet]

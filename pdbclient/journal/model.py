@@ -15,6 +15,7 @@ from pdbclient.wire.command import Command
 
 __all__ = [
     "ANY",
+    "CATALOG",
     "DEACTIVATION",
     "DECIDING",
     "FIRST_MOMENT",
@@ -44,8 +45,9 @@ REPLACED = ("replace catalog", "replace facts", "replace catalog inputs")
 """Commands of which only the newest of a node counts: it is delivered first, and an older one not at all after it."""
 
 DEACTIVATION = "deactivate node"
+CATALOG = "replace catalog"
 
-DECIDING = ("replace catalog", DEACTIVATION)
+DECIDING = (CATALOG, DEACTIVATION)
 """The commands that decide what a query of exported resources gives."""
 
 # Small commands that decide what a node is, then what other nodes' catalogs need, then the bulk.

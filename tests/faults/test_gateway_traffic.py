@@ -17,7 +17,6 @@ import pytest
 from pdbclient.config.model import ClientConfig
 from pdbclient.gateway.upstream import HELD
 from pdbclient.http.session import Session
-from pdbclient.http.staleness import Freshness
 from pdbclient.journal.work.service import Service
 from pdbclient.observe.traffic import JOURNAL, Ending, Kind, TrafficSnapshot
 
@@ -155,13 +154,13 @@ def test_an_answer_that_breaks_off_and_a_client_that_leaves_are_no_answers(site:
 def test_posted_queries_about_exported_resources_take_no_place_from_others(
     site: Site, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    over, bring_up = threading.Event(), Service.bring_up
+    over, answer = threading.Event(), Service.answer
 
-    def slow(self: Service, session: Session, within: float) -> Freshness:
+    def slow(self: Service, session: Session, within: float, ask: Any) -> Any:
         over.wait(10)
-        return bring_up(self, session, within)
+        return answer(self, session, within, ask)
 
-    monkeypatch.setattr(Service, "bring_up", slow)
+    monkeypatch.setattr(Service, "answer", slow)
     gateway = start(journal=str(tmp_path / "journal"), gateway_concurrency=1)
     posted = json.dumps({"query": ["=", "exported", True]}).encode()
     with ThreadPoolExecutor(3) as pool:

@@ -46,7 +46,7 @@ def turn_off(safety: Safety) -> None:
         case Safety.VERIFICATION:
             _replace(Audit, "round", lambda audit: None)
         case Safety.FRESHNESS:
-            _replace(Exported, "bring_up", lambda exported, session, within: Freshness())
+            _replace(Exported, "answer", lambda exported, session, within, ask: (ask(within), Freshness()))
             _replace(Exported, "prepare", lambda exported, session, budget: None)
 
 

@@ -20,7 +20,7 @@ OFF = {
     Safety.VERIFICATION: "from pdbclient.journal.work.audit import Audit\nprint(Audit.round(None))",
     Safety.FRESHNESS: (
         "from pdbclient.journal.work.exported import Exported\n"
-        "print(Exported.bring_up(None, None, 1.0).stale, Exported.prepare(None, None, 1.0))"
+        "print(Exported.answer(None, None, 1.0, str)[1].stale, Exported.prepare(None, None, 1.0))"
     ),
 }
 SAID = {Safety.JOURNAL_SYNC: "0", Safety.VERIFICATION: "None", Safety.FRESHNESS: "False None"}

@@ -121,10 +121,13 @@ def enrol(tx: Transaction, servers: Sequence[str]) -> None:
 
 
 def forget(tx: Transaction, server: str) -> None:
-    """It is not known any more what `server` has of what decides: it is looked at again, and asked."""
+    """It is not known any more what `server` has of what decides: it is looked at again, and asked.
+
+    What it took, and was not seen to have, may be lost as well; sent again, it is the same.
+    """
     tx.execute("UPDATE replicas SET after = 0, resets = resets + 1 WHERE server = :server", server=server)
     tx.execute(
-        "DELETE FROM copies WHERE server = :server AND state = 'confirmed'"
+        "DELETE FROM copies WHERE server = :server AND state <> 'rejected'"
         f" AND entry IN (SELECT entry FROM newest WHERE name {tx.among('names')})",
         server=server,
         names=tx.several(DECIDING),

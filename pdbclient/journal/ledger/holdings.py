@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pdbclient.journal.ledger.entries import listed
-from pdbclient.journal.model import LATE, Listed
+from pdbclient.journal.model import CATALOG, LATE, Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["confirmed", "newest", "newest_id", "some_confirmed", "unconfirmed"]
+__all__ = ["confirmed", "newest", "newest_id", "shown_catalogs", "some_confirmed", "unconfirmed"]
 
 LAST = 20
 """Entries that may be the last one: some may be damaged."""
@@ -59,6 +59,19 @@ def confirmed(tx: Transaction, server: str, until: int, limit: int) -> list[List
         if found or len(rows) < limit:
             return found
         until = rows[-1][0] - 1
+
+
+def shown_catalogs(tx: Transaction, server: str, limit: int) -> list[Listed]:
+    """The catalogs, at most `limit`, that `server` was last seen to hold of nodes that sent none since; by id."""
+    rows = tx.rows(
+        "SELECT newest.entry FROM newest JOIN copies ON copies.entry = newest.entry"
+        " WHERE newest.name = :name AND copies.server = :server AND copies.state = 'confirmed'"
+        " ORDER BY newest.entry DESC LIMIT :limit",
+        name=CATALOG,
+        server=server,
+        limit=limit,
+    )
+    return listed(tx, [entry for (entry,) in rows])
 
 
 def some_confirmed(tx: Transaction, server: str, after: int, until: int, limit: int) -> list[Listed]:

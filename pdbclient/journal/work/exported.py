@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pdbclient.config.model import NODE_TTL, Endpoint
 from pdbclient.errors import JournalError, Rejected, ServerError, StaleAnswer, TransportError
@@ -27,10 +28,13 @@ from pdbclient.journal.ledger.exported_sql import Behind
 from pdbclient.journal.model import LATER, Copy, CopyState, Entry, Listed
 from pdbclient.journal.store.packing import Damaged
 from pdbclient.journal.work.seen import held, is_hidden, look
+from pdbclient.journal.work.witness import Witnesses
 
 __all__ = ["PATIENCE", "Exported"]
 
 log = logging.getLogger("pdbclient.journal")
+
+T = TypeVar("T")
 
 PATIENCE = 300.0
 """Seconds after which what a server took, and does not show, makes its answers stale no more."""
@@ -108,7 +112,7 @@ class Exported:
     `serve`: what to do when that was not enough: answer all the same and say so, or raise `StaleAnswer`. `aged` gives
     the time by which nodes expire, in seconds since 1970, after `node_ttl` seconds (0: never); `clock` monotonic
     seconds. `unsure`: whether the journal lacks what was said about commands, so that what it says is not the whole.
-    Setting `stop` ends early what is under way.
+    `lost` is told of a server that has lost data. Setting `stop` ends early what is under way.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class Exported:
         aged: Callable[[], float],
         node_ttl: float = NODE_TTL,
         unsure: Callable[[], bool] = lambda: False,
+        lost: Callable[[Endpoint], None] = lambda server: None,
         clock: Callable[[], float] = time.monotonic,
         stop: threading.Event | None = None,
     ) -> None:
@@ -129,10 +134,11 @@ class Exported:
         self._registry = registry
         self._budget = budget
         self._serve = serve
-        self._aged, self._node_ttl, self._unsure = aged, node_ttl, unsure
+        self._aged, self._node_ttl, self._unsure, self._lost = aged, node_ttl, unsure, lost
         self._clock = clock
         self._stop = stop or threading.Event()
         self._progress = {server: _Progress() for server in servers}
+        self._witnesses = {server: Witnesses(journal, server.url, clock) for server in servers}
         self._pushers = {server: ThreadPoolExecutor(PUSHERS, "pdbclient-exported") for server in servers}
 
     def close(self) -> None:
@@ -140,6 +146,40 @@ class Exported:
         self._stop.set()
         for pushers in self._pushers.values():
             pushers.shutdown()
+
+    def answer(self, session: Session, within: float, ask: Callable[[float], T]) -> tuple[T, Freshness]:
+        """What `ask`, in so many seconds, gets from the session's server about exported resources, brought up before.
+
+        A server that was emptied, or restored, since it was last looked at is brought up and asked once more. The
+        whole has `within` seconds. Raises as `bring_up`, and what `ask` raises.
+        """
+        deadline = self._clock() + within
+        freshness = self.bring_up(session, within)
+        value = ask(self._left(deadline))
+        if freshness.stale:
+            return value, freshness
+        try:
+            # After the answer: what is there now was there then.
+            lost = self._has_lost(session, min(self._budget, self._left(deadline)))
+        except JournalError as error:
+            return value, self._told(session, Freshness(1), f"whether it has what it had is not known: {error}")
+        if not lost:
+            return value, freshness
+        del value
+        freshness = self.bring_up(session, self._left(deadline))
+        return ask(self._left(deadline)), freshness
+
+    def _has_lost(self, session: Session, within: float) -> bool:
+        """Whether its server has lost data: then nothing counts any more that it was seen to have."""
+        server = session.endpoint
+        loss = self._witnesses[server].lost(session, within)
+        if loss is None:
+            return False
+        log.warning("%s has lost data, and is looked at anew: %s", server, loss)
+        self._journal.wait(self._journal.start(exported_sql.forget, server.url), within)
+        self._witnesses[server].forget()
+        self._lost(server)
+        return True
 
     def bring_up(self, session: Session, within: float) -> Freshness:
         """Before `session` is asked about exported resources: push what its server lacks, and wait until it shows it.
@@ -156,6 +196,10 @@ class Exported:
                 lag, reason = Freshness(1), "what became of a command could not be noted in the journal yet"
         except JournalError as error:
             lag, reason = Freshness(1), f"what it lacks is not known: {error}"
+        return self._told(session, lag, reason)
+
+    def _told(self, session: Session, lag: Freshness, reason: str) -> Freshness:
+        """The same, in the log when it is stale. Raises `StaleAnswer` when the policy says so."""
         if lag.stale:
             if not self._serve:
                 raise StaleAnswer(session.endpoint.url, lag.missing, lag.since, reason)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Self
+from typing import Self, TypeVar
 
 from pdbclient.config.journal_place import without_password
 from pdbclient.config.model import ClientConfig, Endpoint
@@ -35,6 +35,8 @@ __all__ = ["Service"]
 
 log = logging.getLogger("pdbclient.journal")
 
+T = TypeVar("T")
+
 ROUND = 5.0
 PRUNE_EVERY = 60.0
 PRUNED_AT_ONCE = 500
@@ -53,6 +55,7 @@ class Service:
         self._failover = failover
         self._config = config
         self._closed, self._ending = threading.Event(), ExitStack()
+        self._suspects: set[Endpoint] = set()
         self._ending.callback(journal.close)
         try:
             self._reconfigure()
@@ -89,9 +92,9 @@ class Service:
         """As `Submitter.submit`."""
         return self._submitter.submit(command, send)
 
-    def bring_up(self, session: Session, within: float) -> Freshness:
-        """As `Exported.bring_up`."""
-        return self._exported.bring_up(session, within)
+    def answer(self, session: Session, within: float, ask: Callable[[float], T]) -> tuple[T, Freshness]:
+        """As `Exported.answer`."""
+        return self._exported.answer(session, within, ask)
 
     def _begin(self) -> None:
         """Begin with each part of the work; `close` ends what was begun, the last one first."""
@@ -105,6 +108,7 @@ class Service:
             aged=self._aged,
             node_ttl=config.node_ttl,
             unsure=lambda: self._submitter.unnoted,
+            lost=self._suspects.add,
             stop=self._closed,
         )
         self._ending.callback(self._exported.close)
@@ -147,7 +151,8 @@ class Service:
                 was_away, away = away, not self._failover.registry.usable(server, Operation.QUERY)
                 if away:
                     continue
-                if was_away:
+                if was_away or server in self._suspects:
+                    self._suspects.discard(server)
                     audit.came_back()
                 audit.round()
 

@@ -22,6 +22,7 @@ from pdbclient.journal.ledger import deliveries, exported_sql
 from pdbclient.journal.model import ANY, LATER, Copy
 from pdbclient.journal.work import exported
 from pdbclient.journal.work.exported import PATIENCE, ROUND, Exported
+from pdbclient.journal.work.witness import RENEWED
 from pdbclient.wire.command import Command
 
 from .puppetdb import Clock, FakeRemote
@@ -43,6 +44,7 @@ class ExportedJournal:
         self.registry = ServerRegistry(SERVERS, self.clock, lambda: 0.0)
         self.a, self.b = (FakeRemote(server, self.clock) for server in SERVERS)
         self.unsure = False
+        self.lost: list[Endpoint] = []
         self.aged: Callable[[], float] = self.clock
         self._made: list[Exported] = []
         self.exported = self.made()
@@ -58,6 +60,7 @@ class ExportedJournal:
             aged=lambda: self.aged(),
             node_ttl=node_ttl,
             unsure=lambda: self.unsure,
+            lost=self.lost.append,
             clock=self.clock,
         )
         self._made.append(made)
@@ -86,6 +89,25 @@ class ExportedJournal:
 
     def ask(self, server: FakeRemote, by: Exported | None = None, within: float = WITHIN) -> Freshness:
         return (by or self.exported).bring_up(cast(Session, server), within)
+
+    def read(self, server: FakeRemote, meanwhile: Callable[[], object] = lambda: None) -> tuple[set[str], Freshness]:
+        """The nodes whose catalogs an answer shows. `meanwhile` happens at the server before it gives the first."""
+        events = [meanwhile]
+
+        def ask(within: float) -> set[str]:
+            assert within > 0
+            while events:
+                events.pop()()
+            return {certname for name, certname in server._shown if name == CATALOG}
+
+        return self.exported.answer(cast(Session, server), WITHIN, ask)
+
+    def site_of(self, nodes: int) -> list[str]:
+        """So many nodes whose catalogs A took and was seen to have, the last one but for that."""
+        certnames = [f"n{number}.example" for number in range(nodes)]
+        entries = [self.put(CATALOG, certname, 1, self.a) for certname in certnames]
+        self.store.shown(*entries[:-1], server=A)
+        return certnames
 
     def shows(self, server: FakeRemote, name: str, certname: str) -> str | None:
         return server._shown.get((name, certname))
@@ -820,3 +842,107 @@ def test_with_fewer_threads_than_usual_all_is_sent(
         patched.setattr(threading.Thread, "start", few)
         assert site.ask(site.b) == Freshness()
     assert {command.certname for command in site.b.taken} == {f"n{at}" for at in range(10)}
+
+
+# -- a server that lost data, and was looked at a moment ago
+
+
+def emptied(server: FakeRemote) -> None:
+    server._shown.clear()
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_server_that_was_emptied_answers_when_it_has_all_again(site: ExportedJournal, when: str) -> None:
+    """It was found out minutes later, by the audit: until then its answers were called fresh."""
+    certnames = site.site_of(6)
+    assert site.read(site.a) == (set(certnames), Freshness())
+    if when == "before":
+        emptied(site.a)
+    assert site.read(site.a, lambda: emptied(site.a)) == (set(certnames), Freshness())
+    assert {each.certname for each in site.a.taken} == set(certnames), "what it only took is lost as well"
+    assert site.lost == [SERVERS[0]]
+    assert site.read(site.a) == (set(certnames), Freshness())
+    assert site.lost == [SERVERS[0]]
+
+
+def test_a_server_that_was_restored_answers_when_it_has_all_again(site: ExportedJournal) -> None:
+    certnames = site.site_of(6)
+    newest = site.put(CATALOG, certnames[0], 9, site.a)
+    site.store.shown(newest, server=A)
+    assert site.read(site.a)[1] == Freshness()
+    site.a._shown[CATALOG, certnames[0]] = stamp(1)
+    assert site.read(site.a) == (set(certnames), Freshness())
+    assert site.shows(site.a, CATALOG, certnames[0]) == stamp(9)
+    assert site.lost == [SERVERS[0]]
+
+
+def test_what_a_server_was_seen_to_have_lately_counts_too(site: ExportedJournal) -> None:
+    certnames = site.site_of(4)
+    assert site.read(site.a)[1] == Freshness()
+    later = site.put(CATALOG, certnames[0], 5, site.a)
+    site.store.shown(later, server=A)
+    site.clock.now += RENEWED
+    site.a._shown[CATALOG, certnames[0]] = stamp(1)
+    assert site.read(site.a)[1] == Freshness()
+    assert site.lost == [SERVERS[0]]
+
+
+def test_a_node_that_was_deleted_by_hand_does_not_come_back(site: ExportedJournal) -> None:
+    certnames = site.site_of(6)
+    del site.a._shown[CATALOG, certnames[0]]
+    assert site.read(site.a) == (set(certnames[1:]), Freshness())
+    assert (site.a.taken, site.lost) == ([], [])
+
+
+def test_what_could_not_be_brought_back_in_time_makes_the_answer_stale(site: ExportedJournal) -> None:
+    certnames = site.site_of(6)
+    site.a.delay = 1000.0
+    shown, freshness = site.read(site.a, lambda: emptied(site.a))
+    assert (shown, freshness.missing) == (set(), len(certnames))
+    # Not again for each: it is known to be behind.
+    assert site.read(site.a)[1].missing == len(certnames)
+    assert site.lost == [SERVERS[0]]
+
+
+def test_nothing_is_answered_then_where_stale_answers_are_not_wanted(site: ExportedJournal) -> None:
+    site.site_of(6)
+    site.exported = site.made(serve=False)
+    site.a.delay = 1000.0
+    with pytest.raises(StaleAnswer):
+        site.read(site.a, lambda: emptied(site.a))
+
+
+def test_catalogs_of_nodes_that_expired_are_asked_for_once(site: ExportedJournal) -> None:
+    """They are not sent again, and it is not found out at each query anew."""
+    certnames = site.site_of(6)
+    site.clock.now += NODE_TTL + 60
+    assert site.read(site.a)[1] == Freshness()
+    emptied(site.a)
+    assert site.read(site.a) == (set(), Freshness())
+    assert site.read(site.a) == (set(), Freshness())
+    assert (site.lost, site.a.taken) == ([SERVERS[0]], [])
+    assert certnames
+
+
+def test_an_answer_costs_one_more_question(site: ExportedJournal) -> None:
+    site.site_of(100)
+    site.read(site.a)
+    before = site.a.looks
+    site.read(site.a)
+    assert site.a.looks == before + 1
+
+
+def test_a_server_that_goes_before_that_is_seen_has_not_answered(site: ExportedJournal) -> None:
+    site.site_of(6)
+    site.a.silence = failing(NotSent("https://a.example:8081", "refused"))
+    with pytest.raises(NotSent):
+        site.read(site.a)
+
+
+def test_without_the_journal_an_answer_of_which_nothing_is_known_is_stale(
+    site: ExportedJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certnames = site.site_of(6)
+    down = failing(JournalError("gone"))
+    shown, freshness = site.read(site.a, lambda: monkeypatch.setattr(site.store.journal, "read", down))
+    assert (shown, freshness.stale) == (set(certnames), True)

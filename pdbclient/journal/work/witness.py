@@ -1,0 +1,64 @@
+"""Whether a server still had what it was seen to have, when it answered.
+
+The audit looks for lost data every few minutes, and when a server was away. A database that is emptied or restored
+in between would answer about exported resources as if nothing were missing. So it is asked one short question after
+each such answer: for the newest catalogs that it was seen to have. A backup that was restored lacks these above all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from pdbclient.http import presence
+from pdbclient.http.session import Session
+from pdbclient.journal.journal import Journal
+from pdbclient.journal.ledger import holdings
+from pdbclient.journal.model import CATALOG, Listed
+from pdbclient.journal.work.audit import Loss, judge_loss
+from pdbclient.journal.work.seen import Shown
+
+__all__ = ["Witnesses"]
+
+SAMPLE = 25
+RENEWED = 5.0
+"""Seconds after which those are asked for that a server was seen to have meanwhile."""
+
+
+class Witnesses:
+    """The newest catalogs that one server was seen to have. For any thread; `clock` gives monotonic seconds."""
+
+    def __init__(self, journal: Journal, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._journal, self._url, self._clock = journal, url, clock
+        self._lock = threading.Lock()
+        self._some: Sequence[Listed] = ()
+        self._renewed = float("-inf")
+
+    def lost(self, session: Session, within: float) -> Loss | None:
+        """What the session's server lacks of them now, where that means that it has lost data.
+
+        It is known in `within` seconds. Raises `JournalError`, and the session's errors.
+        """
+        some = self._now(within)
+        newest: dict[tuple[str, str], str] = {}
+        for certname, stamp in presence.newest(session, CATALOG, [each.certname for each in some], within=within):
+            # Older servers can hold two catalogs of one node.
+            newest[CATALOG, certname] = max(stamp, newest.get((CATALOG, certname), ""))
+        return judge_loss(some, Shown(newest, frozenset(), {}), self._journal.clock())
+
+    def forget(self) -> None:
+        """They are others from now on."""
+        with self._lock:
+            self._some, self._renewed = (), float("-inf")
+
+    def _now(self, within: float) -> Sequence[Listed]:
+        with self._lock:
+            if self._clock() < self._renewed + RENEWED:
+                return self._some
+            # Whoever comes meanwhile goes by those before.
+            self._renewed = self._clock()
+        some = self._journal.read(within, holdings.shown_catalogs, self._url, SAMPLE)
+        with self._lock:
+            self._some = some
+        return some
