@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,14 +20,14 @@ from pdbclient.config import Endpoint, Timeouts, load_config
 from pdbclient.http.outcome import Operation
 from pdbclient.http.session import Session
 from pdbclient.journal import Journal
-from pdbclient.journal.ledger import entries
+from pdbclient.journal.ledger import entries, holdings
 from pdbclient.lab import Lab
 from pdbclient.lab.samples import Samples
 from pdbclient.wire import Command, deactivate_node
 from pdbclient.wire.timestamp import to_utc
 from tests.soak import LONG, rounds
 
-from ..faults.gateway import ask
+from ..faults.gateway import ask, eventually
 from .journal_gateway import JournalGateway
 from .schema import flags_table
 
@@ -119,6 +120,31 @@ def test_what_the_primary_took_is_in_the_replicas_answer_after_a_failover(site: 
     assert (after.endpoint, told(after)) == (site.replica, told(before))
     assert not after.freshness.stale
     assert told(again) == told(before)
+
+
+@pytest.mark.every_server
+def test_a_primary_that_is_emptied_while_it_is_up_never_answers_without_what_it_had(
+    site: ExportedSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = site.client()
+    names = [f"n{number}.example" for number in range(4)]
+    for certname in names:
+        site.submit(client, certname)
+    site.lab.settle(PRIMARY)
+    journal = client._journal
+    assert journal is not None
+    # Its audit has seen them there.
+    seen = partial(journal.journal.run, holdings.shown_catalogs, site.primary.url, len(names))
+    assert eventually(lambda: len(seen()) == len(names), 60)
+    before = exported(client)
+    assert (before.endpoint, certnames(before)) == (site.primary, names)
+    site.lab.empty(PRIMARY)
+    with site.opened(journal=None) as without:
+        assert certnames(exported(without)) == []
+    caplog.clear()
+    after = exported(client)
+    assert (after.endpoint, told(after), after.freshness.stale) == (site.primary, told(before), False)
+    assert f"{site.primary.url} has lost data, and is looked at anew: of 4 nodes 4 lack something" in caplog.text
 
 
 def hide(lab: Lab, name: str, certname: str) -> None:
