@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from pdbclient.config.model import Endpoint
@@ -45,7 +45,7 @@ DOUBT = 30.0
 HOLD_BACK = 600.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Forced:
     """Requests that try a server although its circuit is open: when the first one of them began, and the last one,
     in seconds of the registry's clock, and whether one of them failed since.
@@ -210,8 +210,12 @@ class ServerRegistry:
         if event.nothing:
             return False
         with self._lock:
+            forced = self._forced.get((endpoint, operation))
             if event.success:
                 self._failing_since.pop(operation, None)
+            elif forced is not None and began >= forced.since:
+                # What it met it also met for those that are of the other kind.
+                self._forced |= {(endpoint, circuit): replace(forced, failed=True) for circuit in circuits}
             now, jitter = self._clock(), self._jitter()
             for circuit in circuits:
                 before = self._health[endpoint, circuit]
@@ -219,9 +223,6 @@ class ServerRegistry:
                     # The prober asks about that one: a check every two seconds would put off its return each time.
                     continue
                 after = self._health[endpoint, circuit] = breaker.step(before, event, began, now, jitter)
-                forced = self._forced.get((endpoint, circuit))
-                if forced is not None and began >= forced.since and not event.success:
-                    forced.failed = True
                 opened |= before.usable and not after.usable
                 if before.usable != after.usable:
                     why = "it answered a request" if after.usable else f"{outcome.kind}: {outcome.detail}"
