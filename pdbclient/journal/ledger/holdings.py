@@ -6,7 +6,7 @@ from pdbclient.journal.ledger.entries import listed
 from pdbclient.journal.model import CATALOG, LATE, Listed
 from pdbclient.journal.store.database import Transaction
 
-__all__ = ["confirmed", "newest", "newest_id", "shown_catalogs", "some_confirmed", "unconfirmed"]
+__all__ = ["confirmed", "newest", "newest_id", "some_confirmed", "taken_catalogs", "unconfirmed"]
 
 LAST = 20
 """Entries that may be the last one: some may be damaged."""
@@ -22,6 +22,19 @@ def newest(tx: Transaction) -> Listed | None:
     ids = tx.rows("SELECT id FROM entries ORDER BY id DESC LIMIT :limit", limit=LAST)
     found = listed(tx, [entry for (entry,) in ids])
     return found[-1] if found else None
+
+
+def taken_catalogs(tx: Transaction, server: str, limit: int) -> list[Listed]:
+    """The newest catalogs, at most `limit`, that `server` took or was seen to hold, of nodes that sent none since."""
+    rows = tx.rows(
+        "SELECT newest.entry FROM newest JOIN copies ON copies.entry = newest.entry"
+        " WHERE newest.name = :name AND copies.server = :server AND copies.state <> 'rejected'"
+        " ORDER BY newest.entry DESC LIMIT :limit",
+        name=CATALOG,
+        server=server,
+        limit=limit,
+    )
+    return listed(tx, [entry for (entry,) in rows])
 
 
 def unconfirmed(tx: Transaction, server: str, after: int, before: float, limit: int) -> list[Listed]:
@@ -59,19 +72,6 @@ def confirmed(tx: Transaction, server: str, until: int, limit: int) -> list[List
         if found or len(rows) < limit:
             return found
         until = rows[-1][0] - 1
-
-
-def shown_catalogs(tx: Transaction, server: str, limit: int) -> list[Listed]:
-    """The catalogs, at most `limit`, that `server` was last seen to hold of nodes that sent none since; by id."""
-    rows = tx.rows(
-        "SELECT newest.entry FROM newest JOIN copies ON copies.entry = newest.entry"
-        " WHERE newest.name = :name AND copies.server = :server AND copies.state = 'confirmed'"
-        " ORDER BY newest.entry DESC LIMIT :limit",
-        name=CATALOG,
-        server=server,
-        limit=limit,
-    )
-    return listed(tx, [entry for (entry,) in rows])
 
 
 def some_confirmed(tx: Transaction, server: str, after: int, until: int, limit: int) -> list[Listed]:

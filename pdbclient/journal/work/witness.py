@@ -2,20 +2,22 @@
 
 The audit looks for lost data every few minutes, and when a server was away. A database that is emptied or restored
 in between would answer about exported resources as if nothing were missing. So it is asked one short question after
-each such answer: for the newest catalogs that it was seen to have. A backup that was restored lacks these above all.
+each such answer: for the newest catalogs that it took, and which of them it has. A backup that was restored lacks
+these above all.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from pdbclient.http import presence
 from pdbclient.http.session import Session
 from pdbclient.journal.journal import Journal
 from pdbclient.journal.ledger import holdings
-from pdbclient.journal.model import CATALOG, Listed
+from pdbclient.journal.model import CATALOG, CopyState, Listed
 from pdbclient.journal.work.audit import Loss, judge_loss
 from pdbclient.journal.work.seen import Shown
 
@@ -23,16 +25,17 @@ __all__ = ["Witnesses"]
 
 SAMPLE = 25
 RENEWED = 5.0
-"""Seconds after which those are asked for that a server was seen to have meanwhile."""
+"""Seconds after which those are asked for that a server took meanwhile."""
 
 
 class Witnesses:
-    """The newest catalogs that one server was seen to have. For any thread; `clock` gives monotonic seconds."""
+    """The newest catalogs that one server took. For any thread; `clock` gives monotonic seconds."""
 
     def __init__(self, journal: Journal, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal, self._url, self._clock = journal, url, clock
         self._lock = threading.Lock()
         self._some: Sequence[Listed] = ()
+        self._seen: Mapping[str, str] = {}
         self._renewed = float("-inf")
 
     def lost(self, session: Session, within: float) -> Loss | None:
@@ -40,17 +43,28 @@ class Witnesses:
 
         It is known in `within` seconds. Raises `JournalError`, and the session's errors.
         """
-        some = self._now(within)
-        newest: dict[tuple[str, str], str] = {}
+        some, before = self._now(within), self._seen
+        now: dict[str, str] = {}
         for certname, stamp in presence.newest(session, CATALOG, [each.certname for each in some], within=within):
             # Older servers can hold two catalogs of one node.
-            newest[CATALOG, certname] = max(stamp, newest.get((CATALOG, certname), ""))
-        return judge_loss(some, Shown(newest, frozenset(), {}), self._journal.clock())
+            now[certname] = max(stamp, now.get(certname, ""))
+        had = [(each, max(self._confirmed(each), before.get(each.certname, ""))) for each in some]
+        seen = [replace(each, producer_timestamp=stamp) for each, stamp in had if stamp]
+        there = {(CATALOG, certname): stamp for certname, stamp in now.items()}
+        loss = judge_loss(seen, Shown(there, frozenset(), {}), self._journal.clock())
+        if loss is None:
+            self._seen = now
+        return loss
+
+    def _confirmed(self, entry: Listed) -> str:
+        """Its producer timestamp, where the server was seen to have it; else nothing."""
+        confirmed = any(copy.server == self._url and copy.state is CopyState.CONFIRMED for copy in entry.copies)
+        return entry.producer_timestamp if confirmed else ""
 
     def forget(self) -> None:
         """They are others from now on."""
         with self._lock:
-            self._some, self._renewed = (), float("-inf")
+            self._some, self._seen, self._renewed = (), {}, float("-inf")
 
     def _now(self, within: float) -> Sequence[Listed]:
         with self._lock:
@@ -58,7 +72,7 @@ class Witnesses:
                 return self._some
             # Whoever comes meanwhile goes by those before.
             self._renewed = self._clock()
-        some = self._journal.read(within, holdings.shown_catalogs, self._url, SAMPLE)
+        some = self._journal.read(within, holdings.taken_catalogs, self._url, SAMPLE)
         with self._lock:
             self._some = some
         return some

@@ -887,6 +887,41 @@ def test_what_a_server_was_seen_to_have_lately_counts_too(site: ExportedJournal)
     assert site.lost == [SERVERS[0]]
 
 
+def test_what_an_answer_showed_counts_though_no_audit_has_seen_it(site: ExportedJournal) -> None:
+    """Its gateway was frozen meanwhile."""
+    certnames = [f"n{number}.example" for number in range(3)]
+    for certname in certnames:
+        site.put(CATALOG, certname, 1, site.a)
+    assert site.read(site.a) == (set(certnames), Freshness())
+    emptied(site.a)
+    assert site.read(site.a) == (set(certnames), Freshness())
+    assert site.lost == [SERVERS[0]]
+
+
+def test_what_an_answer_showed_counts_though_something_newer_is_in_the_queue(
+    site: ExportedJournal,
+) -> None:
+    certnames = [f"n{number}.example" for number in range(3)]
+    for certname in certnames:
+        site.put(CATALOG, certname, 1, site.a)
+    assert site.read(site.a)[1] == Freshness()
+    for certname in certnames:
+        site.store.settle(site.put(CATALOG, certname, 2), Copy(A, CopyState.ACCEPTED, "uuid", site.clock.now))
+    emptied(site.a)
+    site.clock.now += RENEWED
+    assert site.read(site.a) == (set(certnames), Freshness())
+    assert site.lost == [SERVERS[0]]
+
+
+def test_what_waits_in_the_servers_queue_is_not_lost(site: ExportedJournal) -> None:
+    certnames = site.site_of(6)
+    for certname in certnames:
+        site.store.settle(site.put(CATALOG, certname, 2), Copy(A, CopyState.ACCEPTED, "uuid", site.clock.now))
+    for _ in range(3):
+        assert site.read(site.a) == (set(certnames), Freshness())
+    assert site.lost == []
+
+
 def test_a_node_that_was_deleted_by_hand_does_not_come_back(site: ExportedJournal) -> None:
     certnames = site.site_of(6)
     del site.a._shown[CATALOG, certnames[0]]
