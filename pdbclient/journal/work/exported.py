@@ -160,8 +160,11 @@ class Exported:
             return value, freshness
         try:
             # After the answer: what is there now was there then.
-            lost = self._has_lost(session, min(self._budget, self._left(deadline)))
-        except JournalError as error:
+            lost = self._has_lost(session, self._left(deadline))
+        except (JournalError, TransportError) as error:
+            # At the end of our time, that is what broke it off: the answer is there.
+            if isinstance(error, TransportError) and self._clock() < deadline:
+                raise
             return value, self._told(session, Freshness(1), f"whether it has what it had is not known: {error}")
         if not lost:
             return value, freshness
@@ -172,11 +175,11 @@ class Exported:
     def _has_lost(self, session: Session, within: float) -> bool:
         """Whether its server has lost data: then nothing counts any more that it was seen to have."""
         server = session.endpoint
-        loss = self._witnesses[server].lost(session, within)
+        loss = self._witnesses[server].lost(session, within, min(self._budget, within))
         if loss is None:
             return False
         log.warning("%s has lost data, and is looked at anew: %s", server, loss)
-        self._journal.wait(self._journal.start(exported_sql.forget, server.url), within)
+        self._journal.wait(self._journal.start(exported_sql.forget, server.url), min(self._budget, within))
         self._witnesses[server].forget()
         self._lost(server)
         return True

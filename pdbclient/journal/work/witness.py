@@ -38,12 +38,13 @@ class Witnesses:
         self._seen: Mapping[str, str] = {}
         self._renewed = float("-inf")
 
-    def lost(self, session: Session, within: float) -> Loss | None:
+    def lost(self, session: Session, within: float, patience: float) -> Loss | None:
         """What the session's server lacks of them now, where that means that it has lost data.
 
-        It is known in `within` seconds. Raises `JournalError`, and the session's errors.
+        The server has `within` seconds to say, the journal `patience`. Raises `JournalError`, and what the session
+        raises.
         """
-        some, before = self._now(within), self._seen
+        some, before = self._now(patience), self._seen
         now: dict[str, str] = {}
         for certname, stamp in presence.newest(session, CATALOG, [each.certname for each in some], within=within):
             # Older servers can hold two catalogs of one node.
@@ -66,13 +67,13 @@ class Witnesses:
         with self._lock:
             self._some, self._seen, self._renewed = (), {}, float("-inf")
 
-    def _now(self, within: float) -> Sequence[Listed]:
+    def _now(self, patience: float) -> Sequence[Listed]:
         with self._lock:
             if self._clock() < self._renewed + RENEWED:
                 return self._some
             # Whoever comes meanwhile goes by those before.
             self._renewed = self._clock()
-        some = self._journal.read(within, holdings.taken_catalogs, self._url, SAMPLE)
+        some = self._journal.read(patience, holdings.taken_catalogs, self._url, SAMPLE)
         with self._lock:
             self._some = some
         return some

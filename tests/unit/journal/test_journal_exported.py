@@ -981,3 +981,14 @@ def test_without_the_journal_an_answer_of_which_nothing_is_known_is_stale(
     down = failing(JournalError("gone"))
     shown, freshness = site.read(site.a, lambda: monkeypatch.setattr(site.store.journal, "read", down))
     assert (shown, freshness.stale) == (set(certnames), True)
+
+
+def test_an_answer_that_came_at_the_end_of_the_time_is_there_and_stale(site: ExportedJournal) -> None:
+    certnames = site.site_of(6)
+
+    def late() -> None:
+        site.clock.now += WITHIN
+        site.a.silence = failing(DeadlineExceeded("https://a.example:8081", "no answer within its time"))
+
+    shown, freshness = site.read(site.a, late)
+    assert (shown, freshness.stale) == (set(certnames), True)
