@@ -13,7 +13,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
@@ -23,7 +22,7 @@ from pdbclient.errors import AllEndpointsFailed, LocalFault, OutOfTime, Rejected
 from pdbclient.http.outcome import ACCEPTED, Attempt, Kind, Operation, Outcome, Sent, effect, is_final
 from pdbclient.http.probe import Prober
 from pdbclient.http.registry import ServerRegistry
-from pdbclient.http.sender import PLACES, elsewhere
+from pdbclient.http.sender import PLACES, going_on
 from pdbclient.http.session import Session
 from pdbclient.http.staleness import Freshness
 from pdbclient.wire.command import Command
@@ -215,7 +214,7 @@ class Failover:
             order = self.registry.order(operation)
             others = any(self.registry.usable(e, operation) for e in order[order.index(endpoint) + 1 :])
             reserved = self._reserved(operation, deadline - began) if others else 0.0
-            with _going_on(others):
+            with going_on(others):
                 result = self._attempt(endpoint, operation, call, deadline - reserved, streamed)
             attempts.append(result.attempt)
             # What stood still is slower than one that has begun; the rest is compared when that is at its end.
@@ -293,7 +292,7 @@ class Failover:
 
         def fulfil(endpoint: Endpoint) -> None:
             try:
-                with _going_on(len(endpoints) > 1):
+                with going_on(len(endpoints) > 1):
                     futures[endpoint].set_result(self._attempt(endpoint, operation, call, deadline))
             except BaseException as error:  # noqa: BLE001  # handed to whoever waits for it
                 futures[endpoint].set_exception(error)
@@ -379,16 +378,6 @@ def _renew_after_fork() -> None:
 
 # Once for all of them: a process cannot take such a hook back.
 os.register_at_fork(after_in_child=_renew_after_fork)
-
-
-@contextmanager
-def _going_on(others: bool) -> Iterator[None]:
-    """What is sent inside can go to another server instead, or not."""
-    token = elsewhere.set(others)
-    try:
-        yield
-    finally:
-        elsewhere.reset(token)
 
 
 def _one_verdict(operation: Operation, failures: Sequence[_Result[Any]]) -> ServerError | None:

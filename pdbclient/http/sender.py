@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -48,7 +48,7 @@ from pdbclient.http.status import STATUS_PATH, Status, read_status
 from pdbclient.http.stream import MalformedJson, decode_document
 from pdbclient.http.tls import TlsState, client_context, tls_state
 
-__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "caller_left", "elsewhere"]
+__all__ = ["ENCODED", "GET_JSON", "PLACES", "STATUS_LIMIT", "Answer", "Sender", "caller_left", "going_on"]
 
 log = logging.getLogger("pdbclient.http")
 
@@ -149,6 +149,16 @@ caller_left: ContextVar[threading.Event | None] = ContextVar("caller_left", defa
 
 elsewhere: ContextVar[bool] = ContextVar("elsewhere", default=False)
 """Whether another server can be asked instead: then nobody waits for a place where none becomes free."""
+
+
+@contextmanager
+def going_on(others: bool) -> Iterator[None]:
+    """What is sent inside can go to another server instead, or not."""
+    token = elsewhere.set(others)
+    try:
+        yield
+    finally:
+        elsewhere.reset(token)
 
 
 class Sender:
